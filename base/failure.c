@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/failure.h"
+
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int failure_set(struct failure *f, int r, const char *code, const char *hint, const char *format,
+                ...) {
+    va_list args;
+
+    if (!f)
+        return r;
+
+    snprintf(f->code, sizeof(f->code), "%s", code);
+    snprintf(f->hint, sizeof(f->hint), "%s", hint ? hint : "");
+    va_start(args, format);
+    vsnprintf(f->detail, sizeof(f->detail), format, args);
+    va_end(args);
+    str_make_printable(f->detail);
+    str_make_printable(f->hint);
+    f->retryable = r == -ENOSPC || r == -EDQUOT || r == -ENOMEM;
+    return r;
+}
+
+int failure_oom(struct failure *f) {
+    return failure_set(f, -ENOMEM, "out_of_memory",
+                       "lower nsamples or seqlen, or wait until the machine has memory free",
+                       "cannot allocate memory");
+}
+
+int failure_errno(struct failure *f, int r, const char *what, const char *subject) {
+    const char *code = "io_error", *hint = NULL;
+
+    if (r == -ENOMEM)
+        return failure_oom(f);
+    if (r == -ENOSPC || r == -EDQUOT) {
+        code = "disk_full";
+        hint = "free space on that file system, then retry the job";
+    } else if (r == -ENOENT) {
+        code = "not_found";
+    } else if (r == -EACCES || r == -EPERM) {
+        hint = "check the permissions of the file and its folders for the user that runs quantd";
+    }
+    return failure_set(f, r, code, hint, "%s '%s': %s", what, subject, strerror(-r));
+}

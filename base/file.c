@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/file.h"
+
+#include "base/cleanup.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int file_read(const char *path, size_t max, char **ret_data, size_t *ret_size) {
+    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    cleanup(freep) char *data = NULL;
+    size_t size = 0;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st))
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+    if ((size_t)st.st_size > max)
+        return -EFBIG;
+    data = malloc((size_t)st.st_size + 1);
+    if (!data)
+        return -ENOMEM;
+    while (size < (size_t)st.st_size) {
+        ssize_t n = read(fd, data + size, (size_t)st.st_size - size);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        size += n;
+    }
+    data[size] = '\0';
+    *ret_size = size;
+    *ret_data = steal_ptr(data);
+    return 0;
+}
+
+int file_write_all(int fd, const void *data, size_t size) {
+    const char *at = data;
+
+    while (size > 0) {
+        ssize_t n = write(fd, at, size);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        at += n;
+        size -= n;
+    }
+    return 0;
+}
+
+int file_sync_parent(const char *path) {
+    cleanup(freep) char *parent = strdup(path);
+    cleanup(closep) int fd = -1;
+    char *slash;
+
+    if (!parent)
+        return -ENOMEM;
+    slash = strrchr(parent, '/');
+    if (slash)
+        slash[slash == parent] = '\0';
+    fd = open(slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd))
+        return -errno;
+    return 0;
+}
+
+int file_replace(const char *path, const void *data, size_t size) {
+    cleanup(freep) char *temporary = str_format("%s.tmp", path);
+    cleanup(closep) int fd = -1;
+    int r;
+
+    if (!temporary)
+        return -ENOMEM;
+    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return -errno;
+    r = file_write_all(fd, data, size);
+    if (!r && (fsync(fd) || rename(temporary, path)))
+        r = -errno;
+    if (r) {
+        unlink(temporary);
+        return r;
+    }
+    return file_sync_parent(path);
+}
+
+int dir_make(const char *path) {
+    cleanup(freep) char *copy = strdup(path);
+
+    if (!copy)
+        return -ENOMEM;
+    for (char *at = copy + (copy[0] == '/');; at++) {
+        if (*at != '/' && *at != '\0')
+            continue;
+        char end = *at;
+
+        *at = '\0';
+        if (copy[0] && mkdir(copy, 0750) && errno != EEXIST)
+            return -errno;
+        *at = end;
+        if (!end)
+            return 0;
+    }
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path) && errno != ENOENT ? -errno : 0;
+}
+
+int dir_remove(const char *path) {
+    int r = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+
+    if (r == -1)
+        return errno == ENOENT ? 0 : -errno;
+    return r;
+}

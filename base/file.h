@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Files and folders, written so that a crash at any instant leaves the old content or the new.
+ * Every function returns 0 or -errno. Any thread.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/*
+ * file_read() - all of the file at @path, at most @max bytes (-EFBIG), plus a NUL that is not
+ * counted. The caller owns *ret_data.
+ */
+int file_read(const char *path, size_t max, char **ret_data, size_t *ret_size);
+
+/* file_write_all() - write() until all @size bytes are out. */
+int file_write_all(int fd, const void *data, size_t size);
+
+/*
+ * file_replace() - put @data at @path: a temporary file beside it, fsync, rename, fsync of the
+ * folder.
+ */
+int file_replace(const char *path, const void *data, size_t size);
+
+/* file_sync_parent() - fsync the folder that holds @path. */
+int file_sync_parent(const char *path);
+
+/* dir_make() - mkdir -p, mode 0750. */
+int dir_make(const char *path);
+
+/* dir_remove() - delete @path and all below it, without following links; a missing one is fine. */
+int dir_remove(const char *path);

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Content hashes: SHA-256 by OpenSSL. One hash is used by one thread. */
+#pragma once
+
+#include "base/cleanup.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHA256_TEXT_SIZE 65 /* 64 lower-case hex digits and the NUL */
+
+struct sha256;
+
+/* sha256_new() - an empty hash, owned by the caller; NULL when out of memory. */
+struct sha256 *sha256_new(void);
+void sha256_free(struct sha256 *hash);
+void sha256_update(struct sha256 *hash, const void *data, size_t size);
+/* sha256_finish() - the digest as hex; the hash may only be freed afterwards. */
+void sha256_finish(struct sha256 *hash, char ret_text[SHA256_TEXT_SIZE]);
+
+/* sha256_of() - the digest of one block. Return: 0 or -ENOMEM. */
+int sha256_of(const void *data, size_t size, char ret_text[SHA256_TEXT_SIZE]);
+
+/* sha256_of_file() - the digest and size of the file at @path. Return: 0 or -errno. */
+int sha256_of_file(const char *path, char ret_text[SHA256_TEXT_SIZE], uint64_t *ret_size);
+
+DEFINE_CLEANUP(struct sha256 *, sha256_freep, sha256_free)

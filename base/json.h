@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/* JSON from outside, by jansson: bounded depth, no duplicate keys, no surprise in the types. */
+#pragma once
+
+#include "base/failure.h"
+
+#include <jansson.h> /* with json_decrefp(), the cleanup of a json_t * */
+
+/*
+ * json_parse() - @size bytes at @text as one JSON value; duplicate keys, invalid UTF-8, trailing
+ * bytes and depth above 64 are refused with failure code @code and @subject quoted. The caller
+ * owns *ret_value. Return: 0, -EBADMSG or -ENOMEM. Any thread.
+ */
+int json_parse(const char *text, size_t size, const char *subject, const char *code,
+               json_t **ret_value, struct failure *failure);
+
+/* json_parse_file() - the same for the file at @path of at most @max bytes; also -errno. */
+int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
+                    struct failure *failure);

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The contract of a compute backend: one device, one queue of work, used by one thread at a time.
+ *
+ * All matrices are row-major and dense. T counts tokens of a batch (n_windows x seqlen), d is the
+ * hidden size, S = T * top_k counts slots: copies of a token, one per chosen expert, sorted by
+ * expert. "act" is the backend's own element type of activations and weights: f32 on the cpu,
+ * bf16 on cuda. Every product is accumulated in f32.
+ *
+ * Ops are queued and may run later; what they read must stay until the next sync(). An op returns
+ * 0, or -errno with the reason in backend_failure(): -EINVAL (a shape or span does not fit),
+ * -ENOMEM (device memory), -EIO (the device failed; see `poisoned`). Asynchronous errors surface
+ * at sync() and at the ops that return something to the host. No op allocates device memory.
+ * Results are deterministic: same input, same device kind, same bytes, however many threads.
+ */
+#pragma once
+
+#include "base/dtype.h"
+#include "base/failure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct backend; /* one device; owned by who opened it */
+
+/* A range of a backend's memory. Callers slice it and pass it on; only the backend looks inside. */
+struct span {
+    unsigned char *at;
+    size_t size; /* bytes */
+};
+
+static inline struct span span_slice(struct span s, size_t offset, size_t size) {
+    if (offset > s.size || size > s.size - offset)
+        return (struct span){}; /* every op refuses an empty span: -EINVAL */
+    return (struct span){s.at + offset, size};
+}
+
+struct backend_info {
+    char name[96];           /* "NVIDIA H200", "cpu, 2 threads" */
+    size_t memory_total;     /* bytes of the device (cpu: of the machine) */
+    size_t memory_free;      /* bytes free now, others' use counted */
+    size_t memory_allocated; /* bytes that this backend holds now */
+    size_t memory_peak;      /* most it ever held since open */
+    bool poisoned;           /* only a new process can use the device again */
+};
+
+/* How a weight is put on its grid. */
+struct grid {
+    int wbits;     /* 2 3 4 8 */
+    int groupsize; /* columns that share scale and zero; n for one grid per row */
+    bool sym;      /* zero fixed at 2^(wbits-1) */
+    bool mse;      /* search the shrink of the range that minimises sum |w - q|^2.4 */
+};
+
+/*
+ * A batch of G weight matrices on their grids. n_groups = n / groupsize. A group is a set of
+ * columns; g_idx says which group a column is in.
+ */
+struct quantized {
+    struct span codes;  /* u8  [G, rows, n], columns in the model's order */
+    struct span scales; /* f16 [G, n_groups, rows] */
+    struct span zeros;  /* u8  [G, n_groups, rows] */
+    struct span g_idx;  /* i32 [G, n] */
+};
+
+struct backend_ops {
+    const char *name; /* "cpu", "cuda" */
+    enum dtype act;
+
+    /* Device number @device. -ENODEV when there is none. No big memory is taken before alloc(). */
+    int (*open)(int device, struct backend **ret_backend, struct failure *failure);
+    void (*close)(struct backend *b); /* frees every span too; NULL is fine */
+    void (*info)(struct backend *b, struct backend_info *ret_info); /* any thread */
+    /* The reason of the last op that failed: op, shapes, status of the library, a hint. */
+    const struct failure *(*failure)(struct backend *b);
+
+    /* -------- memory -------- */
+    int (*alloc)(struct backend *b, size_t size, struct span *ret_span); /* aligned to 256 */
+    void (*free)(struct backend *b, struct span *span); /* empties it; an empty one is fine */
+    int (*zero)(struct backend *b, struct span dst);
+    int (*upload)(struct backend *b, struct span dst, const void *src); /* dst.size bytes */
+    int (*download)(struct backend *b, void *dst, struct span src);     /* src.size bytes; waits */
+    int (*copy)(struct backend *b, struct span dst, struct span src);   /* same size */
+    int (*sync)(struct backend *b); /* waits for all queued work */
+
+    /*
+     * Streaming of weights, beside the queue: stage() starts to copy @n elements of @dtype (F32,
+     * F16 or BF16, any alignment) from host memory to @dst as act; @src must stay readable and
+     * @dst unused until stage_wait(), after which queued work sees all that was staged.
+     * fetch() starts to copy src.size bytes to the host after the work queued so far; the bytes
+     * are there after fetch_wait().
+     */
+    int (*stage)(struct backend *b, struct span dst, const void *src, enum dtype dtype, size_t n);
+    int (*stage_wait)(struct backend *b);
+    int (*fetch)(struct backend *b, void *dst, struct span src);
+    int (*fetch_wait)(struct backend *b);
+
+    /* -------- forward -------- */
+
+    /* x [T, d] act = table [vocab, d] act at ids [T] i32; the caller has checked the ids */
+    int (*embed)(struct backend *b, struct span x, struct span table, struct span ids, int T, int d,
+                 int vocab);
+
+    /*
+     * y = x / sqrt(mean(x^2) + eps) * w, row by row: T rows of n act, row t at x + t * ldx (in
+     * elements) and y + t * ldy; w [n] act. y may be x.
+     */
+    int (*rmsnorm)(struct backend *b, struct span y, int ldy, struct span x, int ldx, struct span w,
+                   int T, int n, float eps);
+
+    /* y [T, n_out] act = x [T, n_in] act * w' [n_out, n_in] act, added to y when @add */
+    int (*linear)(struct backend *b, struct span y, struct span x, struct span w, int T, int n_in,
+                  int n_out, bool add);
+
+    /* x [n] act = min(max(x, -limit), limit) */
+    int (*clamp)(struct backend *b, struct span x, size_t n, float limit);
+
+    /*
+     * Rotary embedding, half-split, in place on the first n_heads heads of head_dim act of each
+     * of T rows, row t at x + t * ldx; its position is t % seqlen; angle = position *
+     * theta^(-2i/head_dim) (arXiv 2104.09864, section 3.2.2, in the half-split layout).
+     */
+    int (*rope)(struct backend *b, struct span x, int ldx, int T, int seqlen, int n_heads,
+                int head_dim, float theta);
+
+    /*
+     * Causal softmax attention of each window by itself, scaled by 1/sqrt(head_dim).
+     * qkv [n_windows * seqlen, (n_heads + 2 * n_kv_heads) * head_dim] act: q heads, k heads, v
+     * heads; query head h uses kv head h / (n_heads / n_kv_heads).
+     * y [n_windows * seqlen, n_heads * head_dim] act. No full score matrix in memory.
+     */
+    int (*attention)(struct backend *b, struct span y, struct span qkv, int n_windows, int seqlen,
+                     int n_heads, int n_kv_heads, int head_dim);
+
+    /*
+     * Router: logits = x [T, d] act * w' [n_experts, d] act; softmax over all experts in f32; the
+     * top_k largest (ties: the lower index), then ascending by expert.
+     * experts [T, top_k] i32, weights [T, top_k] f32, divided by their sum when @norm.
+     */
+    int (*route)(struct backend *b, struct span experts, struct span weights, struct span x,
+                 struct span w, int T, int d, int n_experts, int top_k, bool norm);
+
+    /*
+     * Sorts the T * top_k slots by expert, then by token. order [S] i32: the token of a slot;
+     * position [T, top_k] i32: the slot of a token's j-th expert. offsets, on the host: expert e
+     * has slots offsets[e] .. offsets[e + 1] - 1; n_experts + 1 entries. Waits.
+     */
+    int (*dispatch)(struct backend *b, struct span order, struct span position, int32_t *offsets,
+                    struct span experts, int T, int n_experts, int top_k);
+
+    /* y [S, n] act: row s = row order[s] of x [T, n] act */
+    int (*gather)(struct backend *b, struct span y, struct span x, struct span order, int S, int T,
+                  int n);
+
+    /*
+     * Per expert e: rows offsets[e] .. offsets[e+1]-1 of y [S, n_out] act = the same rows of
+     * x [S, n_in] act * w_e', with w [n_experts, n_out, n_in] act. offsets on the host.
+     */
+    int (*expert_linear)(struct backend *b, struct span y, struct span x, struct span w,
+                         const int32_t *offsets, int n_experts, int n_in, int n_out);
+
+    /* y [S, n] act = silu(g) * u with g, u the first and last n of each row of gu [S, 2n] act */
+    int (*swiglu)(struct backend *b, struct span y, struct span gu, int S, int n);
+
+    /* x [T, d] act += sum over j of weights[t, j] * y[position[t, j]], j ascending, in f32 */
+    int (*combine)(struct backend *b, struct span x, struct span y, struct span position,
+                   struct span weights, int T, int d, int top_k);
+
+    /*
+     * Head of the language model: logits = x [T, d] act * w' [vocab, d] act, never all in memory.
+     * nll [T] f32: logsumexp - logits[target]; lse [T] f32; best [T] i32: argmax, ties the lower.
+     * targets [T] i32, each in [0, vocab). scratch: head_scratch(T, d, vocab) bytes.
+     */
+    size_t (*head_scratch)(struct backend *b, int T, int d, int vocab);
+    int (*head)(struct backend *b, struct span nll, struct span lse, struct span best,
+                struct span x, struct span w, struct span targets, int T, int d, int vocab,
+                struct span scratch);
+
+    /* -------- quantization -------- */
+
+    /*
+     * h [G, n, n] f32: h_g += x_g' x_g, x_g being rows offsets[g] .. offsets[g+1]-1 of x [S, n]
+     * act. Only the lower triangle (row >= column) is defined. offsets on the host.
+     */
+    int (*hessian_add)(struct backend *b, struct span h, struct span x, const int32_t *offsets,
+                       int G, int n);
+
+    /*
+     * perm [G, n] i32: the columns in the order in which they are quantized: by diag(h) down,
+     * ties by index, when @act_order; else 0 .. n-1.
+     */
+    int (*hessian_order)(struct backend *b, struct span perm, struct span h, int G, int n,
+                         bool act_order);
+
+    /*
+     * u [G, n, n] f32: upper triangular, u'u = inverse of the damped, permuted h: a zero on the
+     * diagonal becomes 1 (dead column); damp[g] * mean(diag) is added to the diagonal; rows and
+     * columns are permuted (arXiv 2210.17323, section 3.3, step 3). By J h J = L L' and
+     * u = J inv(L) J with J the reversal. Only row <= column of u is defined. damp and info on
+     * the host; info[g] = 0, or not 0 when h_g is not positive definite or not finite: its u is
+     * undefined then. h is not changed. Waits.
+     */
+    size_t (*factor_scratch)(struct backend *b, int G, int n);
+    int (*factor)(struct backend *b, struct span u, struct span h, struct span perm,
+                  const float *damp, int32_t *info, int G, int n, struct span scratch);
+
+    /*
+     * GPTQ (arXiv 2210.17323, algorithm 1) on G matrices w [G, rows, n] act, each with its u_g
+     * and perm_g, in blocks of 128 columns. A group is groupsize columns in the order of perm;
+     * its grid comes from the weights as they are when its first column is reached. With
+     * @static_groups a group is groupsize columns in the model's order and its grid comes from
+     * the untouched weights. dq [G, rows, n] act: the weights on their grid. The grid:
+     *   sym:  scale = 2 * absmax / (2^wbits - 1), zero = 2^(wbits-1)
+     *   asym: scale = (max - min) / (2^wbits - 1) with 0 in [min, max], zero = round(-min/scale)
+     * an all-zero group takes [-1, 1]; scale is rounded to f16 (at least 2^-24, at most 65504)
+     * before use; code = clamp(round(w / scale) + zero, 0, 2^wbits - 1), halves to even.
+     */
+    size_t (*gptq_scratch)(struct backend *b, int G, int rows, int n);
+    int (*gptq)(struct backend *b, const struct quantized *q, struct span dq, struct span w,
+                struct span u, struct span perm, const struct grid *grid, bool static_groups, int G,
+                int rows, int n, struct span scratch);
+
+    /* Round to nearest: the same grid and outputs, groups in the model's order, no h. */
+    int (*rtn)(struct backend *b, const struct quantized *q, struct span dq, struct span w,
+               const struct grid *grid, int G, int rows, int n);
+
+    /*
+     * Output error of each row: num [G, rows] f32 = diag(e h e'), e = w - dq; den = diag(w h w').
+     * w, dq [G, rows, n] act; h [G, n, n] f32, lower triangle.
+     */
+    size_t (*output_error_scratch)(struct backend *b, int G, int rows, int n);
+    int (*output_error)(struct backend *b, struct span num, struct span den, struct span w,
+                        struct span dq, struct span h, int G, int rows, int n, struct span scratch);
+
+    /* w [G, rows, n] act = scales * (codes - zeros) */
+    int (*dequantize)(struct backend *b, struct span w, const struct quantized *q, int n_groups,
+                      int G, int rows, int n);
+
+    /*
+     * The gptq layout of @N code matrices: packed [N, n * wbits / 32, rows] u32 from codes
+     * [N, rows, n] u8, and back. Little end first along n; 3-bit: 32 values in 3 words. n is a
+     * multiple of 32.
+     */
+    int (*pack)(struct backend *b, struct span packed, struct span codes, int wbits, int N,
+                int rows, int n);
+    int (*unpack)(struct backend *b, struct span codes, struct span packed, int wbits, int N,
+                  int rows, int n);
+};
+
+/* What a struct backend begins with, in every backend. */
+struct backend {
+    const struct backend_ops *ops;
+};
+
+extern const struct backend_ops
+    backend_cpu; /* OpenBLAS, LAPACK, threads: the definition of right */
