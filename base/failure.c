@@ -22,8 +22,22 @@ int failure_set(struct failure *f, int r, const char *code, const char *hint, co
     va_end(args);
     str_make_printable(f->detail);
     str_make_printable(f->hint);
+    f->field[0] = '\0';
     f->retryable = r == -ENOSPC || r == -EDQUOT || r == -ENOMEM;
     return r;
+}
+
+int failure_field(struct failure *f, const char *field, const char *hint, const char *format, ...) {
+    char text[400];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    failure_set(f, -EINVAL, "invalid_parameter", hint, "%s: %s", field, text);
+    if (f)
+        snprintf(f->field, sizeof(f->field), "%s", field);
+    return -EINVAL;
 }
 
 int failure_oom(struct failure *f) {

@@ -15,6 +15,7 @@ struct failure {
     char code[48];    /* snake_case, stable: "model_invalid" */
     char detail[512]; /* what failed, subject quoted: "cannot read 'x': ..." */
     char hint[256];   /* what to do about it; may be empty */
+    char field[32];   /* the request's field at fault; mostly empty */
     bool retryable;   /* the same request may succeed later, unchanged */
 };
 
@@ -26,12 +27,20 @@ struct failure {
  * @hint:   what to do, or NULL
  * @format: the detail; lower case, no full stop, subject quoted
  *
- * Bytes that are not printable UTF-8 become '?', so hostile input may be quoted.
+ * Bytes that are not printable UTF-8 become '?', so hostile input may be quoted. The field is
+ * emptied.
  *
  * Return: @r. Any thread.
  */
 int failure_set(struct failure *f, int r, const char *code, const char *hint, const char *format,
                 ...) printf_format(5, 6);
+
+/*
+ * failure_field() - the failure of a request's field: code invalid_parameter, detail "@field:
+ * ...". Return: -EINVAL. Any thread.
+ */
+int failure_field(struct failure *f, const char *field, const char *hint, const char *format, ...)
+    printf_format(4, 5);
 
 /* failure_oom() - the failure of an allocation on the host. Return: -ENOMEM. */
 int failure_oom(struct failure *f);

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the API may ask of the daemon: a struct of functions that the daemon fills in. Objects
+ * cross it as JSON, in the form that clients see (docs/DESIGN.md, section 4 and 5).
+ *
+ * Every function may be called from any thread, never waits for a device, and returns 0 or
+ * -errno with the failure filled in. What the errno means to a client:
+ *   -ENOENT 404, -EINVAL 422, -EEXIST 409, -EBUSY 409, -EPERM 403, -EDQUOT 429, -EAGAIN 503,
+ *   -ENOSPC 507, all others 500.
+ * JSON out-parameters are owned by the caller.
+ */
+#pragma once
+
+#include "base/failure.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Which jobs a list shows; NULL or 0: no restriction. */
+struct job_filter {
+    const char *status, *owner;
+    int64_t after; /* only jobs with a smaller id: lists run from the newest to the oldest */
+    int limit;     /* 1 .. 500 */
+};
+
+struct artifact {
+    int fd; /* open for reading; owned by the caller */
+    uint64_t size;
+    char sha256[65];
+};
+
+struct service {
+    void *ctx; /* first argument of every function */
+
+    /*
+     * Appends a job: @request is the parsed body (any JSON value). @owner: who asks.
+     * @idempotency_key: NULL or the header; the same key of the same owner with the same body
+     * gives the job of the first time (*ret_created false), with another body -EINVAL.
+     * On disk when it returns.
+     */
+    int (*submit)(void *ctx, const char *owner, const char *idempotency_key, const json_t *request,
+                  json_t **ret_job, bool *ret_created, struct failure *failure);
+
+    /*
+     * One job; *ret_version grows with every change of the object (for an ETag). A caller that
+     * knows the version passes it as @known and gets *ret_job NULL when it still holds.
+     */
+    int (*job)(void *ctx, int64_t id, uint64_t known, json_t **ret_job, uint64_t *ret_version,
+               struct failure *failure);
+
+    /* {object: "list", data: [job], has_more}. version: of all jobs together. */
+    int (*jobs)(void *ctx, const struct job_filter *filter, uint64_t known, json_t **ret_list,
+                uint64_t *ret_version, struct failure *failure);
+
+    /* Asks a job to stop; a queued one is cancelled at once; idempotent; ended ones: -EBUSY. */
+    int (*cancel)(void *ctx, int64_t id, json_t **ret_job, struct failure *failure);
+
+    /*
+     * Events with seq > @after of job @id (0: of all jobs), ascending, at most @limit: an array of
+     * {seq, job, type, at, data}. *ret_ended: the job has ended and no later event will come.
+     */
+    int (*events)(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
+                  bool *ret_ended, struct failure *failure);
+
+    /* The newest seq of all events. */
+    uint64_t (*last_seq)(void *ctx);
+
+    /* {object: "list", data: [layer.finished data], has_more: false} of a job. */
+    int (*layers)(void *ctx, int64_t id, json_t **ret_list, struct failure *failure);
+
+    /* {object: "list", data: [{name, bytes, sha256, url}], has_more: false} of a job. */
+    int (*artifacts)(void *ctx, int64_t id, json_t **ret_list, struct failure *failure);
+    int (*artifact_open)(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
+                         struct failure *failure);
+
+    /* {object: "list", data: [{id, kind, name, memory_total, memory_free, job}], ...} */
+    int (*devices)(void *ctx, json_t **ret_list, struct failure *failure);
+
+    /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
+    int (*health)(void *ctx, json_t **ret_health, struct failure *failure);
+
+    /*
+     * Calls @wake after events were stored or progress changed, from any thread, until
+     * unsubscribed; @wake must not block nor call the service. One subscriber.
+     */
+    void (*subscribe)(void *ctx, void (*wake)(void *wake_ctx), void *wake_ctx);
+};

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A read-only mapping of a whole file that survives the file being cut short: SIGBUS inside it
+ * puts a zero page at the fault and marks the mapping, and whoever works with it asks
+ * mapping_intact() before trusting the result. Any thread.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/failure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct mapping {
+    const unsigned char *data;
+    size_t size;
+};
+
+/* mapping_open() - map the regular file at @path; -EFBIG over @max bytes. Caller owns it. */
+int mapping_open(const char *path, size_t max, struct mapping **ret_mapping,
+                 struct failure *failure);
+void mapping_free(struct mapping *mapping); /* NULL is fine */
+bool mapping_intact(const struct mapping *mapping);
+
+DEFINE_CLEANUP(struct mapping *, mapping_freep, mapping_free)

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One safetensors file: 8 bytes header length, a JSON header, the tensors' bytes.
+ *
+ * Reading is hostile-input code: the header is at most 100 MB, has no duplicate keys; offsets are
+ * contiguous from 0 to the end of the file; the bytes of every tensor are those of its shape.
+ * The file is mapped read-only; tensors stay valid until the file is freed. A file cut short while
+ * mapped does not kill the process: see mapping.h.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/dtype.h"
+#include "base/failure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TENSOR_DIMS_MAX 8
+
+struct tensor {
+    const char *name; /* owned by the file */
+    enum dtype dtype;
+    int n_dims;
+    uint64_t shape[TENSOR_DIMS_MAX];
+    size_t n;         /* elements: the product of the shape */
+    size_t size;      /* bytes */
+    const void *data; /* in the mapping; any alignment */
+};
+
+struct safetensors;
+
+/*
+ * safetensors_open() - map and check the file at @path; the caller owns *ret_file.
+ * Return: 0, -EBADMSG (code model_invalid), or -errno. Any thread; afterwards read-only.
+ */
+int safetensors_open(const char *path, struct safetensors **ret_file, struct failure *failure);
+void safetensors_free(struct safetensors *file); /* NULL is fine */
+
+size_t safetensors_n_tensors(const struct safetensors *file);
+/* safetensors_at() - the @i-th tensor in the order of its offset. */
+const struct tensor *safetensors_at(const struct safetensors *file, size_t i);
+/* safetensors_find() - the tensor called @name, or NULL. */
+const struct tensor *safetensors_find(const struct safetensors *file, const char *name);
+/* safetensors_intact() - false once the file was cut short under its mapping. */
+bool safetensors_intact(const struct safetensors *file);
+
+DEFINE_CLEANUP(struct safetensors *, safetensors_freep, safetensors_free)
+
+/*
+ * safetensors_write() - write @n_tensors tensors (names unique) to @path in the given order, with
+ * metadata {"format": "pt"}: a temporary file beside it, fsync, rename, fsync of the folder.
+ * The same tensors give the same bytes. @ret_size, when not NULL: bytes of the file.
+ * Return: 0 or -errno with the failure.
+ */
+int safetensors_write(const char *path, const struct tensor *tensors, size_t n_tensors,
+                      uint64_t *ret_size, struct failure *failure);

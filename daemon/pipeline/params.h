@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The parameters of a job: what a request may say, its defaults and limits. Any thread. */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/failure.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PARAMS_EVALS_MAX 16
+
+enum job_kind {
+    JOB_QUANTIZE,
+    JOB_EVAL, /* wbits is 16; the model may be quantized already */
+};
+
+enum checkpoint_format {
+    FORMAT_GPTQ,  /* packed codes */
+    FORMAT_DENSE, /* bf16 weights */
+};
+
+struct params {
+    char *model;   /* as asked for */
+    char *dataset; /* NULL: none */
+    int wbits;     /* 2 3 4 8 16 */
+    int groupsize; /* -1 or a positive multiple of 8 */
+    int nsamples;
+    int seqlen; /* 0: the pipeline takes min(2048, max_position_embeddings) */
+    uint64_t seed;
+    bool act_order, sym, true_sequential, static_groups, mse, nearest;
+    double percdamp;
+    char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
+    int n_eval;
+    enum checkpoint_format format;
+};
+
+/*
+ * params_parse() - read the parameters of a job of @kind from the JSON object @object (borrowed):
+ * unknown fields, wrong types, values out of range, combinations that make no sense are refused
+ * with the field named (failure code invalid_parameter). Fields of the queue (kind, priority,
+ * name, labels) are not known here. The caller owns *ret_params.
+ * Return: 0, -EINVAL or -ENOMEM.
+ */
+int params_parse(enum job_kind kind, const json_t *object, struct params **ret_params,
+                 struct failure *failure);
+void params_free(struct params *params); /* NULL is fine */
+
+/* params_to_json() - all fields, resolved, in the request's form; NULL when out of memory. */
+json_t *params_to_json(const struct params *params);
+
+DEFINE_CLEANUP(struct params *, params_freep, params_free)
