@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* WikiText-2, raw. A line is a row and keeps its newline, a blank line is an empty row. */
+#include "daemon/data/dataset.h"
+#include "daemon/data/text.h"
+#include "daemon/data/zip_member.h"
+
+#define HOST "huggingface.co"
+#define PATH "datasets/ggml-org/ci/resolve/main/wikitext-2-raw-v1.zip"
+
+/* The real train member has 11 MB. */
+#define MEMBER_MAX ((size_t)256 << 20)
+
+static void join_rows(const char *rows, size_t size, struct strbuf *joined) {
+    const char *row;
+    size_t at = 0, row_size;
+
+    while (text_next_line(rows, size, &at, &row, &row_size)) {
+        const char *words = row;
+        size_t words_size = row_size;
+
+        if (row != rows)
+            strbuf_puts(joined, "\n\n");
+        text_strip(&words, &words_size);
+        if (words_size > 0)
+            strbuf_append(joined, row, row_size);
+    }
+}
+
+int wikitext2_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
+                   struct failure *failure) {
+    const char *member = use == CORPUS_CALIBRATION ? "wikitext-2-raw/wiki.train.raw"
+                                                   : "wikitext-2-raw/wiki.test.raw";
+    cleanup(strbuf_done) struct strbuf joined = {};
+    cleanup(freep) char *path = NULL;
+    cleanup(freep) char *rows = NULL;
+    size_t size;
+    int r;
+
+    r = dataset_fetch(corpora, HOST, PATH, &path, failure);
+    if (r)
+        return r;
+    r = zip_member_read(path, member, PATH, MEMBER_MAX, &rows, &size, failure);
+    if (r)
+        return r;
+    r = text_check(rows, size, member, failure);
+    if (r)
+        return r;
+    join_rows(rows, size, &joined);
+    return text_finish(&joined, member, &corpus->text, &corpus->size, failure);
+}
