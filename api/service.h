@@ -82,7 +82,8 @@ struct service {
 
     /*
      * Calls @wake after events were stored or progress changed, from any thread, until
-     * unsubscribed; @wake must not block nor call the service. One subscriber.
+     * unsubscribed; @wake must not block nor call the service. One subscriber. A NULL @wake
+     * unsubscribes: when that call returns, the former one is not running and will not be called.
      */
     void (*subscribe)(void *ctx, void (*wake)(void *wake_ctx), void *wake_ctx);
 };

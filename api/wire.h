@@ -12,3 +12,26 @@
 
 /* Largest request body that the API takes. */
 #define WIRE_BODY_MAX (64 * 1024)
+
+/* Most jobs or events that one list answers, and how many without ?limit=. */
+#define WIRE_LIMIT_MAX 500
+#define WIRE_LIMIT_DEFAULT 100
+
+/*
+ * Event streams (GET /v1/jobs/{id}/events and /v1/events with Accept: text/event-stream):
+ *
+ *   event: job         data: the job object as it is now; first, without id, only of one job
+ *   event: TYPE, id:   data: {seq, job, type, at, data}; a stored event, id and seq are the same
+ *   event: progress    data: {job, type, at, data: the job's progress object}, without seq and
+ *                      id when it was not stored: the newest state, at most 4 a second
+ *   event: reset       data: {after, last_seq}: the cursor is of another store and was dropped
+ *   a comment          every 15 s without other traffic
+ *
+ * The stream of one job ends after its last event. ?after=SEQ or the header Last-Event-ID (which
+ * wins) resumes after that event.
+ */
+#define WIRE_EVENT_JOB "job"
+#define WIRE_EVENT_PROGRESS "progress"
+#define WIRE_EVENT_RESET "reset"
+#define WIRE_RETRY_MS 2000
+#define WIRE_HEARTBEAT_SECONDS 15
