@@ -11,7 +11,7 @@
 struct windows {
     int32_t *ids; /* [n, seqlen]; owned */
     int n, seqlen;
-    uint64_t n_tokens;             /* of the corpus, before windows were cut */
+    uint64_t n_tokens; /* of the text, before windows were cut; of the documents looked at */
     char sha256[SHA256_TEXT_SIZE]; /* of n, seqlen and ids */
 };
 
@@ -19,7 +19,8 @@ struct windows {
  * windows_sample() - @n calibration windows at Python's random.seed(@seed) and
  * randint(0, n_tokens - seqlen - 1), bit for bit. Documents: draw one until it has at least
  * seqlen tokens (one of exactly seqlen is used whole, without a second draw).
- * Return: 0; -ENODATA (dataset_too_short); -EBADMSG; -ENOMEM.
+ * Return: 0; -ENODATA (dataset_too_short); -EINVAL (parameter_invalid: n < 1 or seqlen < 2);
+ * -EBADMSG; -ENOMEM.
  */
 int windows_sample(const struct corpus *corpus, const struct tokenizer *tokenizer, int n,
                    int seqlen, uint64_t seed, struct windows **ret_windows,
