@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Scales and zeros; the search of the shrunk range follows arXiv 2210.17323's reference code. */
+#include "kernels/cpu/grid.h"
+
+#include "kernels/cpu/vector.h"
+
+#include <math.h>
+
+#define MSE_NORM 2.4f
+#define MSE_GRID 100
+#define MSE_STEPS 80 /* shrinks the range down to 1 - 80/100 of itself */
+
+#define SCALE_MIN 0x1p-24f /* the smallest f16 above 0 */
+#define SCALE_MAX 65504.0f /* the largest f16 */
+
+/* Far beyond every code, and small enough for vector_round(). */
+#define STEPS_MAX 1024.0f
+
+struct range {
+    float min[GRID_ROWS], max[GRID_ROWS];
+};
+
+/* The nearest code as a float. A NaN becomes code 0. */
+vector_inline float nearest_code(float w, float scale, float zero, float maxq) {
+    float steps = w / scale;
+
+    steps = steps < -STEPS_MAX ? -STEPS_MAX : steps;
+    steps = steps > STEPS_MAX ? STEPS_MAX : steps;
+    steps = vector_round(steps) + zero;
+    steps = steps > 0.0f ? steps : 0.0f;
+    return steps < maxq ? steps : maxq;
+}
+
+vector_clones static void find_range(const float *w, size_t n, struct range *range) {
+    for (int r = 0; r < GRID_ROWS; r++)
+        range->min[r] = range->max[r] = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (int r = 0; r < GRID_ROWS; r++) {
+            float v = w[i * GRID_ROWS + r];
+
+            range->min[r] = v < range->min[r] ? v : range->min[r];
+            range->max[r] = v > range->max[r] ? v : range->max[r];
+        }
+    }
+}
+
+static float stored_scale(float scale) {
+    scale = scale > SCALE_MIN ? scale : SCALE_MIN;
+    scale = scale < SCALE_MAX ? scale : SCALE_MAX;
+    return f16_to_f32(f32_to_f16(scale));
+}
+
+/* The grids of a range shrunk by @p. */
+static void grids_of_range(const struct grid *grid, const struct range *range, float p,
+                           struct grid_rows *grids) {
+    float maxq = (float)((1 << grid->wbits) - 1);
+
+    for (int r = 0; r < GRID_ROWS; r++) {
+        float min = range->min[r], max = range->max[r];
+
+        if (min == 0 && max == 0) {
+            min = -1;
+            max = 1;
+        }
+        if (grid->sym) {
+            max = -min > max ? -min : max;
+            grids->scale[r] = stored_scale(p * (2 * max) / maxq);
+            grids->zero[r] = (float)(1 << (grid->wbits - 1));
+        } else {
+            float zero;
+
+            grids->scale[r] = stored_scale(p * (max - min) / maxq);
+            zero = rintf(-(p * min) / grids->scale[r]);
+            grids->zero[r] = zero < maxq ? zero : maxq;
+        }
+    }
+}
+
+/* |x|^2.4; the smallest normal number stands for less, whose power vanishes as well. */
+vector_inline float error_power(float x) {
+    float a = fabsf(x);
+
+    a = a < 0x1p-126f ? 0x1p-126f : a;
+    return vector_exp(MSE_NORM * vector_log(a));
+}
+
+vector_clones static void grid_error(const struct grid_rows *grids, float maxq, const float *w,
+                                     size_t n, float *restrict error) {
+    for (int r = 0; r < GRID_ROWS; r++)
+        error[r] = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (int r = 0; r < GRID_ROWS; r++) {
+            float v = w[i * GRID_ROWS + r], scale = grids->scale[r], zero = grids->zero[r];
+
+            error[r] += error_power(scale * (nearest_code(v, scale, zero, maxq) - zero) - v);
+        }
+    }
+}
+
+static void search_shrink(const struct grid *grid, const struct range *range, const float *w,
+                          size_t n, struct grid_rows *best) {
+    float least[GRID_ROWS], error[GRID_ROWS], maxq = (float)((1 << grid->wbits) - 1);
+    struct grid_rows shrunk;
+
+    grid_error(best, maxq, w, n, least);
+    for (int step = 1; step < MSE_STEPS; step++) {
+        grids_of_range(grid, range, 1.0f - (float)step / MSE_GRID, &shrunk);
+        grid_error(&shrunk, maxq, w, n, error);
+        for (int r = 0; r < GRID_ROWS; r++) {
+            if (error[r] < least[r]) {
+                least[r] = error[r];
+                best->scale[r] = shrunk.scale[r];
+                best->zero[r] = shrunk.zero[r];
+            }
+        }
+    }
+}
+
+void grid_find(const struct grid *grid, const float *w, size_t n, struct grid_rows *ret_grids) {
+    struct range range;
+
+    find_range(w, n, &range);
+    grids_of_range(grid, &range, 1.0f, ret_grids);
+    if (grid->mse)
+        search_shrink(grid, &range, w, n, ret_grids);
+}
+
+vector_clones void grid_quantize(const struct grid_rows *grids, int wbits, const float *w,
+                                 float *dq, uint8_t *codes) {
+    float maxq = (float)((1 << wbits) - 1), code[GRID_ROWS];
+
+    for (int r = 0; r < GRID_ROWS; r++) {
+        code[r] = nearest_code(w[r], grids->scale[r], grids->zero[r], maxq);
+        dq[r] = grids->scale[r] * (code[r] - grids->zero[r]);
+    }
+    for (int r = 0; r < GRID_ROWS; r++)
+        codes[r] = (uint8_t)(int32_t)code[r];
+}

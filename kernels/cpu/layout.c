@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From codes to weights, and between codes and the packed words of a gptq checkpoint: 32 codes
+ * of a row, one after the other from the lowest bit, fill wbits words, also where a 3-bit code
+ * crosses a word's end.
+ */
+#include "kernels/cpu/cpu.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define ROWS 64
+#define CODES 32 /* that fill whole words at every width */
+
+struct packing {
+    uint32_t *packed;
+    uint8_t *codes;
+    size_t wbits, rows, n, row_tiles;
+};
+
+static void pack_codes(uint32_t *words, size_t stride, const uint8_t *codes, size_t wbits) {
+    uint32_t mask = (1u << wbits) - 1;
+    uint64_t bits = 0;
+    size_t n_bits = 0;
+
+    for (size_t i = 0; i < CODES; i++) {
+        bits |= (uint64_t)(codes[i] & mask) << n_bits;
+        n_bits += wbits;
+        if (n_bits >= 32) {
+            *words = (uint32_t)bits;
+            words += stride;
+            bits >>= 32;
+            n_bits -= 32;
+        }
+    }
+}
+
+static void unpack_codes(uint8_t *codes, const uint32_t *words, size_t stride, size_t wbits) {
+    uint32_t mask = (1u << wbits) - 1;
+    uint64_t bits = 0;
+    size_t n_bits = 0;
+
+    for (size_t i = 0; i < CODES; i++) {
+        if (n_bits < wbits) {
+            bits |= (uint64_t)*words << n_bits;
+            words += stride;
+            n_bits += 32;
+        }
+        codes[i] = (uint8_t)(bits & mask);
+        bits >>= wbits;
+        n_bits -= wbits;
+    }
+}
+
+/* Calls @fn on the words and the codes of each 32 codes of a tile of rows. */
+#define EACH_CHUNK(op, task, fn_call)                                                              \
+    do {                                                                                           \
+        size_t matrix = (task) / (op)->row_tiles, row = (task) % (op)->row_tiles * ROWS;           \
+        size_t end = MIN((op)->rows, row + ROWS);                                                  \
+        uint32_t *packed = (op)->packed + matrix * ((op)->n / CODES * (op)->wbits) * (op)->rows;   \
+        uint8_t *all = (op)->codes + matrix * (op)->rows * (op)->n;                                \
+                                                                                                   \
+        for (size_t i = 0; i < (op)->n; i += CODES) {                                              \
+            for (size_t r = row; r < end; r++) {                                                   \
+                uint32_t *words = packed + i / CODES * (op)->wbits * (op)->rows + r;               \
+                uint8_t *codes = all + r * (op)->n + i;                                            \
+                                                                                                   \
+                fn_call;                                                                           \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+
+static void pack_rows(const void *arg, size_t task, int worker) {
+    const struct packing *op = arg;
+
+    (void)worker;
+    EACH_CHUNK(op, task, pack_codes(words, op->rows, codes, op->wbits));
+}
+
+static void unpack_rows(const void *arg, size_t task, int worker) {
+    const struct packing *op = arg;
+
+    (void)worker;
+    EACH_CHUNK(op, task, unpack_codes(codes, words, op->rows, op->wbits));
+}
+
+static int run_packing(struct backend *b, const char *name, POOL_TASK(fn), struct span packed,
+                       struct span codes, int wbits, int N, int rows, int n) {
+    struct cpu *c = cpu_of(b);
+    struct packing op = {(uint32_t *)packed.at, codes.at,  (size_t)wbits,
+                         (size_t)rows,          (size_t)n, n_tiles((size_t)rows, ROWS)};
+    int r;
+
+    if (wbits != 2 && wbits != 3 && wbits != 4 && wbits != 8)
+        return cpu_refuse(c, name, "wbits is 2, 3, 4 or 8", wbits);
+    if (n < CODES || n % CODES != 0)
+        return cpu_refuse(c, name, "n is a multiple of 32", n);
+    r = cpu_check(c, name, OPERAND(packed, uint32_t, N, n / 32 * wbits, rows),
+                  OPERAND(codes, uint8_t, N, rows, n));
+    return r < 0 ? r : cpu_run(c, (size_t)N * op.row_tiles, 0, fn, &op);
+}
+
+int cpu_pack(struct backend *b, struct span packed, struct span codes, int wbits, int N, int rows,
+             int n) {
+    return run_packing(b, "pack", pack_rows, packed, codes, wbits, N, rows, n);
+}
+
+int cpu_unpack(struct backend *b, struct span codes, struct span packed, int wbits, int N, int rows,
+               int n) {
+    return run_packing(b, "unpack", unpack_rows, packed, codes, wbits, N, rows, n);
+}
+
+struct dequantizing {
+    struct cpu *c;
+    float *w;
+    const uint8_t *codes, *zeros;
+    const uint16_t *scales;
+    const int32_t *g_idx;
+    size_t rows, n, n_groups, row_tiles;
+};
+
+static void dequantize_rows(const void *arg, size_t task, int worker) {
+    const struct dequantizing *op = arg;
+    size_t g = task / op->row_tiles, row = task % op->row_tiles * ROWS;
+    size_t end = MIN(op->rows, row + ROWS), n = op->n;
+    const int32_t *g_idx = op->g_idx + g * n;
+    float *scale = cpu_scratch(op->c, worker), *zero = scale + op->n_groups;
+
+    for (size_t r = row; r < end; r++) {
+        const uint8_t *codes = op->codes + (g * op->rows + r) * n;
+        float *w = op->w + (g * op->rows + r) * n;
+
+        for (size_t group = 0; group < op->n_groups; group++) {
+            size_t at = (g * op->n_groups + group) * op->rows + r;
+
+            scale[group] = f16_to_f32(op->scales[at]);
+            zero[group] = (float)op->zeros[at];
+        }
+        for (size_t i = 0; i < n; i++)
+            w[i] = scale[g_idx[i]] * ((float)codes[i] - zero[g_idx[i]]);
+    }
+}
+
+int cpu_dequantize(struct backend *b, struct span w, const struct quantized *q, int n_groups, int G,
+                   int rows, int n) {
+    struct cpu *c = cpu_of(b);
+    struct dequantizing op = {c,
+                              (float *)w.at,
+                              q->codes.at,
+                              q->zeros.at,
+                              (uint16_t *)q->scales.at,
+                              (int32_t *)q->g_idx.at,
+                              (size_t)rows,
+                              (size_t)n,
+                              (size_t)n_groups,
+                              n_tiles((size_t)rows, ROWS)};
+    int r = cpu_check(
+        c, "dequantize", OPERAND(w, float, G, rows, n), OPERAND(q->codes, uint8_t, G, rows, n),
+        OPERAND(q->scales, uint16_t, G, n_groups, rows),
+        OPERAND(q->zeros, uint8_t, G, n_groups, rows), OPERAND(q->g_idx, int32_t, G, n));
+
+    if (r == 0)
+        r = cpu_check_indices(c, "dequantize", "g_idx", op.g_idx, (size_t)G * op.n, n_groups);
+    if (r < 0)
+        return r;
+    return cpu_run(c, (size_t)G * op.row_tiles, op.n_groups * 2 * sizeof(float), dequantize_rows,
+                   &op);
+}
