@@ -2,7 +2,8 @@
 /*
  * A read-only mapping of a whole file that survives the file being cut short: SIGBUS inside it
  * puts a zero page at the fault and marks the mapping, and whoever works with it asks
- * mapping_intact() before trusting the result. Any thread.
+ * mapping_intact() before trusting the result. Any thread, as long as it does not block SIGBUS. A
+ * system call that reads such a place returns -EFAULT instead.
  */
 #pragma once
 
@@ -15,9 +16,13 @@
 struct mapping {
     const unsigned char *data;
     size_t size;
+    int slot; /* in the registry of mapping.c; -1 for an empty file */
 };
 
-/* mapping_open() - map the regular file at @path; -EFBIG over @max bytes. Caller owns it. */
+/*
+ * mapping_open() - map the regular file at @path; -EFBIG over @max bytes, -EMFILE when the 4096
+ * mappings of a process are in use. Caller owns it.
+ */
 int mapping_open(const char *path, size_t max, struct mapping **ret_mapping,
                  struct failure *failure);
 void mapping_free(struct mapping *mapping); /* NULL is fine */

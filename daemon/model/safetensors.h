@@ -45,6 +45,10 @@ const struct tensor *safetensors_at(const struct safetensors *file, size_t i);
 const struct tensor *safetensors_find(const struct safetensors *file, const char *name);
 /* safetensors_intact() - false once the file was cut short under its mapping. */
 bool safetensors_intact(const struct safetensors *file);
+/* safetensors_header() - the JSON header as it lies in the file. */
+const void *safetensors_header(const struct safetensors *file, size_t *ret_size);
+/* safetensors_data() - all that follows the header. */
+const void *safetensors_data(const struct safetensors *file, size_t *ret_size);
 
 DEFINE_CLEANUP(struct safetensors *, safetensors_freep, safetensors_free)
 

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/model/checkpoint.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "daemon/model/checkpoint_check.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define INDEX_BYTES_MAX (32 << 20)
+#define CONFIG_BYTES_MAX (1 << 20)
+#define N_SHARDS_MAX 2048
+#define NAME_SIZE 1100     /* above the longest name that safetensors.c lets in */
+#define SAMPLE_BYTES 65536 /* of the data, at each of three places, for the fingerprint */
+
+#define SINGLE "model.safetensors"
+#define INDEX "model.safetensors.index.json"
+#define FETCH_AGAIN "fetch the model again, with all files that its index names"
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool has_file(const char *dir, const char *name) {
+    cleanup(freep) char *path = str_format("%s/%s", dir, name);
+
+    return path && access(path, F_OK) == 0;
+}
+
+static bool has_suffix(const char *s, const char *suffix) {
+    size_t n = strlen(s), m = strlen(suffix);
+
+    return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+/* Says why there is nothing to read: weights of another format, or none at all. */
+static int no_weights(const char *dir, struct failure *failure) {
+    cleanup(closedirp) DIR *stream = opendir(dir);
+    static const char *const pickles[] = {".bin", ".pt", ".pth", ".ckpt"};
+    struct dirent *entry;
+
+    while (stream && (entry = readdir(stream))) {
+        for (size_t i = 0; i < ARRAY_SIZE(pickles); i++) {
+            if (has_suffix(entry->d_name, pickles[i]))
+                return failure_set(failure, -EBADMSG, "model_unsupported",
+                                   "pickle files can run code: convert the model with "
+                                   "save_pretrained(..., safe_serialization=True)",
+                                   "model '%s' has no safetensors, only '%s'", dir, entry->d_name);
+        }
+    }
+    return failure_set(failure, -ENOENT, "model_incomplete", FETCH_AGAIN,
+                       "model '%s' has neither '%s' nor '%s'", dir, SINGLE, INDEX);
+}
+
+static int add_shard(struct checkpoint *checkpoint, const char *name, struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/%s", checkpoint->dir, name);
+    int r;
+
+    if (!path)
+        return failure_oom(failure);
+    r = safetensors_open(path, &checkpoint->shards[checkpoint->n_shards], failure);
+    if (r == -ENOENT)
+        return failure_set(failure, r, "model_incomplete", FETCH_AGAIN,
+                           "model '%s' lacks the shard '%s'", checkpoint->dir, name);
+    if (!r)
+        checkpoint->n_shards++;
+    return r;
+}
+
+static int bad_index(const struct checkpoint *checkpoint, const char *what,
+                     struct failure *failure) {
+    return failure_set(failure, -EBADMSG, "model_invalid", FETCH_AGAIN,
+                       "cannot use the index '%s' of model '%s': %s", INDEX, checkpoint->dir, what);
+}
+
+/*
+ * The names of the shards in @map, each once, in order. They point into @map; the array is the
+ * caller's.
+ */
+static int list_shards(const struct checkpoint *checkpoint, json_t *map, const char ***ret_names,
+                       size_t *ret_n, struct failure *failure) {
+    size_t n_entries = json_object_size(map), n = 0, n_unique = 0;
+    cleanup(freep) const char **names = NULL;
+    const char *tensor;
+    json_t *value;
+
+    if (n_entries == 0)
+        return bad_index(checkpoint, "its weight_map names no tensors", failure);
+    names = malloc(n_entries * sizeof(*names));
+    if (!names)
+        return failure_oom(failure);
+    json_object_foreach(map, tensor, value) {
+        const char *shard = json_string_value(value);
+
+        if (!shard || json_string_length(value) != strlen(shard) || !str_is_safe_name(shard) ||
+            !has_suffix(shard, ".safetensors"))
+            return failure_set(failure, -EBADMSG, "model_invalid", FETCH_AGAIN,
+                               "cannot use the index '%s' of model '%s': tensor '%.128s' is in "
+                               "'%.128s', which is not a name of a shard",
+                               INDEX, checkpoint->dir, tensor, shard ? shard : "");
+        names[n++] = shard;
+    }
+    qsort(names, n, sizeof(*names), compare_names);
+    for (size_t i = 0; i < n; i++) {
+        if (n_unique == 0 || strcmp(names[n_unique - 1], names[i]) != 0)
+            names[n_unique++] = names[i];
+    }
+    if (n_unique > N_SHARDS_MAX)
+        return bad_index(checkpoint, "it names too many shards", failure);
+    *ret_names = steal_ptr(names);
+    *ret_n = n_unique;
+    return 0;
+}
+
+/* Every tensor lies in the shard that the index names for it, and in no other. */
+static int check_index(const struct checkpoint *checkpoint, json_t *map, const char **names,
+                       struct failure *failure) {
+    const char *tensor;
+    json_t *value;
+
+    json_object_foreach(map, tensor, value) {
+        for (size_t i = 0; i < checkpoint->n_shards; i++) {
+            bool is_named = strcmp(names[i], json_string_value(value)) == 0;
+            bool is_there = safetensors_find(checkpoint->shards[i], tensor) != NULL;
+
+            if (is_named && !is_there)
+                return failure_set(failure, -ENOENT, "model_incomplete", FETCH_AGAIN,
+                                   "model '%s': shard '%s' lacks tensor '%.128s', which the index "
+                                   "puts there",
+                                   checkpoint->dir, names[i], tensor);
+            if (!is_named && is_there)
+                return failure_set(failure, -EBADMSG, "model_invalid", FETCH_AGAIN,
+                                   "model '%s': tensor '%.128s' is in shard '%s', too, which the "
+                                   "index does not say",
+                                   checkpoint->dir, tensor, names[i]);
+        }
+    }
+    return 0;
+}
+
+static int alloc_shards(struct checkpoint *checkpoint, size_t n, struct failure *failure) {
+    checkpoint->shards = calloc(n, sizeof(struct safetensors *));
+    return checkpoint->shards ? 0 : failure_oom(failure);
+}
+
+static int open_indexed(struct checkpoint *checkpoint, const char ***ret_names, json_t **ret_index,
+                        struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/%s", checkpoint->dir, INDEX);
+    json_t *map;
+    size_t n = 0;
+    int r;
+
+    if (!path)
+        return failure_oom(failure);
+    r = json_parse_file(path, INDEX_BYTES_MAX, "model_invalid", ret_index, failure);
+    if (r)
+        return r;
+    map = json_object_get(*ret_index, "weight_map");
+    if (!json_is_object(map))
+        return bad_index(checkpoint, "it has no weight_map", failure);
+    r = list_shards(checkpoint, map, ret_names, &n, failure);
+    if (!r)
+        r = alloc_shards(checkpoint, n, failure);
+    for (size_t i = 0; i < n && !r; i++)
+        r = add_shard(checkpoint, (*ret_names)[i], failure);
+    return r ? r : check_index(checkpoint, map, *ret_names, failure);
+}
+
+/* A number in front of the bytes keeps neighbours apart. */
+static void hash_block(struct sha256 *hash, const void *data, size_t size) {
+    unsigned char length[8];
+
+    for (int i = 0; i < 8; i++)
+        length[i] = (unsigned char)((uint64_t)size >> 8 * i);
+    sha256_update(hash, length, sizeof(length));
+    sha256_update(hash, data, size);
+}
+
+static void hash_shard(struct sha256 *hash, const char *name, const struct safetensors *shard) {
+    size_t header_size, size;
+    const void *header = safetensors_header(shard, &header_size);
+    const char *data = safetensors_data(shard, &size);
+    size_t n = MIN(size, SAMPLE_BYTES);
+    uint64_t total = size;
+
+    hash_block(hash, name, strlen(name));
+    hash_block(hash, &total, sizeof(total));
+    hash_block(hash, header, header_size);
+    hash_block(hash, data, n);
+    hash_block(hash, data + (size - n) / 2, n);
+    hash_block(hash, data + size - n, n);
+}
+
+static int make_fingerprint(struct checkpoint *checkpoint, const char *const *names,
+                            struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/config.json", checkpoint->dir);
+    const struct quantization_config *q = &checkpoint->config.quantization;
+    /* From quantize_config.json, perhaps, which is hashed nowhere else. */
+    const int quantization[] = {q->present, q->wbits, q->groupsize, q->sym, q->desc_act, q->v2};
+    cleanup(sha256_freep) struct sha256 *hash = sha256_new();
+    cleanup(freep) char *config = NULL;
+    size_t size;
+    int r;
+
+    if (!path || !hash)
+        return failure_oom(failure);
+    r = file_read(path, CONFIG_BYTES_MAX, &config, &size);
+    if (r)
+        return failure_errno(failure, r, "cannot read", path);
+    hash_block(hash, config, size);
+    hash_block(hash, quantization, sizeof(quantization));
+    for (size_t i = 0; i < checkpoint->n_shards; i++)
+        hash_shard(hash, names[i], checkpoint->shards[i]);
+    sha256_finish(hash, checkpoint->fingerprint);
+    return 0;
+}
+
+static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
+    static const char *const single_names[] = {SINGLE};
+    cleanup(json_decrefp) json_t *index = NULL;
+    cleanup(freep) const char **names = NULL; /* into index */
+    bool is_single = has_file(checkpoint->dir, SINGLE);
+    int r;
+
+    if (is_single) {
+        r = alloc_shards(checkpoint, 1, failure);
+        if (!r)
+            r = add_shard(checkpoint, SINGLE, failure);
+    } else if (has_file(checkpoint->dir, INDEX)) {
+        r = open_indexed(checkpoint, &names, &index, failure);
+    } else {
+        r = no_weights(checkpoint->dir, failure);
+    }
+    if (!r)
+        r = checkpoint_check(checkpoint, is_single ? SINGLE : INDEX, failure);
+    return r ? r : make_fingerprint(checkpoint, is_single ? single_names : names, failure);
+}
+
+int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct failure *failure) {
+    cleanup(checkpoint_freep) struct checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
+    int r;
+
+    if (!checkpoint || !(checkpoint->dir = strdup(dir)))
+        return failure_oom(failure);
+    r = model_config_read(dir, &checkpoint->config, failure);
+    if (!r)
+        r = open_shards(checkpoint, failure);
+    if (r)
+        return r;
+    if (!checkpoint_intact(checkpoint))
+        return failure_set(failure, -EBADMSG, "model_invalid", FETCH_AGAIN,
+                           "a shard of model '%s' was cut short while it was read", dir);
+    *ret_checkpoint = steal_ptr(checkpoint);
+    return 0;
+}
+
+void checkpoint_free(struct checkpoint *checkpoint) {
+    if (!checkpoint)
+        return;
+    for (size_t i = 0; i < checkpoint->n_shards; i++)
+        safetensors_free(checkpoint->shards[i]);
+    free(checkpoint->shards);
+    free(checkpoint->dir);
+    free(checkpoint);
+}
+
+const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *format, ...) {
+    char name[NAME_SIZE];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(name, sizeof(name), format, args);
+    va_end(args);
+    if (n < 0 || (size_t)n >= sizeof(name))
+        return NULL;
+    for (size_t i = 0; i < checkpoint->n_shards; i++) {
+        const struct tensor *tensor = safetensors_find(checkpoint->shards[i], name);
+
+        if (tensor)
+            return tensor;
+    }
+    return NULL;
+}
+
+bool checkpoint_intact(const struct checkpoint *checkpoint) {
+    for (size_t i = 0; i < checkpoint->n_shards; i++) {
+        if (!safetensors_intact(checkpoint->shards[i]))
+            return false;
+    }
+    return true;
+}
+
+uint64_t checkpoint_n_parameters(const struct checkpoint *checkpoint) {
+    const struct model_config *c = &checkpoint->config;
+    uint64_t d = c->hidden_size, q = model_config_q_width(c), kv = model_config_kv_width(c);
+    uint64_t experts = c->num_experts, table = c->vocab_size * d;
+    uint64_t attention = 2 * d * q + 2 * d * kv + q + kv;
+    uint64_t mlp = experts * d + experts * 3 * d * c->intermediate_size;
+
+    return (c->tie_word_embeddings ? 1 : 2) * table + d +
+           c->num_hidden_layers * (2 * d + attention + mlp);
+}

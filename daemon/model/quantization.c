@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/model/quantization.h"
+
+#include "base/str.h"
+
+#include <errno.h>
+
+#define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits with one scheme for all layers"
+
+struct source {
+    const json_t *value;
+    const char *path;
+    struct failure *failure;
+};
+
+static int refuse(const struct source *s, const char *code, const char *key, const char *what) {
+    return failure_set(s->failure, -EBADMSG, code, HINT,
+                       "cannot use '%s': '%s' of its quantization must be %s", s->path, key, what);
+}
+
+/* The string at @key or, in newer files, at @newer; null is as good as absent. */
+static int read_name(const struct source *s, const char *key, const char *newer,
+                     const char **ret_name) {
+    const json_t *value = json_object_get(s->value, key);
+
+    if (!value || json_is_null(value))
+        value = json_object_get(s->value, newer);
+    if (value && !json_is_null(value) && !json_is_string(value))
+        return refuse(s, "model_invalid", key, "a string");
+    *ret_name = json_string_value(value);
+    return 0;
+}
+
+static int check_method(const struct source *s, bool needed) {
+    const char *method;
+    int r;
+
+    r = read_name(s, "quant_method", "method", &method);
+    if (r)
+        return r;
+    if (!method && !needed)
+        return 0;
+    if (!str_equal(method, "gptq"))
+        return failure_set(s->failure, -EBADMSG, "model_unsupported", HINT,
+                           "cannot use '%s': the model is quantized by '%.64s', not by 'gptq'",
+                           s->path, method ? method : "");
+    return 0;
+}
+
+static int read_format(const struct source *s, bool *ret_v2) {
+    const char *format, *pack;
+    int r;
+
+    r = read_name(s, "checkpoint_format", "format", &format);
+    if (!r)
+        r = read_name(s, "pack_dtype", "pack_dtype", &pack);
+    if (r)
+        return r;
+    if (format && !str_equal(format, "gptq") && !str_equal(format, "gptq_v2"))
+        return refuse(s, "model_unsupported", "checkpoint_format", "gptq or gptq_v2");
+    if (pack && !str_equal(pack, "int32"))
+        return refuse(s, "model_unsupported", "pack_dtype", "int32");
+    *ret_v2 = str_equal(format, "gptq_v2");
+    return 0;
+}
+
+static int read_bool(const struct source *s, const char *key, bool fallback, bool *ret_value) {
+    const json_t *value = json_object_get(s->value, key);
+
+    if (value && !json_is_boolean(value))
+        return refuse(s, "model_invalid", key, "true or false");
+    *ret_value = value ? json_is_true(value) : fallback;
+    return 0;
+}
+
+static int read_bits(const struct source *s, const struct model_config *config, int *ret_bits) {
+    const json_t *value = json_object_get(s->value, "bits");
+    json_int_t bits = json_integer_value(value);
+
+    if (!json_is_integer(value))
+        return refuse(s, "model_invalid", "bits", "an integer");
+    if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
+        return refuse(s, "model_unsupported", "bits", "2, 3, 4 or 8");
+    if (config->hidden_size * bits % 32 || config->intermediate_size * bits % 32)
+        return refuse(s, "model_invalid", "bits",
+                      "a number that packs both in-feature sizes into whole 32-bit words");
+    *ret_bits = (int)bits;
+    return 0;
+}
+
+static int read_groupsize(const struct source *s, const struct model_config *config,
+                          int *ret_groupsize) {
+    const json_t *value = json_object_get(s->value, "group_size");
+    json_int_t size = json_integer_value(value);
+
+    if (!json_is_integer(value))
+        return refuse(s, "model_invalid", "group_size", "an integer");
+    if (size != -1 && (size < 1 || size > config->hidden_size || config->hidden_size % size ||
+                       config->intermediate_size % size))
+        return refuse(s, "model_invalid", "group_size",
+                      "-1 or a divisor of hidden_size and intermediate_size");
+    *ret_groupsize = (int)size;
+    return 0;
+}
+
+/* What would make some layers differ from the rest. */
+static int check_uniform(const struct source *s) {
+    const json_t *dynamic = json_object_get(s->value, "dynamic");
+    bool lm_head;
+    int r;
+
+    r = read_bool(s, "lm_head", false, &lm_head);
+    if (r)
+        return r;
+    if (lm_head)
+        return refuse(s, "model_unsupported", "lm_head", "false");
+    if (dynamic && !json_is_null(dynamic) &&
+        !(json_is_object(dynamic) && json_object_size(dynamic) == 0))
+        return refuse(s, "model_unsupported", "dynamic", "empty");
+    return 0;
+}
+
+int quantization_config_parse(const json_t *value, const char *path, bool needs_method,
+                              struct model_config *config, struct failure *failure) {
+    const struct source s = {value, path, failure};
+    struct quantization_config q = {.present = true};
+    int r;
+
+    if (!json_is_object(value))
+        return refuse(&s, "model_invalid", "quantization_config", "an object");
+    r = check_method(&s, needs_method);
+    if (!r)
+        r = check_uniform(&s);
+    if (!r)
+        r = read_format(&s, &q.v2);
+    if (!r)
+        r = read_bits(&s, config, &q.wbits);
+    if (!r)
+        r = read_groupsize(&s, config, &q.groupsize);
+    if (!r)
+        r = read_bool(&s, "sym", true, &q.sym);
+    if (!r)
+        r = read_bool(&s, "desc_act", false, &q.desc_act);
+    if (r)
+        return r;
+    config->quantization = q;
+    return 0;
+}
