@@ -11,6 +11,9 @@
 
 #define DOCUMENT_WINDOWS 256 /* that evaluation draws, as the GPTQ scripts do */
 
+/* More than the tokens of the largest text. */
+#define IDS_MAX ((size_t)1 << 31)
+
 #define HINT_SHORT "use a longer text or a smaller seqlen"
 
 /* The documents of a corpus, each measured when it is first drawn. */
@@ -36,19 +39,18 @@ static int too_short(uint64_t n_tokens, int needed, const char *what, struct fai
 static int windows_new(int64_t n, int seqlen, struct windows **ret_windows,
                        struct failure *failure) {
     cleanup(windows_freep) struct windows *windows = NULL;
-    size_t n_ids, size;
+    size_t n_ids;
 
-    if (n < 1 || n > INT_MAX || seqlen < 2)
+    if (n < 1 || n > INT_MAX || seqlen < 2 || checked_mul((size_t)n, (size_t)seqlen, &n_ids) ||
+        n_ids > IDS_MAX)
         return failure_set(failure, -EINVAL, "parameter_invalid",
-                           "nsamples must be 1 or more, seqlen 2 or more",
+                           "nsamples must be 1 or more, seqlen 2 or more, their product at most "
+                           "2^31",
                            "cannot make %lld windows of %d tokens", (long long)n, seqlen);
-    if (checked_mul((size_t)n, (size_t)seqlen, &n_ids) ||
-        checked_mul(n_ids, sizeof(*windows->ids), &size))
-        return failure_oom(failure);
     windows = calloc(1, sizeof(*windows));
     if (!windows)
         return failure_oom(failure);
-    windows->ids = malloc(size);
+    windows->ids = malloc(n_ids * sizeof(*windows->ids));
     if (!windows->ids)
         return failure_oom(failure);
     windows->n = (int)n;

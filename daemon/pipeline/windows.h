@@ -19,7 +19,8 @@ struct windows {
  * windows_sample() - @n calibration windows at Python's random.seed(@seed) and
  * randint(0, n_tokens - seqlen - 1), bit for bit. Documents: draw one until it has at least
  * seqlen tokens (one of exactly seqlen is used whole, without a second draw).
- * Return: 0; -ENODATA (dataset_too_short); -EINVAL (parameter_invalid: n < 1 or seqlen < 2);
+ * Return: 0; -ENODATA (dataset_too_short); -EINVAL (parameter_invalid: n < 1, seqlen < 2,
+ * more than 2^31 ids);
  * -EBADMSG; -ENOMEM.
  */
 int windows_sample(const struct corpus *corpus, const struct tokenizer *tokenizer, int n,

@@ -408,11 +408,12 @@ static void test_local_escapes(void **state) {
 static void test_local_kinds(void **state) {
     struct world *world = *state;
     cleanup(freep) char *fifo = place(world, "root0/fifo");
-    cleanup(freep) char *folder = place(world, "root0/folder/");
+    cleanup(freep) char *inner = place(world, "root0/folder/inner");
     cleanup(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(mkfifo(inner, 0600), 0);
     snprintf(address.sun_path, sizeof(address.sun_path), "%s/root0/socket", world->base);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     expect_failure(world, "file:fifo", CORPUS_EVALUATION, -EBADMSG, "dataset_invalid",
