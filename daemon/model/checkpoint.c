@@ -95,8 +95,7 @@ static int list_shards(const struct checkpoint *checkpoint, json_t *map, const c
     json_object_foreach(map, tensor, value) {
         const char *shard = json_string_value(value);
 
-        if (!shard || json_string_length(value) != strlen(shard) || !str_is_safe_name(shard) ||
-            !has_suffix(shard, ".safetensors"))
+        if (!shard || !str_is_safe_name(shard) || !has_suffix(shard, ".safetensors"))
             return failure_set(failure, -EBADMSG, "model_invalid", FETCH_AGAIN,
                                "cannot use the index '%s' of model '%s': tensor '%.128s' is in "
                                "'%.128s', which is not a name of a shard",

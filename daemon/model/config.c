@@ -107,7 +107,7 @@ static int check_architecture(const struct config_source *source) {
     const json_t *type = json_object_get(source->root, "model_type");
     const json_t *act = json_object_get(source->root, "hidden_act");
     const json_t *scaling = json_object_get(source->root, "rope_scaling");
-    bool bias;
+    bool bias = false;
     int r;
 
     if (!str_equal(json_string_value(type), "olmoe"))

@@ -133,7 +133,7 @@ int mapping_open(const char *path, size_t max, struct mapping **ret_mapping,
                  struct failure *failure) {
     cleanup(freep) struct mapping *mapping = NULL; /* nothing mapped yet, so freep will do */
     cleanup(closep) int fd = -1;
-    size_t size;
+    size_t size = 0;
     int r;
 
     r = open_regular(path, max, &fd, &size);
