@@ -175,6 +175,42 @@ static void test_hostile_ids(void **state) {
                  -EBADMSG, "'special'");
 }
 
+/* Random damage, the same on every run: the file is refused, or it encodes. */
+static void test_hostile_damage(void **state) {
+    static const char bytes[] = "\"\\{}[]:, 0-9ae\xc4\xff";
+    static const char sample[] = "The caf\u00e9's  42 <|endoftext|>\n";
+    char path[] = "/tmp/test_tokenizer_XXXXXX";
+    size_t size = strlen(demo_text), n_opened = 0;
+    cleanup(freep) char *text = malloc(size);
+    uint64_t random = 1;
+
+    (void)state;
+    assert_non_null(text);
+    write_temporary(path, "", 0);
+    for (int round = 0; round < 200; round++) {
+        cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
+        struct failure failure = {0};
+
+        memcpy(text, demo_text, size);
+        for (int i = 0; i <= round % 3; i++) {
+            random = random * 6364136223846793005ULL + 1442695040888963407ULL;
+            text[(random >> 33) % size] = bytes[(random >> 20) % (sizeof(bytes) - 1)];
+        }
+        assert_int_equal(file_replace(path, text, size), 0);
+        if (tokenizer_open(path, &tokenizer, &failure) == 0) {
+            cleanup(encoding_done) struct encoding encoding =
+                encode(tokenizer, sample, sizeof(sample) - 1);
+
+            assert_in_range(encoding.n, 1, sizeof(sample));
+            n_opened++;
+        } else {
+            assert_string_equal(failure.code, "tokenizer_invalid");
+        }
+    }
+    unlink(path);
+    print_message("%zu of 200 damaged files could be used\n", n_opened);
+}
+
 static void test_missing_file(void **state) {
     struct tokenizer *tokenizer = NULL;
     struct failure failure = {0};
@@ -313,12 +349,12 @@ static int free_demo(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostile_shape), cmocka_unit_test(test_hostile_kind),
-        cmocka_unit_test(test_hostile_vocab), cmocka_unit_test(test_hostile_ids),
-        cmocka_unit_test(test_missing_file),  cmocka_unit_test(test_prefix_space),
-        cmocka_unit_test(test_no_pattern),    cmocka_unit_test(test_white_space),
-        cmocka_unit_test(test_no_normalizer), cmocka_unit_test(test_added_longest),
-        cmocka_unit_test(test_merge_order),
+        cmocka_unit_test(test_hostile_shape),  cmocka_unit_test(test_hostile_kind),
+        cmocka_unit_test(test_hostile_vocab),  cmocka_unit_test(test_hostile_ids),
+        cmocka_unit_test(test_hostile_damage), cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_prefix_space),   cmocka_unit_test(test_no_pattern),
+        cmocka_unit_test(test_white_space),    cmocka_unit_test(test_no_normalizer),
+        cmocka_unit_test(test_added_longest),  cmocka_unit_test(test_merge_order),
     };
 
     return cmocka_run_group_tests(tests, read_demo, free_demo);
