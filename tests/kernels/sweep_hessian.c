@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Hessians, their order and their factor. */
+#include "tests/kernels/reference.h"
+#include "tests/kernels/sweep.h"
+
+#include <math.h>
+#include <string.h>
+
+#define TOL_SUM 1e-5 /* f32 sums, measured by the largest result */
+/* u'u h against the identity: f32 rounding times the condition of the damped h (below 1e3). */
+#define TOL_FACTOR 2e-3
+
+/* offsets of G groups of @rows rows; every third has none. */
+static int32_t *group_offsets(struct sweep *s, int G, int rows) {
+    int32_t *offsets = sweep_host(s, (size_t)G + 1, sizeof(*offsets));
+
+    for (int g = 0; g < G; g++)
+        offsets[g + 1] = offsets[g] + (g % 3 == 1 ? 0 : rows + g);
+    return offsets;
+}
+
+static void hessian_case(struct sweep *s, int G, int rows, int n) {
+    size_t side = (size_t)n, each = side * side, size = (size_t)G * each;
+    int32_t *offsets;
+    struct span x, h;
+    float *in, *got, *lower;
+    double *want;
+
+    sweep_begin(s);
+    offsets = group_offsets(s, G, rows);
+    in = sweep_random_act(s, (size_t)offsets[G] * side, 1, &x);
+    got = sweep_host(s, size, sizeof(float));
+    h = sweep_upload(s, got, size * sizeof(float));
+    want = sweep_host(s, size, sizeof(*want));
+    for (int g = 0; g < G; g++) {
+        for (int twice = 0; twice < 2; twice++)
+            ref_hessian(want + (size_t)g * each, in + (size_t)offsets[g] * side,
+                        offsets[g + 1] - offsets[g], n);
+    }
+    if (sweep_ok(s, s->ops->hessian_add(s->b, h, x, offsets, G, n), "hessian_add") &&
+        sweep_ok(s, s->ops->hessian_add(s->b, h, x, offsets, G, n), "hessian_add")) {
+        lower = sweep_read(s, h, size * sizeof(float));
+        for (size_t i = 0; i < size; i++)
+            got[i] = i / side % side >= i % side ? lower[i] : 0;
+        sweep_expect(s, "hessian_add", got, want, size, TOL_SUM, SWEEP_F32);
+    }
+    sweep_end(s);
+}
+
+float *sweep_random_hessian(struct sweep *s, int G, int n) {
+    size_t side = (size_t)n, each = side * side;
+    float *h = sweep_host(s, (size_t)G * each, sizeof(*h)), *x;
+    double *wide = sweep_host(s, each, sizeof(*wide));
+    int rows = 2 * n + 3;
+
+    x = sweep_host(s, (size_t)rows * side, sizeof(*x));
+    for (int g = 0; g < G; g++) {
+        memset(wide, 0, each * sizeof(*wide));
+        for (size_t i = 0; i < (size_t)rows * side; i++)
+            x[i] = i % side == 1 ? 0 : (float)(2 * sweep_uniform(s) - 1) * (1 + (float)(i % 3));
+        ref_hessian(wide, x, rows, n);
+        for (size_t i = 0; i < each; i++)
+            h[(size_t)g * each + i] = i / side >= i % side ? (float)wide[i] : -1e30f;
+    }
+    return h;
+}
+
+static void check_order(struct sweep *s, const int32_t *perm, const float *h, int n,
+                        bool act_order) {
+    unsigned char *seen = sweep_host(s, (size_t)n, 1);
+
+    for (int i = 0; i < n; i++) {
+        if (perm[i] < 0 || perm[i] >= n || seen[perm[i]]++) {
+            sweep_check(s, false, "hessian_order: not a permutation");
+            return;
+        }
+        if (!act_order) {
+            sweep_check(s, perm[i] == i, "hessian_order: moved %d", i);
+        } else if (i > 0) {
+            float before = h[(size_t)perm[i - 1] * (size_t)(n + 1)];
+            float now = h[(size_t)perm[i] * (size_t)(n + 1)];
+
+            sweep_check(s, before > now || (before == now && perm[i - 1] < perm[i]),
+                        "hessian_order: %d before %d", perm[i - 1], perm[i]);
+        }
+    }
+}
+
+/* The damped, permuted h, as factor() is asked to see it. */
+static double *damped(struct sweep *s, const float *h, const int32_t *perm, int n, double damp) {
+    size_t side = (size_t)n;
+    double *full = sweep_host(s, side * side, sizeof(*full)), sum = 0;
+
+    for (int i = 0; i < n; i++)
+        sum += h[i * (n + 1)] == 0 ? 1 : (double)h[i * (n + 1)];
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j < n; j++) {
+            size_t p = (size_t)MAX(perm[i], perm[j]), q = (size_t)MIN(perm[i], perm[j]);
+            double v = (double)h[p * side + q];
+
+            full[(size_t)i * side + (size_t)j] = i == j ? (v == 0 ? 1 : v) + damp * sum / n : v;
+        }
+    }
+    return full;
+}
+
+/* The largest element of u'u h - 1. */
+static double factor_error(struct sweep *s, const float *u, const double *h, int n) {
+    size_t side = (size_t)n;
+    double *uh = sweep_host(s, side * side, sizeof(*uh)), worst = 0;
+
+    for (size_t i = 0; i < side; i++) {
+        for (size_t k = i; k < side; k++) {
+            for (size_t j = 0; j < side; j++)
+                uh[i * side + j] += (double)u[i * side + k] * h[k * side + j];
+        }
+    }
+    for (size_t i = 0; i < side; i++) {
+        for (size_t j = 0; j < side; j++) {
+            double sum = i == j ? -1 : 0;
+
+            for (size_t k = 0; k <= i; k++)
+                sum += (double)u[k * side + i] * uh[k * side + j];
+            if (!(fabs(sum) <= worst))
+                worst = fabs(sum);
+        }
+    }
+    return worst;
+}
+
+static void factor_case(struct sweep *s, int G, int n, bool act_order) {
+    size_t each = (size_t)n * (size_t)n, size = (size_t)G * each * sizeof(float);
+    size_t need = s->ops->factor_scratch(s->b, G, n), columns = (size_t)G * (size_t)n * 4;
+    struct span h, u, perm, scratch = {};
+    float *host, *u_host, *damp;
+    int32_t *info, *order;
+
+    sweep_begin(s);
+    host = sweep_random_hessian(s, G, n);
+    h = sweep_upload(s, host, size);
+    u = sweep_span(s, size);
+    perm = sweep_span(s, columns);
+    if (need > 0)
+        scratch = sweep_span(s, need);
+    damp = sweep_host(s, (size_t)G, sizeof(*damp));
+    info = sweep_host(s, (size_t)G, sizeof(*info));
+    for (int g = 0; g < G; g++)
+        damp[g] = 0.01f * (float)(g + 1);
+    if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, G, n, act_order), "hessian_order") &&
+        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, G, n, scratch), "factor")) {
+        order = sweep_read(s, perm, columns);
+        u_host = sweep_read(s, u, size);
+        sweep_check(s, memcmp(sweep_read(s, h, size), host, size) == 0, "factor: changed h");
+        for (int g = 0; g < G; g++) {
+            size_t at = (size_t)g * each;
+            double error;
+
+            check_order(s, order + g * n, host + at, n, act_order);
+            error = factor_error(s, u_host + at,
+                                 damped(s, host + at, order + g * n, n, (double)damp[g]), n);
+            sweep_check(s, info[g] == 0 && error <= TOL_FACTOR,
+                        "factor: matrix %d of n=%d: info %d, off by %g", g, n, info[g], error);
+        }
+    }
+    sweep_end(s);
+}
+
+/* Of four matrices the second is not positive definite, the third not finite. */
+static void factor_failure_case(struct sweep *s, int n, float bad) {
+    enum { G = 4 };
+    size_t each = (size_t)n * (size_t)n, size = G * each * sizeof(float);
+    size_t need = s->ops->factor_scratch(s->b, G, n);
+    float damp[G] = {0.01f, 0.01f, 0.01f, 0.01f}, *host;
+    struct span h, u, perm, scratch = {};
+    int32_t info[G] = {-1, -1, -1, -1};
+
+    sweep_begin(s);
+    host = sweep_random_hessian(s, G, n);
+    host[each + 2 * (size_t)(n + 1)] = -5;
+    host[2 * each + (size_t)(n - 1) * (size_t)n] = bad;
+    h = sweep_upload(s, host, size);
+    u = sweep_span(s, size);
+    perm = sweep_span(s, G * (size_t)n * 4);
+    if (need > 0)
+        scratch = sweep_span(s, need);
+    if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, G, n, true), "hessian_order") &&
+        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, G, n, scratch), "factor"))
+        sweep_check(s, info[0] == 0 && info[1] != 0 && info[2] != 0 && info[3] == 0,
+                    "factor: n=%d, info %d %d %d %d", n, info[0], info[1], info[2], info[3]);
+    sweep_end(s);
+}
+
+void sweep_hessian(struct sweep *s) {
+    static const int sizes[] = {1, 3, 63, 64, 65, 255, 256, 257};
+
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        hessian_case(s, 1, 67, sizes[i]);
+        hessian_case(s, 5, 3, sizes[i]);
+        if (sizes[i] > 1)
+            factor_case(s, 3, sizes[i], i % 2 == 0);
+    }
+    hessian_case(s, 2, 3000, 33);
+    factor_case(s, 1, 127, true);
+    factor_failure_case(s, 5, NAN);
+    factor_failure_case(s, 200, NAN);
+    factor_failure_case(s, 200, INFINITY);
+}
