@@ -301,10 +301,10 @@ static int header_grow(struct scanner *s, struct header *header) {
     size_t capacity = header->capacity ? 2 * header->capacity : 64;
     struct header_entry *grown;
 
-    if (header->n_entries < header->capacity)
-        return 0;
     if (header->n_entries >= N_TENSORS_MAX)
         return bad(s, "too many tensors");
+    if (header->n_entries < header->capacity)
+        return 0;
     grown = realloc(header->entries, capacity * sizeof(*grown));
     if (!grown)
         return failure_oom(s->failure);

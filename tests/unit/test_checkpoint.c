@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/model/checkpoint.h"
+#include "tests/unit/mutate.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -438,6 +439,48 @@ static void test_cut_short(void **state) {
     expect_bad(-EBADMSG, "model_invalid", SINGLE);
 }
 
+/* Damage to @name of the shipped model: refused or read, never a crash. */
+static void mutate_file(const char *name) {
+    cleanup(freep) char *whole = read_demo(name), *text = NULL;
+    size_t size = strlen(whole);
+    uint64_t seed = 7;
+
+    text = malloc(size);
+    assert_non_null(text);
+    for (int i = 0; i < 500; i++) {
+        cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
+        struct failure f = {};
+        char path[200];
+        FILE *file;
+
+        memcpy(text, whole, size);
+        mutate(text, size, &seed);
+        path_of(path, name);
+        file = fopen(path, "we");
+        assert_non_null(file);
+        assert_int_equal(fwrite(text, 1, size, file), size);
+        assert_int_equal(fclose(file), 0);
+        if (open_folder(&checkpoint, &f))
+            assert_true(f.code[0] && f.detail[0]);
+    }
+}
+
+static void test_mutated_config(void **state) {
+    (void)state;
+    link_demo(INDEX);
+    link_demo(SHARD_1);
+    link_demo(SHARD_2);
+    mutate_file("config.json");
+}
+
+static void test_mutated_index(void **state) {
+    (void)state;
+    link_demo("config.json");
+    link_demo(SHARD_1);
+    link_demo(SHARD_2);
+    mutate_file(INDEX);
+}
+
 #define IN_FOLDER(test) cmocka_unit_test_setup(test, make_folder)
 
 int main(void) {
@@ -453,6 +496,8 @@ int main(void) {
         IN_FOLDER(test_tensor_in_two_shards),
         IN_FOLDER(test_fingerprint),
         IN_FOLDER(test_cut_short),
+        IN_FOLDER(test_mutated_config),
+        IN_FOLDER(test_mutated_index),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
