@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The command line: options from tables, so that help and parser never disagree. */
+#pragma once
+
+#include "base/failure.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define ARGS_POSITIONAL_MAX 4
+#define ARGS_GIVEN_MAX 64
+
+struct arg_option {
+    const char *name;  /* without the dashes */
+    const char *value; /* what help calls its value; NULL: a switch */
+    const char *help;
+};
+
+struct arg_table {
+    const struct arg_option *options;
+    size_t n_options;
+};
+
+struct args {
+    const char *positional[ARGS_POSITIONAL_MAX]; /* all borrowed from argv */
+    int n_positional;
+    struct {
+        const struct arg_option *option;
+        const char *value; /* NULL for a switch */
+    } given[ARGS_GIVEN_MAX];
+    int n_given;
+};
+
+/*
+ * args_parse() - read @n_words words by the options of the @n_tables tables: "--name value",
+ * "--name=value", "--" ends them; -h is --help. May be called again to read more into @args.
+ * @n_positional: stop after as many positional words
+ * @ret_used:     how many words were read
+ *
+ * Return: 0; -EINVAL (code usage) for an option that is unknown, lacks its value or has one too
+ * many, for too many words.
+ */
+int args_parse(struct args *args, int n_words, char *const *words, const struct arg_table *tables,
+               int n_tables, int n_positional, int *ret_used, struct failure *failure);
+
+/* args_get() - the value of the option when given (the last one), else NULL. */
+const char *args_get(const struct args *args, const char *name);
+
+bool args_has(const struct args *args, const char *name);
+
+/* args_u64() - the option as a number in [0, @max]; untouched when not given. 0 or -EINVAL. */
+int args_u64(const struct args *args, const char *name, uint64_t max, uint64_t *ret_value,
+             struct failure *failure);
+
+/* args_help() - the options of @table, one line each or more. */
+void args_help(FILE *file, const struct arg_table *table);
+
+/* args_job_id() - @word as a job id. Return: 0 or -EINVAL (code usage). */
+int args_job_id(const char *word, uint64_t *ret_id, struct failure *failure);

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/client.h"
+
+#include "base/str.h"
+#include "client/text.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static const struct verb *const verbs[] = {
+    &verb_quantize, &verb_eval,   &verb_list,     &verb_show,
+    &verb_watch,    &verb_cancel, &verb_download, &verb_version,
+};
+
+static const struct arg_option global_options[] = {
+    {"server", "SERVER", "http://HOST:PORT or unix:PATH of quantd"},
+    {"json", NULL, "one JSON value on stdout, nothing else"},
+    {"help", NULL, "this text"},
+    {"version", NULL, "the version of quantctl"},
+};
+
+static const struct arg_table global_table = {global_options, ARRAY_SIZE(global_options)};
+
+int client_exit_status(int r) {
+    switch (r) {
+    case -EINVAL:
+        return EXIT_USAGE;
+    case -ECOMM:
+    case -EPIPE:
+    case -EPROTO:
+    case -EREMOTEIO:
+        return EXIT_DAEMON;
+    case -EINTR:
+        return EXIT_DETACHED;
+    default:
+        return EXIT_LOCAL;
+    }
+}
+
+int client_print_json(const json_t *value, struct failure *failure) {
+    /* ASCII: no character of a stranger's text reaches a terminal. */
+    if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) || putchar('\n') == EOF ||
+        fflush(stdout))
+        return failure_set(failure, -EIO, "io_error", NULL, "cannot write the answer to stdout");
+    return 0;
+}
+
+static void help(void) {
+    printf("usage: quantctl [--server SERVER] [--json] VERB ...\n\n"
+           "Queues GPTQ quantization jobs for OLMoE models with quantd, and follows them.\n\n");
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+        cleanup(freep) char *form = str_format("%s %s", verbs[i]->name, verbs[i]->usage);
+
+        printf("  %-25s %s\n", form ? form : verbs[i]->name, verbs[i]->summary);
+    }
+    printf("  %-25s %s\n\n", "help [VERB]", "this text, or the options of a verb");
+    args_help(stdout, &global_table);
+    printf("\nSERVER is taken from QUANTD_SERVER; else the local socket, else 127.0.0.1:7878.\n"
+           "Exit status: 0 done, 1 the job failed, 2 usage, 3 quantd is not there or answered an\n"
+           "error, 4 the job was cancelled, 5 trouble on this side, 130 left by Ctrl-C.\n");
+}
+
+static void help_verb(const struct verb *verb) {
+    printf("usage: quantctl %s%s%s [OPTION ...]\n\n%s\n\n", verb->name, verb->usage[0] ? " " : "",
+           verb->usage, verb->summary);
+    args_help(stdout, &verb->table);
+    args_help(stdout, &global_table);
+    if (verb->details)
+        printf("\n%s", verb->details);
+}
+
+static int find_verb(const char *name, const struct verb **ret_verb, struct failure *failure) {
+    const char *names[ARRAY_SIZE(verbs)], *closest;
+    char hint[96] = "'quantctl help' lists the verbs";
+
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+        names[i] = verbs[i]->name;
+        if (str_equal(name, names[i])) {
+            *ret_verb = verbs[i];
+            return 0;
+        }
+    }
+    closest = text_closest(name, names, ARRAY_SIZE(names));
+    if (closest)
+        snprintf(hint, sizeof(hint), "did you mean '%s'? 'quantctl help' lists the verbs", closest);
+    return failure_set(failure, -EINVAL, "usage", hint, "unknown verb '%s'", name);
+}
+
+static int help_on(int n_words, char **words, struct failure *failure) {
+    const struct verb *verb;
+    int r;
+
+    if (n_words == 0) {
+        help();
+        return EXIT_OK;
+    }
+    r = find_verb(words[0], &verb, failure);
+    if (!r)
+        help_verb(verb);
+    return r;
+}
+
+static int run_verb(const struct verb *verb, const struct args *args, struct failure *failure) {
+    const char *server = args_get(args, "server");
+    cleanup(http_freep) struct http *http = NULL;
+    struct client client = {.json = args_has(args, "json")};
+    int r;
+
+    if (!server)
+        server = getenv("QUANTD_SERVER");
+    r = http_new(server && server[0] ? server : NULL, &http, failure);
+    if (r)
+        return r;
+    client.http = http;
+    terminal_init(&client.terminal, client.json ? stderr : stdout);
+    r = verb->run(&client, args, failure);
+    if (r == EXIT_OK && (fflush(client.terminal.file) || ferror(client.terminal.file)))
+        return failure_set(failure, -EIO, "io_error", NULL, "cannot write the answer");
+    return r;
+}
+
+static int parse_and_run(int argc, char **argv, struct failure *failure) {
+    struct arg_table tables[] = {global_table, {}};
+    const struct verb *verb = NULL;
+    struct args args = {};
+    int used = 0, more = 0, r;
+
+    r = args_parse(&args, argc - 1, argv + 1, tables, 1, 0, &used, failure);
+    if (r)
+        return r;
+    argc -= 1 + used;
+    argv += 1 + used;
+    if (args_has(&args, "version")) {
+        printf("quantctl %s\n", QUANTD_VERSION);
+        return EXIT_OK;
+    }
+    if (args_has(&args, "help") || (argc > 0 && str_equal(argv[0], "help")))
+        return help_on(MAX(argc - !args_has(&args, "help"), 0), argv + !args_has(&args, "help"),
+                       failure);
+    if (argc == 0)
+        return failure_set(failure, -EINVAL, "usage", "'quantctl help' lists the verbs",
+                           "which verb?");
+    r = find_verb(argv[0], &verb, failure);
+    if (r)
+        return r;
+    tables[1] = verb->table;
+    r = args_parse(&args, argc - 1, argv + 1, tables, 2, verb->most, &more, failure);
+    if (r)
+        return r;
+    if (args_has(&args, "help")) {
+        help_verb(verb);
+        return EXIT_OK;
+    }
+    if (more < argc - 1)
+        return failure_set(failure, -EINVAL, "usage", "--help shows what the verb takes",
+                           "one word too many for %s: '%s'", verb->name, argv[1 + more]);
+    if (args.n_positional < verb->least)
+        return failure_set(failure, -EINVAL, "usage", "--help shows what the verb takes",
+                           "%s needs more: %s", verb->name, verb->usage);
+    return run_verb(verb, &args, failure);
+}
+
+int client_run(int argc, char **argv) {
+    struct failure failure = {};
+    int r;
+
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    r = parse_and_run(argc, argv, &failure);
+    if (r >= 0)
+        return r;
+    fflush(stdout);
+    fprintf(stderr, "quantctl: %s\n", failure.detail);
+    if (failure.hint[0])
+        fprintf(stderr, "hint: %s\n", failure.hint);
+    return client_exit_status(r);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What every verb of quantctl gets, and what it answers. One thread. */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/failure.h"
+#include "client/args.h"
+#include "client/http.h"
+#include "client/terminal.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What quantctl exits with; documented in quantctl(1). */
+enum exit_status {
+    EXIT_OK = 0,
+    EXIT_JOB_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_DAEMON = 3, /* not reachable, or it answered an error */
+    EXIT_JOB_CANCELLED = 4,
+    EXIT_LOCAL = 5, /* something on this side: disk full, no permission */
+    EXIT_DETACHED = 130,
+};
+
+struct client {
+    struct http *http;
+    bool json;                /* stdout is for one JSON value only */
+    struct terminal terminal; /* for people: stdout, with --json stderr */
+};
+
+struct verb {
+    const char *name;
+    const char *usage;   /* what follows the name */
+    const char *summary; /* one line */
+    const char *details; /* lines below the options; NULL: none */
+    struct arg_table table;
+    int least, most; /* positional words */
+    /* Return: an exit status, or -errno with the failure filled in. */
+    int (*run)(struct client *client, const struct args *args, struct failure *failure);
+};
+
+extern const struct verb verb_quantize, verb_eval, verb_list, verb_show, verb_watch, verb_cancel,
+    verb_download, verb_version;
+
+/*
+ * client_run() - the whole program: parse @argv, do the verb, say what went wrong. Return: the
+ * exit status.
+ */
+int client_run(int argc, char **argv);
+
+/* client_exit_status() - what a failure with the errno @r (negative) exits with. */
+int client_exit_status(int r);
+
+/* client_print_json() - @value on stdout, indented, in ASCII. Return: 0 or -EIO. */
+int client_print_json(const json_t *value, struct failure *failure);
+
+/*
+ * interrupt_catch() - from now on Ctrl-C (and SIGTERM) no longer ends the process but makes
+ * interrupt_caught() true, and the transfers of http.h return -EINTR.
+ */
+void interrupt_catch(void);
+bool interrupt_caught(void);
+
+/* interrupt_sleep() - wait that long, or until interrupted. */
+void interrupt_sleep(double seconds);

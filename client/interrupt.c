@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/client.h"
+
+#include <signal.h>
+#include <time.h>
+
+static volatile sig_atomic_t caught;
+
+static void handle(int signal_number) {
+    (void)signal_number;
+    caught = 1;
+}
+
+void interrupt_catch(void) {
+    /* Without SA_RESTART: whatever waits wakes up. A second Ctrl-C ends the process at once. */
+    struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESETHAND};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool interrupt_caught(void) {
+    return caught;
+}
+
+void interrupt_sleep(double seconds) {
+    struct timespec time = {.tv_sec = (time_t)seconds};
+
+    time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
+    if (!caught)
+        nanosleep(&time, NULL);
+}

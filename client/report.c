@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/report.h"
+
+#include "client/table.h"
+#include "client/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+
+/* The perplexity of the unquantized model on @set, NAN when the daemon does not know it. */
+static double baseline_of(const json_t *job, const char *set) {
+    const json_t *baseline = json_object_get(json_object_get(job, "result"), "baseline");
+    const json_t *entry = json_object_get(baseline, set);
+
+    return json_is_object(entry) ? job_number(entry, "value") : job_number(baseline, set);
+}
+
+static void add_row(struct table *table, const json_t *job, const char *set, const json_t *entry) {
+    double value = job_number(entry, "value"), error = job_number(entry, "stderr");
+    double baseline = baseline_of(job, set);
+    char text[TEXT_SIZE];
+
+    table_cell(table, "%s", set);
+    text_perplexity(value, text);
+    table_cell(table, "%s", text);
+    text_perplexity(error, text);
+    table_cell(table, "%s", isfinite(error) ? text : "");
+    text_perplexity(baseline, text);
+    table_cell(table, "%s", isfinite(baseline) ? text : "");
+    if (isfinite(baseline) && baseline > 0)
+        table_cell(table, "%+.2f %%", (value / baseline - 1) * 100);
+    else
+        table_cell(table, "%s", "");
+    table_cell(table, "%" PRId64, job_int(entry, "windows", 0));
+    table_cell(table, "%" PRId64, job_int(entry, "tokens", 0));
+}
+
+int report_perplexity(const struct terminal *terminal, const json_t *job, struct failure *failure) {
+    json_t *sets = json_object_get(json_object_get(job, "result"), "perplexity"), *entry;
+    struct table_column columns[] = {
+        {"set", false, true}, {"perplexity", true}, {"± stderr", true}, {NULL, true},
+        {NULL, true},         {"windows", true},    {"tokens", true},
+    };
+    struct table table;
+    const char *set;
+    int r;
+
+    if (json_object_size(sets) == 0)
+        return 0;
+    if (!terminal->utf8)
+        columns[2].title = "+- stderr";
+    json_object_foreach(sets, set, entry) {
+        if (!isfinite(baseline_of(job, set)))
+            continue;
+        columns[3].title = "unquantized";
+        columns[4].title = "change";
+    }
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_object_foreach(sets, set, entry) add_row(&table, job, set, entry);
+    r = table_print(&table, terminal);
+    table_done(&table);
+    return r ? failure_oom(failure) : 0;
+}
+
+void report_size(const struct terminal *terminal, const json_t *job) {
+    const json_t *result = json_object_get(job, "result");
+    double bytes = job_number(result, "size_bytes"), bits = job_number(result, "bits_per_weight");
+    double whole = job_number(json_object_get(job, "model"), "size_bytes");
+    char text[TEXT_SIZE];
+
+    if (!(bytes > 0))
+        return;
+    text_bytes(bytes, text);
+    fprintf(terminal->file, "size: %s", text);
+    if (bits > 0)
+        fprintf(terminal->file, ", %.2f bits per weight", bits);
+    if (whole > 0) {
+        text_bytes(whole, text);
+        fprintf(terminal->file, ", %.0f %% of %s unquantized", bytes / whole * 100, text);
+    }
+    fputc('\n', terminal->file);
+}
+
+void report_warnings(const struct terminal *terminal, const json_t *job,
+                     const struct job_layers *sum) {
+    const json_t *params = json_object_get(job, "params");
+    const char *yellow = terminal_style(terminal, STYLE_YELLOW);
+    const char *plain = terminal_style(terminal, STYLE_PLAIN);
+
+    if (sum->n_nearest && !json_is_true(json_object_get(params, "nearest"))) {
+        fprintf(terminal->file,
+                "%swarning: %" PRId64 " of %" PRId64 " matrices were rounded to nearest instead of "
+                "GPTQ%s\n",
+                yellow, sum->n_nearest, sum->n_matrices, plain);
+        for (int i = 0; i < sum->n_reasons; i++) {
+            cleanup(freep) char *reason = text_cleaned(sum->reasons[i].reason);
+
+            fprintf(terminal->file, "  %" PRId64 ": %s\n", sum->reasons[i].n, reason ? reason : "");
+        }
+    }
+    if (sum->n_raised)
+        fprintf(terminal->file,
+                "%swarning: the damping was raised for %" PRId64 " of %" PRId64
+                " matrices, to at most %.3g%s\n",
+                yellow, sum->n_raised, sum->n_matrices, sum->damping_most, plain);
+}
+
+void report_error(const struct terminal *terminal, const json_t *job) {
+    const json_t *error = json_object_get(job, "error");
+    cleanup(freep) char *detail = text_cleaned(job_text(error, "detail"));
+    cleanup(freep) char *hint = text_cleaned(job_text(error, "hint"));
+    cleanup(freep) char *code = text_cleaned(job_text(error, "code"));
+
+    if (!json_is_object(error) || !detail || !hint || !code)
+        return;
+    fprintf(terminal->file, "%sjob %" PRId64 " failed: %s%s%s%s%s\n",
+            terminal_style(terminal, STYLE_RED), job_id(job), detail, code[0] ? " (" : "", code,
+            code[0] ? ")" : "", terminal_style(terminal, STYLE_PLAIN));
+    if (hint[0])
+        fprintf(terminal->file, "hint: %s\n", hint);
+    if (json_is_true(json_object_get(error, "retryable")))
+        fprintf(terminal->file, "the same job may succeed later\n");
+}
+
+int report_layers(struct client *client, const json_t *job, struct job_layers *ret_sum,
+                  json_t **ret_list, struct failure *failure) {
+    double percdamp = job_number(json_object_get(job, "params"), "percdamp");
+    json_t *list = NULL, *layer;
+    char path[64];
+    size_t i;
+    int r;
+
+    *ret_sum = (struct job_layers){};
+    snprintf(path, sizeof(path), "/v1/jobs/%" PRId64 "/layers", job_id(job));
+    r = http_get(client->http, path, &list, failure);
+    if (r)
+        return r;
+    json_array_foreach(json_object_get(list, "data"), i, layer)
+        job_layers_add(ret_sum, layer, isfinite(percdamp) ? percdamp : 0);
+    *ret_list = list;
+    return 0;
+}
+
+static void report_end(const struct terminal *terminal, const json_t *job) {
+    double seconds = job_time(job, "finished_at") - job_time(job, "started_at");
+    bool cancelled = str_equal(job_text(job, "status"), "cancelled");
+    char took[TEXT_SIZE];
+
+    text_duration(seconds, took);
+    fprintf(terminal->file, "%sjob %" PRId64 " %s%s",
+            terminal_style(terminal, cancelled ? STYLE_YELLOW : STYLE_GREEN), job_id(job),
+            cancelled ? "was cancelled" : "succeeded", terminal_style(terminal, STYLE_PLAIN));
+    if (seconds >= 0)
+        fprintf(terminal->file, " after %s", took);
+    fputc('\n', terminal->file);
+}
+
+int report_job(struct client *client, const json_t *job, struct failure *failure) {
+    const struct terminal *terminal = &client->terminal;
+    cleanup(json_decrefp) json_t *layers = NULL;
+    struct job_layers sum;
+    int r;
+
+    if (str_equal(job_text(job, "status"), "failed")) {
+        report_error(terminal, job);
+        return 0;
+    }
+    report_end(terminal, job);
+    if (!str_equal(job_text(job, "status"), "succeeded"))
+        return 0;
+    r = report_perplexity(terminal, job, failure);
+    if (r)
+        return r;
+    report_size(terminal, job);
+    r = report_layers(client, job, &sum, &layers, failure);
+    if (!r)
+        report_warnings(terminal, job, &sum);
+    return r;
+}

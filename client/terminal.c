@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/terminal.h"
+
+#include "base/str.h"
+
+#include <langinfo.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define WIDTH_LEAST 20
+#define WIDTH_MOST 1000
+#define WIDTH_UNKNOWN 80
+
+void terminal_measure(struct terminal *terminal) {
+    const char *columns = getenv("COLUMNS");
+    struct winsize size = {};
+    uint64_t width = 0;
+
+    if (ioctl(fileno(terminal->file), TIOCGWINSZ, &size) == 0)
+        width = size.ws_col;
+    if (!width && (!columns || str_parse_u64(columns, WIDTH_MOST, &width)))
+        width = WIDTH_UNKNOWN;
+    terminal->width = (int)MIN(MAX(width, WIDTH_LEAST), WIDTH_MOST);
+}
+
+void terminal_init(struct terminal *terminal, FILE *file) {
+    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+
+    *terminal = (struct terminal){.file = file};
+    terminal->redraw = isatty(fileno(file)) && term && term[0] && !str_equal(term, "dumb");
+    terminal->color = terminal->redraw && !(no_color && no_color[0]);
+    terminal->utf8 = str_equal(nl_langinfo(CODESET), "UTF-8");
+    terminal_measure(terminal);
+}
+
+const char *terminal_style(const struct terminal *terminal, enum style style) {
+    static const char *const codes[] = {
+        [STYLE_PLAIN] = "\033[0m",  [STYLE_BOLD] = "\033[1m",    [STYLE_DIM] = "\033[2m",
+        [STYLE_GREEN] = "\033[32m", [STYLE_YELLOW] = "\033[33m", [STYLE_RED] = "\033[31m",
+        [STYLE_CYAN] = "\033[36m",
+    };
+
+    return terminal->color ? codes[style] : "";
+}

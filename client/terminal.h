@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Where text for people goes, and what that place can show. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct terminal {
+    FILE *file;  /* borrowed */
+    bool redraw; /* a terminal that can move its cursor */
+    bool color;
+    bool utf8; /* draws more than ASCII */
+    int width; /* columns */
+};
+
+/* terminal_init() - look at @file and the environment (TERM, NO_COLOR, COLUMNS, locale). */
+void terminal_init(struct terminal *terminal, FILE *file);
+
+/* terminal_measure() - take over the present width; it changes while a program runs. */
+void terminal_measure(struct terminal *terminal);
+
+enum style { STYLE_PLAIN, STYLE_BOLD, STYLE_DIM, STYLE_GREEN, STYLE_YELLOW, STYLE_RED, STYLE_CYAN };
+
+/* terminal_style() - the bytes that begin @style there; STYLE_PLAIN ends one. "" without color. */
+const char *terminal_style(const struct terminal *terminal, enum style style);

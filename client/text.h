@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Text for people: hostile strings made harmless, widths in columns, human units. Any thread. */
+#pragma once
+
+#include "base/str.h"
+
+/*
+ * text_clean() - in place: whatever could move a cursor, hide or reorder text (control and format
+ * characters, line separators, bytes that are not UTF-8) becomes '?'.
+ */
+void text_clean(char *s);
+
+/* text_cleaned() - a cleaned copy of @s, owned by the caller; NULL when out of memory. */
+char *text_cleaned(const char *s);
+
+/* text_width() - columns that @s (valid UTF-8) takes on a terminal. */
+int text_width(const char *s);
+
+/* text_fit() - bytes of the longest prefix of @s that takes at most @width columns. */
+size_t text_fit(const char *s, int width);
+
+#define TEXT_SIZE 32
+
+/* "17 B", "3.9 MB", "13.8 GB": powers of 1000 */
+void text_bytes(double bytes, char out[TEXT_SIZE]);
+
+/* "0.4 s", "42 s", "1 min 12 s", "2 h 05 min", "3 d 4 h" */
+void text_duration(double seconds, char out[TEXT_SIZE]);
+
+/* A perplexity, with as many digits as it is worth: "12.345", "1234.5", "inf" */
+void text_perplexity(double value, char out[TEXT_SIZE]);
+
+/* text_escape() - append @s to @buf in the form that a URL's query takes. */
+void text_escape(struct strbuf *buf, const char *s);
+
+/*
+ * text_closest() - which of the @n words @s was probably meant to be; NULL when none is near.
+ * @words: borrowed, NULL entries are left out
+ */
+const char *text_closest(const char *s, const char *const *words, size_t n);

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/str.h"
+#include "client/fetch.h"
+#include "client/job.h"
+
+#include <inttypes.h>
+
+static const struct arg_option options[] = {
+    {"force", NULL, "replace files of DIR that are not the job's"},
+};
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    cleanup(json_decrefp) json_t *job = NULL;
+    cleanup(freep) char *dir = NULL;
+    char path[64];
+    uint64_t id;
+    int r;
+
+    r = args_job_id(args->positional[0], &id, failure);
+    if (r)
+        return r;
+    dir = args->n_positional > 1 ? str_format("%s", args->positional[1])
+                                 : str_format("job-%" PRIu64, id);
+    if (!dir)
+        return failure_oom(failure);
+    /* A job that is unknown leaves no folder behind. */
+    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
+    r = http_get(client->http, path, &job, failure);
+    if (!r)
+        r = fetch_job(client, (int64_t)id, dir, args_has(args, "force"), failure);
+    if (!r && client->json)
+        r = client_print_json(job, failure);
+    return r;
+}
+
+const struct verb verb_download = {
+    .name = "download",
+    .usage = "ID [DIR]",
+    .summary = "save the files of a job; goes on where an earlier try stopped",
+    .details = "DIR is job-ID when it is not named.\n",
+    .table = {options, ARRAY_SIZE(options)},
+    .least = 1,
+    .most = 2,
+    .run = run,
+};

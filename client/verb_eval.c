@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/str.h"
+#include "client/submit.h"
+
+static const struct arg_option options[] = {
+    {"eval", "LIST",
+     "sets to measure, with commas: wikitext2, ptb, c4 (the default),\nptb-new, c4-new, file:PATH"},
+    {"seqlen", "N", "tokens of a window; by default 2048, or what the model can"},
+    SUBMIT_OPTIONS,
+};
+
+static const struct submit_field fields[] = {
+    {"eval", "eval", FIELD_LIST},
+    {"seqlen", "seqlen", FIELD_INT},
+};
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    cleanup(json_decrefp) json_t *request = NULL;
+    int r = submit_request(args, "eval", fields, ARRAY_SIZE(fields), &request, failure);
+
+    return r ? r : submit_run(client, args, request, failure);
+}
+
+const struct verb verb_eval = {
+    .name = "eval",
+    .usage = "MODEL",
+    .summary = "measure the perplexity of a model, quantized or not",
+    .details =
+        "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or job:ID.\n",
+    .table = {options, ARRAY_SIZE(options)},
+    .least = 1,
+    .most = 1,
+    .run = run,
+};

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/clock.h"
+#include "client/client.h"
+#include "client/job.h"
+#include "client/report.h"
+#include "client/table.h"
+#include "client/text.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+static void print_text(const struct terminal *terminal, const char *label, const char *text) {
+    cleanup(freep) char *clean = text_cleaned(text);
+
+    if (clean && clean[0])
+        fprintf(terminal->file, "%-9s %s\n", label, clean);
+}
+
+/* "2026-11-22T09:30:00.125Z" as "2026-11-22 09:30:00 UTC" */
+static void print_time(const struct terminal *terminal, const char *label, const json_t *job,
+                       const char *key) {
+    double seconds = job_time(job, key);
+    char text[CLOCK_TEXT_SIZE];
+
+    if (!(fabs(seconds) < 1e11))
+        return;
+    clock_format((int64_t)(seconds * 1000), text);
+    fprintf(terminal->file, "%-9s %.10s %.8s UTC\n", label, text, text + 11);
+}
+
+static void print_model(const struct terminal *terminal, const json_t *job) {
+    const json_t *params = json_object_get(job, "params");
+    cleanup(freep) char *eval = NULL;
+    struct strbuf sets = {};
+    json_t *set;
+    size_t i;
+
+    print_text(terminal, "model", job_text(params, "model"));
+    print_text(terminal, "dataset", job_text(params, "dataset"));
+    json_array_foreach(json_object_get(params, "eval"), i, set) {
+        if (json_is_string(set))
+            strbuf_printf(&sets, "%s%s", i ? ", " : "", json_string_value(set));
+    }
+    eval = strbuf_steal(&sets);
+    print_text(terminal, "eval", eval ? eval : "");
+}
+
+static void print_progress(const struct terminal *terminal, const json_t *job) {
+    const json_t *progress = json_object_get(job, "progress");
+    double fraction = job_number(progress, "fraction"), eta = job_number(progress, "eta_seconds");
+    cleanup(freep) char *phase = text_cleaned(job_text(progress, "phase"));
+    int64_t layers = job_int(progress, "layers_total", 0);
+    char left[TEXT_SIZE];
+
+    if (job_has_ended(job) || !phase || !phase[0])
+        return;
+    fprintf(terminal->file, "%-9s %s", "progress", phase);
+    if (layers > 0)
+        fprintf(terminal->file, ", layer %" PRId64 "/%" PRId64,
+                MIN(job_int(progress, "layer", 0) + 1, layers), layers);
+    if (isfinite(fraction))
+        fprintf(terminal->file, ", %.0f %%", fraction * 100);
+    text_duration(eta, left);
+    fprintf(terminal->file, eta >= 0 ? ", %s left\n" : "\n", left);
+}
+
+static void print_seconds(const struct terminal *terminal, const json_t *job) {
+    json_t *seconds = json_object_get(json_object_get(job, "result"), "seconds"), *value;
+    const char *phase;
+    bool first = true;
+
+    json_object_foreach(seconds, phase, value) {
+        cleanup(freep) char *name = text_cleaned(phase);
+        char text[TEXT_SIZE];
+
+        text_duration(json_number_value(value), text);
+        fprintf(terminal->file, "%s%s %s", first ? "seconds:  " : ", ", name ? name : "", text);
+        first = false;
+    }
+    if (!first)
+        fputc('\n', terminal->file);
+}
+
+static int print_worst(const struct terminal *terminal, const struct job_layers *sum,
+                       struct failure *failure) {
+    static const struct table_column columns[] = {
+        {"layer", true},
+        {"worst matrices", false, true},
+        {"method"},
+        {"output error", true},
+    };
+    struct table table;
+    int r;
+
+    if (!sum->n_worst)
+        return 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    for (int i = 0; i < sum->n_worst; i++) {
+        table_cell(&table, "%" PRId64, sum->worst[i].layer + 1);
+        table_cell(&table, "%s", sum->worst[i].name);
+        table_cell(&table, "%s", sum->worst[i].method);
+        table_cell(&table, "%.3g", sum->worst[i].error);
+    }
+    fputc('\n', terminal->file);
+    r = table_print(&table, terminal);
+    table_done(&table);
+    return r ? failure_oom(failure) : 0;
+}
+
+static void print_artifacts(const struct terminal *terminal, const json_t *job) {
+    const json_t *artifacts = json_object_get(job, "artifacts"), *artifact;
+    size_t i, n = json_array_size(artifacts);
+    double bytes = 0;
+    char text[TEXT_SIZE];
+
+    if (n == 0)
+        return;
+    json_array_foreach(artifacts, i, artifact) {
+        double size = job_number(artifact, "bytes");
+
+        bytes += size > 0 ? size : 0;
+    }
+    text_bytes(bytes, text);
+    fprintf(terminal->file, "files: %zu, %s; save them with: quantctl download %" PRId64 " DIR\n",
+            n, text, job_id(job));
+}
+
+static void print_head(const struct terminal *terminal, const json_t *job) {
+    cleanup(freep) char *title = job_title(job);
+    int64_t position = job_int(job, "queue_position", 0), attempt = job_int(job, "attempt", 1);
+
+    fprintf(terminal->file, "%sjob %" PRId64 ": %s%s\n", terminal_style(terminal, STYLE_BOLD),
+            job_id(job), title ? title : "", terminal_style(terminal, STYLE_PLAIN));
+    print_text(terminal, "status", job_text(job, "status"));
+    if (position > 0)
+        fprintf(terminal->file, "%-9s %" PRId64 " in the queue\n", "position", position);
+    if (attempt > 1)
+        fprintf(terminal->file, "%-9s %" PRId64 "\n", "attempt", attempt);
+    print_text(terminal, "name", job_text(job, "name"));
+    print_text(terminal, "owner", job_text(job, "owner"));
+    print_model(terminal, job);
+    print_time(terminal, "created", job, "created_at");
+    print_time(terminal, "started", job, "started_at");
+    print_time(terminal, "finished", job, "finished_at");
+    print_progress(terminal, job);
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    const struct terminal *terminal = &client->terminal;
+    cleanup(json_decrefp) json_t *job = NULL, *layers = NULL;
+    struct job_layers sum = {};
+    char path[64];
+    uint64_t id;
+    int r;
+
+    r = args_job_id(args->positional[0], &id, failure);
+    if (r)
+        return r;
+    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
+    r = http_get(client->http, path, &job, failure);
+    if (r)
+        return r;
+    if (client->json)
+        return client_print_json(job, failure);
+    r = report_layers(client, job, &sum, &layers, failure);
+    if (r)
+        return r;
+    print_head(terminal, job);
+    report_error(terminal, job);
+    if (json_object_size(json_object_get(json_object_get(job, "result"), "perplexity")))
+        fputc('\n', terminal->file);
+    r = report_perplexity(terminal, job, failure);
+    if (!r)
+        r = print_worst(terminal, &sum, failure);
+    if (r)
+        return r;
+    if (json_is_object(json_object_get(job, "result")))
+        fputc('\n', terminal->file);
+    report_size(terminal, job);
+    print_seconds(terminal, job);
+    print_artifacts(terminal, job);
+    report_warnings(terminal, job, &sum);
+    return EXIT_OK;
+}
+
+const struct verb verb_show = {
+    .name = "show",
+    .usage = "ID",
+    .summary = "all about a job: parameters, perplexities, worst matrices",
+    .least = 1,
+    .most = 1,
+    .run = run,
+};

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/fetch.h"
+#include "client/follow.h"
+#include "client/job.h"
+
+#include "base/macros.h"
+
+#include <inttypes.h>
+
+static const struct arg_option options[] = {
+    {"save", "DIR", "download the checkpoint into DIR"},
+    {"force", NULL, "with --save: replace files that are in DIR"},
+};
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    const char *save = args_get(args, "save");
+    bool force = args_has(args, "force");
+    cleanup(json_decrefp) json_t *job = NULL;
+    char path[64];
+    uint64_t id;
+    int r;
+
+    r = args_job_id(args->positional[0], &id, failure);
+    if (!r && save)
+        r = fetch_check(save, force, failure);
+    if (r)
+        return r;
+    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
+    r = http_get(client->http, path, &job, failure);
+    return r ? r : follow_to_the_end(client, &job, save, force, failure);
+}
+
+const struct verb verb_watch = {
+    .name = "watch",
+    .usage = "ID",
+    .summary = "follow a job until it ends; exits as quantize does",
+    .table = {options, ARRAY_SIZE(options)},
+    .least = 1,
+    .most = 1,
+    .run = run,
+};
