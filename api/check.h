@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a request's headers must satisfy before anything else looks at it. */
+#pragma once
+
+struct request;
+
+/*
+ * request_check() - look at @request, whose connection is set, for @method and @url. Sets its
+ * route, job and name; or refusal, failure and allow.
+ */
+void request_check(struct request *request, const char *method, const char *url);

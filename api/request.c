@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/request.h"
+
+#include "api/check.h"
+#include "api/problem.h"
+#include "api/response.h"
+#include "api/routes.h"
+#include "api/server.h"
+#include "api/wire.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+/* Bytes of a body too long that are read and dropped, for the client to get to the answer. */
+#define DRAIN_MAX ((size_t)1 << 20)
+#define PASSWD_SIZE (16 * 1024)
+
+struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
+                            const char *method, const char *url) {
+    struct request *request = calloc(1, sizeof(*request));
+
+    if (!request)
+        return NULL;
+    request->api = listener->api;
+    request->listener = listener;
+    request->connection = connection;
+    snprintf(request->id, sizeof(request->id), "%08" PRIx32 "-%08x", request->api->boot,
+             atomic_fetch_add(&request->api->n_requests, 1));
+    request_check(request, method, url);
+    return request;
+}
+
+void request_free(struct request *request) {
+    if (!request)
+        return;
+    strbuf_done(&request->body);
+    free(request);
+}
+
+bool request_must_refuse_now(const struct request *request) {
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    uint64_t n;
+
+    if (!request->refusal)
+        return false;
+    /* Who waits for 100 Continue has not sent the body yet; who sends too much is not heard out. */
+    return request_header(request, MHD_HTTP_HEADER_EXPECT) ||
+           (length && str_parse_u64(length, DRAIN_MAX, &n));
+}
+
+bool request_take(struct request *request, const char *data, size_t size) {
+    if (size > DRAIN_MAX - request->n_received)
+        return false;
+    request->n_received += size;
+    if (request->refusal)
+        return true;
+    if (request->n_received <= WIRE_BODY_MAX) {
+        strbuf_append(&request->body, data, size);
+        return !request->body.failed;
+    }
+    strbuf_done(&request->body);
+    request->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
+    failure_set(&request->failure, -EFBIG, "body_too_large", NULL,
+                "the body is longer than %d bytes", WIRE_BODY_MAX);
+    return true;
+}
+
+const char *request_header(const struct request *request, const char *name) {
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *request_query(const struct request *request, const char *name) {
+    const char *value = NULL;
+
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name,
+                                      strlen(name), &value, NULL) == MHD_NO)
+        return NULL;
+    return value ? value : "";
+}
+
+int request_query_u64(const struct request *request, const char *name, uint64_t min, uint64_t max,
+                      uint64_t otherwise, uint64_t *ret_value, struct failure *failure) {
+    const char *text = request_query(request, name);
+    uint64_t value = otherwise;
+
+    if (text && (str_parse_u64(text, max, &value) || value < min))
+        return failure_field(failure, name, NULL,
+                             "'%s' is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
+    *ret_value = value;
+    return 0;
+}
+
+int request_json(const struct request *request, json_t **ret_body, struct failure *failure) {
+    return json_parse(request->body.data ? request->body.data : "", request->body.length,
+                      "request body", "malformed_json", ret_body, failure);
+}
+
+int request_owner(const struct request *request, char ret_owner[REQUEST_OWNER_SIZE],
+                  struct failure *failure) {
+    const union MHD_ConnectionInfo *info;
+    struct ucred peer = {};
+    struct passwd entry, *found = NULL;
+    socklen_t size = sizeof(peer);
+    char buffer[PASSWD_SIZE];
+
+    if (!request->listener->endpoint.is_unix) {
+        snprintf(ret_owner, REQUEST_OWNER_SIZE, "local");
+        return 0;
+    }
+    info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+        return failure_errno(failure, -EIO, "cannot tell who is at", "unix socket");
+    if (getpwuid_r(peer.uid, &entry, buffer, sizeof(buffer), &found) == 0 && found &&
+        strlen(entry.pw_name) < REQUEST_OWNER_SIZE)
+        snprintf(ret_owner, REQUEST_OWNER_SIZE, "%s", entry.pw_name);
+    else
+        snprintf(ret_owner, REQUEST_OWNER_SIZE, "%u", (unsigned)peer.uid);
+    return 0;
+}
+
+enum MHD_Result request_answer(struct request *request, unsigned status,
+                               struct MHD_Response *response) {
+    enum MHD_Result result;
+
+    if (!response)
+        return MHD_NO;
+    response_header(response, "X-Request-Id", request->id);
+    response_header(response, "X-Content-Type-Options", "nosniff");
+    result = MHD_queue_response(request->connection, status, response);
+    MHD_destroy_response(response);
+    log_debug("request %s: %s %u", request->id, request->route ? request->route->path : "-",
+              status);
+    return result;
+}
+
+enum MHD_Result request_json_answer(struct request *request, unsigned status, const json_t *body,
+                                    const char *etag) {
+    struct MHD_Response *response = response_json(body, WIRE_JSON);
+
+    if (response && etag)
+        response_header(response, MHD_HTTP_HEADER_ETAG, etag);
+    if (response)
+        response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    return request_answer(request, status, response);
+}
+
+enum MHD_Result request_not_modified(struct request *request, const char *etag) {
+    struct MHD_Response *response = response_empty();
+
+    if (response) {
+        response_header(response, MHD_HTTP_HEADER_ETAG, etag);
+        response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    }
+    return request_answer(request, MHD_HTTP_NOT_MODIFIED, response);
+}
+
+static enum MHD_Result answer_problem(struct request *request, unsigned status,
+                                      const struct failure *failure) {
+    cleanup(json_decrefp) json_t *problem = problem_new(status, failure, request->id);
+    struct MHD_Response *response = problem ? response_json(problem, WIRE_PROBLEM) : NULL;
+    int retry_after = problem_retry_after(status);
+    char text[16];
+
+    if (response && retry_after) {
+        snprintf(text, sizeof(text), "%d", retry_after);
+        response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, text);
+    }
+    if (response && request->allow[0])
+        response_header(response, MHD_HTTP_HEADER_ALLOW, request->allow);
+    return request_answer(request, status, response);
+}
+
+enum MHD_Result request_fail(struct request *request, int r, const struct failure *failure) {
+    unsigned status = problem_status(r);
+
+    if (status == MHD_HTTP_INTERNAL_SERVER_ERROR)
+        log_error("request %s failed: %s: %s (%s)", request->id, failure->code, failure->detail,
+                  strerror(-r));
+    return answer_problem(request, status, failure);
+}
+
+enum MHD_Result request_refuse(struct request *request) {
+    return answer_problem(request, request->refusal, &request->failure);
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One HTTP request, from its headers to its answer. One thread at a time uses it. */
+#pragma once
+
+#include "base/failure.h"
+#include "base/str.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define REQUEST_ID_SIZE 24
+#define REQUEST_NAME_SIZE 129
+#define REQUEST_OWNER_SIZE 65
+
+struct api;
+struct listener;
+struct route;
+
+struct request {
+    struct api *api;           /* borrowed, as are the next two */
+    struct listener *listener; /* where it came in */
+    struct MHD_Connection *connection;
+    const struct route *route; /* NULL when it is refused before one is known */
+    char id[REQUEST_ID_SIZE];
+
+    int64_t job;                  /* {id} of the path */
+    char name[REQUEST_NAME_SIZE]; /* {name} of the path */
+
+    struct strbuf body; /* at most WIRE_BODY_MAX bytes */
+    size_t n_received;  /* bytes of body so far, also those dropped */
+
+    unsigned refusal; /* HTTP status to answer without asking the route's handler; 0: none */
+    struct failure failure;
+    char allow[32]; /* methods, with status 405 */
+};
+
+/*
+ * request_new() - the request whose headers have come, checked as far as they go: host, path,
+ * method, origin, query, types and length. NULL when out of memory.
+ */
+struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
+                            const char *method, const char *url);
+void request_free(struct request *request);
+
+/* request_must_refuse_now() - must the answer go out before the body is read? */
+bool request_must_refuse_now(const struct request *request);
+
+/*
+ * request_take() - the next @size bytes of the body; what is too long is dropped, up to a bound so
+ * that the client gets to read its 413. Return: false when the connection is better closed.
+ */
+bool request_take(struct request *request, const char *data, size_t size);
+
+/* request_header() - value of the first header @name, NULL if there is none; borrowed. */
+const char *request_header(const struct request *request, const char *name);
+
+/* request_query() - value of ?@name=, "" without a value, NULL if there is none; borrowed. */
+const char *request_query(const struct request *request, const char *name);
+
+/*
+ * request_query_u64() - ?@name= as a decimal in [@min, @max]; @otherwise when there is none.
+ * Return: 0, or -EINVAL with the failure.
+ */
+int request_query_u64(const struct request *request, const char *name, uint64_t min, uint64_t max,
+                      uint64_t otherwise, uint64_t *ret_value, struct failure *failure);
+
+/*
+ * request_json() - the body as JSON. Return: 0, or -errno with the failure. The caller owns
+ * *ret_body.
+ */
+int request_json(const struct request *request, json_t **ret_body, struct failure *failure);
+
+/* request_owner() - who asks: the user behind a unix socket, or "local". */
+int request_owner(const struct request *request, char ret_owner[REQUEST_OWNER_SIZE],
+                  struct failure *failure);
+
+/*
+ * request_answer() - send @response (taken over; NULL when it could not be made: the connection
+ * is closed). The result is for libmicrohttpd.
+ */
+enum MHD_Result request_answer(struct request *request, unsigned status,
+                               struct MHD_Response *response);
+
+/* request_json_answer() - send @body (borrowed) as JSON; @etag: NULL or its entity tag. */
+enum MHD_Result request_json_answer(struct request *request, unsigned status, const json_t *body,
+                                    const char *etag);
+
+/* request_not_modified() - send 304 with @etag. */
+enum MHD_Result request_not_modified(struct request *request, const char *etag);
+
+/* request_fail() - send the problem that -errno @r and @failure mean. */
+enum MHD_Result request_fail(struct request *request, int r, const struct failure *failure);
+
+/* request_refuse() - send the refusal that request->refusal and request->failure hold. */
+enum MHD_Result request_refuse(struct request *request);

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/response.h"
+
+#include "base/str.h"
+
+#include <stdlib.h>
+
+static int append(const char *text, size_t size, void *arg) {
+    struct strbuf *buf = arg;
+
+    strbuf_append(buf, text, size);
+    return buf->failed ? -1 : 0;
+}
+
+struct MHD_Response *response_json(const json_t *body, const char *type) {
+    struct MHD_Response *response;
+    struct strbuf buf = {};
+
+    json_dump_callback(body, append, &buf, JSON_COMPACT | JSON_ENCODE_ANY);
+    strbuf_append(&buf, "\n", 1);
+    if (buf.failed) {
+        strbuf_done(&buf);
+        return NULL;
+    }
+    response = MHD_create_response_from_buffer(buf.length, buf.data, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        strbuf_done(&buf);
+        return NULL;
+    }
+    response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    return response;
+}
+
+struct MHD_Response *response_static(const void *data, size_t size, const char *type) {
+    /* Not written to: the cast is for a parameter that serves the other modes too. */
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(size, (void *)(uintptr_t)data, MHD_RESPMEM_PERSISTENT);
+
+    if (response)
+        response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    return response;
+}
+
+struct MHD_Response *response_empty(void) {
+    return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+}
+
+void response_header(struct MHD_Response *response, const char *name, const char *value) {
+    /* Fails only without memory, or for bytes that no caller passes: better without the header. */
+    MHD_add_response_header(response, name, value);
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/routes.h"
+
+#include "api/wire.h"
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct route routes[] = {
+    {"/", root_get, .type = "text/plain"},
+    {"/healthz", health_get, .type = WIRE_JSON},
+    {"/openapi.json", openapi_get, .type = WIRE_JSON},
+    {"/v1/version", version_get, .type = WIRE_JSON},
+    {"/v1/devices", devices_get, .type = WIRE_JSON},
+    {"/v1/events", events_get, "after limit", WIRE_JSON, .streams = true},
+    {"/v1/jobs", jobs_get, "status owner limit after", WIRE_JSON},
+    {"/v1/jobs", jobs_post, .type = WIRE_JSON, .is_post = true},
+    {"/v1/jobs/{id}", job_get, .type = WIRE_JSON},
+    {"/v1/jobs/{id}/cancel", job_cancel, .type = WIRE_JSON, .is_post = true,
+     .body_is_optional = true},
+    {"/v1/jobs/{id}/events", job_events_get, "after limit", WIRE_JSON, .streams = true},
+    {"/v1/jobs/{id}/layers", job_layers_get, .type = WIRE_JSON},
+    {"/v1/jobs/{id}/artifacts", artifacts_get, .type = WIRE_JSON},
+    {"/v1/jobs/{id}/artifacts/{name}", artifact_get},
+};
+const size_t n_routes = ARRAY_SIZE(routes);
+
+/* The part of a path that stands for @part of a pattern; false: it cannot. */
+static bool take_part(struct request *request, const char *part, size_t part_size, const char *text,
+                      size_t size) {
+    char number[24];
+    uint64_t id;
+
+    if (part_size == 4 && memcmp(part, "{id}", 4) == 0) {
+        if (size == 0 || size >= sizeof(number))
+            return false;
+        memcpy(number, text, size);
+        number[size] = '\0';
+        if (str_parse_u64(number, INT64_MAX, &id) || id == 0)
+            return false;
+        request->job = (int64_t)id;
+        return true;
+    }
+    if (part_size == 6 && memcmp(part, "{name}", 6) == 0) {
+        if (size >= sizeof(request->name))
+            return false;
+        memcpy(request->name, text, size);
+        request->name[size] = '\0';
+        return str_is_safe_name(request->name);
+    }
+    return size == part_size && memcmp(part, text, size) == 0;
+}
+
+static bool path_matches(struct request *request, const char *pattern, const char *path) {
+    while (*pattern == '/' && *path == '/') {
+        size_t pattern_size = strcspn(++pattern, "/"), size = strcspn(++path, "/");
+
+        if (!take_part(request, pattern, pattern_size, path, size))
+            return false;
+        pattern += pattern_size;
+        path += size;
+    }
+    return !*pattern && !*path;
+}
+
+static void allow(struct request *request, const struct route *route) {
+    size_t n = strlen(request->allow);
+
+    snprintf(request->allow + n, sizeof(request->allow) - n, "%s%s", n ? ", " : "",
+             route->is_post ? "POST" : "GET, HEAD");
+}
+
+enum route_match route_find(const char *method, const char *path, struct request *request) {
+    bool post = strcmp(method, "POST") == 0;
+    bool get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+
+    for (size_t i = 0; i < n_routes; i++) {
+        if (!path_matches(request, routes[i].path, path))
+            continue;
+        if (routes[i].is_post ? post : get) {
+            request->route = &routes[i];
+            request->allow[0] = '\0';
+            return ROUTE_FOUND;
+        }
+        allow(request, &routes[i]);
+    }
+    return request->allow[0] ? ROUTE_OTHER_METHOD : ROUTE_NONE;
+}

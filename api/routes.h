@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the API answers: a table of methods and paths. Any thread. */
+#pragma once
+
+#include "api/request.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct route {
+    const char *path; /* its parts "{id}" and "{name}" stand for a job and an artifact */
+    enum MHD_Result (*handle)(struct request *request);
+    const char *query; /* parameters, a space between; NULL: none */
+    const char *type;  /* what it answers, as openapi.json says too; NULL: it depends */
+    bool is_post;      /* else GET, and HEAD with it */
+    bool body_is_optional;
+    bool streams; /* answers text/event-stream too */
+};
+
+extern const struct route routes[];
+extern const size_t n_routes;
+
+enum route_match { ROUTE_FOUND, ROUTE_OTHER_METHOD, ROUTE_NONE };
+
+/*
+ * route_find() - find who answers @method and @path; sets the route, job and name of @request, or
+ * with ROUTE_OTHER_METHOD its allow.
+ */
+enum route_match route_find(const char *method, const char *path, struct request *request);
+
+/* The handlers, by the file that has them. They answer a request that passed its checks. */
+
+/* routes_jobs.c */
+enum MHD_Result jobs_post(struct request *request);
+enum MHD_Result jobs_get(struct request *request);
+enum MHD_Result job_get(struct request *request);
+enum MHD_Result job_cancel(struct request *request);
+enum MHD_Result job_layers_get(struct request *request);
+
+/* routes_events.c */
+enum MHD_Result job_events_get(struct request *request);
+enum MHD_Result events_get(struct request *request);
+
+/* artifacts.c */
+enum MHD_Result artifacts_get(struct request *request);
+enum MHD_Result artifact_get(struct request *request);
+
+/* routes_system.c */
+enum MHD_Result root_get(struct request *request);
+enum MHD_Result openapi_get(struct request *request);
+enum MHD_Result version_get(struct request *request);
+enum MHD_Result devices_get(struct request *request);
+enum MHD_Result health_get(struct request *request);

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/etag.h"
+#include "api/response.h"
+#include "api/routes.h"
+#include "api/server.h"
+#include "api/wire.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KEY_MAX 128
+
+static const char *const job_statuses[] = {"queued",    "running", "cancelling",
+                                           "succeeded", "failed",  "cancelled"};
+
+/* NULL: no key; else it must be short and printable. */
+static int take_key(const struct request *request, const char **ret_key, struct failure *failure) {
+    const char *key = request_header(request, "Idempotency-Key");
+
+    if (key && (!*key || strlen(key) > KEY_MAX))
+        return failure_field(failure, "Idempotency-Key", NULL, "must have 1 to %d characters",
+                             KEY_MAX);
+    for (const char *s = key; s && *s; s++)
+        if (*s < ' ' || *s > '~')
+            return failure_field(failure, "Idempotency-Key", NULL, "must be printable ASCII");
+    *ret_key = key;
+    return 0;
+}
+
+static enum MHD_Result answer_submitted(struct request *request, const json_t *job) {
+    struct MHD_Response *response = response_json(job, WIRE_JSON);
+    char location[48];
+
+    if (response) {
+        snprintf(location, sizeof(location), "/v1/jobs/%" JSON_INTEGER_FORMAT,
+                 json_integer_value(json_object_get(job, "id")));
+        response_header(response, MHD_HTTP_HEADER_LOCATION, location);
+    }
+    return request_answer(request, MHD_HTTP_ACCEPTED, response);
+}
+
+enum MHD_Result jobs_post(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *body = NULL, *job = NULL;
+    char owner[REQUEST_OWNER_SIZE];
+    struct failure failure = {};
+    const char *key = NULL;
+    bool created = false;
+    int r;
+
+    r = take_key(request, &key, &failure);
+    if (r == 0)
+        r = request_json(request, &body, &failure);
+    if (r == 0)
+        r = request_owner(request, owner, &failure);
+    if (r == 0)
+        r = service->submit(service->ctx, owner, key, body, &job, &created, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_submitted(request, job);
+}
+
+static int take_filter(const struct request *request, struct job_filter *ret_filter,
+                       struct failure *failure) {
+    struct job_filter filter = {.status = request_query(request, "status"),
+                                .owner = request_query(request, "owner")};
+    uint64_t limit, after;
+    bool known = !filter.status;
+    int r;
+
+    for (size_t i = 0; i < ARRAY_SIZE(job_statuses); i++)
+        known |= str_equal(filter.status, job_statuses[i]);
+    if (!known)
+        return failure_field(failure, "status",
+                             "one of queued, running, cancelling, succeeded, failed, cancelled",
+                             "'%s' is not a status of jobs", filter.status);
+    if (filter.owner && (!*filter.owner || strlen(filter.owner) >= REQUEST_OWNER_SIZE))
+        return failure_field(failure, "owner", NULL, "must have 1 to %d bytes",
+                             REQUEST_OWNER_SIZE - 1);
+    r = request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit, failure);
+    if (r == 0)
+        r = request_query_u64(request, "after", 0, INT64_MAX, 0, &after, failure);
+    if (r)
+        return r;
+    filter.limit = (int)limit;
+    filter.after = (int64_t)after;
+    *ret_filter = filter;
+    return 0;
+}
+
+/* @object NULL: it is as the client knows it, by the version it sent. */
+static enum MHD_Result answer_versioned(struct request *request, const json_t *object,
+                                        uint64_t version) {
+    const char *known = request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    char tag[ETAG_SIZE];
+
+    etag_of_version(request->api->boot, version, tag);
+    if (!object || etag_matches(known, tag))
+        return request_not_modified(request, tag);
+    return request_json_answer(request, MHD_HTTP_OK, object, tag);
+}
+
+static uint64_t known_version(const struct request *request) {
+    return etag_known_version(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH),
+                              request->api->boot);
+}
+
+enum MHD_Result jobs_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *list = NULL;
+    uint64_t known = known_version(request), version = known;
+    struct failure failure = {};
+    struct job_filter filter;
+    int r;
+
+    r = take_filter(request, &filter, &failure);
+    if (r == 0)
+        r = service->jobs(service->ctx, &filter, known, &list, &version, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_versioned(request, list, version);
+}
+
+enum MHD_Result job_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *job = NULL;
+    uint64_t known = known_version(request), version = known;
+    struct failure failure = {};
+    int r;
+
+    r = service->job(service->ctx, request->job, known, &job, &version, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_versioned(request, job, version);
+}
+
+/* A body says nothing here; but one that tries to is told so. */
+static int check_empty_object(const struct request *request, struct failure *failure) {
+    cleanup(json_decrefp) json_t *body = NULL;
+    const char *key;
+    json_t *value;
+    int r;
+
+    if (request->body.length == 0)
+        return 0;
+    r = request_json(request, &body, failure);
+    if (r)
+        return r;
+    if (!json_is_object(body))
+        return failure_set(failure, -EINVAL, "invalid_parameter", "send {} or no body",
+                           "the body is not an object");
+    json_object_foreach(body, key, value) return failure_field(failure, key, "send {} or no body",
+                                                               "unknown field");
+    return 0;
+}
+
+enum MHD_Result job_cancel(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *job = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = check_empty_object(request, &failure);
+    if (r == 0)
+        r = service->cancel(service->ctx, request->job, &job, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_ACCEPTED, job, NULL);
+}
+
+enum MHD_Result job_layers_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *list = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->layers(service->ctx, request->job, &list, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The parts of a running API; only files of this folder include it. */
+#pragma once
+
+#include "api/http.h"
+#include "api/hub.h"
+#include "api/listen.h"
+
+#include <microhttpd.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct listener {
+    struct api *api;
+    struct endpoint endpoint;
+    struct MHD_Daemon *daemon;
+};
+
+struct api {
+    struct service *service; /* borrowed */
+    struct hub *hub;
+    struct listener *listeners;
+    int n_listeners;
+    char **allowed_hosts;
+    int n_allowed_hosts;
+    uint32_t boot; /* random; part of request ids and entity tags */
+    atomic_uint n_requests;
+};
