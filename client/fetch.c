@@ -158,7 +158,7 @@ static int restart_part(struct fetch_file *file) {
     return 0;
 }
 
-static void show(void *ctx) {
+static int show(void *ctx) {
     struct fetch_file *file = ctx;
     struct fetch *fetch = file->fetch;
     double seconds = clock_monotonic() - fetch->begun_at, rate, left = NAN;
@@ -175,6 +175,7 @@ static void show(void *ctx) {
                       fetch->total ? (double)fetch->done / (double)fetch->total : NAN, left);
     progress_set_note(&fetch->progress, "%s", file->name);
     progress_draw(&fetch->progress);
+    return 0;
 }
 
 static int take_begin(void *ctx, bool partial) {

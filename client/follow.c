@@ -18,6 +18,8 @@
 #define RETRY_FIRST_SECONDS 0.5
 #define RETRY_MOST_SECONDS 15.0
 #define GIVE_UP_SECONDS 600.0
+#define ASK_SECONDS 10.0
+#define WARNINGS_SHOWN 5 /* a model has thousands of matrices; the report counts them all */
 
 struct follow {
     struct client *client;
@@ -25,10 +27,13 @@ struct follow {
     struct sse_parser parser;
     struct failure *failure;
     int64_t id;
-    uint64_t cursor;      /* id of the last event that was handled */
-    char phase[32];       /* as the last plain line said */
-    double percdamp;      /* asked for; more is worth a word */
-    bool ended;           /* its last event came */
+    uint64_t cursor;  /* id of the last event that was handled */
+    char phase[32];   /* as the last plain line said */
+    double percdamp;  /* asked for; more is worth a word */
+    bool ended;       /* its last event came */
+    bool queued, ask; /* it waits; the stream was left to ask for its place */
+    double asked_at;  /* clock_monotonic() */
+    int n_warnings;
     double lost_at;       /* clock_monotonic() when the connection broke; 0: it stands */
     double retry_seconds; /* how long to wait before the next try */
 };
@@ -69,7 +74,8 @@ static void show_job(struct follow *follow, const json_t *data) {
     int64_t position = job_int(data, "queue_position", 0);
     const char *status = job_text(data, "status");
 
-    if (str_equal(status, "queued")) {
+    follow->queued = str_equal(status, "queued");
+    if (follow->queued) {
         follow->phase[0] = '\0';
         progress_set_done(&follow->progress, NAN, NAN);
         if (position > 1)
@@ -129,12 +135,22 @@ static void show_eval(struct follow *follow, const json_t *data) {
 }
 
 static void show_resumed(struct follow *follow, const json_t *data) {
-    progress_say(&follow->progress, STYLE_YELLOW, "resumed at layer %" PRId64,
-                 job_int(data, "layer", 0) + 1);
+    progress_say(&follow->progress, STYLE_YELLOW, "resumed: %" PRId64 " layers are done",
+                 job_int(data, "layer", 0));
 }
 
 static void show_warning(struct follow *follow, const json_t *data) {
-    progress_say(&follow->progress, STYLE_YELLOW, "warning: %s", job_text(data, "detail"));
+    if (follow->n_warnings < WARNINGS_SHOWN)
+        progress_say(&follow->progress, STYLE_YELLOW, "warning: %s", job_text(data, "detail"));
+    else if (follow->n_warnings == WARNINGS_SHOWN)
+        progress_say(&follow->progress, STYLE_YELLOW, "more warnings are counted at the end");
+    follow->n_warnings++;
+}
+
+static void show_interrupted(struct follow *follow, const json_t *data) {
+    follow->phase[0] = '\0';
+    progress_say(&follow->progress, STYLE_YELLOW, "interrupted: %s; queued again",
+                 job_text(data, "reason"));
 }
 
 static void show_started(struct follow *follow, const json_t *data) {
@@ -142,6 +158,7 @@ static void show_started(struct follow *follow, const json_t *data) {
 
     if (attempt > 1)
         progress_say(&follow->progress, STYLE_YELLOW, "attempt %" PRId64, attempt);
+    follow->queued = false;
     progress_set_step(&follow->progress, "started");
 }
 
@@ -150,6 +167,7 @@ static const struct event_kind event_kinds[] = {
     {WIRE_EVENT_PROGRESS, show_progress, false},
     {"job.started", show_started, false},
     {"job.resumed", show_resumed, false},
+    {"job.interrupted", show_interrupted, false},
     {"job.warning", show_warning, false},
     {"phase.started", show_phase_event, false},
     {"layer.finished", show_layer, false},
@@ -199,10 +217,13 @@ static int take_stream(void *ctx, const char *data, size_t size) {
     return sse_parser_feed(&follow->parser, data, size, handle_event, follow, follow->failure);
 }
 
-static void tick(void *ctx) {
+/* The place in the queue is in no event: now and then the stream is left to ask for it. */
+static int tick(void *ctx) {
     struct follow *follow = ctx;
 
     progress_draw(&follow->progress);
+    follow->ask = follow->queued && clock_monotonic() - follow->asked_at > ASK_SECONDS;
+    return follow->ask;
 }
 
 /* One connection, as long as it holds; then the job as it is now. */
@@ -215,6 +236,8 @@ static int follow_once(struct follow *follow, json_t **job, struct failure *fail
 
     snprintf(path, sizeof(path), "/v1/jobs/%" PRId64 "/events", follow->id);
     sse_parser_restart(&follow->parser);
+    follow->ask = false;
+    follow->asked_at = clock_monotonic();
     r = http_stream(http, path, follow->cursor, &sink, failure);
     if (r)
         return r;
@@ -286,8 +309,10 @@ int follow_job(struct client *client, json_t **job, struct failure *failure) {
         r = follow_once(&follow, job, failure);
         if (r && !http_is_transient(client->http, r))
             break;
-        if (!r && job_has_ended(*job))
-            break;
+        if (!r && (job_has_ended(*job) || follow.ask)) {
+            show_job(&follow, *job);
+            continue;
+        }
         r = wait_to_retry(&follow, r, failure);
         if (r)
             break;

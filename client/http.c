@@ -239,8 +239,10 @@ static int wait_for(struct transfer *transfer, CURLcode *ret_code) {
         if (interrupt_caught())
             return -EINTR;
         if (sink && sink->tick && clock_monotonic() - ticked >= TICK_SECONDS) {
-            sink->tick(sink->ctx);
+            transfer->result = sink->tick(sink->ctx);
             ticked = clock_monotonic();
+            if (transfer->result)
+                return 0;
         }
         curl_multi_poll(multi, NULL, 0, (int)(TICK_SECONDS * 1000), NULL);
     }

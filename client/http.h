@@ -59,8 +59,8 @@ struct http_sink {
     int (*begin)(void *ctx, bool partial);
     /* Return: 0, or what the transfer is to return: 1 (enough, no error) or -errno. */
     int (*data)(void *ctx, const char *data, size_t size);
-    /* Called some times a second while nothing else happens; NULL: none. */
-    void (*tick)(void *ctx);
+    /* Called some times a second; NULL: none. Return: 0, or 1: enough, no error. */
+    int (*tick)(void *ctx);
 };
 
 /*

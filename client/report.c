@@ -11,9 +11,8 @@
 /* The perplexity of the unquantized model on @set, NAN when the daemon does not know it. */
 static double baseline_of(const json_t *job, const char *set) {
     const json_t *baseline = json_object_get(json_object_get(job, "result"), "baseline");
-    const json_t *entry = json_object_get(baseline, set);
 
-    return json_is_object(entry) ? job_number(entry, "value") : job_number(baseline, set);
+    return job_number(baseline, set);
 }
 
 static void add_row(struct table *table, const json_t *job, const char *set, const json_t *entry) {
@@ -66,7 +65,7 @@ int report_perplexity(const struct terminal *terminal, const json_t *job, struct
 void report_size(const struct terminal *terminal, const json_t *job) {
     const json_t *result = json_object_get(job, "result");
     double bytes = job_number(result, "size_bytes"), bits = job_number(result, "bits_per_weight");
-    double whole = job_number(json_object_get(job, "model"), "size_bytes");
+    double whole = 2 * job_number(json_object_get(job, "model"), "parameters");
     char text[TEXT_SIZE];
 
     if (!(bytes > 0))
@@ -77,7 +76,7 @@ void report_size(const struct terminal *terminal, const json_t *job) {
         fprintf(terminal->file, ", %.2f bits per weight", bits);
     if (whole > 0) {
         text_bytes(whole, text);
-        fprintf(terminal->file, ", %.0f %% of %s unquantized", bytes / whole * 100, text);
+        fprintf(terminal->file, ", %.0f %% of %s in 16 bits", bytes / whole * 100, text);
     }
     fputc('\n', terminal->file);
 }

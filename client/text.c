@@ -159,7 +159,7 @@ static int edit_distance(const char *a, const char *b) {
 }
 
 const char *text_closest(const char *s, const char *const *words, size_t n) {
-    int best = MAX(1, (int)strlen(s) / 3) + 1;
+    int length = (int)strlen(s), best = (length < 4 ? 1 : MAX(2, length / 3)) + 1;
     const char *closest = NULL;
 
     for (size_t i = 0; i < n; i++) {
@@ -169,7 +169,7 @@ const char *text_closest(const char *s, const char *const *words, size_t n) {
             continue;
         distance = edit_distance(s, words[i]);
         /* a word cut short, or written with more of it */
-        if (strlen(s) >= 3 && str_has_prefix(words[i], s))
+        if (length >= 3 && str_has_prefix(words[i], s))
             distance = 1;
         if (distance < best) {
             best = distance;
