@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The matrices of an OLMoE layer that are quantized, in the four groups that share their input:
+ * a group is G stacks of the same shape, a stack is the parts (the checkpoint's matrices) that
+ * read the same rows, one above the other. So one Hessian serves a stack, and all stacks of a
+ * group are computed as one batch.
+ */
+#pragma once
+
+#include "daemon/model/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum group {
+    GROUP_QKV,     /* 1 stack: q, k, v; input: the normed hidden state */
+    GROUP_O,       /* 1 stack: o; input: the attention's output */
+    GROUP_GATE_UP, /* a stack per expert: gate, up; input: the tokens routed to it */
+    GROUP_DOWN,    /* a stack per expert: down; input: its activations */
+    N_GROUPS,
+};
+
+struct group_part {
+    const char *name; /* "self_attn.q_proj", or "gate_proj" of an expert */
+    int row, rows;    /* its rows in the stack */
+};
+
+struct group_shape {
+    int G, rows, n; /* stacks, rows of a stack, columns (in-features) */
+    struct group_part parts[3];
+    int n_parts;
+    bool experts; /* a stack is an expert's */
+};
+
+#define MATRIX_NAME_SIZE 128
+
+/* group_shape() - the shape of @group for this geometry. */
+void group_shape(const struct model_config *config, enum group group,
+                 struct group_shape *ret_shape);
+
+/*
+ * group_matrix_name() - the checkpoint's name of part @part of stack @g in @layer, without
+ * ".weight": "model.layers.3.mlp.experts.7.down_proj".
+ */
+void group_matrix_name(const struct group_shape *shape, int layer, int g, int part,
+                       char ret_name[MATRIX_NAME_SIZE]);
+
+/* Elements of one stack. */
+static inline size_t group_stack_size(const struct group_shape *shape) {
+    return (size_t)shape->rows * shape->n;
+}
+
+/* Elements of the whole group. */
+static inline size_t group_size(const struct group_shape *shape) {
+    return shape->G * group_stack_size(shape);
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Bringing the weights of a layer to a backend. */
+#include "daemon/model/arena.h"
+#include "daemon/model/olmoe.h"
+#include "daemon/model/packing.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct tensor *olmoe_tensor(const struct olmoe_source *source, int layer, const char *name) {
+    if (source->layers && layer >= 0)
+        return safetensors_find(source->layers[layer], name);
+    return checkpoint_find(source->checkpoint, "%s", name);
+}
+
+/* ---- memory ---- */
+
+static void layer_layout(const struct model_config *c, size_t act, struct arena *arena,
+                         struct olmoe_layer *layer) {
+    arena_take(arena, &layer->input_norm, act, 1, c->hidden_size);
+    arena_take(arena, &layer->post_norm, act, 1, c->hidden_size);
+    arena_take(arena, &layer->q_norm, act, 1, model_config_q_width(c));
+    arena_take(arena, &layer->k_norm, act, 1, model_config_kv_width(c));
+    arena_take(arena, &layer->router, act, c->num_experts, c->hidden_size);
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(c, i, &shape);
+        arena_take(arena, &layer->matrices[i], act, (size_t)shape.G * shape.rows, shape.n);
+    }
+}
+
+int olmoe_layer_alloc(struct backend *b, const struct model_config *config,
+                      struct olmoe_layer *ret_layer) {
+    size_t act = dtype_size(b->ops->act);
+    struct olmoe_layer layer = {};
+    struct arena arena = {};
+    int r;
+
+    layer_layout(config, act, &arena, &layer);
+    r = arena_alloc(b, &arena, &layer.all);
+    if (r)
+        return r;
+    layer_layout(config, act, &arena, &layer);
+    *ret_layer = layer;
+    return 0;
+}
+
+void olmoe_layer_free(struct backend *b, struct olmoe_layer *layer) {
+    b->ops->free(b, &layer->all);
+    *layer = (struct olmoe_layer){};
+}
+
+static void codes_layout(const struct model_config *c, int groupsize, struct arena *arena,
+                         struct olmoe_codes *codes) {
+    size_t elements = 0, grids = 0, columns = 0;
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+        size_t n_groups;
+
+        group_shape(c, i, &shape);
+        n_groups = groupsize > 0 ? shape.n / groupsize : 1;
+        elements = MAX(elements, group_size(&shape));
+        grids = MAX(grids, shape.G * n_groups * shape.rows);
+        columns = MAX(columns, (size_t)shape.G * shape.n);
+    }
+    arena_take(arena, &codes->codes, 1, 1, elements);
+    arena_take(arena, &codes->packed, 1, 1, elements);
+    arena_take(arena, &codes->scales, sizeof(uint16_t), 1, grids);
+    arena_take(arena, &codes->zeros, 1, 1, grids);
+    arena_take(arena, &codes->g_idx, sizeof(int32_t), 1, columns);
+}
+
+int olmoe_codes_alloc(struct backend *b, const struct model_config *config, int groupsize,
+                      struct olmoe_codes *ret_codes) {
+    struct olmoe_codes codes = {};
+    struct arena arena = {};
+    int r;
+
+    codes_layout(config, groupsize, &arena, &codes);
+    r = arena_alloc(b, &arena, &codes.all);
+    if (r)
+        return r;
+    codes_layout(config, groupsize, &arena, &codes);
+    *ret_codes = codes;
+    return 0;
+}
+
+void olmoe_codes_free(struct backend *b, struct olmoe_codes *codes) {
+    b->ops->free(b, &codes->all);
+    *codes = (struct olmoe_codes){};
+}
+
+struct quantized olmoe_codes_view(const struct olmoe_codes *codes, const struct group_shape *shape,
+                                  int n_groups) {
+    size_t grids = (size_t)shape->G * n_groups * shape->rows;
+
+    return (struct quantized){
+        .codes = span_slice(codes->codes, 0, group_size(shape)),
+        .scales = span_slice(codes->scales, 0, grids * sizeof(uint16_t)),
+        .zeros = span_slice(codes->zeros, 0, grids),
+        .g_idx = span_slice(codes->g_idx, 0, (size_t)shape->G * shape->n * sizeof(int32_t)),
+    };
+}
+
+/* ---- plain weights ---- */
+
+/* The exponent of every float of a type is all ones exactly when it is Inf or NaN. */
+static bool all_finite(const struct tensor *t) {
+    const unsigned char *bytes = t->data;
+    uint32_t found = 0;
+
+    if (t->dtype == DTYPE_F32) {
+        for (size_t i = 0; i < t->n; i++) {
+            uint32_t bits;
+
+            memcpy(&bits, bytes + 4 * i, 4);
+            found |= (bits & 0x7f800000) == 0x7f800000;
+        }
+    } else {
+        uint16_t mask = t->dtype == DTYPE_F16 ? 0x7c00 : 0x7f80;
+
+        for (size_t i = 0; i < t->n; i++) {
+            uint16_t bits;
+
+            memcpy(&bits, bytes + 2 * i, 2);
+            found |= (bits & mask) == mask;
+        }
+    }
+    return !found;
+}
+
+static int stage_tensor(struct backend *b, struct span dst, const struct tensor *t,
+                        const char *name, struct failure *failure) {
+    if (!t || t->n * dtype_size(b->ops->act) != dst.size)
+        return failure_set(failure, -EBADMSG, "model_invalid", NULL,
+                           "tensor '%s' is missing or has another shape than the model", name);
+    if (!all_finite(t))
+        return failure_set(failure, -EBADMSG, "model_invalid",
+                           "the checkpoint is damaged: fetch or export it again",
+                           "tensor '%s' holds values that are not finite", name);
+    return b->ops->stage(b, dst, t->data, t->dtype, t->n);
+}
+
+static int stage_named(struct backend *b, const struct olmoe_source *source, int layer,
+                       struct span dst, const char *suffix, struct failure *failure) {
+    char name[MATRIX_NAME_SIZE];
+
+    snprintf(name, sizeof(name), "model.layers.%d.%s.weight", layer, suffix);
+    return stage_tensor(b, dst, olmoe_tensor(source, layer, name), name, failure);
+}
+
+static int stage_group(struct backend *b, const struct olmoe_source *source, int layer,
+                       const struct group_shape *shape, struct span dst, struct failure *failure) {
+    size_t act = dtype_size(b->ops->act), offset = 0;
+
+    for (int g = 0; g < shape->G; g++) {
+        for (int p = 0; p < shape->n_parts; p++) {
+            size_t size = (size_t)shape->parts[p].rows * shape->n * act;
+            char name[MATRIX_NAME_SIZE + 8];
+            int r;
+
+            group_matrix_name(shape, layer, g, p, name);
+            strcat(name, ".weight");
+            r = stage_tensor(b, span_slice(dst, offset, size), olmoe_tensor(source, layer, name),
+                             name, failure);
+            if (r)
+                return r;
+            offset += size;
+        }
+    }
+    return 0;
+}
+
+/* ---- quantized weights ---- */
+
+/* Brings one packed matrix to its rows of a stack: @dst [rows, n] act. */
+static int load_quantized_matrix(struct backend *b, const struct olmoe_source *source, int layer,
+                                 const char *name, int rows, int n, struct span dst,
+                                 struct olmoe_codes *codes, struct failure *failure) {
+    const struct group_shape shape = {.G = 1, .rows = rows, .n = n};
+    cleanup(grids_done) struct grids grids = {};
+    const struct tensor *qweight;
+    struct quantized view;
+    struct span packed;
+    int r;
+
+    r = grids_read(source, layer, name, rows, n, &grids, &qweight, failure);
+    if (r)
+        return r;
+    view = olmoe_codes_view(codes, &shape, grids.n_groups);
+    packed = span_slice(codes->packed, 0, qweight->size);
+    r = b->ops->upload(b, packed, qweight->data);
+    if (!r)
+        r = b->ops->unpack(b, view.codes, packed, source->quantization->wbits, 1, rows, n);
+    if (!r)
+        r = b->ops->upload(b, view.scales, grids.scales);
+    if (!r)
+        r = b->ops->upload(b, view.zeros, grids.zeros);
+    if (!r)
+        r = b->ops->upload(b, view.g_idx, grids.g_idx);
+    if (!r)
+        r = b->ops->dequantize(b, dst, &view, grids.n_groups, 1, rows, n);
+    return r ? r : b->ops->sync(b); /* the host's arrays go away */
+}
+
+static int load_quantized_group(struct backend *b, const struct olmoe_source *source, int layer,
+                                const struct group_shape *shape, struct span dst,
+                                struct olmoe_codes *codes, struct failure *failure) {
+    size_t act = dtype_size(b->ops->act), offset = 0;
+
+    for (int g = 0; g < shape->G; g++) {
+        for (int p = 0; p < shape->n_parts; p++) {
+            int rows = shape->parts[p].rows, r;
+            size_t size = (size_t)rows * shape->n * act;
+            char name[MATRIX_NAME_SIZE];
+
+            group_matrix_name(shape, layer, g, p, name);
+            r = load_quantized_matrix(b, source, layer, name, rows, shape->n,
+                                      span_slice(dst, offset, size), codes, failure);
+            if (r)
+                return r;
+            offset += size;
+        }
+    }
+    return 0;
+}
+
+int olmoe_layer_load(struct backend *b, const struct olmoe_source *source, int layer,
+                     struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure) {
+    const struct model_config *config = &source->checkpoint->config;
+    const struct {
+        struct span dst;
+        const char *suffix;
+    } plain[] = {
+        {dst->input_norm, "input_layernorm"},
+        {dst->post_norm, "post_attention_layernorm"},
+        {dst->q_norm, "self_attn.q_norm"},
+        {dst->k_norm, "self_attn.k_norm"},
+        {dst->router, "mlp.gate"},
+    };
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(plain) && !r; i++)
+        r = stage_named(b, source, layer, plain[i].dst, plain[i].suffix, failure);
+    for (int i = 0; i < N_GROUPS && !r; i++) {
+        struct group_shape shape;
+
+        group_shape(config, i, &shape);
+        if (source->quantization->present)
+            r = load_quantized_group(b, source, layer, &shape, dst->matrices[i], codes, failure);
+        else
+            r = stage_group(b, source, layer, &shape, dst->matrices[i], failure);
+    }
+    if (!r)
+        r = b->ops->stage_wait(b);
+    if (!r && !checkpoint_intact(source->checkpoint))
+        r = failure_set(failure, -EBADMSG, "model_invalid",
+                        "do not change a model while a job reads it; retry the job",
+                        "a file of the model was cut short while layer %d was read", layer);
+    return r;
+}
+
+/* ---- embedding and head ---- */
+
+static void ends_layout(const struct model_config *c, size_t act, bool head, struct arena *arena,
+                        struct olmoe_ends *ends) {
+    arena_take(arena, &ends->embedding, act, c->vocab_size, c->hidden_size);
+    if (!head)
+        return;
+    arena_take(arena, &ends->norm, act, 1, c->hidden_size);
+    ends->head = ends->embedding;
+    if (!c->tie_word_embeddings)
+        arena_take(arena, &ends->head, act, c->vocab_size, c->hidden_size);
+}
+
+static int stage_end(struct backend *b, const struct checkpoint *checkpoint, struct span dst,
+                     const char *name, struct failure *failure) {
+    return stage_tensor(b, dst, checkpoint_find(checkpoint, "%s", name), name, failure);
+}
+
+int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
+                    struct olmoe_ends *ret_ends, struct failure *failure) {
+    const struct model_config *c = &checkpoint->config;
+    size_t act = dtype_size(b->ops->act);
+    struct olmoe_ends ends = {};
+    struct arena arena = {};
+    int r;
+
+    ends_layout(c, act, head, &arena, &ends);
+    r = arena_alloc(b, &arena, &ends.all);
+    if (r)
+        return r;
+    ends_layout(c, act, head, &arena, &ends);
+    r = stage_end(b, checkpoint, ends.embedding, "model.embed_tokens.weight", failure);
+    if (!r && head)
+        r = stage_end(b, checkpoint, ends.norm, "model.norm.weight", failure);
+    if (!r && head && !c->tie_word_embeddings)
+        r = stage_end(b, checkpoint, ends.head, "lm_head.weight", failure);
+    if (!r)
+        r = b->ops->stage_wait(b);
+    if (r) {
+        b->ops->free(b, &ends.all);
+        return r;
+    }
+    *ret_ends = ends;
+    return 0;
+}
+
+void olmoe_ends_free(struct backend *b, struct olmoe_ends *ends) {
+    b->ops->free(b, &ends->all);
+    *ends = (struct olmoe_ends){};
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The checkpoint that other software loads: shards, config.json with its quantization_config,
+ * tokenizer files, quantd.json (what was done, and what came of it), and manifest.json, the hash
+ * of every other file. It holds no time and no path, so the same job gives the same bytes.
+ */
+#include "daemon/pipeline/export.h"
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SMALL_FILE_MAX (64 << 20)
+
+/* ---- the folder ---- */
+
+void folder_done(struct folder *folder) {
+    free(folder->path);
+    json_decref(folder->files);
+    json_decref(folder->weight_map);
+    *folder = (struct folder){};
+}
+
+int folder_add(struct run *run, struct folder *folder, const char *name) {
+    cleanup(freep) char *path = str_format("%s/%s", folder->path, name);
+    char hash[SHA256_TEXT_SIZE];
+    uint64_t size = 0;
+    int r;
+
+    if (!path)
+        return failure_oom(run->failure);
+    r = sha256_of_file(path, hash, &size);
+    if (r)
+        return failure_errno(run->failure, r, "cannot read", path);
+    if (json_array_append_new(folder->files, json_pack("{s:s s:I s:s}", "name", name, "bytes",
+                                                       (json_int_t)size, "sha256", hash)))
+        return failure_oom(run->failure);
+    return 0;
+}
+
+static int write_file(struct run *run, struct folder *folder, const char *name, const char *data,
+                      size_t size) {
+    cleanup(freep) char *path = str_format("%s/%s", folder->path, name);
+    int r;
+
+    if (!path)
+        return failure_oom(run->failure);
+    r = file_replace(path, data, size);
+    if (r)
+        return failure_errno(run->failure, r, "cannot write", path);
+    return folder_add(run, folder, name);
+}
+
+int folder_write_json(struct run *run, struct folder *folder, const char *name,
+                      const json_t *value) {
+    cleanup(freep) char *text = NULL;
+
+    text = value ? json_dumps(value, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
+    if (!text)
+        return failure_oom(run->failure);
+    return write_file(run, folder, name, text, strlen(text));
+}
+
+int folder_map(struct folder *folder, const struct tensor *tensor, const char *name) {
+    folder->tensor_bytes += tensor->size;
+    return json_object_set_new(folder->weight_map, tensor->name, json_string(name)) ? -ENOMEM : 0;
+}
+
+int folder_add_shard(struct run *run, struct folder *folder, const char *name) {
+    json_t *entry;
+    int r = folder_add(run, folder, name);
+
+    if (r)
+        return r;
+    entry = json_array_get(folder->files, json_array_size(folder->files) - 1);
+    folder->shard_bytes += json_integer_value(json_object_get(entry, "bytes"));
+    return 0;
+}
+
+/* ---- what describes the checkpoint ---- */
+
+/* The matrices of a block that are quantized, in the order of quantization. */
+static json_t *quantized_modules(const struct run *run) {
+    json_t *blocks = json_array();
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        json_t *block = json_array();
+        struct group_shape shape;
+
+        group_shape(&run->checkpoint->config, i, &shape);
+        for (int g = 0; g < shape.G; g++) {
+            for (int p = 0; p < shape.n_parts; p++) {
+                char name[MATRIX_NAME_SIZE];
+
+                group_matrix_name(&shape, 0, g, p, name);
+                json_array_append_new(block, json_string(name + strlen("model.layers.0.")));
+            }
+        }
+        json_array_append_new(blocks, block);
+    }
+    return blocks;
+}
+
+/* The keys that GPTQModel, vLLM and transformers read. */
+static json_t *quantization_config(const struct run *run) {
+    const struct quantization_config *q = &run->quantization;
+    const struct params *p = run->params;
+
+    return json_pack("{s:s s:s s:i s:i s:b s:b s:b s:s s:o s:{s:[s] s:f s:b s:b s:b s:b}}",
+                     "quant_method", "gptq", "checkpoint_format", q->v2 ? "gptq_v2" : "gptq",
+                     "bits", q->wbits, "group_size", q->groupsize, "desc_act", q->desc_act, "sym",
+                     q->sym, "lm_head", 0, "pack_dtype", "int32", "modules_in_block_to_quantize",
+                     quantized_modules(run), "meta", "quantizer", "quantd:" QUANTD_VERSION,
+                     "damp_percent", p->percdamp, "static_groups", p->static_groups,
+                     "true_sequential", p->true_sequential, "mse", p->mse, "nearest", p->nearest);
+}
+
+static int write_config(struct run *run, struct folder *folder) {
+    cleanup(freep) char *path = str_format("%s/config.json", run->job->model_dir);
+    cleanup(json_decrefp) json_t *config = NULL, *quantization = NULL;
+    int r;
+
+    if (!path)
+        return failure_oom(run->failure);
+    r = json_parse_file(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);
+    if (r)
+        return r;
+    if (run->params->format == FORMAT_DENSE) {
+        json_object_set_new(config, "torch_dtype", json_string("bfloat16"));
+        return folder_write_json(run, folder, "config.json", config);
+    }
+    quantization = quantization_config(run);
+    json_object_set(config, "quantization_config", quantization);
+    r = folder_write_json(run, folder, "config.json", config);
+    return r ? r : folder_write_json(run, folder, "quantize_config.json", quantization);
+}
+
+/* Files that go along as they are, when the model has them. */
+static int copy_small_files(struct run *run, struct folder *folder) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json", "generation_config.json"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        cleanup(freep) char *path = str_format("%s/%s", run->job->model_dir, names[i]);
+        cleanup(freep) char *data = NULL;
+        size_t size;
+        int r;
+
+        if (!path)
+            return failure_oom(run->failure);
+        r = file_read(path, SMALL_FILE_MAX, &data, &size);
+        if (r == -ENOENT)
+            continue;
+        if (r)
+            return failure_errno(run->failure, r, "cannot read", path);
+        r = write_file(run, folder, names[i], data, size);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+/* The reports of all layers, without the times, which differ from run to run. */
+static json_t *matrices_of(const struct run *run) {
+    json_t *all = json_array(), *matrix;
+    size_t i;
+
+    for (int layer = 0; layer < run_layers(run); layer++) {
+        json_array_foreach(json_object_get(run->reports[layer], "matrices"), i, matrix) {
+            json_t *copy = json_copy(matrix);
+
+            json_object_del(copy, "seconds");
+            json_array_append_new(all, copy);
+        }
+    }
+    return all;
+}
+
+static int write_quantd_json(struct run *run, struct folder *folder) {
+    cleanup(json_decrefp) json_t *all = NULL;
+    json_t *params = params_to_json(run->params), *perplexity = json_object();
+
+    json_object_set_new(params, "seqlen", json_integer(run->seqlen));
+    for (int i = 0; i < run->n_evals; i++)
+        json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
+    all = json_pack("{s:s s:s s:o s:s s:s s:o s:o}", "quantd", QUANTD_VERSION, "device",
+                    run->b->ops->name, "params", params, "model_fingerprint",
+                    run->checkpoint->fingerprint, "calibration_sha256",
+                    run->calibration ? run->calibration->sha256 : "", "perplexity", perplexity,
+                    "matrices", matrices_of(run));
+    return folder_write_json(run, folder, "quantd.json", all);
+}
+
+int export_checkpoint(struct run *run, json_t **ret_result) {
+    cleanup(folder_done) struct folder folder = {
+        .path = str_format("%s/artifact", run->work_dir),
+        .files = json_array(),
+        .weight_map = json_object(),
+    };
+    cleanup(json_decrefp) json_t *manifest = NULL;
+    int r;
+
+    if (!folder.path || !folder.files || !folder.weight_map)
+        return failure_oom(run->failure);
+    r = progress_phase(run, PHASE_EXPORT);
+    if (r)
+        return r;
+    r = dir_remove(folder.path); /* of an attempt that was stopped while it exported */
+    if (!r)
+        r = dir_make(folder.path);
+    if (r)
+        return failure_errno(run->failure, r, "cannot set up", folder.path);
+    r = export_shards(run, &folder);
+    if (!r)
+        r = write_config(run, &folder);
+    if (!r)
+        r = copy_small_files(run, &folder);
+    if (!r)
+        r = write_quantd_json(run, &folder);
+    if (r)
+        return r;
+    manifest = json_pack("{s:O}", "files", folder.files);
+    r = folder_write_json(run, &folder, "manifest.json", manifest);
+    if (r)
+        return r;
+    *ret_result = json_pack("{s:I s:O}", "size_bytes", (json_int_t)folder.shard_bytes, "artifacts",
+                            folder.files);
+    return *ret_result ? 0 : failure_oom(run->failure);
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The parts of an exported checkpoint. Private to the pipeline; the thread of the backend. */
+#pragma once
+
+#include "daemon/pipeline/run.h"
+
+/* A checkpoint folder in the making. Zero-initialise. */
+struct folder {
+    char *path;         /* owned */
+    json_t *files;      /* [{name, bytes, sha256}], in the order of writing; owned */
+    json_t *weight_map; /* tensor: shard; owned */
+    uint64_t tensor_bytes;
+    uint64_t shard_bytes;
+};
+
+void folder_done(struct folder *folder);
+
+/* folder_add() - enter the finished file @name: its size and hash. Return: 0 or -errno. */
+int folder_add(struct run *run, struct folder *folder, const char *name);
+
+/* folder_write_json() - write @value as @name, indented, keys sorted, and enter it. */
+int folder_write_json(struct run *run, struct folder *folder, const char *name,
+                      const json_t *value);
+
+/* folder_map() - say that @tensor is in the shard @name. Return: 0 or -ENOMEM. */
+int folder_map(struct folder *folder, const struct tensor *tensor, const char *name);
+
+/* folder_add_shard() - folder_add() for a shard. */
+int folder_add_shard(struct run *run, struct folder *folder, const char *name);
+
+/* export_shards() - all shards and the index, in the job's format (export_shards.c). */
+int export_shards(struct run *run, struct folder *folder);

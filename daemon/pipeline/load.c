@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The first phase: everything the job reads is opened and checked before any hour is spent. */
+#include "base/str.h"
+#include "daemon/pipeline/run.h"
+
+#include <errno.h>
+
+#define SEQLEN_DEFAULT 2048
+
+static int check_seqlen(struct run *run) {
+    int most = run->checkpoint->config.max_position_embeddings;
+
+    run->seqlen = run->params->seqlen ? run->params->seqlen : MIN(SEQLEN_DEFAULT, most);
+    if (run->seqlen > most)
+        return failure_field(run->failure, "seqlen", "leave it out to take the longest",
+                             "%d is more than the %d positions of the model", run->seqlen, most);
+    return 0;
+}
+
+/* A grid is shared by whole groups, and the packed layout wants whole words. */
+static int check_shapes(struct run *run) {
+    int groupsize = run->params->groupsize;
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(&run->checkpoint->config, i, &shape);
+        if (groupsize > 0 && shape.n % groupsize)
+            return failure_field(run->failure, "groupsize",
+                                 "take a divisor of both, or -1 for one grid per row",
+                                 "%d does not divide the %d in-features of %s", groupsize, shape.n,
+                                 shape.parts[0].name);
+        if (shape.n % 32)
+            return failure_set(
+                run->failure, -EINVAL, "model_unsupported", "only wbits 16 works for this model",
+                "the %d in-features of %s are not a multiple of 32", shape.n, shape.parts[0].name);
+        for (int p = 0; p < shape.n_parts; p++) {
+            if (shape.parts[p].rows % 32)
+                return failure_set(run->failure, -EINVAL, "model_unsupported",
+                                   "only wbits 16 works for this model",
+                                   "the %d out-features of %s are not a multiple of 32",
+                                   shape.parts[p].rows, shape.parts[p].name);
+        }
+    }
+    return 0;
+}
+
+static int check_model(struct run *run) {
+    int r = check_seqlen(run);
+
+    if (r || !run->quantizes)
+        return r;
+    if (run->checkpoint->config.quantization.present)
+        return failure_set(run->failure, -EINVAL, "model_unsupported",
+                           "evaluate it with wbits 16, or quantize the model it was made from",
+                           "model '%s' is quantized already", run->params->model);
+    return check_shapes(run);
+}
+
+static int open_tokenizer(struct run *run) {
+    cleanup(freep) char *path = str_format("%s/tokenizer.json", run->job->model_dir);
+
+    if (!path)
+        return failure_oom(run->failure);
+    return tokenizer_open(path, &run->tokenizer, run->failure);
+}
+
+/* Every token must have a row of the embedding. */
+static int check_ids(struct run *run, const struct windows *windows, const char *name) {
+    int vocab = run->checkpoint->config.vocab_size;
+
+    for (size_t i = 0; i < (size_t)windows->n * windows->seqlen; i++) {
+        if (windows->ids[i] < 0 || windows->ids[i] >= vocab)
+            return failure_set(run->failure, -EBADMSG, "model_invalid",
+                               "the model's tokenizer.json is not the one it was trained with",
+                               "token %d of data set '%s' is outside the vocabulary of %d",
+                               windows->ids[i], name, vocab);
+    }
+    return 0;
+}
+
+static int read_calibration(struct run *run) {
+    const struct params *p = run->params;
+    cleanup(corpus_freep) struct corpus *corpus = NULL;
+    int r;
+
+    r = corpus_load(run->job->corpora, p->dataset, CORPUS_CALIBRATION, &corpus, run->failure);
+    if (!r)
+        r = windows_sample(corpus, run->tokenizer, p->nsamples, run->seqlen, p->seed,
+                           &run->calibration, run->failure);
+    return r ? r : check_ids(run, run->calibration, p->dataset);
+}
+
+static int read_eval(struct run *run, struct eval_set *set) {
+    cleanup(corpus_freep) struct corpus *corpus = NULL;
+    int r;
+
+    r = corpus_load(run->job->corpora, set->name, CORPUS_EVALUATION, &corpus, run->failure);
+    if (!r)
+        r = windows_cut(corpus, run->tokenizer, run->seqlen, &set->windows, run->failure);
+    return r ? r : check_ids(run, set->windows, set->name);
+}
+
+static json_t *facts(const struct run *run) {
+    const struct model_config *c = &run->checkpoint->config;
+    json_t *params = params_to_json(run->params);
+
+    json_object_set_new(params, "seqlen", json_integer(run->seqlen));
+    if (run->calibration)
+        json_object_set_new(params, "dataset_sha256", json_string(run->calibration->sha256));
+    return json_pack("{s:o s:{s:I s:i s:i s:i s:i s:i s:i s:b s:s}}", "params", params, "model",
+                     "parameters", (json_int_t)checkpoint_n_parameters(run->checkpoint), "layers",
+                     c->num_hidden_layers, "hidden_size", c->hidden_size, "intermediate_size",
+                     c->intermediate_size, "experts", c->num_experts, "experts_per_token",
+                     c->num_experts_per_tok, "vocab_size", c->vocab_size, "quantized",
+                     c->quantization.present, "fingerprint", run->checkpoint->fingerprint);
+}
+
+int load_inputs(struct run *run) {
+    int r;
+
+    r = checkpoint_open(run->job->model_dir, &run->checkpoint, run->failure);
+    if (!r)
+        r = check_model(run);
+    if (!r)
+        r = open_tokenizer(run);
+    if (!r && run->quantizes && !run->params->nearest)
+        r = read_calibration(run);
+    for (int i = 0; i < run->params->n_eval && !r; i++) {
+        run->n_evals = i + 1;
+        run->evals[i].name = run->params->eval[i];
+        r = run_cancelled(run);
+        if (!r)
+            r = read_eval(run, &run->evals[i]);
+    }
+    if (r)
+        return r;
+    return run_event(run, "facts", facts(run));
+}

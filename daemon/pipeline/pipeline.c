@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/pipeline.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "daemon/pipeline/run.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BATCH_TOKENS 4096 /* that go through a layer at once; at least one window */
+#define RESULT_MAX (64 << 20)
+
+int run_event(const struct run *run, const char *kind, json_t *data) {
+    cleanup(json_decrefp) json_t *owned = data;
+
+    if (!owned)
+        return failure_oom(run->failure);
+    return run->job->observer->event(run->job->observer->ctx, kind, owned);
+}
+
+struct olmoe_source run_source(const struct run *run) {
+    return (struct olmoe_source){
+        .checkpoint = run->checkpoint,
+        .quantization = run->quantizes ? &run->quantization : &run->checkpoint->config.quantization,
+        .layers = run->quantizes ? run->shards : NULL,
+    };
+}
+
+/* ---- the result ---- */
+
+/* Bits that the quantized matrices take, per weight of theirs. */
+static double bits_per_weight(const struct run *run) {
+    double bytes = 0, weights = 0;
+
+    for (int layer = 0; layer < run_layers(run); layer++) {
+        for (size_t i = 0; i < safetensors_n_tensors(run->shards[layer]); i++) {
+            const struct tensor *t = safetensors_at(run->shards[layer], i);
+            const char *suffix = strrchr(t->name, '.');
+
+            if (str_equal(suffix, ".weight"))
+                continue;
+            bytes += t->size;
+            if (str_equal(suffix, ".qweight"))
+                weights += t->n * 32.0 / run->quantization.wbits;
+        }
+    }
+    return bytes * 8 / weights;
+}
+
+static json_t *seconds_of(const struct run *run) {
+    json_t *seconds = json_object();
+    double total = 0;
+
+    for (int i = 0; i < N_PHASES; i++) {
+        if (run->progress.seconds[i] > 0)
+            json_object_set_new(seconds, phase_names[i], json_real(run->progress.seconds[i]));
+        total += run->progress.seconds[i];
+    }
+    json_object_set_new(seconds, "total", json_real(total));
+    return seconds;
+}
+
+/* Completes @result, which holds what the export gave or is NULL. */
+static json_t *complete_result(struct run *run, json_t *result) {
+    json_t *perplexity = json_object();
+    struct backend_info info;
+    struct rusage usage;
+
+    if (!result)
+        result = json_pack("{s:n s:[]}", "size_bytes", "artifacts");
+    for (int i = 0; i < run->n_evals; i++)
+        json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
+    progress_end(run);
+    getrusage(RUSAGE_SELF, &usage);
+    run->b->ops->info(run->b, &info);
+    json_object_set_new(result, "perplexity", perplexity);
+    json_object_set_new(result, "seconds", seconds_of(run));
+    json_object_set_new(result, "peak_memory",
+                        json_pack("{s:I s:I}", "device", (json_int_t)info.memory_peak, "host",
+                                  (json_int_t)usage.ru_maxrss * 1024));
+    json_object_set_new(result, "model_fingerprint", json_string(run->checkpoint->fingerprint));
+    json_object_set_new(result, "seqlen", json_integer(run->seqlen));
+    json_object_set_new(result, "bits_per_weight",
+                        run->quantizes && run->params->format == FORMAT_GPTQ
+                            ? json_real(bits_per_weight(run))
+                            : json_null());
+    return result;
+}
+
+/* ---- publication ---- */
+
+/*
+ * The result is written first, then the artifact appears by one rename: whoever finds both has
+ * a finished job. work/ is of no more use then.
+ */
+static int publish(struct run *run, const json_t *result) {
+    cleanup(freep) char *path = str_format("%s/result.json", run->job->dir);
+    cleanup(freep) char *made = str_format("%s/artifact", run->work_dir);
+    cleanup(freep) char *text = json_dumps(result, JSON_SORT_KEYS | JSON_COMPACT);
+    int r;
+
+    if (!path || !made || !text)
+        return failure_oom(run->failure);
+    r = file_replace(path, text, strlen(text));
+    if (r)
+        return failure_errno(run->failure, r, "cannot write", path);
+    if (run->quantizes) {
+        if (rename(made, run->artifact_dir))
+            return failure_errno(run->failure, -errno, "cannot publish", run->artifact_dir);
+        r = file_sync_parent(run->artifact_dir);
+        if (r)
+            return failure_errno(run->failure, r, "cannot publish", run->artifact_dir);
+    }
+    dir_remove(run->work_dir); /* what stays is swept with the job */
+    return 0;
+}
+
+/* The result of an attempt that was stopped after it had published, or NULL. */
+static json_t *published_result(struct run *run) {
+    cleanup(freep) char *path = str_format("%s/result.json", run->job->dir);
+    json_t *result = NULL;
+
+    if (!path || (run->quantizes && access(run->artifact_dir, F_OK)))
+        return NULL;
+    json_parse_file(path, RESULT_MAX, "damaged", &result, NULL);
+    return result;
+}
+
+/* ---- the run ---- */
+
+static int run_init(struct run *run) {
+    int layers = run_layers(run);
+    bool sym = run->params->sym;
+
+    run->batch = MAX(1, BATCH_TOKENS / run->seqlen);
+    run->shards = calloc(layers, sizeof(*run->shards));
+    run->reports = calloc(layers, sizeof(*run->reports));
+    run->quantization = (struct quantization_config){
+        .present = true,
+        .wbits = run->params->wbits,
+        .groupsize = run->params->groupsize,
+        .sym = sym,
+        .desc_act =
+            run->params->act_order && !run->params->static_groups && run->params->groupsize > 0,
+        .v2 = !sym, /* an asymmetric zero may be 0, which "minus one" cannot hold */
+    };
+    return run->shards && run->reports ? 0 : failure_oom(run->failure);
+}
+
+static void run_done(struct run *run) {
+    for (int i = 0; run->checkpoint && i < run_layers(run); i++) {
+        if (run->shards)
+            safetensors_free(run->shards[i]);
+        if (run->reports)
+            json_decref(run->reports[i]);
+    }
+    for (int i = 0; i < run->n_evals; i++) {
+        windows_free(run->evals[i].windows);
+        json_decref(run->evals[i].result);
+    }
+    free(run->shards);
+    free(run->reports);
+    windows_free(run->calibration);
+    tokenizer_free(run->tokenizer);
+    checkpoint_free(run->checkpoint);
+    free(run->work_dir);
+    free(run->artifact_dir);
+}
+
+static int run_phases(struct run *run, json_t **ret_result) {
+    cleanup(json_decrefp) json_t *result = NULL;
+    int r;
+
+    r = progress_phase(run, PHASE_LOAD);
+    if (!r)
+        r = load_inputs(run);
+    if (!r)
+        r = run_init(run);
+    if (!r)
+        r = work_open(run);
+    if (r)
+        return r;
+    progress_plan(run);
+    if (run->quantizes)
+        r = quantize_layers(run);
+    if (!r)
+        r = evaluate_sets(run);
+    if (!r && run->quantizes)
+        r = export_checkpoint(run, &result);
+    if (r)
+        return r;
+    result = complete_result(run, result);
+    r = publish(run, result);
+    if (!r)
+        *ret_result = steal_ptr(result);
+    return r;
+}
+
+int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t **ret_result,
+                 struct failure *failure) {
+    struct run run = {
+        .job = job,
+        .params = job->params,
+        .b = backend,
+        .failure = failure,
+        .quantizes = job->params->wbits != 16,
+        .work_dir = str_format("%s/work", job->dir),
+        .artifact_dir = str_format("%s/artifact", job->dir),
+    };
+    int r;
+
+    *failure = (struct failure){};
+    if (!run.work_dir || !run.artifact_dir) {
+        r = failure_oom(failure);
+    } else {
+        *ret_result = published_result(&run);
+        r = *ret_result ? 0 : run_phases(&run, ret_result);
+    }
+    run_done(&run);
+    if (r == -ECANCELED)
+        failure_set(failure, r, "cancelled", NULL, "the job was cancelled");
+    /* An op that failed left its reason with the backend. */
+    if (r && !failure->code[0])
+        *failure = *backend->ops->failure(backend);
+    if (r && !failure->code[0])
+        failure_errno(failure, r, "cannot run", "the job");
+    return r;
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Quantizes layer after layer. The hidden states of all calibration windows stand in device
+ * memory; a layer's first pass gathers the Hessians, then its matrices are solved, and the second
+ * pass, with the quantized weights, makes the next layer's input (arXiv 2210.17323, section 4).
+ */
+#include "base/clock.h"
+#include "daemon/model/arena.h"
+#include "daemon/pipeline/run.h"
+#include "daemon/pipeline/solver.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A stack that saw less than this share of its fair share of tokens is rounded to nearest. */
+#define TOKENS_LEAST 0.005
+
+struct quantizer {
+    struct run *run;
+    struct backend *b;
+    struct olmoe_layer layer;
+    struct olmoe_work work;
+    struct solver solver;
+    struct span x;     /* [windows, seqlen, d] act: the hidden states; empty without calibration */
+    struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
+    struct span grams;
+    struct gram gram[N_GROUPS];
+};
+
+/* ---- memory ---- */
+
+static size_t window_bytes(const struct run *run) {
+    return (size_t)run->seqlen * run->checkpoint->config.hidden_size * dtype_size(run->b->ops->act);
+}
+
+static void grams_layout(struct quantizer *q, struct arena *arena) {
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(&q->run->checkpoint->config, i, &shape);
+        arena_take(arena, &q->gram[i].h, sizeof(float), (size_t)shape.G * shape.n, shape.n);
+    }
+}
+
+static int grams_alloc(struct quantizer *q) {
+    const struct model_config *c = &q->run->checkpoint->config;
+    uint64_t tokens = (uint64_t)q->run->calibration->n * q->run->seqlen;
+    struct arena arena = {};
+    int r;
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(c, i, &shape);
+        q->gram[i].tokens = calloc(shape.G, sizeof(uint64_t));
+        if (!q->gram[i].tokens)
+            return failure_oom(q->run->failure);
+        if (shape.experts)
+            q->gram[i].least_tokens =
+                1 + (uint64_t)(TOKENS_LEAST * tokens * c->num_experts_per_tok / c->num_experts);
+    }
+    grams_layout(q, &arena);
+    r = arena_alloc(q->b, &arena, &q->grams);
+    if (!r)
+        grams_layout(q, &arena);
+    return r;
+}
+
+static int calibration_alloc(struct quantizer *q) {
+    struct run *run = q->run;
+    size_t window = window_bytes(run);
+    int r;
+
+    r = grams_alloc(q);
+    if (!r)
+        r = olmoe_work_alloc(q->b, &run->checkpoint->config, run->batch * run->seqlen, &q->work);
+    if (!r)
+        r = q->b->ops->alloc(q->b, run->calibration->n * window, &q->x);
+    if (!r)
+        r = q->b->ops->alloc(q->b, run->batch * window, &q->batch);
+    return r;
+}
+
+static int quantizer_init(struct quantizer *q, struct run *run) {
+    int r;
+
+    *q = (struct quantizer){.run = run, .b = run->b};
+    r = olmoe_layer_alloc(q->b, &run->checkpoint->config, &q->layer);
+    if (!r)
+        r = solver_init(&q->solver, run);
+    if (!r && run->calibration)
+        r = calibration_alloc(q);
+    return r;
+}
+
+static void quantizer_done(struct quantizer *q) {
+    for (int i = 0; i < N_GROUPS; i++)
+        free(q->gram[i].tokens);
+    q->b->ops->free(q->b, &q->grams);
+    q->b->ops->free(q->b, &q->batch);
+    q->b->ops->free(q->b, &q->x);
+    olmoe_work_free(q->b, &q->work);
+    solver_done(&q->solver, q->b);
+    olmoe_layer_free(q->b, &q->layer);
+}
+
+/* ---- passes over the windows ---- */
+
+/* What a gathering pass is after: the groups from `first` to `last`. */
+struct gather {
+    struct quantizer *q;
+    enum group first, last;
+};
+
+static int take_input(void *ctx, enum group group, struct span x, const int32_t *offsets) {
+    struct gather *gather = ctx;
+    struct quantizer *q = gather->q;
+    struct group_shape shape;
+
+    if (group < gather->first || group > gather->last)
+        return 0;
+    group_shape(&q->run->checkpoint->config, group, &shape);
+    for (int g = 0; g < shape.G; g++)
+        q->gram[group].tokens[g] += offsets[g + 1] - offsets[g];
+    return q->b->ops->hessian_add(q->b, q->gram[group].h, x, offsets, shape.G, shape.n);
+}
+
+/* Runs all windows through the layer: with @gather on copies, else in place. */
+static int pass(struct quantizer *q, struct gather *gather) {
+    struct run *run = q->run;
+    const struct olmoe_tap tap = {take_input, gather, gather ? gather->last : 0};
+    int n = run->calibration->n;
+
+    for (int first = 0; first < n; first += run->batch) {
+        int count = MIN(run->batch, n - first), r = run_cancelled(run);
+        size_t window = window_bytes(run), size = count * window;
+        struct span x = span_slice(q->x, first * window, size);
+
+        if (!r && gather) {
+            r = q->b->ops->copy(q->b, span_slice(q->batch, 0, size), x);
+            x = span_slice(q->batch, 0, size);
+        }
+        if (!r)
+            r = olmoe_layer_forward(q->b, &run->checkpoint->config, &q->layer, &q->work, x, count,
+                                    run->seqlen, gather ? &tap : NULL);
+        /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
+        if (!r)
+            r = q->b->ops->sync(q->b);
+        if (!r)
+            r = progress_add(run,
+                             gather ? (double)count * (gather->last - gather->first + 1) / N_GROUPS
+                                    : count);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static int gather_inputs(struct quantizer *q, enum group first, enum group last) {
+    struct gather gather = {q, first, last};
+
+    for (int i = first; i <= (int)last; i++) {
+        struct group_shape shape;
+        int r;
+
+        group_shape(&q->run->checkpoint->config, i, &shape);
+        memset(q->gram[i].tokens, 0, shape.G * sizeof(uint64_t));
+        r = q->b->ops->zero(q->b, q->gram[i].h);
+        if (r)
+            return r;
+    }
+    return pass(q, &gather);
+}
+
+/* ---- one layer ---- */
+
+/*
+ * All four groups from one pass over the unquantized layer, or, true_sequential, each from a pass
+ * of its own over what was quantized before it.
+ */
+static int solve_layer(struct quantizer *q, int layer, struct shard *shard, json_t *matrices) {
+    struct run *run = q->run;
+    int r = 0;
+
+    if (run->calibration && !run->params->true_sequential)
+        r = gather_inputs(q, 0, N_GROUPS - 1);
+    for (int i = 0; i < N_GROUPS && !r; i++) {
+        if (run->params->true_sequential)
+            r = gather_inputs(q, i, i);
+        if (!r)
+            r = run_cancelled(run);
+        if (!r)
+            r = solver_group(&q->solver, run, layer, i, q->layer.matrices[i],
+                             run->calibration ? &q->gram[i] : NULL, shard, matrices);
+    }
+    return r;
+}
+
+/* The weights that stay as they are. */
+static int add_plain(struct run *run, int layer, struct shard *shard) {
+    static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
+                                        "self_attn.q_norm", "self_attn.k_norm", "mlp.gate"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        const struct tensor *t =
+            checkpoint_find(run->checkpoint, "model.layers.%d.%s.weight", layer, names[i]);
+
+        if (shard_add_copy(shard, t))
+            return failure_oom(run->failure);
+    }
+    return 0;
+}
+
+static int quantize_layer(struct quantizer *q, int layer) {
+    struct run *run = q->run;
+    cleanup(freep) char *path = work_layer_path(run, layer, "safetensors");
+    cleanup(json_decrefp) json_t *matrices = json_array();
+    cleanup(shard_done) struct shard shard = {};
+    double started = clock_monotonic();
+    int r;
+
+    if (!path || !matrices)
+        return failure_oom(run->failure);
+    r = add_plain(run, layer, &shard);
+    if (!r)
+        r = solve_layer(q, layer, &shard, matrices);
+    if (!r)
+        r = safetensors_write(path, shard.tensors, shard.n_tensors, NULL, run->failure);
+    if (r)
+        return r;
+    return work_keep_layer(run, layer,
+                           json_pack("{s:i s:f s:O}", "layer", layer, "seconds",
+                                     clock_monotonic() - started, "matrices", matrices));
+}
+
+static int advance(struct quantizer *q, int layer) {
+    struct run *run = q->run;
+    bool finished = layer < run->n_finished, last = layer == run_layers(run) - 1;
+    static const struct quantization_config plain = {};
+    struct olmoe_source source = run_source(run);
+    int r;
+
+    run->progress.layer = layer;
+    if (finished && !run->calibration)
+        return 0;
+    if (!finished)
+        source = (struct olmoe_source){run->checkpoint, &plain, NULL};
+    r = olmoe_layer_load(q->b, &source, layer, &q->layer, &q->solver.codes, run->failure);
+    if (!r && !finished)
+        r = quantize_layer(q, layer);
+    if (!r && !finished)
+        r = progress_add(run, 64);
+    if (!r && run->calibration && !last)
+        r = pass(q, NULL);
+    return r;
+}
+
+static int embed_calibration(struct quantizer *q) {
+    struct olmoe_ends ends = {};
+    struct run *run = q->run;
+    int r;
+
+    r = progress_phase(run, PHASE_CALIBRATE);
+    if (!r)
+        r = olmoe_ends_load(q->b, run->checkpoint, false, &ends, run->failure);
+    if (!r)
+        r = embed_windows(run, q->x, &ends, run->calibration->ids, run->calibration->n,
+                          run->seqlen);
+    olmoe_ends_free(q->b, &ends);
+    return r;
+}
+
+int quantize_layers(struct run *run) {
+    struct quantizer q;
+    int r;
+
+    if (run->n_finished == run_layers(run))
+        return 0;
+    r = quantizer_init(&q, run);
+    if (!r && run->calibration)
+        r = embed_calibration(&q);
+    if (!r)
+        r = progress_phase(run, PHASE_QUANTIZE);
+    for (int i = 0; i < run_layers(run) && !r; i++)
+        r = advance(&q, i);
+    quantizer_done(&q);
+    return r;
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One run of a job: what its phases share. Private to the pipeline; the thread of the backend. */
+#pragma once
+
+#include "daemon/model/olmoe.h"
+#include "daemon/pipeline/pipeline.h"
+#include "daemon/pipeline/progress.h"
+#include "daemon/pipeline/windows.h"
+
+#include <errno.h>
+
+struct eval_set {
+    const char *name; /* borrowed from the parameters */
+    struct windows *windows;
+    json_t *result; /* {value, stderr, tokens, windows, sha256}; NULL until measured */
+};
+
+struct run {
+    const struct pipeline_job *job;
+    const struct params *params;
+    struct backend *b;
+    struct failure *failure;
+
+    struct checkpoint *checkpoint;
+    struct tokenizer *tokenizer;
+    struct windows *calibration; /* NULL: none is needed */
+    struct eval_set evals[PARAMS_EVALS_MAX];
+    int n_evals;
+    int seqlen;
+    int batch; /* windows that go through a layer at once */
+
+    bool quantizes;                          /* wbits is not 16 */
+    struct quantization_config quantization; /* of the layers that are evaluated */
+    struct safetensors **shards;             /* [layers]: quantized layers; NULL: not yet */
+    json_t **reports;                        /* [layers]: what layer.finished said */
+    int n_finished;                          /* layers that are in work/ */
+
+    char *work_dir;     /* DIR/work */
+    char *artifact_dir; /* DIR/artifact */
+    struct progress progress;
+};
+
+/* run_cancelled() - 0, or -ECANCELED when the job shall stop. */
+static inline int run_cancelled(const struct run *run) {
+    const struct pipeline_observer *o = run->job->observer;
+
+    return o->cancelled(o->ctx) ? -ECANCELED : 0;
+}
+
+/* run_event() - tell the observer; takes @data. */
+int run_event(const struct run *run, const char *kind, json_t *data);
+
+/* run_layers() - L. */
+static inline int run_layers(const struct run *run) {
+    return run->checkpoint->config.num_hidden_layers;
+}
+
+/* run_source() - the weights as they are to be evaluated, and to be continued from. */
+struct olmoe_source run_source(const struct run *run);
+
+/* The phases, each with its own file. 0 or -errno. */
+int load_inputs(struct run *run);     /* load.c: checkpoint, tokenizer, windows; checks them */
+int work_open(struct run *run);       /* work.c: the folder, and what an earlier attempt left */
+int quantize_layers(struct run *run); /* quantize.c */
+int evaluate_sets(struct run *run);   /* evaluate.c */
+int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
+
+/* work_layer_path() - where layer @layer is, or its record; owned by the caller; NULL: no memory */
+char *work_layer_path(const struct run *run, int layer, const char *extension);
+
+/* work_keep_layer() - record that the shard of @layer is complete; takes @report. */
+int work_keep_layer(struct run *run, int layer, json_t *report);
+
+/* work_keep_eval() - record the result of set @i. */
+int work_keep_eval(struct run *run, int i);
+
+/* embed_windows() - x [n * seqlen, d] act = embedding of @ids [n, seqlen], on the host. */
+int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends, const int32_t *ids,
+                  int n, int seqlen);

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/shard.h"
+
+#include "base/macros.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void shard_done(struct shard *shard) {
+    for (size_t i = 0; i < shard->n_tensors; i++)
+        free((char *)shard->tensors[i].name);
+    for (size_t i = 0; i < shard->n_blocks; i++)
+        free(shard->blocks[i]);
+    free(shard->tensors);
+    free(shard->blocks);
+    *shard = (struct shard){};
+}
+
+void *shard_block(struct shard *shard, size_t size) {
+    void *block;
+
+    if (shard->n_blocks == shard->blocks_capacity) {
+        size_t capacity = MAX(2 * shard->blocks_capacity, (size_t)64);
+        void **grown = reallocarray(shard->blocks, capacity, sizeof(*grown));
+
+        if (!grown)
+            return NULL;
+        shard->blocks = grown;
+        shard->blocks_capacity = capacity;
+    }
+    block = calloc(1, MAX(size, (size_t)1));
+    if (block)
+        shard->blocks[shard->n_blocks++] = block;
+    return block;
+}
+
+int shard_add_copy(struct shard *shard, const struct tensor *tensor) {
+    struct tensor copy = *tensor;
+
+    if (shard->n_tensors == shard->capacity) {
+        size_t capacity = MAX(2 * shard->capacity, (size_t)64);
+        struct tensor *grown = reallocarray(shard->tensors, capacity, sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        shard->tensors = grown;
+        shard->capacity = capacity;
+    }
+    copy.name = strdup(tensor->name);
+    if (!copy.name)
+        return -ENOMEM;
+    shard->tensors[shard->n_tensors++] = copy;
+    return 0;
+}
+
+int shard_add(struct shard *shard, const char *name, enum dtype dtype, uint64_t rows,
+              uint64_t columns, const void *data) {
+    struct tensor tensor = {
+        .name = name,
+        .dtype = dtype,
+        .n_dims = columns ? 2 : 1,
+        .shape = {rows, columns},
+        .n = rows * MAX(columns, (uint64_t)1),
+        .data = data,
+    };
+
+    tensor.size = tensor.n * dtype_size(dtype);
+    return shard_add_copy(shard, &tensor);
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A shard in the making: tensors, their names, and the memory they stand in. Zero-initialise.
+ * One thread.
+ */
+#pragma once
+
+#include "daemon/model/safetensors.h"
+
+#include <stdint.h>
+
+struct shard {
+    struct tensor *tensors; /* owned, as are their names */
+    size_t n_tensors, capacity;
+    void **blocks; /* memory that tensors stand in; owned */
+    size_t n_blocks, blocks_capacity;
+};
+
+void shard_done(struct shard *shard);
+
+/* shard_block() - @size bytes that live as long as the shard, zeroed; NULL when out of memory. */
+void *shard_block(struct shard *shard, size_t size);
+
+/*
+ * shard_add() - a tensor of shape [@rows, @columns], or [@rows] when columns is 0, whose data is
+ * borrowed (or a shard_block()). @name is copied. Return: 0 or -ENOMEM.
+ */
+int shard_add(struct shard *shard, const char *name, enum dtype dtype, uint64_t rows,
+              uint64_t columns, const void *data);
+
+/* shard_add_copy() - the tensor as it stands in another file; data borrowed. */
+int shard_add_copy(struct shard *shard, const struct tensor *tensor);

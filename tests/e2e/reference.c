@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Runs the pipeline for every row of a reference file (PyTorch, float32) and holds the
+ * perplexities to it. Usage: reference FILE MODEL DATA_ROOT|- MIRROR|- [ID ...]
+ *
+ * Tolerances, relative, and why: unquantized 0.05 % (order of sums in f32); nearest 0.3 % (we
+ * store f16 scales); GPTQ 1 % (a tie broken the other way moves all later columns), 5 % on ptb,
+ * which is noisy on this model, and at 2 bits.
+ */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "daemon/pipeline/pipeline.h"
+#include "kernels/backend.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EXIT_SKIP 77
+
+struct context {
+    const char *model;
+    struct corpora corpora;
+    struct backend *backend;
+    const char *folder;
+    int warnings;
+};
+
+static int on_event(void *ctx, const char *kind, json_t *data) {
+    struct context *context = ctx;
+
+    if (str_equal(kind, "job.warning")) {
+        context->warnings++;
+        printf("    warning: %s\n", json_string_value(json_object_get(data, "detail")));
+    }
+    return 0;
+}
+
+static bool on_cancelled(void *ctx) {
+    (void)ctx;
+    return false;
+}
+
+/* The reference's names of data sets, as ours. */
+static const char *set_name(const char *name) {
+    static const char *const pairs[][2] = {
+        {"evaluation", "file:demo-evaluation.txt"},
+        {"calibration", "file:demo-calibration.txt"},
+        {"wikitext2-train", "wikitext2"},
+        {"ptb-train", "ptb"},
+        {"c4-train", "c4"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        if (str_equal(pairs[i][0], name))
+            return pairs[i][1];
+    }
+    return name;
+}
+
+static json_t *request_of(const struct context *context, const json_t *row) {
+    json_t *config = json_object_get(row, "config"), *request = json_object(), *eval = json_array();
+    static const char *const same[] = {"groupsize", "sym",           "act_order",
+                                       "nsamples",  "static_groups", "true_sequential",
+                                       "nearest"};
+    const char *calibrate = json_string_value(json_object_get(config, "calibrate")), *set;
+    json_t *value;
+
+    json_object_set_new(request, "model", json_string(context->model));
+    json_object_set(request, "wbits", json_object_get(config, "bits"));
+    json_object_set(request, "seqlen", json_object_get(row, "seqlen"));
+    for (size_t i = 0; i < ARRAY_SIZE(same); i++) {
+        if (json_object_get(config, same[i]))
+            json_object_set(request, same[i], json_object_get(config, same[i]));
+    }
+    if (calibrate)
+        json_object_set_new(request, "dataset", json_string(set_name(calibrate)));
+    json_object_foreach(json_object_get(row, "ppl"), set, value)
+        json_array_append_new(eval, json_string(set_name(set)));
+    json_object_set_new(request, "eval", eval);
+    return request;
+}
+
+static double tolerance(const json_t *config, const char *set) {
+    json_int_t bits = json_integer_value(json_object_get(config, "bits"));
+
+    if (bits == 16)
+        return 0.0005;
+    if (json_is_true(json_object_get(config, "nearest")))
+        return 0.003;
+    return bits == 2 || str_has_prefix(set, "ptb") ? 0.05 : 0.01;
+}
+
+/* Prints and judges one row. Return: figures outside their tolerance. */
+static int compare(const json_t *row, const json_t *result, double seconds) {
+    json_t *config = json_object_get(row, "config"), *expected;
+    int failures = 0;
+    const char *set;
+
+    printf("%-28s %5.1f s", json_string_value(json_object_get(config, "id")), seconds);
+    json_object_foreach(json_object_get(row, "ppl"), set, expected) {
+        json_t *measured =
+            json_object_get(json_object_get(result, "perplexity"), set_name(set));
+        double value = json_number_value(json_object_get(measured, "value"));
+        double deviation = value / json_number_value(expected) - 1;
+        bool good = fabs(deviation) <= tolerance(config, set) &&
+                    json_integer_value(json_object_get(measured, "windows")) ==
+                        json_integer_value(json_object_get(json_object_get(row, "windows"), set));
+
+        printf("  %s %.4f (%+.3f %%)%s", set, value, 100 * deviation, good ? "" : " WRONG");
+        failures += !good;
+    }
+    printf("\n");
+    fflush(stdout);
+    return failures;
+}
+
+static int run_row(struct context *context, const json_t *row) {
+    const struct pipeline_observer observer = {context, on_event, on_cancelled};
+    cleanup(json_decrefp) json_t *request = request_of(context, row), *result = NULL;
+    cleanup(params_freep) struct params *params = NULL;
+    double started = clock_monotonic();
+    struct failure failure = {};
+    struct pipeline_job job;
+    int r;
+
+    dir_remove(context->folder);
+    r = dir_make(context->folder);
+    if (!r)
+        r = params_parse(JOB_QUANTIZE, request, &params, &failure);
+    job = (struct pipeline_job){
+        .kind = JOB_QUANTIZE,
+        .params = params,
+        .model_dir = context->model,
+        .dir = context->folder,
+        .corpora = &context->corpora,
+        .observer = &observer,
+    };
+    if (!r)
+        r = pipeline_run(&job, context->backend, &result, &failure);
+    if (r) {
+        printf("%s: %s: %s (%s)\n",
+               json_string_value(json_object_get(json_object_get(row, "config"), "id")),
+               failure.code, failure.detail, failure.hint);
+        return 1;
+    }
+    return compare(row, result, clock_monotonic() - started);
+}
+
+static bool wanted(const json_t *row, char **ids, int n_ids) {
+    const char *id = json_string_value(json_object_get(json_object_get(row, "config"), "id"));
+
+    for (int i = 0; i < n_ids; i++) {
+        if (str_equal(ids[i], id))
+            return true;
+    }
+    return n_ids == 0;
+}
+
+int main(int argc, char **argv) {
+    cleanup(json_decrefp) json_t *rows = NULL;
+    char folder[] = "/tmp/quantd-reference-XXXXXX";
+    struct source_mirror mirror;
+    struct context context = {.model = argv[2]};
+    struct failure failure = {};
+    int failures = 0, n = 0;
+    json_t *row;
+    size_t i;
+
+    if (argc < 5)
+        return EXIT_FAILURE;
+    if (access(argv[1], R_OK) || (strcmp(argv[4], "-") && access(argv[4], R_OK))) {
+        printf("skipped: '%s' or '%s' is not on this machine\n", argv[1], argv[4]);
+        return EXIT_SKIP;
+    }
+    if (json_parse_file(argv[1], 1 << 20, "reference", &rows, &failure) ||
+        backend_cpu.open(0, &context.backend, &failure) || !mkdtemp(folder)) {
+        printf("cannot start: %s\n", failure.detail);
+        return EXIT_FAILURE;
+    }
+    context.folder = folder;
+    source_mirror_init(&mirror, &argv[4], strcmp(argv[4], "-") ? 1 : 0);
+    context.corpora = (struct corpora){&mirror.source, &argv[3], strcmp(argv[3], "-") ? 1 : 0};
+    json_array_foreach(rows, i, row) {
+        if (!wanted(row, argv + 5, argc - 5))
+            continue;
+        failures += run_row(&context, row);
+        n++;
+    }
+    dir_remove(folder);
+    context.backend->ops->close(context.backend);
+    printf("%d rows, %d figures outside their tolerance\n", n, failures);
+    return failures || n == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
