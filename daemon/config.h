@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the daemon is told: a file, then the environment, then flags; each wins over the one
+ * before, option by option. A flag --model-root is the key model-root in the section [daemon] of
+ * the file and QUANTD_MODEL_ROOT in the environment. An option that may be repeated is a line each
+ * in the file, and separated by commas in the environment.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/failure.h"
+
+#include <stdbool.h>
+
+/* Strings; owned, at[n] is not a terminator. */
+struct config_list {
+    char **at;
+    int n;
+};
+
+struct config {
+    char *file;                 /* --config, NULL: none */
+    char *state_dir;            /* default $STATE_DIRECTORY, then /var/lib/quantd */
+    char *cache_dir;            /* default $CACHE_DIRECTORY, then /var/cache/quantd */
+    struct config_list listen;  /* default the unix socket and the loopback port of api/wire.h */
+    struct config_list devices; /* default auto */
+    struct config_list model_roots, data_roots, mirrors, allowed_hosts;
+    char *log_level_name;
+    char *idle_text;
+    int log_level;    /* as syslog's */
+    int idle_seconds; /* until an idle device is given back; default 60 */
+    bool check, version, help;
+};
+
+/*
+ * config_read() - read flags @argv (argv[0] is skipped), the environment @environ of KEY=VALUE
+ * ending with NULL, and the file that they name. Paths become absolute; roots and mirrors must be
+ * folders. With --help or --version nothing else is checked. The caller owns *ret_config.
+ * Return: 0; -EINVAL: an unknown or malformed option, named; or -errno.
+ */
+int config_read(int argc, char *const *argv, char *const *environment, struct config **ret_config,
+                struct failure *failure);
+void config_free(struct config *config); /* NULL is fine */
+
+DEFINE_CLEANUP(struct config *, config_freep, config_free)
+
+/* config_usage() - the text of --help. */
+extern const char config_usage[];

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config_check.h"
+
+#include "api/wire.h"
+#include "base/macros.h"
+#include "base/str.h"
+#include "daemon/events.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <syslog.h>
+
+static const struct {
+    const char *name;
+    int level;
+} log_levels[] = {{"error", LOG_ERR},
+                  {"warning", LOG_WARNING},
+                  {"notice", LOG_NOTICE},
+                  {"info", LOG_INFO},
+                  {"debug", LOG_DEBUG}};
+
+static int invalid(struct failure *failure, const char *option, const char *value,
+                   const char *why) {
+    return failure_set(failure, -EINVAL, "config_invalid", "quantd --help lists the options",
+                       "invalid %s '%s': %s", option, value, why);
+}
+
+/* Makes *@path absolute; @fallback when it is not set. systemd lists several with ':'. */
+static int check_path(char **path, const char *given, const char *fallback,
+                      struct failure *failure) {
+    cleanup(freep) char *here = NULL;
+    char *absolute;
+
+    if (!*path && given && given[0])
+        *path = strndup(given, strcspn(given, ":"));
+    else if (!*path)
+        *path = strdup(fallback);
+    if (!*path)
+        return failure_oom(failure);
+    if ((*path)[0] == '/')
+        return 0;
+    here = getcwd(NULL, 0);
+    absolute = here ? str_format("%s/%s", here, *path) : NULL;
+    if (!absolute)
+        return failure_oom(failure);
+    free(*path);
+    *path = absolute;
+    return 0;
+}
+
+static int check_folders(struct config_list *list, const char *option, struct failure *failure) {
+    for (int i = 0; i < list->n; i++) {
+        char *real = realpath(list->at[i], NULL);
+        struct stat st;
+
+        if (!real)
+            return invalid(failure, option, list->at[i], strerror(errno));
+        free(list->at[i]);
+        list->at[i] = real;
+        if (stat(real, &st) || !S_ISDIR(st.st_mode))
+            return invalid(failure, option, real, "it is not a folder");
+    }
+    return 0;
+}
+
+static int check_listener(const char *address, struct failure *failure) {
+    const char *colon = strrchr(address, ':');
+    const char *path = address + strlen("unix:");
+    uint64_t port;
+
+    if (str_has_prefix(address, "unix:")) {
+        if (path[0] != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+            return invalid(failure, "listen", address,
+                           "the path of a socket is absolute and shorter than 108 bytes");
+        return 0;
+    }
+    if (!colon || colon == address || str_parse_u64(colon + 1, 65535, &port))
+        return invalid(failure, "listen", address, "it is neither HOST:PORT nor unix:PATH");
+    return 0;
+}
+
+static int check_device(const char *device, struct failure *failure) {
+    uint64_t number;
+
+    if (str_equal(device, "auto") || str_equal(device, "cpu"))
+        return 0;
+    if (str_has_prefix(device, "cuda:") && !str_parse_u64(device + 5, 1023, &number))
+        return 0;
+    return invalid(failure, "device", device, "it is none of auto, cpu, cuda:N");
+}
+
+static int check_devices(struct config *config, struct failure *failure) {
+    struct config_list *list = &config->devices;
+    int r = 0;
+
+    if (!list->n)
+        r = config_list_add(list, "auto", "device", failure);
+    if (!r && list->n > EVENTS_RUNNING_MAX)
+        r = invalid(failure, "device", list->at[EVENTS_RUNNING_MAX], "too many devices");
+    for (int i = 0; i < list->n && !r; i++) {
+        r = check_device(list->at[i], failure);
+        if (!r && list->n > 1 && str_equal(list->at[i], "auto"))
+            r = invalid(failure, "device", "auto", "several devices have to be named");
+        for (int k = 0; k < i && !r; k++) {
+            if (str_equal(list->at[i], list->at[k]))
+                r = invalid(failure, "device", list->at[i], "it is given twice");
+        }
+    }
+    return r;
+}
+
+static int check_listeners(struct config *config, struct failure *failure) {
+    struct config_list *list = &config->listen;
+    int r = 0;
+
+    if (!list->n) {
+        r = config_list_add(list, "unix:" WIRE_DEFAULT_SOCKET, "listen", failure);
+        if (!r)
+            r = config_list_add(list, WIRE_DEFAULT_HOST ":" WIRE_DEFAULT_PORT, "listen", failure);
+    }
+    for (int i = 0; i < list->n && !r; i++)
+        r = check_listener(list->at[i], failure);
+    return r;
+}
+
+static int check_log_level(struct config *config, struct failure *failure) {
+    config->log_level = LOG_INFO;
+    if (!config->log_level_name)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(log_levels); i++) {
+        if (str_equal(config->log_level_name, log_levels[i].name)) {
+            config->log_level = log_levels[i].level;
+            return 0;
+        }
+    }
+    return invalid(failure, "log-level", config->log_level_name,
+                   "it is none of error, warning, notice, info, debug");
+}
+
+static int check_idle(struct config *config, struct failure *failure) {
+    uint64_t seconds = 60;
+
+    if (config->idle_text && str_parse_u64(config->idle_text, 86400, &seconds))
+        return invalid(failure, "idle-seconds", config->idle_text,
+                       "it is no whole number from 0 to 86400");
+    config->idle_seconds = (int)seconds;
+    return 0;
+}
+
+int config_check(struct config *config, const char *state_directory, const char *cache_directory,
+                 struct failure *failure) {
+    int r;
+
+    if ((r = check_path(&config->state_dir, state_directory, "/var/lib/quantd", failure)) ||
+        (r = check_path(&config->cache_dir, cache_directory, "/var/cache/quantd", failure)) ||
+        (r = check_folders(&config->model_roots, "model-root", failure)) ||
+        (r = check_folders(&config->data_roots, "data-root", failure)) ||
+        (r = check_folders(&config->mirrors, "mirror", failure)) ||
+        (r = check_listeners(config, failure)) || (r = check_devices(config, failure)) ||
+        (r = check_log_level(config, failure)))
+        return r;
+    return check_idle(config, failure);
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/daemon.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/notify.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define STOP_SECONDS 30
+#define SOCKETS_MAX 16
+
+static void on_device_failed(void *ctx) {
+    struct daemon *daemon = ctx;
+
+    daemon->device_failed = true;
+    eventfd_write(daemon->failed_fd, 1);
+}
+
+static int make_folders(const struct config *config, struct failure *failure) {
+    cleanup(freep) char *jobs = str_format("%s/jobs", config->state_dir);
+    int r;
+
+    if (!jobs)
+        return failure_oom(failure);
+    r = dir_make(jobs);
+    if (r)
+        return failure_errno(failure, r, "cannot make", jobs);
+    r = dir_make(config->cache_dir);
+    if (r)
+        return failure_errno(failure, r, "cannot make", config->cache_dir);
+    return 0;
+}
+
+static int open_queue(struct daemon *daemon, struct failure *failure) {
+    const struct config *config = daemon->config;
+    int r = make_folders(config, failure);
+
+    if (!r)
+        r = store_open(config->state_dir, &daemon->store, failure);
+    if (r)
+        return r;
+    daemon->events = events_new(daemon->store);
+    if (!daemon->events)
+        return failure_oom(failure);
+    daemon->models = (struct models){config->model_roots.at, config->model_roots.n};
+    daemon->jobs = (struct jobs){.store = daemon->store,
+                                 .events = daemon->events,
+                                 .models = &daemon->models,
+                                 .state_dir = config->state_dir};
+    source_mirror_init(&daemon->source, config->mirrors.at, config->mirrors.n);
+    daemon->corpora = (struct corpora){.source = &daemon->source.source,
+                                       .data_roots = config->data_roots.at,
+                                       .n_data_roots = config->data_roots.n};
+    return jobs_recover(&daemon->jobs, failure);
+}
+
+static int start_workers(struct daemon *daemon, struct failure *failure) {
+    struct worker_config config = {.idle_seconds = daemon->config->idle_seconds,
+                                   .jobs = &daemon->jobs,
+                                   .corpora = &daemon->corpora,
+                                   .device_failed = on_device_failed,
+                                   .ctx = daemon};
+
+    daemon->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (daemon->failed_fd < 0)
+        return failure_errno(failure, -errno, "cannot make", "eventfd");
+    for (int i = 0; i < daemon->config->devices.n; i++) {
+        int r;
+
+        config.device = daemon->config->devices.at[i];
+        r = worker_start(&config, &daemon->workers[i], failure);
+        if (r)
+            return r;
+        daemon->n_workers++;
+    }
+    return 0;
+}
+
+static int start_api(struct daemon *daemon, struct failure *failure) {
+    const struct config *config = daemon->config;
+    struct api_config api = {.listen = config->listen.at,
+                             .n_listen = config->listen.n,
+                             .allowed_hosts = config->allowed_hosts.at,
+                             .n_allowed_hosts = config->allowed_hosts.n};
+    int fds[SOCKETS_MAX];
+    int first = 0, n = 0;
+    int r = notify_sockets(&first, &n);
+
+    if (r || n > SOCKETS_MAX)
+        return failure_set(failure, r ? r : -E2BIG, "config_invalid",
+                           "see quantd.socket: it may list 16 sockets",
+                           "cannot take the sockets of the service manager");
+    for (int i = 0; i < n; i++)
+        fds[i] = first + i;
+    api.fds = fds;
+    api.n_fds = n;
+    if (n)
+        api.n_listen = 0;
+    service_init(&daemon->service, daemon);
+    return api_start(&api, &daemon->service, &daemon->api, failure);
+}
+
+int daemon_start(const struct config *config, struct daemon **ret_daemon, struct failure *failure) {
+    struct daemon *daemon = calloc(1, sizeof(*daemon));
+    int r;
+
+    if (!daemon)
+        return failure_oom(failure);
+    daemon->config = config;
+    daemon->failed_fd = -1;
+
+    notify_status("checking the store");
+    r = open_queue(daemon, failure);
+    if (!r) {
+        notify_status("opening devices");
+        r = start_workers(daemon, failure);
+    }
+    if (!r)
+        r = start_api(daemon, failure);
+    if (r) {
+        daemon_stop(daemon);
+        return r;
+    }
+    *ret_daemon = daemon;
+    return 0;
+}
+
+int daemon_stop(struct daemon *daemon) {
+    if (!daemon)
+        return 0;
+    for (int i = 0; i < daemon->n_workers; i++)
+        worker_stop(daemon->workers[i]);
+    /* Workers first: watchers still see that their job was interrupted. */
+    for (int i = 0; i < daemon->n_workers; i++) {
+        if (worker_join(daemon->workers[i], STOP_SECONDS)) {
+            log_error("the worker of %s does not stop", daemon->config->devices.at[i]);
+            return -ETIMEDOUT;
+        }
+    }
+    api_stop(daemon->api);
+    for (int i = 0; i < daemon->n_workers; i++)
+        worker_free(daemon->workers[i]);
+    events_free(daemon->events);
+    store_close(daemon->store);
+    if (daemon->failed_fd >= 0)
+        close(daemon->failed_fd);
+    free(daemon);
+    return 0;
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The whole daemon: it owns every part, and knows the order in which they start and stop. */
+#pragma once
+
+#include "api/http.h"
+#include "base/cleanup.h"
+#include "daemon/config.h"
+#include "daemon/jobs.h"
+#include "daemon/worker.h"
+
+#include <stdatomic.h>
+
+struct daemon {
+    const struct config *config; /* borrowed */
+    struct store *store;
+    struct events *events;
+    struct models models;
+    struct jobs jobs;
+    struct source_mirror source;
+    struct corpora corpora;
+    struct worker *workers[EVENTS_RUNNING_MAX];
+    int n_workers;
+    struct service service;
+    struct api *api;
+    int failed_fd; /* eventfd: readable once a device can be used by a new process only */
+    atomic_bool device_failed;
+};
+
+/*
+ * daemon_start() - open the store, recover the queue, start workers and the api; @config must
+ * outlive it. The caller owns *ret_daemon. Main thread. Return: 0 or -errno with the failure.
+ */
+int daemon_start(const struct config *config, struct daemon **ret_daemon, struct failure *failure);
+
+/*
+ * daemon_stop() - stop in order and free all: running jobs go back to the queue. NULL is fine.
+ * Main thread. Return: 0; -ETIMEDOUT: a worker does not stop, nothing was freed, the process has
+ * to end as it is.
+ */
+int daemon_stop(struct daemon *daemon);
+
+/* service_init() - fill in @service with the functions that the api calls on @daemon. */
+void service_init(struct service *service, struct daemon *daemon);

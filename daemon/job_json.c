@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/job_json.h"
+
+#include "base/clock.h"
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+
+/* What a result shows; the rest is for the daemon's own use. */
+static const char *const result_fields[] = {"perplexity",      "baseline", "size_bytes",
+                                            "bits_per_weight", "seconds",  "peak_memory"};
+
+/* Puts @value (taken over) into @object, null for NULL. */
+static int put(json_t *object, const char *key, json_t *value) {
+    return json_object_set_new(object, key, value ? value : json_null());
+}
+
+static json_t *time_json(int64_t ms) {
+    char text[CLOCK_TEXT_SIZE];
+
+    if (!ms)
+        return json_null();
+    clock_format(ms, text);
+    return json_string(text);
+}
+
+static json_t *url_json(int64_t id, const char *rest) {
+    char text[256];
+
+    snprintf(text, sizeof(text), "/v1/jobs/%" PRId64 "%s", id, rest);
+    return json_string(text);
+}
+
+static json_t *urls_json(int64_t id) {
+    return json_pack("{so so so so so}", "self", url_json(id, ""), "events",
+                     url_json(id, "/events"), "layers", url_json(id, "/layers"), "artifacts",
+                     url_json(id, "/artifacts"), "cancel", url_json(id, "/cancel"));
+}
+
+static json_t *result_json(json_t *result) {
+    json_t *shown = result ? json_object() : NULL;
+
+    if (!shown)
+        return NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(result_fields); i++)
+        json_object_set(shown, result_fields[i], json_object_get(result, result_fields[i]));
+    return shown;
+}
+
+json_t *job_artifacts(const struct job_row *row) {
+    json_t *list = json_array(), *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        json_t *shown;
+        char path[160];
+
+        if (!list || !str_is_safe_name(name))
+            continue;
+        snprintf(path, sizeof(path), "/artifacts/%s", name);
+        shown = json_pack("{sO sO sO so}", "name", json_object_get(item, "name"), "bytes",
+                          json_object_get(item, "bytes"), "sha256", json_object_get(item, "sha256"),
+                          "url", url_json(row->id, path));
+        if (json_array_append_new(list, shown)) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+json_t *failure_to_json(const struct failure *failure) {
+    char title[sizeof(failure->code)];
+
+    /* "disk_full" becomes "Disk full". */
+    snprintf(title, sizeof(title), "%s", failure->code);
+    for (char *at = title; *at; at++) {
+        if (*at == '_')
+            *at = ' ';
+    }
+    title[0] = (char)toupper((unsigned char)title[0]);
+    return json_pack("{ss ss ss ss sb}", "code", failure->code, "title", title, "detail",
+                     failure->detail, "hint", failure->hint, "retryable", failure->retryable);
+}
+
+json_t *job_to_json(const struct job_row *row, json_t *progress) {
+    cleanup(json_decrefp) json_t *job =
+        json_pack("{sI ss ss ss ss sO si si sO}", "id", (json_int_t)row->id, "kind", row->kind,
+                  "status", job_status_name(row->status), "owner", row->owner, "name", row->name,
+                  "labels", row->labels, "priority", row->priority, "attempt", row->attempt,
+                  "params", row->params ? row->params : row->request);
+
+    if (!job || put(job, "model", json_incref(row->model)) ||
+        put(job, "created_at", time_json(row->created_at)) ||
+        put(job, "started_at", time_json(row->started_at)) ||
+        put(job, "finished_at", time_json(row->finished_at)) ||
+        put(job, "queue_position", row->position ? json_integer(row->position) : NULL) ||
+        put(job, "progress", json_incref(progress ? progress : row->progress)) ||
+        put(job, "result", result_json(row->result)) || put(job, "artifacts", job_artifacts(row)) ||
+        put(job, "error", json_incref(row->error)) || put(job, "urls", urls_json(row->id)))
+        return NULL;
+    return steal_ptr(job);
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A job as clients see it: docs/DESIGN.md, section 4. Any thread. */
+#pragma once
+
+#include "daemon/store.h"
+
+/*
+ * job_to_json() - the job object; @progress: the newest of a running job, or NULL. Both borrowed.
+ * The caller owns it; NULL when out of memory.
+ */
+json_t *job_to_json(const struct job_row *row, json_t *progress);
+
+/* job_artifacts() - [{name, bytes, sha256, url}], owned by the caller; NULL when out of memory. */
+json_t *job_artifacts(const struct job_row *row);
+
+/* failure_to_json() - the error of a failed job; NULL when out of memory. */
+json_t *failure_to_json(const struct failure *failure);

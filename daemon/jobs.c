@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/jobs.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/str.h"
+#include "daemon/job_json.h"
+#include "daemon/paths.h"
+#include "daemon/submission.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int no_such_job(int64_t id, struct failure *failure) {
+    return failure_set(failure, -ENOENT, "job_not_found", "list the jobs to see their ids",
+                       "no job '%" PRId64 "'", id);
+}
+
+int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_get_job(jobs->store, id, ret_row);
+    if (r == -ENOENT)
+        no_such_job(id, failure);
+    return store_end(jobs->store, r, failure);
+}
+
+/* -------- reading -------- */
+
+/* The version of the object: ended jobs stand still, queued ones move with the queue. */
+static uint64_t object_version(struct jobs *jobs, const struct job_row *row, uint64_t progress) {
+    if (job_status_ended(row->status))
+        return row->version;
+    if (row->status == JOB_QUEUED)
+        progress = store_version_queue(jobs->store);
+    return MAX(row->version, progress);
+}
+
+static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
+                                uint64_t *ret_version) {
+    *ret_version = 0;
+    if (row->status != JOB_RUNNING && row->status != JOB_CANCELLING)
+        return NULL;
+    return events_current(jobs->events, row->id, ret_version);
+}
+
+int jobs_object(struct jobs *jobs, int64_t id, uint64_t known, json_t **ret_job,
+                uint64_t *ret_version, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *progress = NULL;
+    uint64_t version = 0;
+    json_t *job = NULL;
+    int r;
+
+    r = store_begin(jobs->store, STORE_READ, failure);
+    if (r)
+        return r;
+    r = store_get_job(jobs->store, id, &row);
+    if (r == -ENOENT)
+        no_such_job(id, failure);
+    if (!r) {
+        progress = current_progress(jobs, row, &version);
+        version = object_version(jobs, row, version);
+    }
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+
+    if (!known || known != version) {
+        job = job_to_json(row, progress);
+        if (!job)
+            return failure_oom(failure);
+    }
+    *ret_job = job;
+    *ret_version = version;
+    return 0;
+}
+
+struct listing {
+    struct jobs *jobs;
+    json_t *data;
+    int limit;
+    bool has_more;
+};
+
+static int add_to_listing(void *ctx, const struct job_row *row) {
+    struct listing *listing = ctx;
+    cleanup(json_decrefp) json_t *progress = NULL;
+    uint64_t version;
+
+    if ((int)json_array_size(listing->data) == listing->limit) {
+        listing->has_more = true;
+        return 0;
+    }
+    progress = current_progress(listing->jobs, row, &version);
+    return json_array_append_new(listing->data, job_to_json(row, progress)) ? -ENOMEM : 0;
+}
+
+int jobs_list(struct jobs *jobs, const struct job_filter *filter, uint64_t known, json_t **ret_list,
+              uint64_t *ret_version, struct failure *failure) {
+    cleanup(json_decrefp) json_t *data = json_array();
+    struct listing listing = {.jobs = jobs, .data = data, .limit = filter->limit};
+    struct store_filter rows = {filter->status, filter->owner, filter->after, filter->limit + 1};
+    enum job_status status;
+    uint64_t version;
+    json_t *list;
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    if (filter->status && job_status_from_name(filter->status, &status))
+        return failure_field(failure, "status",
+                             "known are queued, running, cancelling, succeeded, failed, cancelled",
+                             "unknown status '%s'", filter->status);
+    /* Before the rows: a change in between is then seen again, not missed. */
+    version = store_version(jobs->store);
+    if (known && known == version) {
+        *ret_list = NULL;
+        *ret_version = version;
+        return 0;
+    }
+    r = store_begin(jobs->store, STORE_READ, failure);
+    if (r)
+        return r;
+    r = store_list_jobs(jobs->store, &rows, add_to_listing, &listing);
+    if (r == -ENOMEM)
+        failure_oom(failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    list = json_pack("{ss sO sb}", "object", "list", "data", data, "has_more", listing.has_more);
+    if (!list)
+        return failure_oom(failure);
+    *ret_list = list;
+    *ret_version = version;
+    return 0;
+}
+
+/* -------- submitting -------- */
+
+/* The folder of `job:<id>`: the artifact of a job that succeeded and left one. */
+static int resolve_job(struct jobs *jobs, const char *name, int64_t id, char **ret_dir,
+                       struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(freep) char *dir = NULL;
+    const char *why = NULL;
+    int r = id > 0 ? jobs_find(jobs, id, &row, failure) : -ENOENT;
+
+    if (r && r != -ENOENT)
+        return r;
+    if (r)
+        why = "there is no such job";
+    else if (row->status != JOB_SUCCEEDED)
+        why = "the job has not succeeded";
+    else if (!json_array_size(json_object_get(row->result, "artifacts")))
+        why = "the job left no checkpoint";
+    if (why) {
+        failure_field(failure, "model", "name a quantize job that succeeded", "'%s': %s", name,
+                      why);
+        snprintf(failure->code, sizeof(failure->code), "model_not_found");
+        return -EINVAL;
+    }
+    dir = paths_artifact(jobs->state_dir, id);
+    if (!dir)
+        return failure_oom(failure);
+    *ret_dir = steal_ptr(dir);
+    return 0;
+}
+
+static int resolve_model(struct jobs *jobs, const char *name, char **ret_dir,
+                         struct failure *failure) {
+    int64_t id;
+
+    if (models_job_reference(name, &id))
+        return resolve_job(jobs, name, id, ret_dir, failure);
+    return models_resolve(jobs->models, name, ret_dir, failure);
+}
+
+/* The job that @key already stands for, 0 when it is new; another request: -EINVAL. */
+static int find_key(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
+                    int64_t *ret_id, struct failure *failure) {
+    char stored[SHA256_TEXT_SIZE];
+    int64_t id = 0;
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_find_key(jobs->store, owner, key, stored, &id);
+    r = store_end(jobs->store, r == -ENOENT ? 0 : r, failure);
+    if (r)
+        return r;
+    if (id && !str_equal(stored, sha256))
+        return failure_set(failure, -EINVAL, "idempotency_key_reused",
+                           "use a new key for a new request",
+                           "the Idempotency-Key was used for another request, job %" PRId64, id);
+    *ret_id = id;
+    return 0;
+}
+
+static int hash_request(const json_t *request, char ret_sha256[SHA256_TEXT_SIZE]) {
+    cleanup(freep) char *text =
+        json_dumps(request, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+
+    return text ? sha256_of(text, strlen(text), ret_sha256) : -ENOMEM;
+}
+
+/* The row and its first event; inside a transaction. */
+static int insert(struct jobs *jobs, const struct job_row *row, const char *key, const char *sha256,
+                  int64_t *ret_id, struct failure *failure) {
+    cleanup(json_decrefp) json_t *data = json_pack("{si}", "attempt", row->attempt);
+    int64_t n_queued, id;
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    r = store_count_jobs(jobs->store, JOB_QUEUED, &n_queued);
+    if (!r && n_queued >= JOBS_QUEUED_MAX)
+        return failure_set(failure, -EAGAIN, "queue_full", "try again when jobs have ended",
+                           "the queue is full: %d jobs wait", JOBS_QUEUED_MAX);
+    if (!r)
+        r = store_insert_job(jobs->store, row, &id);
+    if (!r && key)
+        r = store_put_key(jobs->store, row->owner, key, sha256, id);
+    if (!r)
+        r = store_append_event(jobs->store, id, "job.queued", row->created_at, data, NULL);
+    if (!r)
+        *ret_id = id;
+    return r;
+}
+
+/* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
+static int submit(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
+                  const json_t *json, int64_t *ret_id, struct failure *failure) {
+    cleanup(submission_freep) struct submission *submission = NULL;
+    cleanup(freep) char *model_dir = NULL;
+    cleanup(json_decrefp) json_t *params = NULL;
+    struct job_row row = {.attempt = 1, .created_at = clock_wall_ms()};
+    int r;
+
+    r = submission_parse(json, &submission, failure);
+    if (!r)
+        r = resolve_model(jobs, submission->params->model, &model_dir, failure);
+    if (r)
+        return r;
+    params = params_to_json(submission->params);
+    if (!params)
+        return failure_oom(failure);
+    row.kind = (char *)job_kind_name(submission->kind);
+    row.owner = (char *)owner;
+    row.name = submission->name;
+    row.labels = submission->labels;
+    row.priority = submission->priority;
+    row.request = params;
+    row.model_dir = model_dir;
+
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = insert(jobs, &row, key, sha256, ret_id, failure);
+    r = store_end(jobs->store, r, failure);
+    if (!r)
+        log_info("job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, owner, row.kind,
+                 submission->params->model);
+    return r;
+}
+
+int jobs_submit(struct jobs *jobs, const char *owner, const char *key, const json_t *request,
+                json_t **ret_job, bool *ret_created, struct failure *failure) {
+    char sha256[SHA256_TEXT_SIZE];
+    int64_t id = 0;
+    uint64_t version;
+    int r = 0;
+
+    if (key && (!key[0] || strlen(key) > JOBS_KEY_MAX))
+        return failure_field(failure, "Idempotency-Key", NULL, "must have 1 to %d bytes",
+                             JOBS_KEY_MAX);
+    if (hash_request(request, sha256))
+        return failure_oom(failure);
+    /* Twice at most: the second time the key of the other thread is there. */
+    for (int i = 0; i < 2; i++) {
+        if (key)
+            r = find_key(jobs, owner, key, sha256, &id, failure);
+        *ret_created = !r && !id;
+        if (r || id)
+            break;
+        r = submit(jobs, owner, key, sha256, request, &id, failure);
+        if (r != -EEXIST || !key)
+            break;
+    }
+    if (r)
+        return r;
+    if (*ret_created)
+        events_wake(jobs->events);
+    return jobs_object(jobs, id, 0, ret_job, &version, failure);
+}
+
+/* -------- cancelling -------- */
+
+/* Inside a transaction. *ret_gone: it has ended by this. */
+static int cancel(struct jobs *jobs, int64_t id, bool *ret_gone, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *data = json_object();
+    struct job_change change = {.at = clock_wall_ms()};
+    int r = store_get_job(jobs->store, id, &row);
+
+    if (r == -ENOENT)
+        return no_such_job(id, failure);
+    if (r)
+        return r;
+    if (!data)
+        return failure_oom(failure);
+    if (job_status_ended(row->status))
+        return failure_set(failure, -EBUSY, "job_ended", NULL,
+                           "cannot cancel job '%" PRId64 "': it has ended, %s", id,
+                           job_status_name(row->status));
+    if (row->status == JOB_CANCELLING)
+        return 0;
+    *ret_gone = row->status == JOB_QUEUED;
+    change.from = row->status;
+    change.to = *ret_gone ? JOB_CANCELLED : JOB_CANCELLING;
+    r = store_change_job(jobs->store, id, &change);
+    if (r)
+        return r;
+    return store_append_event(jobs->store, id, *ret_gone ? "job.cancelled" : "job.cancelling",
+                              change.at, data, NULL);
+}
+
+int jobs_cancel(struct jobs *jobs, int64_t id, struct failure *failure) {
+    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    bool gone = false;
+    int r = store_begin(jobs->store, STORE_WRITE, failure);
+
+    if (r)
+        return r;
+    r = cancel(jobs, id, &gone, failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    log_info("job %" PRId64 " %s", id, gone ? "cancelled" : "asked to stop");
+    events_wake(jobs->events);
+    /* What an interrupted run left; the next start would remove it else. */
+    if (gone && dir && dir_remove(dir))
+        log_warning("cannot remove '%s'", dir);
+    return 0;
+}

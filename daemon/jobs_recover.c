@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/jobs.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/str.h"
+#include "daemon/paths.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int keep_id(void *ctx, const struct job_row *row) {
+    *(int64_t *)ctx = row->id;
+    return 0;
+}
+
+/* A job that has @status, 0 when there is none. */
+static int any_job(struct jobs *jobs, enum job_status status, int64_t *ret_id,
+                   struct failure *failure) {
+    struct store_filter filter = {.status = job_status_name(status), .limit = 1};
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    *ret_id = 0;
+    if (r)
+        return r;
+    r = store_list_jobs(jobs->store, &filter, keep_id, ret_id);
+    return store_end(jobs->store, r, failure);
+}
+
+static int requeue(struct jobs *jobs, enum job_status status, struct failure *failure) {
+    int64_t id;
+    int r;
+
+    /* Each round ends or queues one: the loop ends. */
+    while (!(r = any_job(jobs, status, &id, failure)) && id) {
+        r = jobs_interrupt(jobs, id, "restart", true, failure);
+        if (r)
+            return r;
+    }
+    return r;
+}
+
+/* Files of a job that failed or was cancelled, when a crash came between the row and the files. */
+static void clean_job(struct jobs *jobs, int64_t id, const char *dir) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    struct failure failure;
+    int r = jobs_find(jobs, id, &row, &failure);
+
+    if (r == -ENOENT) {
+        log_warning("'%s' belongs to no job; it is left alone", dir);
+        return;
+    }
+    if (r || (row->status != JOB_FAILED && row->status != JOB_CANCELLED))
+        return;
+    r = dir_remove(dir);
+    if (r)
+        log_warning("cannot remove '%s': %s", dir, strerror(-r));
+}
+
+static int clean_files(struct jobs *jobs, struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/jobs", jobs->state_dir);
+    cleanup(closedirp) DIR *dir = NULL;
+    struct dirent *entry;
+    uint64_t id;
+
+    if (!path)
+        return failure_oom(failure);
+    dir = opendir(path);
+    if (!dir)
+        return failure_errno(failure, -errno, "cannot open", path);
+    while ((entry = readdir(dir))) {
+        cleanup(freep) char *job_dir = NULL;
+
+        if (str_parse_u64(entry->d_name, INT64_MAX, &id))
+            continue;
+        job_dir = paths_job(jobs->state_dir, (int64_t)id);
+        if (job_dir)
+            clean_job(jobs, (int64_t)id, job_dir);
+    }
+    return 0;
+}
+
+int jobs_recover(struct jobs *jobs, struct failure *failure) {
+    int r = requeue(jobs, JOB_RUNNING, failure);
+
+    if (!r)
+        r = requeue(jobs, JOB_CANCELLING, failure);
+    if (!r)
+        r = clean_files(jobs, failure);
+    return r;
+}

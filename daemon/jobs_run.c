@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/jobs.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/job_json.h"
+#include "daemon/paths.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static void remove_files(struct jobs *jobs, int64_t id) {
+    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    int r = dir ? dir_remove(dir) : -ENOMEM;
+
+    if (r)
+        log_warning("cannot remove the files of job %" PRId64 ": %s", id, strerror(-r));
+}
+
+static int claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
+                 struct failure *failure) {
+    int64_t at = clock_wall_ms();
+    json_t *data;
+    int r = store_claim_job(jobs->store, at, ret_row);
+
+    if (r)
+        return r;
+    data = json_pack("{si ss}", "attempt", (*ret_row)->attempt, "device", device);
+    if (!data)
+        return failure_oom(failure);
+    r = store_append_event(jobs->store, (*ret_row)->id, "job.started", at, data, NULL);
+    json_decref(data);
+    return r;
+}
+
+int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
+               struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int64_t n_queued = 0;
+    int r;
+
+    /* A look first: an idle worker does not write. */
+    r = store_begin(jobs->store, STORE_READ, failure);
+    if (r)
+        return r;
+    r = store_count_jobs(jobs->store, JOB_QUEUED, &n_queued);
+    r = store_end(jobs->store, r, failure);
+    if (r || !n_queued)
+        return r ? r : -ENOENT;
+
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = claim(jobs, device, &row, failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    log_info("job %" PRId64 " of '%s' started on %s, attempt %d", row->id, row->owner, device,
+             row->attempt);
+    events_wake(jobs->events);
+
+    *ret_row = steal_ptr(row);
+    return 0;
+}
+
+/* How a run ended; borrowed. */
+struct ending {
+    enum job_status to;
+    int attempt; /* 0: as it is */
+    json_t *result, *error;
+    const char *event;
+    json_t *data;
+};
+
+/* Inside a transaction: the running job @row ends, or goes back. */
+static int end(struct jobs *jobs, const struct job_row *row, const struct ending *ending) {
+    uint64_t version;
+    cleanup(json_decrefp) json_t *progress = events_current(jobs->events, row->id, &version);
+    struct job_change change = {
+        .from = row->status,
+        .to = ending->to,
+        .at = clock_wall_ms(),
+        .attempt = ending->attempt,
+        .progress = progress,
+        .result = ending->result,
+        .error = ending->error,
+    };
+    int r = store_change_job(jobs->store, row->id, &change);
+
+    if (r)
+        return r;
+    return store_append_event(jobs->store, row->id, ending->event, change.at, ending->data, NULL);
+}
+
+static int end_cancelled(struct jobs *jobs, const struct job_row *row) {
+    cleanup(json_decrefp) json_t *data = json_object();
+    struct ending ending = {.to = JOB_CANCELLED, .event = "job.cancelled", .data = data};
+
+    return data ? end(jobs, row, &ending) : -ENOMEM;
+}
+
+static int end_failed(struct jobs *jobs, const struct job_row *row, const struct failure *why) {
+    cleanup(json_decrefp) json_t *error = failure_to_json(why);
+    cleanup(json_decrefp) json_t *data = error ? json_pack("{sO}", "error", error) : NULL;
+    struct ending ending = {.to = JOB_FAILED, .error = error, .event = "job.failed", .data = data};
+
+    return data ? end(jobs, row, &ending) : -ENOMEM;
+}
+
+static int end_interrupted(struct jobs *jobs, const struct job_row *row, const char *reason,
+                           bool counts, enum job_status *ret_to) {
+    cleanup(json_decrefp) json_t *data = NULL;
+    struct ending ending = {
+        .to = JOB_QUEUED, .attempt = row->attempt + counts, .event = "job.interrupted"};
+    struct failure why;
+
+    if (row->status == JOB_CANCELLING) {
+        *ret_to = JOB_CANCELLED;
+        return end_cancelled(jobs, row);
+    }
+    if (ending.attempt > JOBS_ATTEMPTS_MAX) {
+        *ret_to = JOB_FAILED;
+        failure_set(&why, -EIO, "too_many_attempts",
+                    "see the log of quantd around the last attempts, then submit it again",
+                    "the job was started %d times and did not come to its end (%s)", row->attempt,
+                    reason);
+        return end_failed(jobs, row, &why);
+    }
+    *ret_to = JOB_QUEUED;
+    ending.data = data = json_pack("{ss si}", "reason", reason, "attempt", ending.attempt);
+    return data ? end(jobs, row, &ending) : -ENOMEM;
+}
+
+/* Reads the row of a running job for an end_*() in the transaction that this begins. */
+static int begin_end(struct jobs *jobs, int64_t id, struct job_row **ret_row,
+                     struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_WRITE, failure);
+
+    if (r)
+        return r;
+    r = store_get_job(jobs->store, id, ret_row);
+    if (!r && (*ret_row)->status != JOB_RUNNING && (*ret_row)->status != JOB_CANCELLING)
+        r = -ESTALE;
+    if (!r)
+        return 0;
+    failure_set(failure, r, "internal", NULL, "job %" PRId64 " is not running", id);
+    return store_end(jobs->store, r, failure);
+}
+
+static int finish_end(struct jobs *jobs, int64_t id, int r, struct failure *failure) {
+    if (r == -ENOMEM)
+        failure_oom(failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    events_forget(jobs->events, id);
+    events_wake(jobs->events);
+    return 0;
+}
+
+/* Records the perplexities of @result, and puts what they compare with into it as "baseline". */
+static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *result) {
+    json_t *params = row->params ? row->params : row->request;
+    json_t *baseline = json_object(), *value;
+    const char *name;
+    int r;
+
+    if (json_object_set_new(result, "baseline", baseline))
+        return -ENOMEM;
+    json_object_foreach(json_object_get(result, "perplexity"), name, value) {
+        struct eval_row eval = {
+            .name = name,
+            .value = json_number_value(json_object_get(value, "value")),
+            .wbits = (int)json_integer_value(json_object_get(params, "wbits")),
+            .model_fingerprint = json_string_value(json_object_get(result, "model_fingerprint")),
+            .windows_sha256 = json_string_value(json_object_get(value, "sha256")),
+            .seqlen = json_integer_value(json_object_get(result, "seqlen")),
+        };
+        double other;
+
+        if (!eval.model_fingerprint || !eval.windows_sha256)
+            continue;
+        r = store_find_baseline(jobs->store, &eval, &other);
+        if (r && r != -ENOENT)
+            return r;
+        if (json_object_set_new(baseline, name, r ? json_null() : json_real(other)))
+            return -ENOMEM;
+        r = store_put_eval(jobs->store, row->id, &eval);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *copy = json_copy(result), *data = NULL;
+    struct ending ending = {.to = JOB_SUCCEEDED, .event = "job.succeeded"};
+    int r;
+
+    if (!copy)
+        return failure_oom(failure);
+    r = begin_end(jobs, id, &row, failure);
+    if (r)
+        return r;
+    r = record_evals(jobs, row, copy);
+    data = json_pack("{so}", "result", json_copy(copy));
+    if (!r && !data)
+        r = -ENOMEM;
+    if (!r) {
+        ending.result = copy;
+        ending.data = data;
+        r = end(jobs, row, &ending);
+    }
+    r = finish_end(jobs, id, r, failure);
+    if (!r)
+        log_info("job %" PRId64 " succeeded", id);
+    return r;
+}
+
+int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int r = begin_end(jobs, id, &row, failure);
+
+    if (r)
+        return r;
+    r = finish_end(jobs, id, end_failed(jobs, row, why), failure);
+    if (r)
+        return r;
+    log_warning("job %" PRId64 " failed: %s: %s", id, why->code, why->detail);
+    remove_files(jobs, id);
+    return 0;
+}
+
+int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int r = begin_end(jobs, id, &row, failure);
+
+    if (r)
+        return r;
+    r = finish_end(jobs, id, end_cancelled(jobs, row), failure);
+    if (r)
+        return r;
+    log_info("job %" PRId64 " cancelled", id);
+    remove_files(jobs, id);
+    return 0;
+}
+
+int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool counts,
+                   struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    enum job_status to = JOB_QUEUED;
+    int r = begin_end(jobs, id, &row, failure);
+
+    if (r)
+        return r;
+    r = end_interrupted(jobs, row, reason, counts, &to);
+    r = finish_end(jobs, id, r, failure);
+    if (r)
+        return r;
+    log_notice("job %" PRId64 " interrupted (%s): %s", id, reason, job_status_name(to));
+    if (to != JOB_QUEUED)
+        remove_files(jobs, id);
+    return 0;
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the `model` of a request means: a folder below a model root. */
+#pragma once
+
+#include "base/failure.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Where models are looked up. */
+struct models {
+    char *const *roots; /* absolute folders; borrowed */
+    int n_roots;
+};
+
+/*
+ * models_resolve() - the folder of model @name: a path relative to a root or absolute inside one;
+ * `org/name[@revision]` is the folder org/name. A path cannot leave its root, through links
+ * neither. The folder holds config.json. The caller owns *ret_dir, an absolute path.
+ *
+ * Return: 0; -EINVAL, the field "model" named, with code model_not_found; or -errno. Any thread.
+ */
+int models_resolve(const struct models *models, const char *name, char **ret_dir,
+                   struct failure *failure);
+
+/* models_job_reference() - is @name `job:<id>`? *ret_id is -1 when what follows is no id. */
+bool models_job_reference(const char *name, int64_t *ret_id);
+
+/* models_check_dir() - the failure of a folder of model @name without config.json. */
+int models_check_dir(int dir_fd, const char *name, struct failure *failure);

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The service manager: what it gives us, what we tell it. notify_systemd.c speaks to systemd,
+ * notify_none.c stands in its place when quantd is built without. Main thread.
+ */
+#pragma once
+
+#include "base/macros.h"
+
+/* notify_status() - one line of state for `systemctl status`. */
+void notify_status(const char *format, ...) printf_format(1, 2);
+/* notify_ready() - started: clients are served. */
+void notify_ready(void);
+/* notify_stopping() - on the way out. */
+void notify_stopping(void);
+
+/*
+ * notify_sockets() - the listening sockets that were passed to us: *ret_n descriptors from
+ * *ret_first on, 0 when there are none. Return: 0 or -errno.
+ */
+int notify_sockets(int *ret_first, int *ret_n);

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/notify.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+
+void notify_status(const char *format, ...) {
+    char text[256];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    sd_notifyf(0, "STATUS=%s", text);
+}
+
+void notify_ready(void) {
+    sd_notify(0, "READY=1");
+}
+
+void notify_stopping(void) {
+    sd_notify(0, "STOPPING=1");
+}
+
+int notify_sockets(int *ret_first, int *ret_n) {
+    int n = sd_listen_fds(1);
+
+    if (n < 0)
+        return n;
+    *ret_first = SD_LISTEN_FDS_START;
+    *ret_n = n;
+    return 0;
+}

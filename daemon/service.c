@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/daemon.h"
+
+#include "base/str.h"
+#include "daemon/job_json.h"
+#include "daemon/paths.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LIST_MAX 500
+#define EVENTS_MAX 10000
+
+/* Takes over @data. */
+static int make_list(json_t *data, json_t **ret_list, struct failure *failure) {
+    json_t *list = json_pack("{ss so sb}", "object", "list", "data", data, "has_more", 0);
+
+    if (!list)
+        return failure_oom(failure);
+    *ret_list = list;
+    return 0;
+}
+
+static int submit(void *ctx, const char *owner, const char *key, const json_t *request,
+                  json_t **ret_job, bool *ret_created, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    int r = jobs_submit(&daemon->jobs, owner, key, request, ret_job, ret_created, failure);
+
+    for (int i = 0; i < daemon->n_workers && !r; i++)
+        worker_wake(daemon->workers[i]);
+    return r;
+}
+
+static int get_job(void *ctx, int64_t id, uint64_t known, json_t **ret_job, uint64_t *ret_version,
+                   struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return jobs_object(&daemon->jobs, id, known, ret_job, ret_version, failure);
+}
+
+static int list_jobs(void *ctx, const struct job_filter *filter, uint64_t known, json_t **ret_list,
+                     uint64_t *ret_version, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    if (filter->limit < 1 || filter->limit > LIST_MAX)
+        return failure_field(failure, "limit", NULL, "must be from 1 to %d", LIST_MAX);
+    return jobs_list(&daemon->jobs, filter, known, ret_list, ret_version, failure);
+}
+
+static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    uint64_t version;
+    int r = jobs_cancel(&daemon->jobs, id, failure);
+
+    if (r)
+        return r;
+    for (int i = 0; i < daemon->n_workers; i++)
+        worker_cancel(daemon->workers[i], id);
+    return jobs_object(&daemon->jobs, id, 0, ret_job, &version, failure);
+}
+
+static int list_events(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
+                       bool *ret_ended, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    json_t *events = NULL;
+    int r;
+
+    if (limit < 1 || limit > EVENTS_MAX)
+        return failure_field(failure, "limit", NULL, "must be from 1 to %d", EVENTS_MAX);
+    /* The status first: what ends between the two reads is seen to have ended the next time. */
+    r = id ? jobs_find(&daemon->jobs, id, &row, failure) : 0;
+    if (!r)
+        r = store_begin(daemon->store, STORE_READ, failure);
+    if (r)
+        return r;
+    r = store_list_events(daemon->store, id, after, limit, &events);
+    if (r == -ENOMEM)
+        failure_oom(failure);
+    r = store_end(daemon->store, r, failure);
+    if (r) {
+        json_decref(events);
+        return r;
+    }
+    *ret_ended = row && job_status_ended(row->status) && (int)json_array_size(events) < limit;
+    *ret_events = events;
+    return 0;
+}
+
+static uint64_t last_seq(void *ctx) {
+    struct daemon *daemon = ctx;
+
+    return store_last_seq(daemon->store);
+}
+
+static int list_layers(void *ctx, int64_t id, json_t **ret_list, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    json_t *layers = NULL;
+    int r = jobs_find(&daemon->jobs, id, &row, failure);
+
+    if (!r)
+        r = store_begin(daemon->store, STORE_READ, failure);
+    if (r)
+        return r;
+    r = store_list_layers(daemon->store, id, &layers);
+    if (r == -ENOMEM)
+        failure_oom(failure);
+    r = store_end(daemon->store, r, failure);
+    if (r) {
+        json_decref(layers);
+        return r;
+    }
+    return make_list(layers, ret_list, failure);
+}
+
+static int list_artifacts(void *ctx, int64_t id, json_t **ret_list, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int r = jobs_find(&daemon->jobs, id, &row, failure);
+
+    return r ? r : make_list(job_artifacts(row), ret_list, failure);
+}
+
+/* Opens a file that the job's result lists, and that is still the size it was listed with. */
+static int open_listed(struct daemon *daemon, int64_t id, const json_t *item,
+                       struct artifact *ret_artifact, struct failure *failure) {
+    const char *name = json_string_value(json_object_get(item, "name"));
+    const char *sha256 = json_string_value(json_object_get(item, "sha256"));
+    json_int_t bytes = json_integer_value(json_object_get(item, "bytes"));
+    cleanup(freep) char *path = paths_artifact(daemon->config->state_dir, id);
+    cleanup(closep) int dir = -1;
+    cleanup(closep) int fd = -1;
+    struct stat st;
+
+    if (!path)
+        return failure_oom(failure);
+    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (dir < 0)
+        return failure_errno(failure, errno == ENOENT ? -EIO : -errno, "cannot open", path);
+    fd = paths_open_beneath(dir, name, O_RDONLY | O_NONBLOCK, false);
+    if (fd < 0)
+        return failure_errno(failure, fd == -ENOENT ? -EIO : fd, "cannot open", name);
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != bytes)
+        return failure_set(failure, -EIO, "artifact_damaged",
+                           "quantize the model again; see who else writes into the state folder",
+                           "the file '%s' of job %" PRId64 " is not what was written", name, id);
+    snprintf(ret_artifact->sha256, sizeof(ret_artifact->sha256), "%s", sha256 ? sha256 : "");
+    ret_artifact->size = (uint64_t)st.st_size;
+    ret_artifact->fd = steal_fd(&fd);
+    return 0;
+}
+
+static int artifact_open(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
+                         struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    json_t *item;
+    size_t i;
+    int r = jobs_find(&daemon->jobs, id, &row, failure);
+
+    if (r)
+        return r;
+    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
+        if (str_is_safe_name(name) &&
+            str_equal(json_string_value(json_object_get(item, "name")), name))
+            return open_listed(daemon, id, item, ret_artifact, failure);
+    }
+    return failure_set(failure, -ENOENT, "artifact_not_found",
+                       "list the job's artifacts to see their names",
+                       "job %" PRId64 " has no file '%s'", id, name);
+}
+
+static int list_devices(void *ctx, json_t **ret_list, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    json_t *data = json_array();
+
+    for (int i = 0; i < daemon->n_workers; i++) {
+        if (json_array_append_new(data, worker_describe(daemon->workers[i]))) {
+            json_decref(data);
+            return failure_oom(failure);
+        }
+    }
+    return make_list(data, ret_list, failure);
+}
+
+static int health(void *ctx, json_t **ret_health, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    struct failure why;
+    int64_t n;
+    int r;
+
+    if (daemon->device_failed)
+        return failure_set(failure, -EAGAIN, "device_failed", "quantd is about to restart",
+                           "a device failed");
+    r = store_begin(daemon->store, STORE_READ, &why);
+    if (!r) {
+        r = store_count_jobs(daemon->store, JOB_QUEUED, &n);
+        r = store_end(daemon->store, r, &why);
+    }
+    if (r)
+        return failure_set(failure, -EAGAIN, "store_error", why.hint, "%s", why.detail);
+    *ret_health = json_pack("{ss}", "status", "ok");
+    return *ret_health ? 0 : failure_oom(failure);
+}
+
+static void subscribe(void *ctx, void (*wake)(void *wake_ctx), void *wake_ctx) {
+    struct daemon *daemon = ctx;
+
+    events_subscribe(daemon->events, wake, wake_ctx);
+}
+
+void service_init(struct service *service, struct daemon *daemon) {
+    *service = (struct service){
+        .ctx = daemon,
+        .submit = submit,
+        .job = get_job,
+        .jobs = list_jobs,
+        .cancel = cancel,
+        .events = list_events,
+        .last_seq = last_seq,
+        .layers = list_layers,
+        .artifacts = list_artifacts,
+        .artifact_open = artifact_open,
+        .devices = list_devices,
+        .health = health,
+        .subscribe = subscribe,
+    };
+}

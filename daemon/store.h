@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The store: what must survive a crash, in one SQLite database. One connection behind one mutex;
+ * only daemon/store*.c sees SQLite.
+ *
+ * Every function that takes an open store and does not say otherwise is called between
+ * store_begin() and store_end(), by one thread. It returns 0 or -errno; the reason of a failed
+ * statement is kept and handed out by store_end(). -ENOENT and -ESTALE are answers, without a
+ * reason: the caller words them.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "base/failure.h"
+#include "base/hash.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+
+enum job_status {
+    JOB_QUEUED,
+    JOB_RUNNING,
+    JOB_CANCELLING,
+    JOB_SUCCEEDED, /* from here on: ended, never changes */
+    JOB_FAILED,
+    JOB_CANCELLED,
+    N_JOB_STATUS,
+};
+
+/* job_status_name() - as clients see it: "queued". Any thread. */
+const char *job_status_name(enum job_status status);
+/* job_status_from_name() - the inverse. Return: 0 or -EINVAL. Any thread. */
+int job_status_from_name(const char *name, enum job_status *ret_status);
+
+static inline bool job_status_ended(enum job_status status) {
+    return status >= JOB_SUCCEEDED;
+}
+
+/* One row of jobs. All pointers are owned by the row; times in ms since 1970, 0: not yet. */
+struct job_row {
+    int64_t id;
+    char *kind; /* "quantize" or "eval" */
+    enum job_status status;
+    char *owner, *name;
+    char *model_dir;
+    int priority, attempt;
+    json_t *labels, *request;
+    json_t *params, *model, *progress, *result, *error; /* NULL: none */
+    int64_t created_at, started_at, finished_at;
+    int64_t position; /* in the queue, from 1; 0 when not queued */
+    uint64_t version;
+};
+
+void job_row_free(struct job_row *row); /* NULL is fine */
+DEFINE_CLEANUP(struct job_row *, job_row_freep, job_row_free)
+
+/* -------- opening, transactions (store.c) -------- */
+
+/*
+ * store_open() - open or create the store in the folder @dir (there already): takes its lock file,
+ * checks the database, brings its schema up to date. The caller owns *ret_store.
+ * Return: 0; -EBUSY (store_locked: another daemon uses it); -EPROTONOSUPPORT (store_newer);
+ * -EBADMSG (store_corrupt); or -errno. Call it outside a transaction, as store_close().
+ */
+int store_open(const char *dir, struct store **ret_store, struct failure *failure);
+void store_close(struct store *store); /* NULL is fine */
+DEFINE_CLEANUP(struct store *, store_closep, store_close)
+
+enum store_mode { STORE_READ, STORE_WRITE };
+
+/* store_begin() - lock the store and begin a transaction; when it fails, nothing is locked. */
+int store_begin(struct store *store, enum store_mode mode, struct failure *failure);
+
+/*
+ * store_end() - end the transaction and unlock: commit when @r is 0, durable on return, else roll
+ * back. @failure is filled in when the store is to blame.
+ * Return: @r, or -errno when the commit failed.
+ */
+int store_end(struct store *store, int r, struct failure *failure);
+
+/* Versions: one counter of all changes that clients can see; it never repeats. Any thread. */
+uint64_t store_version(struct store *store);       /* of the newest change */
+uint64_t store_version_next(struct store *store);  /* a change happens */
+uint64_t store_version_queue(struct store *store); /* of the newest change of any job's status */
+
+/* store_last_seq() - seq of the newest stored event, 0 when there is none. Any thread. */
+uint64_t store_last_seq(struct store *store);
+
+/* -------- jobs (store_jobs.c) -------- */
+
+/* store_insert_job() - append @row as queued; id, version and position are not read. */
+int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id);
+
+/* store_get_job() - the caller owns *ret_row. Return: 0, -ENOENT, -errno. */
+int store_get_job(struct store *store, int64_t id, struct job_row **ret_row);
+
+struct store_filter {
+    const char *status, *owner; /* NULL: any */
+    int64_t after;              /* only smaller ids; 0: all */
+    int limit;
+};
+
+/*
+ * store_list_jobs() - calls @each with the jobs that pass @filter, newest first; the row is
+ * borrowed. An @each that returns not 0 ends the list, and that is returned.
+ */
+int store_list_jobs(struct store *store, const struct store_filter *filter,
+                    int (*each)(void *ctx, const struct job_row *row), void *ctx);
+
+/* store_count_jobs() - how many jobs have @status. */
+int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n);
+
+/*
+ * store_claim_job() - the first job of the queue becomes running at time @at. The caller owns
+ * *ret_row. Return: 0, -ENOENT when the queue is empty, -errno.
+ */
+int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row);
+
+/* A change of status. JSON is borrowed; NULL leaves progress as it is. */
+struct job_change {
+    enum job_status from, to;
+    int64_t at;  /* finished_at when @to has ended */
+    int attempt; /* 0: as it is */
+    json_t *progress, *result, *error;
+};
+
+/* store_change_job() - Return: 0, -ESTALE when the job is not in @from, -errno. */
+int store_change_job(struct store *store, int64_t id, const struct job_change *change);
+
+/* store_set_facts() - parameters as resolved and the model's facts of a job that has not ended. */
+int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *model);
+
+/* -------- what happened (store_events.c) -------- */
+
+int store_append_event(struct store *store, int64_t job_id, const char *type, int64_t at,
+                       const json_t *data, uint64_t *ret_seq);
+
+/*
+ * store_list_events() - [{seq, job, type, at, data}] with seq > @after of @job_id (0: all jobs),
+ * ascending, at most @limit. The caller owns *ret_events.
+ */
+int store_list_events(struct store *store, int64_t job_id, uint64_t after, int limit,
+                      json_t **ret_events);
+
+/* -------- what came out (store_results.c) -------- */
+
+/* store_put_layer() - the report of @layer; drops reports of later layers from an earlier try. */
+int store_put_layer(struct store *store, int64_t job_id, int64_t layer, const json_t *data);
+/* store_list_layers() - their reports, ascending; the caller owns *ret_layers, an array. */
+int store_list_layers(struct store *store, int64_t job_id, json_t **ret_layers);
+
+/* A perplexity. All pointers are borrowed. */
+struct eval_row {
+    const char *name; /* the data set */
+    double value;
+    int wbits; /* 16: the model as it is */
+    const char *model_fingerprint, *windows_sha256;
+    int64_t seqlen;
+};
+
+int store_put_eval(struct store *store, int64_t job_id, const struct eval_row *row);
+/*
+ * store_find_baseline() - the newest perplexity of the model as it is (wbits 16) on the windows of
+ * @row. Return: 0, -ENOENT, -errno.
+ */
+int store_find_baseline(struct store *store, const struct eval_row *row, double *ret_value);
+
+/* store_find_key() - the job and request hash of an Idempotency-Key. Return: 0, -ENOENT, -errno. */
+int store_find_key(struct store *store, const char *owner, const char *key,
+                   char ret_sha256[SHA256_TEXT_SIZE], int64_t *ret_job_id);
+int store_put_key(struct store *store, const char *owner, const char *key, const char *sha256,
+                  int64_t job_id);

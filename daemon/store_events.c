@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/clock.h"
+#include "daemon/store_internal.h"
+
+#include <errno.h>
+
+int store_append_event(struct store *store, int64_t job_id, const char *type, int64_t at,
+                       const json_t *data, uint64_t *ret_seq) {
+    int r = store_exec(store, "INSERT INTO events (job_id, type, at, data) VALUES (?, ?, ?, ?)",
+                       "isij", job_id, type, at, data);
+
+    if (r < 0)
+        return r;
+    store->pending_seq = sqlite3_last_insert_rowid(store->db);
+    if (ret_seq)
+        *ret_seq = store->pending_seq;
+    return 0;
+}
+
+static int read_event(struct store *store, sqlite3_stmt *statement, json_t *events) {
+    cleanup(freep) char *type = NULL;
+    char at[CLOCK_TEXT_SIZE];
+    json_t *data = NULL;
+    int r;
+
+    r = store_column_text(store, statement, 2, &type);
+    if (!r)
+        r = store_column_json(store, statement, 4, &data);
+    if (r)
+        return r;
+    clock_format(sqlite3_column_int64(statement, 3), at);
+    /* json_pack() takes over data, also when it fails. */
+    r = json_array_append_new(
+        events, json_pack("{sI sI ss ss so}", "seq", (json_int_t)sqlite3_column_int64(statement, 0),
+                          "job", (json_int_t)sqlite3_column_int64(statement, 1), "type", type, "at",
+                          at, "data", data));
+    return r ? -ENOMEM : 0;
+}
+
+int store_list_events(struct store *store, int64_t job_id, uint64_t after, int limit,
+                      json_t **ret_events) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    cleanup(json_decrefp) json_t *events = json_array();
+    int64_t from = after > INT64_MAX ? INT64_MAX : (int64_t)after;
+    int r;
+
+    if (!events)
+        return -ENOMEM;
+    if (job_id)
+        r = store_query(store, &statement,
+                        "SELECT seq, job_id, type, at, data FROM events "
+                        "WHERE job_id = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2",
+                        "iii", from, (int64_t)limit, job_id);
+    else
+        r = store_query(store, &statement,
+                        "SELECT seq, job_id, type, at, data FROM events "
+                        "WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+                        "ii", from, (int64_t)limit);
+    if (r)
+        return r;
+    while ((r = store_step(store, statement)) == 1) {
+        r = read_event(store, statement, events);
+        if (r)
+            return r;
+    }
+    if (r)
+        return r;
+
+    *ret_events = steal_ptr(events);
+    return 0;
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/str.h"
+#include "daemon/store_internal.h"
+
+#include <errno.h>
+
+#define COLUMNS                                                                                    \
+    "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
+    "model, progress, result, error, version, created_at, started_at, finished_at"
+
+/* Beside the job its place in the queue, worked out only when a queued job is asked for. */
+#define SELECT_POSITION                                                                            \
+    ", CASE status WHEN 'queued' THEN (SELECT position FROM queue WHERE queue.id = jobs.id) END "
+
+void job_row_free(struct job_row *row) {
+    if (!row)
+        return;
+    free(row->kind);
+    free(row->owner);
+    free(row->name);
+    free(row->model_dir);
+    json_decref(row->labels);
+    json_decref(row->request);
+    json_decref(row->params);
+    json_decref(row->model);
+    json_decref(row->progress);
+    json_decref(row->result);
+    json_decref(row->error);
+    free(row);
+}
+
+/* The row at @statement, which selected COLUMNS and perhaps the position. */
+static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row **ret_row) {
+    cleanup(job_row_freep) struct job_row *row = calloc(1, sizeof(*row));
+    cleanup(freep) char *status = NULL;
+    int r;
+
+    if (!row)
+        return -ENOMEM;
+    row->id = sqlite3_column_int64(statement, 0);
+    row->priority = sqlite3_column_int(statement, 6);
+    row->attempt = sqlite3_column_int(statement, 7);
+    row->version = sqlite3_column_int64(statement, 15);
+    row->created_at = sqlite3_column_int64(statement, 16);
+    row->started_at = sqlite3_column_int64(statement, 17);
+    row->finished_at = sqlite3_column_int64(statement, 18);
+    if (sqlite3_column_count(statement) > 19)
+        row->position = sqlite3_column_int64(statement, 19);
+    if ((r = store_column_text(store, statement, 1, &row->kind)) ||
+        (r = store_column_text(store, statement, 2, &status)) ||
+        (r = store_column_text(store, statement, 3, &row->owner)) ||
+        (r = store_column_text(store, statement, 4, &row->name)) ||
+        (r = store_column_json(store, statement, 5, &row->labels)) ||
+        (r = store_column_json(store, statement, 8, &row->request)) ||
+        (r = store_column_text(store, statement, 9, &row->model_dir)) ||
+        (r = store_column_json(store, statement, 10, &row->params)) ||
+        (r = store_column_json(store, statement, 11, &row->model)) ||
+        (r = store_column_json(store, statement, 12, &row->progress)) ||
+        (r = store_column_json(store, statement, 13, &row->result)) ||
+        (r = store_column_json(store, statement, 14, &row->error)))
+        return r;
+    if (job_status_from_name(status, &row->status))
+        return -EBADMSG;
+
+    *ret_row = steal_ptr(row);
+    return 0;
+}
+
+/* A change of any job's status moves the queue. */
+static uint64_t next_queue_version(struct store *store) {
+    uint64_t version = store_version_next(store);
+
+    store->version_queue = version;
+    return version;
+}
+
+int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id) {
+    int r = store_exec(store,
+                       "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
+                       "request, model_dir, version, created_at) "
+                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjiijsii", row->kind, row->owner, row->name, row->labels,
+                       (int64_t)row->priority, (int64_t)row->attempt, row->request, row->model_dir,
+                       (int64_t)next_queue_version(store), row->created_at);
+
+    if (r < 0)
+        return r;
+    *ret_id = sqlite3_last_insert_rowid(store->db);
+    return 0;
+}
+
+int store_get_job(struct store *store, int64_t id, struct job_row **ret_row) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT " COLUMNS SELECT_POSITION "FROM jobs WHERE jobs.id = ?", "i", id);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -ENOENT;
+    return read_row(store, statement, ret_row);
+}
+
+int store_list_jobs(struct store *store, const struct store_filter *filter,
+                    int (*each)(void *ctx, const struct job_row *row), void *ctx) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r =
+        store_query(store, &statement,
+                    "SELECT " COLUMNS ", queue.position FROM jobs "
+                    "LEFT JOIN queue ON queue.id = jobs.id "
+                    "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR owner = ?2) "
+                    "AND (?3 = 0 OR jobs.id < ?3) ORDER BY jobs.id DESC LIMIT ?4",
+                    "ssii", filter->status, filter->owner, filter->after, (int64_t)filter->limit);
+
+    if (r)
+        return r;
+    while ((r = store_step(store, statement)) == 1) {
+        cleanup(job_row_freep) struct job_row *row = NULL;
+
+        r = read_row(store, statement, &row);
+        if (!r)
+            r = each(ctx, row);
+        if (r)
+            return r;
+    }
+    return r;
+}
+
+int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement, "SELECT count(*) FROM jobs WHERE status = ?", "s",
+                        job_status_name(status));
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -EIO;
+    *ret_n = sqlite3_column_int64(statement, 0);
+    return 0;
+}
+
+int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r;
+
+    r = store_query(store, &statement,
+                    "UPDATE jobs SET status = 'running', version = ?1, "
+                    "started_at = coalesce(started_at, ?2), "
+                    "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
+                    "WHERE id = (SELECT id FROM queue ORDER BY position LIMIT 1) "
+                    "AND status = 'queued' RETURNING " COLUMNS,
+                    "ii", (int64_t)next_queue_version(store), at);
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -ENOENT;
+    return read_row(store, statement, ret_row);
+}
+
+int store_change_job(struct store *store, int64_t id, const struct job_change *change) {
+    int r = store_exec(
+        store,
+        "UPDATE jobs SET status = ?3, version = ?4, "
+        "finished_at = CASE WHEN ?5 THEN ?6 END, attempt = CASE WHEN ?7 THEN ?7 ELSE attempt END, "
+        "progress = coalesce(?8, progress), result = ?9, error = ?10 "
+        "WHERE id = ?1 AND status = ?2",
+        "issiiiijjj", id, job_status_name(change->from), job_status_name(change->to),
+        (int64_t)next_queue_version(store), (int64_t)job_status_ended(change->to), change->at,
+        (int64_t)change->attempt, change->progress, change->result, change->error);
+
+    if (r < 0)
+        return r;
+    return r == 1 ? 0 : -ESTALE;
+}
+
+int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *model) {
+    int r = store_exec(store, "UPDATE jobs SET params = ?2, model = ?3, version = ?4 WHERE id = ?1",
+                       "ijji", id, params, model, (int64_t)store_version_next(store));
+
+    if (r < 0)
+        return r;
+    return r == 1 ? 0 : -ENOENT;
+}

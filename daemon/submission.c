@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/submission.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
+
+/* The fields that are the queue's; all others are parameters. */
+static const char *const queue_fields[] = {"kind", "priority", "name", "labels"};
+
+const char *job_kind_name(enum job_kind kind) {
+    return kind_names[kind];
+}
+
+int job_kind_from_name(const char *name, enum job_kind *ret_kind) {
+    for (size_t i = 0; i < ARRAY_SIZE(kind_names); i++) {
+        if (str_equal(name, kind_names[i])) {
+            *ret_kind = i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+void submission_free(struct submission *submission) {
+    if (!submission)
+        return;
+    free(submission->name);
+    json_decref(submission->labels);
+    params_free(submission->params);
+    free(submission);
+}
+
+static size_t characters(const char *s) {
+    size_t n = 0;
+
+    for (; *s; s++)
+        n += (*s & 0xc0) != 0x80;
+    return n;
+}
+
+static int read_kind(const json_t *value, enum job_kind *ret_kind, struct failure *failure) {
+    if (!value) {
+        *ret_kind = JOB_QUANTIZE;
+        return 0;
+    }
+    if (job_kind_from_name(json_string_value(value), ret_kind))
+        return failure_field(failure, "kind", NULL, "must be \"quantize\" or \"eval\"");
+    return 0;
+}
+
+static int read_priority(const json_t *value, int *ret_priority, struct failure *failure) {
+    json_int_t priority = json_integer_value(value);
+
+    if (value && (!json_is_integer(value) || priority < -100 || priority > 100))
+        return failure_field(failure, "priority", NULL, "must be a whole number from -100 to 100");
+    *ret_priority = (int)priority;
+    return 0;
+}
+
+static int read_name(const json_t *value, char **ret_name, struct failure *failure) {
+    const char *text = value ? json_string_value(value) : "";
+
+    if (!text || characters(text) > SUBMISSION_NAME_MAX)
+        return failure_field(failure, "name", NULL, "must be a string of at most %d characters",
+                             SUBMISSION_NAME_MAX);
+    *ret_name = strdup(text);
+    return *ret_name ? 0 : failure_oom(failure);
+}
+
+static int read_labels(const json_t *value, json_t **ret_labels, struct failure *failure) {
+    const char *key;
+    json_t *item;
+
+    if (value && (!json_is_object(value) || json_object_size(value) > SUBMISSION_LABELS_MAX))
+        return failure_field(failure, "labels", NULL, "must be an object of at most %d strings",
+                             SUBMISSION_LABELS_MAX);
+    json_object_foreach((json_t *)value, key, item) {
+        const char *text = json_string_value(item);
+
+        if (!text || !key[0] || characters(key) > SUBMISSION_LABEL_MAX ||
+            characters(text) > SUBMISSION_LABEL_MAX)
+            return failure_field(failure, "labels", NULL,
+                                 "'%s' must be a string of at most %d characters, as its name", key,
+                                 SUBMISSION_LABEL_MAX);
+    }
+    *ret_labels = value ? json_deep_copy(value) : json_object();
+    return *ret_labels ? 0 : failure_oom(failure);
+}
+
+int submission_parse(const json_t *object, struct submission **ret_submission,
+                     struct failure *failure) {
+    cleanup(submission_freep) struct submission *submission = calloc(1, sizeof(*submission));
+    cleanup(json_decrefp) json_t *rest = NULL;
+    int r;
+
+    if (!json_is_object(object))
+        return failure_set(failure, -EINVAL, "invalid_request",
+                           "send {\"model\": ..., \"dataset\": ..., \"wbits\": 4}",
+                           "cannot read the request: it is no JSON object");
+    rest = json_copy((json_t *)object);
+    if (!submission || !rest)
+        return failure_oom(failure);
+
+    if ((r = read_kind(json_object_get(object, "kind"), &submission->kind, failure)) ||
+        (r = read_priority(json_object_get(object, "priority"), &submission->priority, failure)) ||
+        (r = read_name(json_object_get(object, "name"), &submission->name, failure)) ||
+        (r = read_labels(json_object_get(object, "labels"), &submission->labels, failure)))
+        return r;
+    for (size_t i = 0; i < ARRAY_SIZE(queue_fields); i++)
+        json_object_del(rest, queue_fields[i]);
+    r = params_parse(submission->kind, rest, &submission->params, failure);
+    if (r)
+        return r;
+
+    *ret_submission = steal_ptr(submission);
+    return 0;
+}

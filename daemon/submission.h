@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a client asks for when it submits a job: fields of the queue beside the parameters. */
+#pragma once
+
+#include "daemon/pipeline/params.h"
+
+#define SUBMISSION_NAME_MAX 200 /* characters */
+#define SUBMISSION_LABELS_MAX 16
+#define SUBMISSION_LABEL_MAX 100 /* characters of a key or a value */
+
+struct submission {
+    enum job_kind kind;
+    int priority;          /* -100 .. 100 */
+    char *name;            /* owned; may be empty */
+    json_t *labels;        /* object of strings; owned */
+    struct params *params; /* owned */
+};
+
+/*
+ * submission_parse() - check @object, any JSON value (borrowed); the caller owns *ret_submission.
+ * Return: 0; -EINVAL with the field named; -ENOMEM. Any thread.
+ */
+int submission_parse(const json_t *object, struct submission **ret_submission,
+                     struct failure *failure);
+void submission_free(struct submission *submission); /* NULL is fine */
+
+/* job_kind_name() - "quantize" or "eval". */
+const char *job_kind_name(enum job_kind kind);
+/* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
+int job_kind_from_name(const char *name, enum job_kind *ret_kind);
+
+DEFINE_CLEANUP(struct submission *, submission_freep, submission_free)

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One thread per device: it claims jobs and runs them one after the other. The backend is open
+ * only while there is work and a while after, so an idle daemon holds no device memory.
+ */
+#pragma once
+
+#include "daemon/data/corpus.h"
+#include "daemon/jobs.h"
+
+struct worker;
+
+struct worker_config {
+    const char *device; /* "auto", "cpu", "cuda:N" */
+    int idle_seconds;   /* until an idle backend is closed */
+    struct jobs *jobs;  /* all borrowed */
+    const struct corpora *corpora;
+    void (*device_failed)(void *ctx); /* only a new process can use the device; worker's thread */
+    void *ctx;
+};
+
+/*
+ * worker_start() - open the device once, to know it is there, then start the thread. The caller
+ * owns *ret_worker. Return: 0 or -errno with the failure.
+ */
+int worker_start(const struct worker_config *config, struct worker **ret_worker,
+                 struct failure *failure);
+
+/* worker_wake() - there may be a job to claim. Any thread. */
+void worker_wake(struct worker *worker);
+
+/* worker_cancel() - stop job @id if it runs here. Any thread. */
+void worker_cancel(struct worker *worker, int64_t id);
+
+/* worker_describe() - {id, kind, name, memory_total, memory_free, job}; NULL: no memory. Any. */
+json_t *worker_describe(struct worker *worker);
+
+/* worker_stop() - begin to stop: a running job goes back to the queue. Any thread. */
+void worker_stop(struct worker *worker);
+
+/*
+ * worker_join() - after worker_stop(): wait at most @seconds for the thread to end. Return: 0, or
+ * -ETIMEDOUT: it still runs.
+ */
+int worker_join(struct worker *worker, int seconds);
+
+/* worker_free() - after worker_join(); nobody may use the worker any more. NULL is fine. */
+void worker_free(struct worker *worker);
