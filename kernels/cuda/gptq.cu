@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * gptq(): the column loop for all rows of all matrices at once (arXiv 2210.17323, algorithm 1).
+ *
+ * Weights live transposed and permuted in scratch, f32 [G, n, rows], so that neighbouring threads
+ * touch neighbouring words. One thread owns a row. A block is at most 128 columns and ends where a
+ * group ends, the factor's block sits in shared memory; within a block a step of 32 columns is
+ * held in registers, its errors then update the rest of the block at once. After a block one
+ * batched f32 product updates all later columns. A step never crosses a group's start, so a grid
+ * always comes from weights that carry every update so far.
+ *
+ * Numerics: f32 throughout, no TF32; errors are divided by the diagonal by its reciprocal.
+ * Memory a block: the step's columns are read and written at most four times.
+ * scratch: w f32 [G, n, rows]; errors f32 [G, 128, rows]; codes u8 [G, n, rows]; the inverse of
+ * perm i32 [G, n].
+ */
+#include "kernels/cuda/grid.cuh"
+
+enum { BLOCK = 128, STEP = 32, THREADS = 128, TILE = 64 };
+
+struct gptq_layout {
+    size_t errors, codes, inverse, total; /* offsets in scratch, bytes */
+};
+
+static struct gptq_layout gptq_layout(int G, int rows, int n) {
+    struct gptq_layout at = {};
+    size_t w = bytes_of(4, {G, n, rows}), errors = bytes_of(4, {G, BLOCK, rows});
+
+    if (w > SIZE_MAX / 8 || errors > SIZE_MAX / 8) {
+        at.total = SIZE_MAX;
+        return at;
+    }
+    at.errors = (w + 255) / 256 * 256;
+    at.codes = at.errors + (errors + 255) / 256 * 256;
+    at.inverse = at.codes + (w / 4 + 255) / 256 * 256;
+    at.total = at.inverse + bytes_of(4, {G, n});
+    return at;
+}
+
+size_t cuda_gptq_scratch(struct backend *base, int G, int rows, int n) {
+    (void)base;
+    return gptq_layout(G, rows, n).total;
+}
+
+/* What every kernel of the column loop works on. */
+struct gptq_args {
+    const bf16 *w;
+    const float *u;
+    const int *perm;
+    int *inverse;
+    float *wt, *errors;
+    unsigned char *codes_t;
+    unsigned char *codes; /* the results, as in struct quantized */
+    __half *scales;
+    unsigned char *zeros;
+    int *g_idx;
+    bf16 *dq;
+    struct grid_args grid;
+    int G, rows, n, n_groups;
+    bool static_groups;
+};
+
+/* inverse[perm[i]] = i, and the group of each column */
+__global__ void gptq_index_kernel(const struct gptq_args args) {
+    int i = blockIdx.x * 256 + threadIdx.x, column;
+    size_t at = (size_t)blockIdx.y * args.n;
+
+    if (i >= args.n)
+        return;
+    column = args.perm[at + i];
+    if ((unsigned)column >= (unsigned)args.n)
+        return;
+    args.inverse[at + column] = i;
+    args.g_idx[at + column] = (args.static_groups ? column : i) / args.grid.groupsize;
+}
+
+/* wt[inverse[column]][row] = w[row][column], tiles of 64 x 64 through shared memory */
+__global__ void gptq_load_kernel(const struct gptq_args args) {
+    __shared__ float tile[TILE][TILE + 1]; /* [column][row] */
+    size_t matrix = (size_t)blockIdx.z * args.rows * args.n;
+    int row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE;
+
+    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
+        int row = row0 + i / TILE, column = column0 + i % TILE;
+
+        if (row < args.rows && column < args.n)
+            tile[i % TILE][i / TILE] =
+                __bfloat162float(args.w[matrix + (size_t)row * args.n + column]);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
+        int column = column0 + i / TILE, row = row0 + i % TILE;
+
+        if (row < args.rows && column < args.n) {
+            int to = args.inverse[(size_t)blockIdx.z * args.n + column];
+
+            args.wt[matrix + (size_t)to * args.rows + row] = tile[i / TILE][i % TILE];
+        }
+    }
+}
+
+/* codes and dq from codes_t, scales and zeros, in the model's order */
+__global__ void gptq_store_kernel(const struct gptq_args args) {
+    __shared__ unsigned char tile[TILE][TILE + 4]; /* [column][row] */
+    __shared__ int groups[TILE];
+    size_t matrix = (size_t)blockIdx.z * args.rows * args.n;
+    int row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE;
+
+    if (threadIdx.x < TILE && column0 + threadIdx.x < args.n)
+        groups[threadIdx.x] = args.g_idx[(size_t)blockIdx.z * args.n + column0 + threadIdx.x];
+    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
+        int column = column0 + i / TILE, row = row0 + i % TILE;
+
+        if (row < args.rows && column < args.n) {
+            int from = args.inverse[(size_t)blockIdx.z * args.n + column];
+
+            tile[i / TILE][i % TILE] = args.codes_t[matrix + (size_t)from * args.rows + row];
+        }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
+        int row = row0 + i / TILE, column = column0 + i % TILE;
+
+        if (row < args.rows && column < args.n) {
+            size_t grid = ((size_t)blockIdx.z * args.n_groups + groups[i % TILE]) * args.rows + row;
+            size_t to = matrix + (size_t)row * args.n + column;
+            unsigned char code = tile[i % TILE][i / TILE];
+
+            args.codes[to] = code;
+            args.dq[to] = __float2bfloat16_rn(__half2float(args.scales[grid]) *
+                                              ((float)code - (float)args.zeros[grid]));
+        }
+    }
+}
+
+/* One row of one matrix, as its thread sees it. */
+struct gptq_row {
+    float *wt;              /* column c at wt[c * rows] */
+    float *errors;          /* column s of the block at errors[s * rows] */
+    unsigned char *codes_t; /* column c at codes_t[c * rows] */
+    __half *scales;         /* group i at scales[i * rows] */
+    unsigned char *zeros;
+    const int *perm;
+    struct point_scale at; /* the grid of the current group */
+};
+
+/* Sum of losses over a group's columns, which start at @w. */
+__device__ __noinline__ float row_loss(const float *w, size_t rows, int count,
+                                       const struct point_scale at, float maxq) {
+    float loss = 0.0f;
+
+    for (int i = 0; i < count; i++)
+        loss += grid_loss(w[i * rows], at, maxq);
+    return loss;
+}
+
+/* The grid of the group whose first column is @column. */
+__device__ void row_grid(struct gptq_row &row, const struct gptq_args &args, int column) {
+    const float *w = row.wt + (size_t)column * args.rows;
+    float lo = 0.0f, hi = 0.0f, best = INFINITY;
+    size_t to = (size_t)(column / args.grid.groupsize) * args.rows;
+
+#pragma unroll 8
+    for (int i = 0; i < args.grid.groupsize; i++) {
+        float v = w[(size_t)i * args.rows];
+
+        lo = fminf(lo, v);
+        hi = fmaxf(hi, v);
+    }
+    row.at = grid_of_range(lo, hi, 1.0f, args.grid);
+    for (int step = 0; args.grid.mse && step < SHRINK_STEPS; step++) {
+        float p = 1.0f - (float)step / SHRINK_GRID;
+        struct point_scale other = grid_of_range(lo, hi, p, args.grid);
+        float loss = row_loss(w, args.rows, args.grid.groupsize, other, args.grid.maxq);
+
+        if (loss < best) {
+            best = loss;
+            row.at = other;
+        }
+    }
+    row.scales[to] = __float2half_rn(row.at.scale);
+    row.zeros[to] = (unsigned char)row.at.zero;
+}
+
+__device__ __forceinline__ void row_grid_of_group(struct gptq_row &row,
+                                                  const struct gptq_args &args, int group) {
+    row.at.scale = __half2float(row.scales[(size_t)group * args.rows]);
+    row.at.zero = (float)row.zeros[(size_t)group * args.rows];
+}
+
+/* The rest of the block, from its column @from to @width, after W errors from column @s on. */
+template <int W>
+__device__ __forceinline__ void row_update(struct gptq_row &row, const float *u,
+                                           const float errors[W], size_t rows, int c0, int s,
+                                           int width) {
+    enum { AT_ONCE = W == 1 ? 1 : 8 };
+
+    for (int j = s + W; j < width; j += AT_ONCE) {
+        float v[AT_ONCE];
+
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++)
+            v[k] = j + k < width ? row.wt[(size_t)(c0 + j + k) * rows] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < W; i++) {
+            const float *at = u + (s + i) * BLOCK + j;
+
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; k += 4) {
+                if (W == 1) {
+                    v[0] -= errors[i] * at[0];
+                } else {
+                    float4 f = *(const float4 *)(at + k);
+
+                    v[k] -= errors[i] * f.x;
+                    v[k + 1] -= errors[i] * f.y;
+                    v[k + 2] -= errors[i] * f.z;
+                    v[k + 3] -= errors[i] * f.w;
+                }
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++)
+            if (j + k < width)
+                row.wt[(size_t)(c0 + j + k) * rows] = v[k];
+    }
+}
+
+/* W columns in registers, from column @s of the block that starts at @c0. */
+template <int W, bool STATIC>
+__device__ __forceinline__ void row_step(struct gptq_row &row, const struct gptq_args &args,
+                                         const float *u, const float *reciprocal, int c0, int s,
+                                         int width) {
+    float w[W], errors[W];
+    size_t rows = args.rows;
+
+#pragma unroll
+    for (int i = 0; i < W; i++)
+        w[i] = row.wt[(size_t)(c0 + s + i) * rows];
+#pragma unroll
+    for (int i = 0; i < W; i++) {
+        float code;
+
+        if (STATIC)
+            row_grid_of_group(row, args, row.perm[c0 + s + i] / args.grid.groupsize);
+        code = grid_code(w[i], row.at, args.grid.maxq);
+        errors[i] = (w[i] - row.at.scale * (code - row.at.zero)) * reciprocal[s + i];
+        row.codes_t[(size_t)(c0 + s + i) * rows] = (unsigned char)code;
+        row.errors[(size_t)(s + i) * rows] = errors[i];
+#pragma unroll
+        for (int j = i + 1; j < W; j++)
+            w[j] -= errors[i] * u[(s + i) * BLOCK + s + j];
+    }
+    row_update<W>(row, u, errors, rows, c0, s, width);
+}
+
+/* Columns c0 .. c0 + width - 1 of all rows of all matrices. */
+template <bool STATIC>
+__global__ void __launch_bounds__(THREADS)
+    gptq_block_kernel(const struct gptq_args args, int c0, int width) {
+    extern __shared__ float u[]; /* [BLOCK][BLOCK], then the reciprocals of its diagonal */
+    float *reciprocal = u + BLOCK * BLOCK;
+    size_t g = blockIdx.y, at = blockIdx.x * THREADS + threadIdx.x, matrix = g * args.rows * args.n;
+    const float *from = args.u + (g * args.n + c0) * args.n + c0;
+    struct gptq_row row;
+
+    for (int i = threadIdx.x; i < BLOCK * BLOCK; i += THREADS) {
+        int k = i / BLOCK, j = i % BLOCK;
+
+        u[i] = k <= j && j < width ? from[(size_t)k * args.n + j] : 0.0f;
+    }
+    __syncthreads();
+    if (threadIdx.x < width)
+        reciprocal[threadIdx.x] = 1.0f / u[threadIdx.x * BLOCK + threadIdx.x];
+    __syncthreads();
+    if (at >= args.rows)
+        return;
+    row.wt = args.wt + matrix + at;
+    row.errors = args.errors + g * BLOCK * args.rows + at;
+    row.codes_t = args.codes_t + matrix + at;
+    row.scales = args.scales + g * args.n_groups * args.rows + at;
+    row.zeros = args.zeros + g * args.n_groups * args.rows + at;
+    row.perm = args.perm + g * args.n;
+    row.at = {1.0f, 0.0f};
+    for (int s = 0; s < width;) {
+        int left = width - s, in_group = (c0 + s) % args.grid.groupsize;
+
+        if (!STATIC) {
+            if (!in_group)
+                row_grid(row, args, c0 + s);
+            else if (!s)
+                row_grid_of_group(row, args, (c0 + s) / args.grid.groupsize);
+            left = min(left, args.grid.groupsize - in_group);
+        }
+        if (left >= STEP) {
+            row_step<STEP, STATIC>(row, args, u, reciprocal, c0, s, width);
+            s += STEP;
+        } else if (left >= 8) {
+            row_step<8, STATIC>(row, args, u, reciprocal, c0, s, width);
+            s += 8;
+        } else {
+            row_step<1, STATIC>(row, args, u, reciprocal, c0, s, width);
+            s++;
+        }
+    }
+}
+
+/* wt[c1 ..] -= u[c0 .. c1 - 1][c1 ..]' errors, for every matrix */
+static int update_later(struct cuda_backend *b, const struct gptq_args &args, int c0, int width) {
+    const float minus = -1.0f, one = 1.0f;
+    int c1 = c0 + width, rows = args.rows, n = args.n;
+
+    if (c1 == n)
+        return 0;
+    BLAS_TRY(b, cublasSgemmStridedBatched(b->lanes[0].blas, CUBLAS_OP_N, CUBLAS_OP_T, rows, n - c1,
+                                          width, &minus, args.errors, rows, (long long)BLOCK * rows,
+                                          args.u + (size_t)c0 * n + c1, n, (long long)n * n, &one,
+                                          args.wt + (size_t)c1 * rows, rows, (long long)n * rows,
+                                          args.G));
+    return 0;
+}
+
+/* Columns of the block at @c0: whole groups, or a part of one that ends with it. */
+static int block_width(int c0, int n, const struct gptq_args &args) {
+    int groupsize = args.grid.groupsize, left;
+
+    if (args.static_groups)
+        left = n - c0;
+    else if (groupsize <= BLOCK)
+        return min(BLOCK / groupsize * groupsize, n - c0);
+    else
+        left = groupsize - c0 % groupsize;
+    return left < BLOCK ? left : BLOCK;
+}
+
+static int run_blocks(struct cuda_backend *b, const struct gptq_args &args) {
+    enum { SHARED = (BLOCK * BLOCK + BLOCK) * 4 };
+    cudaStream_t stream = b->lanes[0].stream;
+    dim3 tiles(blocks_for(args.n, TILE), blocks_for(args.rows, TILE), args.G);
+    auto kernel = args.static_groups ? gptq_block_kernel<true> : gptq_block_kernel<false>;
+
+    CUDA_TRY(b, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED));
+    gptq_index_kernel<<<dim3(blocks_for(args.n, 256), args.G), 256, 0, stream>>>(args);
+    LAUNCH_TRY(b);
+    gptq_load_kernel<<<tiles, 256, 0, stream>>>(args);
+    LAUNCH_TRY(b);
+    for (int c0 = 0; c0 < args.n;) {
+        int width = block_width(c0, args.n, args);
+
+        kernel<<<dim3(blocks_for(args.rows, THREADS), args.G), THREADS, SHARED, stream>>>(args, c0,
+                                                                                          width);
+        LAUNCH_TRY(b);
+        TRY(update_later(b, args, c0, width));
+        c0 += width;
+    }
+    gptq_store_kernel<<<tiles, 256, 0, stream>>>(args);
+    LAUNCH_TRY(b);
+    return 0;
+}
+
+int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, struct span w,
+              struct span u, struct span perm, const struct grid *grid, bool static_groups, int G,
+              int rows, int n, struct span scratch) {
+    struct cuda_backend *b = cuda_of(base);
+    struct gptq_layout layout = gptq_layout(G, rows, n);
+    struct gptq_args args = {};
+
+    TRY(op_begin(b, "gptq", "G rows n groupsize wbits", G, rows, n, grid->groupsize, grid->wbits));
+    if (G < 1 || rows < 1 || n < 1 || G > 65535 || rows > 65535 * TILE)
+        return status_invalid(b, "1 to 65535 matrices of at most %d rows", 65535 * TILE);
+    TRY(grid_check(b, grid, n));
+    TRY(grid_needs(b, q, grid->groupsize, G, rows, n));
+    TRY(op_needs(b, {{"dq", dq, bytes_of(2, {G, rows, n}), 2},
+                     {"w", w, bytes_of(2, {G, rows, n}), 2},
+                     {"u", u, bytes_of(4, {G, n, n}), 4},
+                     {"perm", perm, bytes_of(4, {G, n}), 4},
+                     {"scratch", scratch, layout.total, 16}}));
+    args.w = (const bf16 *)w.at;
+    args.u = (const float *)u.at;
+    args.perm = (const int *)perm.at;
+    args.inverse = (int *)(scratch.at + layout.inverse);
+    args.wt = (float *)scratch.at;
+    args.errors = (float *)(scratch.at + layout.errors);
+    args.codes_t = scratch.at + layout.codes;
+    args.codes = q->codes.at;
+    args.scales = (__half *)q->scales.at;
+    args.zeros = q->zeros.at;
+    args.g_idx = (int *)q->g_idx.at;
+    args.dq = (bf16 *)dq.at;
+    args.grid = grid_args(grid);
+    args.G = G;
+    args.rows = rows;
+    args.n = n;
+    args.n_groups = n / grid->groupsize;
+    args.static_groups = static_groups;
+    if (static_groups)
+        TRY(grid_round(b, q, NULL, args.w, grid, false, G, rows, n));
+    return run_blocks(b, args);
+}
