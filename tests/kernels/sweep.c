@@ -33,7 +33,7 @@ void sweep_end(struct sweep *s) {
     s->n_hosts = s->n_spans = 0;
 }
 
-static void give_up(const char *why) {
+static _Noreturn void give_up(const char *why) {
     fprintf(stderr, "the sweep cannot go on: %s\n", why);
     exit(EXIT_FAILURE);
 }

@@ -289,6 +289,64 @@ static void quantize_case(struct sweep *s, const struct quantize_case *c) {
     sweep_end(s);
 }
 
+/* What rtn() makes of one row of 8 weights. */
+struct known_grid {
+    float w[8];
+    struct grid grid;
+    float scale;
+    uint8_t zero, codes[8];
+};
+
+static void known_grid_case(struct sweep *s, const struct known_grid *k) {
+    struct quantized q;
+    struct span w, dq;
+    uint16_t *scale;
+    uint8_t *zero, *codes;
+
+    sweep_begin(s);
+    w = sweep_upload_act(s, k->w, 8);
+    dq = sweep_span(s, sweep_act_size(s, 8));
+    q = (struct quantized){sweep_span(s, 8), sweep_span(s, 2), sweep_span(s, 1), sweep_span(s, 32)};
+    if (sweep_ok(s, s->ops->rtn(s->b, &q, dq, w, &k->grid, 1, 1, 8), "rtn")) {
+        scale = sweep_read(s, q.scales, 2);
+        zero = sweep_read(s, q.zeros, 1);
+        codes = sweep_read(s, q.codes, 8);
+        sweep_check(s, f16_to_f32(*scale) == k->scale && *zero == k->zero,
+                    "rtn: %d bits: scale %g, not %g; zero %d, not %d", k->grid.wbits,
+                    (double)f16_to_f32(*scale), (double)k->scale, *zero, k->zero);
+        for (int i = 0; i < 8; i++)
+            sweep_check(s, codes[i] == k->codes[i], "rtn: %d bits: %g becomes %d, not %d",
+                        k->grid.wbits, (double)k->w[i], codes[i], k->codes[i]);
+    }
+    sweep_end(s);
+}
+
+/* Ties go to the even code; ranges that f16 cannot scale; a group of zeros. */
+static void sweep_known_grids(struct sweep *s) {
+    static const struct known_grid known[] = {
+        {{7.5f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, -7.5f},
+         {4, 8, true, false},
+         1,
+         8,
+         {15, 8, 10, 10, 8, 6, 6, 0}},
+        {{-5, 10, 0.5f, 1.5f, -0.5f, -1.5f, 9.5f, 0},
+         {4, 8, false, false},
+         1,
+         5,
+         {0, 15, 5, 7, 5, 3, 15, 5}},
+        {{-0.5f, 14.5f, 0, 0, 0, 0, 0, 1}, {4, 8, false, false}, 1, 0, {0, 14, 0, 0, 0, 0, 0, 1}},
+        {{-1.5f, 13.5f, 0, 0, 0, 0, 0, 1}, {4, 8, false, false}, 1, 2, {0, 15, 2, 2, 2, 2, 2, 3}},
+        {{1, 2, 3, 3, 3, 3, 3, 3}, {2, 8, false, false}, 1, 0, {1, 2, 3, 3, 3, 3, 3, 3}},
+        {{0}, {4, 8, true, false}, 0x1.11p-3f, 8, {8, 8, 8, 8, 8, 8, 8, 8}},
+        {{0}, {2, 8, false, false}, 0x1.554p-1f, 2, {2, 2, 2, 2, 2, 2, 2, 2}},
+        {{0x1p100f, -0x1p100f}, {4, 8, true, false}, 65504, 8, {15, 0, 8, 8, 8, 8, 8, 8}},
+        {{0x1p-100f, -0x1p-100f}, {8, 8, false, false}, 0x1p-24f, 0, {0}},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        known_grid_case(s, &known[i]);
+}
+
 void sweep_quantize(struct sweep *s) {
     static const struct quantize_case cases[] = {
         /* G, rows, n, {wbits, groupsize, sym, mse}, act_order, static_groups */
@@ -311,4 +369,5 @@ void sweep_quantize(struct sweep *s) {
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         quantize_case(s, &cases[i]);
+    sweep_known_grids(s);
 }
