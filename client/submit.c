@@ -118,18 +118,13 @@ static int add_labels(json_t *request, const struct args *args, struct failure *
     return 0;
 }
 
-/* A model or file that is named by its path from here is named by its path from the root. */
-static json_t *read_path(const char *word) {
-    const char *prefix = str_has_prefix(word, "file:") ? "file:" : "";
-    const char *path = word + strlen(prefix);
-    cleanup(freep) char *real = NULL, *whole = NULL;
+/* A model that is named by its path from here is named by its path from the root. */
+static json_t *read_model(const char *word) {
+    cleanup(freep) char *real = NULL;
 
-    if (str_has_prefix(path, "./") || str_has_prefix(path, "../") || str_equal(path, "."))
-        real = realpath(path, NULL);
-    if (!real)
-        return json_string(word);
-    whole = str_format("%s%s", prefix, real);
-    return whole ? json_string(whole) : NULL;
+    if (str_has_prefix(word, "./") || str_has_prefix(word, "../") || str_equal(word, "."))
+        real = realpath(word, NULL);
+    return json_string(real ? real : word);
 }
 
 int submit_request(const struct args *args, const char *kind, const struct submit_field *fields,
@@ -141,7 +136,9 @@ int submit_request(const struct args *args, const char *kind, const struct submi
     if (!request)
         return failure_oom(failure);
     for (int i = 0; i < MIN(args->n_positional, (int)ARRAY_SIZE(words)); i++)
-        if (json_object_set_new(request, words[i], read_path(args->positional[i])))
+        if (json_object_set_new(request, words[i],
+                                i ? json_string(args->positional[i])
+                                  : read_model(args->positional[i])))
             return failure_set(failure, -EINVAL, "usage", "the terminal's locale must be UTF-8",
                                "not UTF-8: '%s'", args->positional[i]);
     r = add_fields(request, args, fields, n_fields, failure);
