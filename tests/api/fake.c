@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fake.h"
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool is_over(const char *status) {
+    return str_equal(status, "succeeded") || str_equal(status, "cancelled");
+}
+
+/* Under the mutex, as are the others with this prefix. */
+static json_t *locked_job(struct fake *fake, int64_t id) {
+    return json_pack("{s:I, s:s, s:s, s:s, s:{s:s, s:i}}", "id", (json_int_t)id, "kind", "quantize",
+                     "status", fake->jobs[id].status, "owner", fake->jobs[id].owner, "progress",
+                     "phase", "quantize", "layer", fake->jobs[id].layer);
+}
+
+static int not_found(struct failure *failure, int64_t id) {
+    return failure_set(failure, -ENOENT, "job_not_found", NULL, "no job %" PRId64, id);
+}
+
+static bool locked_has(struct fake *fake, int64_t id) {
+    return id >= 1 && id <= fake->n_jobs;
+}
+
+static void locked_event(struct fake *fake, int64_t job, const char *type, const char *text) {
+    if (fake->n_events == fake->capacity) {
+        fake->capacity = fake->capacity * 2 + 64;
+        fake->events = realloc(fake->events, fake->capacity * sizeof(*fake->events));
+        if (!fake->events)
+            abort();
+    }
+    fake->events[fake->n_events] = (struct fake_event){.job = job, .text = strdup(text)};
+    snprintf(fake->events[fake->n_events++].type, sizeof(fake->events->type), "%s", type);
+    fake->jobs[job].version = ++fake->version;
+}
+
+static int64_t locked_add(struct fake *fake, const char *owner, const char *status) {
+    int64_t id;
+
+    if (fake->n_jobs == FAKE_JOBS)
+        abort();
+    id = ++fake->n_jobs;
+    snprintf(fake->jobs[id].owner, sizeof(fake->jobs[id].owner), "%s", owner);
+    snprintf(fake->jobs[id].status, sizeof(fake->jobs[id].status), "%s", status);
+    locked_event(fake, id, "job.queued", "");
+    return id;
+}
+
+void fake_wake(struct fake *fake) {
+    pthread_mutex_lock(&fake->wake_mutex);
+    if (fake->wake)
+        fake->wake(fake->wake_ctx);
+    pthread_mutex_unlock(&fake->wake_mutex);
+}
+
+static void locked_set_status(struct fake *fake, int64_t id, const char *status) {
+    snprintf(fake->jobs[id].status, sizeof(fake->jobs[id].status), "%s", status);
+    fake->jobs[id].version = ++fake->version;
+}
+
+static int submit(void *ctx, const char *owner, const char *key, const json_t *request,
+                  json_t **ret_job, bool *ret_created, struct failure *failure) {
+    struct fake *fake = ctx;
+    int64_t id = 0;
+
+    if (fake->submit_error)
+        return failure_set(failure, fake->submit_error, "from_service", "a hint",
+                           "secret detail /var/lib/secret");
+    if (!json_is_string(json_object_get(request, "model")))
+        return failure_field(failure, "model", "name a model", "must be a string");
+    pthread_mutex_lock(&fake->mutex);
+    for (int i = 1; key && i <= fake->n_jobs; i++)
+        if (str_equal(fake->jobs[i].key, key))
+            id = i;
+    *ret_created = id == 0;
+    if (id == 0)
+        id = locked_add(fake, owner, "queued");
+    snprintf(fake->jobs[id].key, sizeof(fake->jobs[id].key), "%s", key ? key : "");
+    *ret_job = locked_job(fake, id);
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+    return 0;
+}
+
+static int get_job(void *ctx, int64_t id, uint64_t known, json_t **ret_job, uint64_t *ret_version,
+                   struct failure *failure) {
+    struct fake *fake = ctx;
+    int r = 0;
+
+    pthread_mutex_lock(&fake->mutex);
+    if (locked_has(fake, id)) {
+        *ret_version = fake->jobs[id].version;
+        *ret_job = known == *ret_version ? NULL : locked_job(fake, id);
+    } else {
+        r = not_found(failure, id);
+    }
+    pthread_mutex_unlock(&fake->mutex);
+    return r;
+}
+
+static int get_jobs(void *ctx, const struct job_filter *filter, uint64_t known, json_t **ret_list,
+                    uint64_t *ret_version, struct failure *failure) {
+    struct fake *fake = ctx;
+    json_t *data = json_array();
+    bool has_more = false;
+
+    (void)failure;
+    pthread_mutex_lock(&fake->mutex);
+    for (int64_t id = filter->after ? filter->after - 1 : fake->n_jobs; id >= 1; id--) {
+        if (!locked_has(fake, id) ||
+            (filter->status && !str_equal(filter->status, fake->jobs[id].status)) ||
+            (filter->owner && !str_equal(filter->owner, fake->jobs[id].owner)))
+            continue;
+        has_more = json_array_size(data) == (size_t)filter->limit;
+        if (has_more)
+            break;
+        json_array_append_new(data, locked_job(fake, id));
+    }
+    *ret_version = fake->version;
+    pthread_mutex_unlock(&fake->mutex);
+    if (known == *ret_version) {
+        json_decref(data);
+        *ret_list = NULL;
+        return 0;
+    }
+    *ret_list = json_pack("{s:s, s:o, s:b}", "object", "list", "data", data, "has_more", has_more);
+    return 0;
+}
+
+static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failure) {
+    struct fake *fake = ctx;
+    int r = 0;
+
+    pthread_mutex_lock(&fake->mutex);
+    if (!locked_has(fake, id)) {
+        r = not_found(failure, id);
+    } else if (is_over(fake->jobs[id].status)) {
+        r = failure_set(failure, -EBUSY, "job_ended", NULL, "job %" PRId64 " has ended", id);
+    } else {
+        locked_set_status(fake, id, "cancelling");
+        *ret_job = locked_job(fake, id);
+    }
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+    return r;
+}
+
+static int get_events(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
+                      bool *ret_ended, struct failure *failure) {
+    struct fake *fake = ctx;
+    json_t *events;
+    int r = 0;
+
+    pthread_mutex_lock(&fake->mutex);
+    fake->n_event_queries++;
+    if (id && !locked_has(fake, id))
+        r = not_found(failure, id);
+    else if (fake->events_error)
+        r = failure_set(failure, fake->events_error, "store_broken", NULL, "cannot read");
+    if (r == 0) {
+        events = json_array();
+        for (size_t i = after; i < fake->n_events && json_array_size(events) < (size_t)limit; i++)
+            if (id == 0 || fake->events[i].job == id)
+                json_array_append_new(
+                    events,
+                    json_pack("{s:I, s:I, s:s, s:s, s:{s:s}}", "seq", (json_int_t)i + 1, "job",
+                              (json_int_t)fake->events[i].job, "type", fake->events[i].type, "at",
+                              "2026-11-22T09:30:00.125Z", "data", "text", fake->events[i].text));
+        *ret_events = events;
+        *ret_ended = id && is_over(fake->jobs[id].status);
+    }
+    pthread_mutex_unlock(&fake->mutex);
+    return r;
+}
+
+static uint64_t last_seq(void *ctx) {
+    struct fake *fake = ctx;
+    uint64_t seq;
+
+    pthread_mutex_lock(&fake->mutex);
+    seq = fake->n_events;
+    pthread_mutex_unlock(&fake->mutex);
+    return seq;
+}
+
+static int some_list(void *ctx, int64_t id, json_t **ret_list, struct failure *failure) {
+    struct fake *fake = ctx;
+    bool found;
+
+    pthread_mutex_lock(&fake->mutex);
+    found = locked_has(fake, id);
+    pthread_mutex_unlock(&fake->mutex);
+    if (!found)
+        return not_found(failure, id);
+    *ret_list = json_pack("{s:s, s:[], s:b}", "object", "list", "data", "has_more", 0);
+    return 0;
+}
+
+static int artifact_open(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
+                         struct failure *failure) {
+    struct fake *fake = ctx;
+    char path[256];
+    struct stat st;
+    int fd;
+
+    if (id != 1)
+        return not_found(failure, id);
+    snprintf(path, sizeof(path), "%s/%s", fake->folder, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
+        return failure_errno(failure, -ENOENT, "cannot open artifact", name);
+    ret_artifact->fd = fd;
+    ret_artifact->size = (uint64_t)st.st_size;
+    return sha256_of_file(path, ret_artifact->sha256, &ret_artifact->size);
+}
+
+static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
+    (void)ctx;
+    (void)failure;
+    *ret_list = json_pack("{s:s, s:[{s:s, s:s}], s:b}", "object", "list", "data", "id", "cpu",
+                          "kind", "cpu", "has_more", 0);
+    return 0;
+}
+
+static int health(void *ctx, json_t **ret_health, struct failure *failure) {
+    struct fake *fake = ctx;
+
+    if (fake->sick)
+        return failure_set(failure, -EAGAIN, "unhealthy", NULL, "the worker does not answer");
+    *ret_health = json_pack("{s:s}", "status", "ok");
+    return 0;
+}
+
+static void subscribe(void *ctx, void (*wake)(void *), void *wake_ctx) {
+    struct fake *fake = ctx;
+
+    pthread_mutex_lock(&fake->wake_mutex);
+    fake->wake = wake;
+    fake->wake_ctx = wake_ctx;
+    pthread_mutex_unlock(&fake->wake_mutex);
+}
+
+static void write_files(struct fake *fake) {
+    cleanup(freep) char *data = malloc(FAKE_FILE_SIZE);
+    char path[128];
+
+    snprintf(fake->folder, sizeof(fake->folder), "/tmp/test-api-XXXXXX");
+    if (!data || !mkdtemp(fake->folder))
+        abort();
+    for (size_t i = 0; i < FAKE_FILE_SIZE; i++)
+        data[i] = (char)fake_byte(i);
+    snprintf(path, sizeof(path), "%s/model.safetensors", fake->folder);
+    if (file_replace(path, data, FAKE_FILE_SIZE))
+        abort();
+    snprintf(path, sizeof(path), "%s/quantd.json", fake->folder);
+    if (file_replace(path, "{}", 2))
+        abort();
+    snprintf(path, sizeof(path), "%s/empty", fake->folder);
+    if (file_replace(path, "", 0))
+        abort();
+}
+
+struct fake *fake_new(void) {
+    struct fake *fake = calloc(1, sizeof(*fake));
+
+    if (!fake)
+        abort();
+    fake->service = (struct service){
+        .ctx = fake,
+        .submit = submit,
+        .job = get_job,
+        .jobs = get_jobs,
+        .cancel = cancel,
+        .events = get_events,
+        .last_seq = last_seq,
+        .layers = some_list,
+        .artifacts = some_list,
+        .artifact_open = artifact_open,
+        .devices = devices,
+        .health = health,
+        .subscribe = subscribe,
+    };
+    pthread_mutex_init(&fake->mutex, NULL);
+    pthread_mutex_init(&fake->wake_mutex, NULL);
+    write_files(fake);
+    return fake;
+}
+
+void fake_free(struct fake *fake) {
+    for (size_t i = 0; i < fake->n_events; i++)
+        free(fake->events[i].text);
+    free(fake->events);
+    dir_remove(fake->folder);
+    pthread_mutex_destroy(&fake->mutex);
+    pthread_mutex_destroy(&fake->wake_mutex);
+    free(fake);
+}
+
+int64_t fake_job(struct fake *fake) {
+    int64_t id;
+
+    pthread_mutex_lock(&fake->mutex);
+    id = locked_add(fake, "ann", "running");
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+    return id;
+}
+
+void fake_event(struct fake *fake, int64_t job, const char *type, const char *text) {
+    pthread_mutex_lock(&fake->mutex);
+    locked_event(fake, job, type, text);
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+}
+
+void fake_progress(struct fake *fake, int64_t job, int layer) {
+    pthread_mutex_lock(&fake->mutex);
+    fake->jobs[job].layer = layer;
+    fake->jobs[job].version = ++fake->version;
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+}
+
+void fake_end(struct fake *fake, int64_t job) {
+    pthread_mutex_lock(&fake->mutex);
+    locked_set_status(fake, job, "succeeded");
+    locked_event(fake, job, "job.succeeded", "");
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A service in memory, for tests of the API. Any thread. */
+#pragma once
+
+#include "api/service.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define FAKE_JOBS 1024
+#define FAKE_FILE_SIZE 100000
+
+struct fake_event {
+    int64_t job;
+    char type[32];
+    char *text; /* owned */
+};
+
+struct fake {
+    struct service service;
+    pthread_mutex_t mutex;
+    struct {
+        char owner[80], status[16], key[160];
+        uint64_t version;
+        int layer;
+    } jobs[FAKE_JOBS + 1]; /* by id */
+    int n_jobs;
+    uint64_t version;
+    struct fake_event *events; /* seq is the index + 1 */
+    size_t n_events, capacity;
+    atomic_int submit_error, events_error; /* what these functions return, when not 0 */
+    atomic_bool sick;
+    atomic_int n_event_queries;
+    char folder[64]; /* of the artifacts */
+
+    pthread_mutex_t wake_mutex;
+    void (*wake)(void *ctx);
+    void *wake_ctx;
+};
+
+struct fake *fake_new(void);
+void fake_free(struct fake *fake);
+
+/* fake_job() - a new job, which runs, with its first event. Return: its id. */
+int64_t fake_job(struct fake *fake);
+/* fake_event() - store an event whose data holds @text, and wake. */
+void fake_event(struct fake *fake, int64_t job, const char *type, const char *text);
+/* fake_progress() - change the job's progress without a row, and wake. */
+void fake_progress(struct fake *fake, int64_t job, int layer);
+/* fake_end() - the job succeeds. */
+void fake_end(struct fake *fake, int64_t job);
+void fake_wake(struct fake *fake);
+
+/* Byte @i of the artifact model.safetensors. */
+static inline unsigned char fake_byte(size_t i) {
+    return (unsigned char)(i * 7 + i / 251);
+}
