@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdlib.h>
 
 static const struct verb *const verbs[] = {
@@ -167,7 +166,6 @@ int client_run(int argc, char **argv) {
     int r;
 
     setlocale(LC_CTYPE, "");
-    signal(SIGPIPE, SIG_IGN);
     r = parse_and_run(argc, argv, &failure);
     if (r >= 0)
         return r;

@@ -128,7 +128,7 @@ static int open_part(struct fetch_file *file, const char *path) {
     file->hash = sha256_new();
     if (!block || !file->hash)
         return failure_oom(failure);
-    file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (file->fd < 0)
         return failure_errno(failure, -errno, "cannot write", path);
     for (;;) {

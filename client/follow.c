@@ -106,7 +106,8 @@ static void show_layer(struct follow *follow, const json_t *data) {
     strbuf_printf(&line, "layer %" PRId64 ": %" PRId64 " matrices in %s",
                   job_int(data, "layer", 0) + 1, sum.n_matrices, seconds);
     if (sum.n_worst)
-        strbuf_printf(&line, ", worst error %.3g in %s", sum.worst[0].error, sum.worst[0].name);
+        strbuf_printf(&line, ", worst error %.3g in %s", sum.worst[0].error,
+                      job_matrix_name(sum.worst[0].name));
     if (sum.n_nearest && sum.n_nearest < sum.n_matrices)
         strbuf_printf(&line, ", %" PRId64 " to nearest", sum.n_nearest);
     if (sum.n_raised)
@@ -135,7 +136,7 @@ static void show_eval(struct follow *follow, const json_t *data) {
 }
 
 static void show_resumed(struct follow *follow, const json_t *data) {
-    progress_say(&follow->progress, STYLE_YELLOW, "resumed: %" PRId64 " layers are done",
+    progress_say(&follow->progress, STYLE_YELLOW, "resumed after layer %" PRId64,
                  job_int(data, "layer", 0));
 }
 
@@ -154,10 +155,7 @@ static void show_interrupted(struct follow *follow, const json_t *data) {
 }
 
 static void show_started(struct follow *follow, const json_t *data) {
-    int64_t attempt = job_int(data, "attempt", 1);
-
-    if (attempt > 1)
-        progress_say(&follow->progress, STYLE_YELLOW, "attempt %" PRId64, attempt);
+    (void)data;
     follow->queued = false;
     progress_set_step(&follow->progress, "started");
 }
@@ -261,9 +259,8 @@ static int wait_to_retry(struct follow *follow, int r, struct failure *failure) 
     if (!follow->lost_at) {
         follow->lost_at = now;
         progress_say(&follow->progress, STYLE_YELLOW,
-                     "%s; the job is safe with quantd, trying again for %.0f minutes",
-                     r ? failure->detail : "the stream of events ended early",
-                     GIVE_UP_SECONDS / 60);
+                     "lost quantd at '%s'; the job is safe there, trying again for %.0f minutes",
+                     http_server(follow->client->http), GIVE_UP_SECONDS / 60);
     }
     if (now - follow->lost_at > GIVE_UP_SECONDS)
         return r ? r

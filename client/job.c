@@ -107,6 +107,17 @@ double job_time(const json_t *job, const char *key) {
     return (double)timegm(&tm) + (rest[0] == '.' ? strtod(rest, NULL) : 0);
 }
 
+const char *job_matrix_name(const char *name) {
+    static const char prefix[] = "model.layers.";
+    const char *rest = name;
+
+    if (!str_has_prefix(name, prefix))
+        return name;
+    rest += strlen(prefix);
+    rest += strspn(rest, "0123456789");
+    return rest[0] == '.' && rest[1] ? rest + 1 : name;
+}
+
 static void add_reason(struct job_layers *sum, const char *reason) {
     for (int i = 0; i < sum->n_reasons; i++)
         if (str_equal(sum->reasons[i].reason, reason)) {

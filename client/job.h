@@ -39,6 +39,9 @@ char *job_model(const json_t *job);
 /* job_time() - the RFC 3339 time @key in seconds since 1970, NAN when there is none. */
 double job_time(const json_t *job, const char *key);
 
+/* job_matrix_name() - the part of a matrix's name that follows its layer; borrowed. */
+const char *job_matrix_name(const char *name);
+
 /* What the layers of a job tell together. Strings are borrowed from the layers. */
 struct job_matrix {
     int64_t layer;

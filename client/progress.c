@@ -13,6 +13,8 @@
 #define DRAW_SECONDS 0.1
 #define BLOCK_WIDTH_MAX 100
 #define BAR_LEAST 8
+#define STEP_WIDTH 21 /* "quantize  layer 12/16" */
+#define REST_WIDTH 23 /* "100 %  59 min 59 s left" */
 
 void progress_begin(struct progress *progress, struct terminal *terminal, const char *title) {
     *progress = (struct progress){.terminal = terminal, .fraction = NAN, .eta_seconds = NAN};
@@ -87,29 +89,30 @@ static void add_bar(const struct progress *progress, struct strbuf *out, int wid
         strbuf_puts(out, "]");
 }
 
-/* "quantize  layer 3/16  [######------]  43 %  1 min 12 s left" */
+/*
+ * "quantize  layer 3/16   [######------]   43 %  1 min 12 s left": step and rest keep their widths,
+ * so that the bar stands still.
+ */
 static void add_bar_line(struct progress *progress, struct strbuf *out, int width) {
-    double now = clock_monotonic();
-    char left[TEXT_SIZE], right[64];
+    double left = progress->eta_seconds - (clock_monotonic() - progress->eta_at);
+    int step_width = MAX(text_width(progress->step), STEP_WIDTH);
+    char duration[TEXT_SIZE], rest[64];
     int space;
 
-    if (progress->eta_seconds >= 0) {
-        text_duration(fmax(progress->eta_seconds - (now - progress->eta_at), 0), left);
-        snprintf(right, sizeof(right), "%3.0f %%  %s left", progress->fraction * 100, left);
-    } else {
-        text_duration(now - progress->begun_at, left);
-        snprintf(right, sizeof(right), "%3.0f %%  %s", progress->fraction * 100, left);
-    }
-    space = width - text_width(progress->step) - (int)strlen(right) - 4;
+    text_duration(fmax(left, 0), duration);
+    snprintf(rest, sizeof(rest), "%3.0f %%", progress->fraction * 100);
+    if (isfinite(left))
+        snprintf(rest, sizeof(rest), "%3.0f %%  %s left", progress->fraction * 100, duration);
+    space = width - step_width - REST_WIDTH - 4;
     if (!progress->terminal->utf8)
         space -= 2;
     strbuf_append(out, progress->step, text_fit(progress->step, width));
     if (space >= BAR_LEAST) {
-        strbuf_puts(out, "  ");
+        strbuf_printf(out, "%*s", step_width - text_width(progress->step) + 2, "");
         add_bar(progress, out, space);
     }
-    if (space >= -2)
-        strbuf_printf(out, "  %s", right);
+    if (text_width(progress->step) + 2 + (int)strlen(rest) <= width)
+        strbuf_printf(out, "  %s", rest);
     strbuf_puts(out, "\n");
     progress->n_lines++;
 }
@@ -126,7 +129,7 @@ static void add_block(struct progress *progress, struct strbuf *out) {
         cleanup(freep) char *line = NULL;
 
         text_duration(clock_monotonic() - progress->begun_at, elapsed);
-        line = str_format("%s  %s", progress->step, elapsed);
+        line = str_format("%s, %s so far", progress->step, elapsed);
         add_line(progress, out, STYLE_PLAIN, line ? line : progress->step, width);
     }
     if (progress->note[0])

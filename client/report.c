@@ -57,6 +57,7 @@ int report_perplexity(const struct terminal *terminal, const json_t *job, struct
     }
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_object_foreach(sets, set, entry) add_row(&table, job, set, entry);
+    fputc('\n', terminal->file);
     r = table_print(&table, terminal);
     table_done(&table);
     return r ? failure_oom(failure) : 0;
@@ -171,6 +172,8 @@ int report_job(struct client *client, const json_t *job, struct failure *failure
     r = report_perplexity(terminal, job, failure);
     if (r)
         return r;
+    if (json_is_number(json_object_get(json_object_get(job, "result"), "size_bytes")))
+        fputc('\n', terminal->file);
     report_size(terminal, job);
     r = report_layers(client, job, &sum, &layers, failure);
     if (!r)

@@ -7,7 +7,8 @@
 
 #include <jansson.h>
 
-/* report_perplexity() - the table of the job's perplexities; nothing when there are none. */
+/* report_perplexity() - a blank line, the table of the job's perplexities; nothing when there are
+ * none. */
 int report_perplexity(const struct terminal *terminal, const json_t *job, struct failure *failure);
 
 /* report_size() - a line on the size of the checkpoint; nothing when there is none. */

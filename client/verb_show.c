@@ -74,7 +74,7 @@ static void print_seconds(const struct terminal *terminal, const json_t *job) {
         char text[TEXT_SIZE];
 
         text_duration(json_number_value(value), text);
-        fprintf(terminal->file, "%s%s %s", first ? "seconds:  " : ", ", name ? name : "", text);
+        fprintf(terminal->file, "%s%s %s", first ? "time: " : ", ", name ? name : "", text);
         first = false;
     }
     if (!first)
@@ -97,7 +97,7 @@ static int print_worst(const struct terminal *terminal, const struct job_layers 
     table_init(&table, columns, ARRAY_SIZE(columns));
     for (int i = 0; i < sum->n_worst; i++) {
         table_cell(&table, "%" PRId64, sum->worst[i].layer + 1);
-        table_cell(&table, "%s", sum->worst[i].name);
+        table_cell(&table, "%s", job_matrix_name(sum->worst[i].name));
         table_cell(&table, "%s", sum->worst[i].method);
         table_cell(&table, "%.3g", sum->worst[i].error);
     }
@@ -167,8 +167,6 @@ static int run(struct client *client, const struct args *args, struct failure *f
         return r;
     print_head(terminal, job);
     report_error(terminal, job);
-    if (json_object_size(json_object_get(json_object_get(job, "result"), "perplexity")))
-        fputc('\n', terminal->file);
     r = report_perplexity(terminal, job, failure);
     if (!r)
         r = print_worst(terminal, &sum, failure);

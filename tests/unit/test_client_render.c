@@ -188,7 +188,7 @@ static void test_progress_block(void **state) {
     progress_end(&progress);
 #define BLOCK                                                                                      \
     "job 1: quantize\n"                                                                            \
-    "quantize  layer 2/4  [######------]   50 %  1 min 12 s left\n"                                \
+    "quantize  layer 2/4    [#####----]   50 %  1 min 12 s left\n"                                 \
     "layer 1: done\n"
     screen_expect(&screen, BLOCK "\r\033[3A\033[Jsaid\n" BLOCK "\r\033[3A\033[J");
 }
@@ -285,7 +285,7 @@ static void test_report(void **state) {
     screen_open(&screen, false, false, 100);
     assert_int_equal(report_perplexity(&screen.terminal, job, &failure), 0);
     report_size(&screen.terminal, job);
-    screen_expect(&screen, "set  perplexity  +- stderr  unquantized   change  windows  tokens\n"
+    screen_expect(&screen, "\nset  perplexity  +- stderr  unquantized   change  windows  tokens\n"
                            "ptb      20.500      0.250       20.000  +2.50 %       10    5110\n"
                            "c4       30.000                                         2    1022\n"
                            "size: 600 kB, 4.25 bits per weight, 30 % of 2.0 MB in 16 bits\n");
