@@ -36,12 +36,15 @@ static const char *type_of(const char *name) {
     return n > 5 && strcmp(name + n - 5, ".json") == 0 ? WIRE_JSON : "application/octet-stream";
 }
 
-/* What of the file is asked for. If-Range: only as long as the file is the one that was begun. */
+/*
+ * What of the file is asked for; only GET has ranges. If-Range: only as long as the file is the one
+ * that was begun.
+ */
 static enum range_kind wanted_range(const struct request *request, const char *tag, uint64_t size,
                                     uint64_t *ret_first, uint64_t *ret_length) {
     const char *condition = request_header(request, MHD_HTTP_HEADER_IF_RANGE);
 
-    if (condition && strcmp(condition, tag) != 0)
+    if (request->is_head || (condition && strcmp(condition, tag) != 0))
         return RANGE_ALL;
     return range_parse(request_header(request, MHD_HTTP_HEADER_RANGE), size, ret_first, ret_length);
 }

@@ -33,6 +33,7 @@ struct request *request_new(struct listener *listener, struct MHD_Connection *co
     request->api = listener->api;
     request->listener = listener;
     request->connection = connection;
+    request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     snprintf(request->id, sizeof(request->id), "%08" PRIx32 "-%08x", request->api->boot,
              atomic_fetch_add(&request->api->n_requests, 1));
     request_check(request, method, url);

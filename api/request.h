@@ -24,6 +24,7 @@ struct request {
     struct MHD_Connection *connection;
     const struct route *route; /* NULL when it is refused before one is known */
     char id[REQUEST_ID_SIZE];
+    bool is_head;
 
     int64_t job;                  /* {id} of the path */
     char name[REQUEST_NAME_SIZE]; /* {name} of the path */

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+/* openapi.json says what the table of routes does, and the answers are of the types it says. */
+#include "api/openapi.h"
+#include "api/routes.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "visit.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static json_t *document;
+
+/* What "$ref" stands for; anything else is itself. */
+static json_t *resolve(json_t *node) {
+    const char *ref = json_string_value(json_object_get(node, "$ref"));
+
+    if (!ref)
+        return node;
+    assert_int_equal(strncmp(ref, "#/components/schemas/", 21), 0);
+    node = json_object_get(json_object_get(json_object_get(document, "components"), "schemas"),
+                           ref + 21);
+    assert_non_null(node);
+    return node;
+}
+
+static void check_references(json_t *node) {
+    const char *key;
+    json_t *child;
+    size_t i;
+
+    resolve(node);
+    json_object_foreach(node, key, child) check_references(child);
+    json_array_foreach(node, i, child) check_references(child);
+}
+
+/* The members that @schema requires are there. */
+static void check_required(json_t *schema, const json_t *value) {
+    json_t *part, *name;
+    size_t i;
+
+    schema = resolve(schema);
+    json_array_foreach(json_object_get(schema, "allOf"), i, part) check_required(part, value);
+    json_array_foreach(json_object_get(schema, "required"), i,
+                       name) if (!json_object_get(value, json_string_value(name)))
+        fail_msg("'%s' is missing", json_string_value(name));
+}
+
+static json_t *operation(const struct route *route) {
+    json_t *path = json_object_get(json_object_get(document, "paths"), route->path);
+
+    return json_object_get(path, route->is_post ? "post" : "get");
+}
+
+static void check_parameters(const struct route *route, json_t *parameters) {
+    cleanup(freep) char *query = strdup(route->query ? route->query : "");
+    char *rest = query;
+    int n_query = 0, n_listed = 0;
+    json_t *parameter;
+    size_t i;
+
+    for (char *name = strtok_r(query, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
+        bool found = false;
+
+        n_query++;
+        json_array_foreach(parameters, i, parameter) found |=
+            strcmp(json_string_value(json_object_get(parameter, "name")), name) == 0;
+        assert_true(found);
+    }
+    json_array_foreach(parameters, i, parameter) {
+        const char *in = json_string_value(json_object_get(parameter, "in"));
+        const char *name = json_string_value(json_object_get(parameter, "name"));
+        char part[64];
+
+        n_listed += strcmp(in, "query") == 0;
+        snprintf(part, sizeof(part), "{%s}", name);
+        assert_int_equal(strcmp(in, "path") == 0, strstr(route->path, part) != NULL);
+    }
+    assert_int_equal(n_query, n_listed);
+}
+
+/* Each route is in the document, with its parameters; and nothing else is. */
+static void test_routes_are_listed(void **state) {
+    size_t n = 0;
+    const char *path, *method;
+    json_t *methods, *node;
+
+    (void)state;
+    check_references(document);
+    for (size_t i = 0; i < n_routes; i++) {
+        json_t *found = operation(&routes[i]);
+
+        assert_non_null(found);
+        check_parameters(&routes[i], json_object_get(found, "parameters"));
+    }
+    json_object_foreach(json_object_get(document, "paths"), path, methods)
+        json_object_foreach(methods, method, node) n++;
+    assert_int_equal(n, n_routes);
+}
+
+/* "/v1/jobs/{id}/x" as "/v1/jobs/1/x". */
+static void fill_in(const char *pattern, char *path, size_t size) {
+    const char *id = strstr(pattern, "{id}"), *name = strstr(pattern, "{name}");
+
+    snprintf(path, size, "%.*s%s%.*s%s", (int)strcspn(pattern, "{"), pattern, id ? "1" : "",
+             id ? (int)strcspn(id + 4, "{") : 0, id ? id + 4 : "", name ? "quantd.json" : "");
+}
+
+/* @answer is one that @route's operation describes. */
+static void check_described(const struct route *route, const struct answer *answer) {
+    json_t *responses = json_object_get(operation(route), "responses"), *response, *media;
+    cleanup(json_decrefp) json_t *body = NULL;
+    char status[16], buffer[128], *type = buffer;
+
+    snprintf(status, sizeof(status), "%ld", answer->status);
+    response = json_object_get(responses, status);
+    if (!response)
+        fail_msg("%s does not describe status %s", route->path, status);
+    answer_header(answer, "Content-Type", buffer, sizeof(buffer));
+    type[strcspn(type, ";")] = '\0';
+    media = json_object_get(json_object_get(response, "content"), type);
+    if (!media)
+        fail_msg("%s does not describe %s as '%s'", route->path, status, type);
+    if (strcmp(type, "application/json") && strcmp(type, "application/problem+json"))
+        return;
+    assert_int_equal(json_parse(answer->body.data, answer->body.length, "answer", "x", &body, NULL),
+                     0);
+    check_required(json_object_get(media, "schema"), body);
+}
+
+static struct answer ask(struct site *site, const struct route *route, const char *accept,
+                         const char *path) {
+    struct visit request = {.path = path, .headers = {accept}};
+
+    if (route->is_post) {
+        request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\"}";
+        request.headers[1] = "Content-Type: application/json";
+    }
+    return visit(site, request);
+}
+
+static void test_answers_are_described(void **state) {
+    struct site *site = *state;
+    char path[128];
+
+    for (size_t i = 0; i < n_routes; i++) {
+        const struct route *route = &routes[i];
+        struct answer answer;
+
+        fill_in(route->path, path, sizeof(path));
+        answer = ask(site, route, "Accept: */*", path);
+        assert_in_range(answer.status, 200, 202);
+        check_described(route, &answer);
+        answer_done(&answer);
+        if (route->type) {
+            answer = ask(site, route, "Accept: image/png", path);
+            assert_int_equal(answer.status, 406);
+            check_described(route, &answer);
+            answer_done(&answer);
+        }
+        if (route->query) {
+            snprintf(path + strlen(path), sizeof(path) - strlen(path), "?limit=x");
+            answer = ask(site, route, "Accept: */*", path);
+            assert_int_equal(answer.status, 422);
+            check_described(route, &answer);
+            answer_done(&answer);
+        }
+    }
+}
+
+static void test_missing_job_is_described(void **state) {
+    char path[128];
+
+    for (size_t i = 0; i < n_routes; i++) {
+        struct answer answer;
+        char *id;
+
+        fill_in(routes[i].path, path, sizeof(path));
+        id = strstr(path, "/1");
+        if (!id)
+            continue;
+        id[1] = '9';
+        answer = ask(*state, &routes[i], "Accept: */*", path);
+        assert_int_equal(answer.status, 404);
+        check_described(&routes[i], &answer);
+        answer_done(&answer);
+    }
+}
+
+static int open_site(void **state) {
+    struct site *site = site_open();
+
+    fake_job(site->fake);
+    *state = site;
+    return json_parse(openapi_json, openapi_json_size, "openapi.json", "x", &document, NULL);
+}
+
+static int close_site(void **state) {
+    json_decref(document);
+    site_close(*state);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_routes_are_listed),
+        cmocka_unit_test(test_answers_are_described),
+        cmocka_unit_test(test_missing_job_is_described),
+    };
+
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    return cmocka_run_group_tests(tests, open_site, close_site);
+}
