@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * cuda against cpu at sizes that the sweep's plain loops would not live to see: several tiles and
+ * chunks of every kernel. Inputs are bf16 values, so both backends compute the same function.
+ */
+#include "base/macros.h"
+#include "kernels/registry.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXIT_SKIP 77
+#define MAX_HELD 64
+
+enum { CPU, CUDA, N_SIDES };
+
+/* The same thing on both sides. */
+struct both {
+    struct span side[N_SIDES];
+};
+
+struct compare {
+    struct backend *b[N_SIDES];
+    struct both held[MAX_HELD];
+    int n_held, n_failed;
+    uint64_t random;
+};
+
+static const struct backend_ops *ops_of(const struct compare *c, int side) {
+    return c->b[side]->ops;
+}
+
+static void *memory(size_t n, size_t size) {
+    void *p = calloc(n, size);
+
+    if (!p)
+        exit(EXIT_FAILURE);
+    return p;
+}
+
+static void must(struct compare *c, int side, int r) {
+    if (r == 0)
+        return;
+    printf("FAIL %s\n", ops_of(c, side)->failure(c->b[side])->detail);
+    exit(EXIT_FAILURE);
+}
+
+/* Calls an op of both backends; S is the side in its arguments. */
+#define BOTH(c, op, ...)                                                                           \
+    for (int S = 0; S < N_SIDES; S++)                                                              \
+    must(c, S, ops_of(c, S)->op((c)->b[S], ##__VA_ARGS__))
+
+static struct both take(struct compare *c, size_t size) {
+    struct both both;
+
+    for (int side = 0; side < N_SIDES; side++)
+        must(c, side, ops_of(c, side)->alloc(c->b[side], size, &both.side[side]));
+    if (c->n_held == MAX_HELD)
+        exit(EXIT_FAILURE);
+    return c->held[c->n_held++] = both;
+}
+
+static void give_back(struct compare *c) {
+    while (c->n_held > 0) {
+        struct both *both = &c->held[--c->n_held];
+
+        for (int side = 0; side < N_SIDES; side++)
+            ops_of(c, side)->free(c->b[side], &both->side[side]);
+    }
+}
+
+static struct both take_same(struct compare *c, const void *data, size_t size) {
+    struct both both = take(c, size);
+
+    BOTH(c, upload, both.side[S], data);
+    BOTH(c, sync);
+    return both;
+}
+
+static struct both take_act(struct compare *c, size_t n) {
+    return take(c, n * sizeof(float)); /* as large as any act */
+}
+
+static float noise(struct compare *c) {
+    c->random ^= c->random << 13;
+    c->random ^= c->random >> 7;
+    c->random ^= c->random << 17;
+    return (float)(c->random >> 40) * 0x1p-23f - 1;
+}
+
+/* @n random bf16 values below @scale. */
+static struct both random_act(struct compare *c, size_t n, float scale) {
+    struct both both = take_act(c, n);
+    uint16_t *data = memory(n, sizeof(*data));
+
+    for (size_t i = 0; i < n; i++)
+        data[i] = f32_to_bf16(noise(c) * scale);
+    BOTH(c, stage, both.side[S], data, DTYPE_BF16, n);
+    BOTH(c, stage_wait);
+    BOTH(c, sync);
+    free(data);
+    return both;
+}
+
+static float *read_floats(struct compare *c, const struct both *both, int side, size_t n,
+                          enum dtype dtype) {
+    size_t size = n * dtype_size(dtype);
+    void *raw = memory(n, sizeof(float));
+    float *x = memory(n, sizeof(*x));
+
+    must(c, side,
+         ops_of(c, side)->download(c->b[side], raw, span_slice(both->side[side], 0, size)));
+    dtype_to_f32(x, raw, dtype, n);
+    free(raw);
+    return x;
+}
+
+/* ||cuda - cpu|| / ||cpu|| is at most @tol; dtype F32, or BF16 for "act". */
+static void expect(struct compare *c, const char *what, const struct both *both, size_t n,
+                   enum dtype dtype, double tol) {
+    float *x[N_SIDES];
+    double error = 0, size = 0;
+
+    for (int side = 0; side < N_SIDES; side++)
+        x[side] =
+            read_floats(c, both, side, n, dtype == DTYPE_BF16 ? ops_of(c, side)->act : DTYPE_F32);
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)x[CUDA][i] - (double)x[CPU][i];
+
+        error += d * d;
+        size += (double)x[CPU][i] * (double)x[CPU][i];
+    }
+    error = sqrt(error / size);
+    printf("%-4s %-44s off by %.2g, allowed %.2g\n", error <= tol ? "ok" : "FAIL", what, error,
+           tol);
+    c->n_failed += !(error <= tol);
+    free(x[CPU]);
+    free(x[CUDA]);
+}
+
+/* At least the part @least of @n bytes or words of @size agree. */
+static void expect_same(struct compare *c, const char *what, const struct both *both, size_t n,
+                        size_t size, double least) {
+    unsigned char *x[N_SIDES];
+    size_t same = 0;
+
+    for (int side = 0; side < N_SIDES; side++) {
+        x[side] = memory(n, size);
+        must(c, side,
+             ops_of(c, side)->download(c->b[side], x[side],
+                                       span_slice(both->side[side], 0, n * size)));
+    }
+    for (size_t i = 0; i < n; i++)
+        same += memcmp(x[CPU] + i * size, x[CUDA] + i * size, size) == 0;
+    printf("%-4s %-44s %.4f %% the same, at least %.4f %%\n",
+           (double)same >= least * (double)n ? "ok" : "FAIL", what, 100 * (double)same / (double)n,
+           100 * least);
+    c->n_failed += (double)same < least * (double)n;
+    free(x[CPU]);
+    free(x[CUDA]);
+}
+
+#define TOL_ACT 4e-3 /* a result rounded to bf16: 2^-9 at most, and sums in another order */
+
+static void compare_attention(struct compare *c, int n_windows, int seqlen, int heads, int kv_heads,
+                              int head_dim) {
+    size_t T = (size_t)n_windows * (size_t)seqlen;
+    struct both qkv = random_act(c, T * (size_t)((heads + 2 * kv_heads) * head_dim), 3);
+    struct both y = take_act(c, T * (size_t)(heads * head_dim));
+    char what[96];
+
+    BOTH(c, attention, y.side[S], qkv.side[S], n_windows, seqlen, heads, kv_heads, head_dim);
+    snprintf(what, sizeof(what), "attention %d x %d, %d heads on %d, %d", n_windows, seqlen, heads,
+             kv_heads, head_dim);
+    expect(c, what, &y, T * (size_t)(heads * head_dim), DTYPE_BF16, 2 * TOL_ACT);
+    give_back(c);
+}
+
+static void compare_forward(struct compare *c) {
+    enum { T = 2100, N = 512, M = 768, VOCAB = 9000 };
+    struct both x = random_act(c, (size_t)T * N, 1), w = random_act(c, (size_t)M * N, 1);
+    struct both table = random_act(c, (size_t)VOCAB * N, 0.1f), y = take_act(c, (size_t)T * M);
+    struct both nll = take(c, T * 4), lse = take(c, T * 4), best = take(c, T * 4), targets, scratch;
+    int32_t *ids = memory(T, sizeof(*ids));
+    size_t need = 1;
+
+    for (int i = 0; i < T; i++)
+        ids[i] = (int32_t)((unsigned)i * 2654435761u % VOCAB);
+    targets = take_same(c, ids, T * 4);
+    for (int side = 0; side < N_SIDES; side++)
+        need = MAX(need, ops_of(c, side)->head_scratch(c->b[side], T, N, VOCAB));
+    scratch = take(c, need);
+    BOTH(c, linear, y.side[S], x.side[S], w.side[S], T, N, M, false);
+    expect(c, "linear 2100 x 512 -> 768", &y, (size_t)T * M, DTYPE_BF16, TOL_ACT);
+    BOTH(c, rope, y.side[S], M, T, 700, 6, 128, 10000.0f);
+    expect(c, "rope", &y, (size_t)T * M, DTYPE_BF16, 2 * TOL_ACT);
+    BOTH(c, rmsnorm, x.side[S], N, x.side[S], N, w.side[S], T, N, 1e-5f);
+    expect(c, "rmsnorm", &x, (size_t)T * N, DTYPE_BF16, TOL_ACT);
+    x = random_act(c, (size_t)T * N, 1);
+    BOTH(c, head, nll.side[S], lse.side[S], best.side[S], x.side[S], table.side[S], targets.side[S],
+         T, N, VOCAB, scratch.side[S]);
+    expect(c, "head nll, 2100 x 9000", &nll, T, DTYPE_F32, 1e-5);
+    expect(c, "head lse", &lse, T, DTYPE_F32, 1e-5);
+    expect_same(c, "head best", &best, T, 4, 0.999);
+    free(ids);
+    give_back(c);
+}
+
+static void compare_experts(struct compare *c) {
+    enum { T = 3000, D = 256, E = 64, K = 8, N = 384, SLOTS = T * K };
+    struct both x = random_act(c, (size_t)T * D, 1), w = random_act(c, (size_t)E * D, 0.2f);
+    struct both experts = take(c, SLOTS * 4), weights = take(c, SLOTS * 4);
+    struct both order = take(c, SLOTS * 4), position = take(c, SLOTS * 4);
+    struct both xs = take_act(c, (size_t)SLOTS * D), y = take_act(c, (size_t)SLOTS * N);
+    struct both we = random_act(c, (size_t)E * N * D, 1), mid = take_act(c, (size_t)SLOTS * N / 2);
+    struct both wd = random_act(c, (size_t)E * N / 2 * D, 0.1f);
+    int32_t offsets[N_SIDES][E + 1];
+    void *chosen = memory(SLOTS, 4);
+
+    BOTH(c, route, experts.side[S], weights.side[S], x.side[S], w.side[S], T, D, E, K, true);
+    expect_same(c, "route", &experts, SLOTS, 4, 0.999);
+    must(c, CPU, ops_of(c, CPU)->download(c->b[CPU], chosen, experts.side[CPU]));
+    must(c, CUDA, ops_of(c, CUDA)->upload(c->b[CUDA], experts.side[CUDA], chosen));
+    BOTH(c, dispatch, order.side[S], position.side[S], offsets[S], experts.side[S], T, E, K);
+    expect_same(c, "dispatch, order", &order, SLOTS, 4, 1);
+    expect_same(c, "dispatch, position", &position, SLOTS, 4, 1);
+    if (memcmp(offsets[CPU], offsets[CUDA], sizeof(offsets[CPU])) != 0) {
+        puts("FAIL dispatch, offsets");
+        c->n_failed++;
+    }
+    BOTH(c, gather, xs.side[S], x.side[S], order.side[S], SLOTS, T, D);
+    BOTH(c, expert_linear, y.side[S], xs.side[S], we.side[S], offsets[S], E, D, N);
+    expect(c, "expert_linear", &y, (size_t)SLOTS * N, DTYPE_BF16, TOL_ACT);
+    BOTH(c, swiglu, mid.side[S], y.side[S], SLOTS, N / 2);
+    BOTH(c, expert_linear, xs.side[S], mid.side[S], wd.side[S], offsets[S], E, N / 2, D);
+    BOTH(c, combine, x.side[S], xs.side[S], position.side[S], weights.side[S], T, D, K);
+    expect(c, "experts, combined", &x, (size_t)T * D, DTYPE_BF16, 3 * TOL_ACT);
+    free(chosen);
+    give_back(c);
+}
+
+static void compare_solver(struct compare *c, int G, int rows, int n, const struct grid *grid,
+                           bool act_order, bool static_groups) {
+    size_t weights = (size_t)(G * rows * n), size = (size_t)(G * n) * (size_t)n * 4, need = 1;
+    struct both x = random_act(c, (size_t)(3 * G * n) * (size_t)n, 1), h = take(c, size);
+    struct both u = take(c, size), perm = take(c, (size_t)(G * n) * 4), w, dq, scratch;
+    struct both num = take(c, (size_t)(G * rows) * 4), den = take(c, (size_t)(G * rows) * 4);
+    struct both codes = take(c, weights), scales = take(c, weights / 4),
+                zeros = take(c, weights / 8);
+    struct both g_idx = take(c, (size_t)(G * n) * 4), packed = take(c, weights);
+    int32_t *offsets = memory((size_t)G + 1, 4), *info = memory((size_t)G, 4);
+    float *damp = memory((size_t)G, 4);
+
+    printf("-- solver: %d x [%d, %d], %d bits, groups of %d%s%s%s\n", G, rows, n, grid->wbits,
+           grid->groupsize, act_order ? ", act-order" : "", static_groups ? ", static" : "",
+           grid->mse ? ", mse" : "");
+    w = random_act(c, weights, 0.05f);
+    dq = take_act(c, weights);
+    for (int g = 0; g < G; g++) {
+        damp[g] = 0.01f;
+        offsets[g + 1] = offsets[g] + 2 * n + 100 * g;
+    }
+    for (int side = 0; side < N_SIDES; side++) {
+        need = MAX(need, ops_of(c, side)->factor_scratch(c->b[side], G, n));
+        need = MAX(need, ops_of(c, side)->gptq_scratch(c->b[side], G, rows, n));
+        need = MAX(need, ops_of(c, side)->output_error_scratch(c->b[side], G, rows, n));
+    }
+    scratch = take(c, need);
+    BOTH(c, zero, h.side[S]);
+    BOTH(c, hessian_add, h.side[S], x.side[S], offsets, G, n);
+    BOTH(c, hessian_order, perm.side[S], h.side[S], G, n, act_order);
+    expect_same(c, "hessian_order", &perm, (size_t)(G * n), 4, 0.99);
+    BOTH(c, factor, u.side[S], h.side[S], perm.side[S], damp, info, G, n, scratch.side[S]);
+    for (int S = 0; S < N_SIDES; S++) {
+        struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
+
+        must(c, S,
+             ops_of(c, S)->gptq(c->b[S], &q, dq.side[S], w.side[S], u.side[S], perm.side[S], grid,
+                                static_groups, G, rows, n, scratch.side[S]));
+    }
+    /* a code at a tie may fall either way, and then the rest of its row differs */
+    expect_same(c, "gptq codes", &codes, weights, 1, 0.98);
+    BOTH(c, output_error, num.side[S], den.side[S], w.side[S], dq.side[S], h.side[S], G, rows, n,
+         scratch.side[S]);
+    expect(c, "output_error num", &num, (size_t)(G * rows), DTYPE_F32, 1e-2);
+    expect(c, "output_error den", &den, (size_t)(G * rows), DTYPE_F32, 1e-5);
+    for (int S = 0; S < N_SIDES; S++) {
+        struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
+
+        must(c, S, ops_of(c, S)->rtn(c->b[S], &q, dq.side[S], w.side[S], grid, G, rows, n));
+    }
+    expect_same(c, "rtn codes", &codes, weights, 1, grid->mse ? 0.99 : 1);
+    BOTH(c, pack, packed.side[S], codes.side[S], grid->wbits, G, rows, n);
+    BOTH(c, unpack, dq.side[S], packed.side[S], grid->wbits, G, rows, n);
+    expect_same(c, "unpacked", &dq, weights, 1, grid->mse ? 0.99 : 1);
+    free(offsets);
+    free(info);
+    free(damp);
+    give_back(c);
+}
+
+static void compare_all(struct compare *c) {
+    static const struct grid four = {4, 128, false, false}, three = {3, 64, true, false};
+    static const struct grid rows = {2, 512, false, false}, mse = {4, 32, false, true};
+
+    compare_attention(c, 2, 200, 4, 2, 128);
+    compare_attention(c, 1, 2048, 2, 1, 128);
+    compare_attention(c, 3, 513, 2, 2, 64);
+    compare_attention(c, 2, 128, 3, 3, 80);
+    compare_forward(c);
+    compare_experts(c);
+    compare_solver(c, 2, 300, 1024, &four, true, false);
+    compare_solver(c, 2, 129, 640, &three, true, true);
+    compare_solver(c, 1, 100, 512, &rows, true, false);
+    compare_solver(c, 3, 64, 256, &mse, false, false);
+}
+
+int main(void) {
+    struct compare c = {.random = 88172645463325252};
+    struct failure failure = {};
+    int n = 0;
+
+    backend_count("cuda", &n);
+    if (n == 0) {
+        backend_open("cuda:0", &c.b[CUDA], &failure);
+        printf("skipped: %s (%s)\n", failure.detail, failure.hint);
+        return EXIT_SKIP;
+    }
+    if (backend_open("cpu", &c.b[CPU], &failure) < 0 ||
+        backend_open("cuda:0", &c.b[CUDA], &failure) < 0) {
+        printf("FAIL %s\n", failure.detail);
+        return EXIT_FAILURE;
+    }
+    compare_all(&c);
+    for (int side = 0; side < N_SIDES; side++)
+        ops_of(&c, side)->close(c.b[side]);
+    return c.n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
