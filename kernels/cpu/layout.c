@@ -13,82 +13,65 @@
 #define CODES 32 /* that fill whole words at every width */
 
 struct packing {
+    void (*step)(const struct packing *op, uint32_t *words, uint8_t *codes);
     uint32_t *packed;
     uint8_t *codes;
     size_t wbits, rows, n, row_tiles;
 };
 
-static void pack_codes(uint32_t *words, size_t stride, const uint8_t *codes, size_t wbits) {
-    uint32_t mask = (1u << wbits) - 1;
+/* One step of packing: the 32 codes at @codes and their words, a row of words apart. */
+static void pack_codes(const struct packing *op, uint32_t *words, uint8_t *codes) {
+    uint32_t mask = (1u << op->wbits) - 1;
     uint64_t bits = 0;
     size_t n_bits = 0;
 
     for (size_t i = 0; i < CODES; i++) {
         bits |= (uint64_t)(codes[i] & mask) << n_bits;
-        n_bits += wbits;
+        n_bits += op->wbits;
         if (n_bits >= 32) {
             *words = (uint32_t)bits;
-            words += stride;
+            words += op->rows;
             bits >>= 32;
             n_bits -= 32;
         }
     }
 }
 
-static void unpack_codes(uint8_t *codes, const uint32_t *words, size_t stride, size_t wbits) {
-    uint32_t mask = (1u << wbits) - 1;
+static void unpack_codes(const struct packing *op, uint32_t *words, uint8_t *codes) {
+    uint32_t mask = (1u << op->wbits) - 1;
     uint64_t bits = 0;
     size_t n_bits = 0;
 
     for (size_t i = 0; i < CODES; i++) {
-        if (n_bits < wbits) {
+        if (n_bits < op->wbits) {
             bits |= (uint64_t)*words << n_bits;
-            words += stride;
+            words += op->rows;
             n_bits += 32;
         }
         codes[i] = (uint8_t)(bits & mask);
-        bits >>= wbits;
-        n_bits -= wbits;
+        bits >>= op->wbits;
+        n_bits -= op->wbits;
     }
 }
 
-/* Calls @fn on the words and the codes of each 32 codes of a tile of rows. */
-#define EACH_CHUNK(op, task, fn_call)                                                              \
-    do {                                                                                           \
-        size_t matrix = (task) / (op)->row_tiles, row = (task) % (op)->row_tiles * ROWS;           \
-        size_t end = MIN((op)->rows, row + ROWS);                                                  \
-        uint32_t *packed = (op)->packed + matrix * ((op)->n / CODES * (op)->wbits) * (op)->rows;   \
-        uint8_t *all = (op)->codes + matrix * (op)->rows * (op)->n;                                \
-                                                                                                   \
-        for (size_t i = 0; i < (op)->n; i += CODES) {                                              \
-            for (size_t r = row; r < end; r++) {                                                   \
-                uint32_t *words = packed + i / CODES * (op)->wbits * (op)->rows + r;               \
-                uint8_t *codes = all + r * (op)->n + i;                                            \
-                                                                                                   \
-                fn_call;                                                                           \
-            }                                                                                      \
-        }                                                                                          \
-    } while (0)
-
+/* A tile of rows, 32 columns after 32 columns: neighbouring rows fill neighbouring words. */
 static void pack_rows(const void *arg, size_t task, int worker) {
     const struct packing *op = arg;
+    size_t matrix = task / op->row_tiles, row = task % op->row_tiles * ROWS;
+    size_t end = MIN(op->rows, row + ROWS), words_of_row = op->n / CODES * op->wbits;
+    uint32_t *packed = op->packed + matrix * words_of_row * op->rows;
+    uint8_t *codes = op->codes + matrix * op->rows * op->n;
 
     (void)worker;
-    EACH_CHUNK(op, task, pack_codes(words, op->rows, codes, op->wbits));
+    for (size_t i = 0; i < op->n; i += CODES) {
+        for (size_t r = row; r < end; r++)
+            op->step(op, packed + i / CODES * op->wbits * op->rows + r, codes + r * op->n + i);
+    }
 }
 
-static void unpack_rows(const void *arg, size_t task, int worker) {
-    const struct packing *op = arg;
-
-    (void)worker;
-    EACH_CHUNK(op, task, unpack_codes(codes, words, op->rows, op->wbits));
-}
-
-static int run_packing(struct backend *b, const char *name, POOL_TASK(fn), struct span packed,
+static int run_packing(struct backend *b, const char *name, struct packing op, struct span packed,
                        struct span codes, int wbits, int N, int rows, int n) {
     struct cpu *c = cpu_of(b);
-    struct packing op = {(uint32_t *)packed.at, codes.at,  (size_t)wbits,
-                         (size_t)rows,          (size_t)n, n_tiles((size_t)rows, ROWS)};
     int r;
 
     if (wbits != 2 && wbits != 3 && wbits != 4 && wbits != 8)
@@ -97,17 +80,26 @@ static int run_packing(struct backend *b, const char *name, POOL_TASK(fn), struc
         return cpu_refuse(c, name, "n is a multiple of 32", n);
     r = cpu_check(c, name, OPERAND(packed, uint32_t, N, n / 32 * wbits, rows),
                   OPERAND(codes, uint8_t, N, rows, n));
-    return r < 0 ? r : cpu_run(c, (size_t)N * op.row_tiles, 0, fn, &op);
+    if (r < 0)
+        return r;
+    op.packed = (uint32_t *)packed.at;
+    op.codes = codes.at;
+    op.wbits = (size_t)wbits;
+    op.rows = (size_t)rows;
+    op.n = (size_t)n;
+    op.row_tiles = n_tiles(op.rows, ROWS);
+    return cpu_run(c, (size_t)N * op.row_tiles, 0, pack_rows, &op);
 }
 
 int cpu_pack(struct backend *b, struct span packed, struct span codes, int wbits, int N, int rows,
              int n) {
-    return run_packing(b, "pack", pack_rows, packed, codes, wbits, N, rows, n);
+    return run_packing(b, "pack", (struct packing){pack_codes}, packed, codes, wbits, N, rows, n);
 }
 
 int cpu_unpack(struct backend *b, struct span codes, struct span packed, int wbits, int N, int rows,
                int n) {
-    return run_packing(b, "unpack", unpack_rows, packed, codes, wbits, N, rows, n);
+    return run_packing(b, "unpack", (struct packing){unpack_codes}, packed, codes, wbits, N, rows,
+                       n);
 }
 
 struct dequantizing {

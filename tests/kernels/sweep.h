@@ -56,7 +56,7 @@ double sweep_uniform(struct sweep *s); /* in [0, 1) */
 uint32_t sweep_below(struct sweep *s, uint32_t limit);
 /*
  * sweep_random_hessian() - G symmetric positive definite matrices [G, n, n] on the host, with
- * junk above the diagonal; column 1 of each is dead.
+ * junk above the diagonal; column 1 of each is dead, columns 3 and 4 are the same.
  */
 float *sweep_random_hessian(struct sweep *s, int G, int n);
 double *sweep_doubles(struct sweep *s, const float *x, size_t n);

@@ -58,6 +58,8 @@ float *sweep_random_hessian(struct sweep *s, int G, int n) {
         memset(wide, 0, each * sizeof(*wide));
         for (size_t i = 0; i < (size_t)rows * side; i++)
             x[i] = i % side == 1 ? 0 : (float)(2 * sweep_uniform(s) - 1) * (1 + (float)(i % 3));
+        for (size_t i = 4; i < (size_t)rows * side; i += side)
+            x[i - 1] = n > 4 ? x[i] : x[i - 1];
         ref_hessian(wide, x, rows, n);
         for (size_t i = 0; i < each; i++)
             h[(size_t)g * each + i] = i / side >= i % side ? (float)wide[i] : -1e30f;
