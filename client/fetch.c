@@ -45,18 +45,39 @@ struct fetch_file {
     struct sha256 *hash;
 };
 
-int fetch_check(const char *dir, bool force, struct failure *failure) {
-    cleanup(closedirp) DIR *listing = NULL;
-    struct dirent *entry;
-    int r = dir_make(dir);
+/* May the folder @dir, which is missing, be made? Asks the nearest one above that is there. */
+static int check_above(const char *dir, struct failure *failure) {
+    cleanup(freep) char *above = strdup(dir);
 
-    if (r)
-        return failure_errno(failure, r, "cannot make the folder", dir);
-    if (access(dir, W_OK | X_OK))
-        return failure_errno(failure, -errno, "cannot write into the folder", dir);
-    listing = opendir(dir);
+    if (!above)
+        return failure_oom(failure);
+    while (access(above, F_OK)) {
+        char *slash = strrchr(above, '/');
+
+        if (errno != ENOENT)
+            return failure_errno(failure, -errno, "cannot make the folder", dir);
+        if (!slash || slash == above)
+            strcpy(above, slash ? "/" : ".");
+        else
+            *slash = '\0';
+    }
+    if (access(above, W_OK | X_OK))
+        return failure_errno(failure, -errno, "cannot write into the folder", above);
+    return 0;
+}
+
+int fetch_check(const char *dir, bool force, struct failure *failure) {
+    cleanup(closedirp) DIR *listing = opendir(dir);
+    struct dirent *entry;
+
+    if (!dir[0])
+        return failure_set(failure, -EINVAL, "usage", NULL, "the name of a folder is empty");
+    if (!listing && errno == ENOENT)
+        return check_above(dir, failure);
     if (!listing)
         return failure_errno(failure, -errno, "cannot read the folder", dir);
+    if (access(dir, W_OK | X_OK))
+        return failure_errno(failure, -errno, "cannot write into the folder", dir);
     while (!force && (entry = readdir(listing)))
         if (!str_equal(entry->d_name, ".") && !str_equal(entry->d_name, "..") &&
             !str_equal(entry->d_name, ".part"))

@@ -5,9 +5,9 @@
 #include "client/client.h"
 
 /*
- * fetch_check() - can the files of a job be put into @dir? It is made when it is missing; without
- * @force one that holds files already is refused, so that two checkpoints never mix.
- * Return: 0, -EEXIST or another -errno.
+ * fetch_check() - can the files of a job be put into @dir? It may be missing; without @force one
+ * that holds files already is refused, so that two checkpoints never mix. Return: 0, -EEXIST or
+ * another -errno.
  */
 int fetch_check(const char *dir, bool force, struct failure *failure);
 

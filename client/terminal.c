@@ -11,7 +11,7 @@
 
 #define WIDTH_LEAST 20
 #define WIDTH_MOST 1000
-#define WIDTH_UNKNOWN 80
+#define WIDTH_UNKNOWN 80 /* of a terminal; a file or pipe takes what comes */
 
 void terminal_measure(struct terminal *terminal) {
     const char *columns = getenv("COLUMNS");
@@ -21,7 +21,7 @@ void terminal_measure(struct terminal *terminal) {
     if (ioctl(fileno(terminal->file), TIOCGWINSZ, &size) == 0)
         width = size.ws_col;
     if (!width && (!columns || str_parse_u64(columns, WIDTH_MOST, &width)))
-        width = WIDTH_UNKNOWN;
+        width = isatty(fileno(terminal->file)) ? WIDTH_UNKNOWN : WIDTH_MOST;
     terminal->width = (int)MIN(MAX(width, WIDTH_LEAST), WIDTH_MOST);
 }
 

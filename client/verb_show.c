@@ -45,6 +45,20 @@ static void print_model(const struct terminal *terminal, const json_t *job) {
     print_text(terminal, "eval", eval ? eval : "");
 }
 
+static void print_labels(const struct terminal *terminal, const json_t *job) {
+    json_t *labels = json_object_get(job, "labels"), *value;
+    cleanup(freep) char *text = NULL;
+    struct strbuf all = {};
+    const char *key;
+
+    json_object_foreach(labels, key, value) {
+        if (json_is_string(value))
+            strbuf_printf(&all, "%s%s=%s", all.length ? ", " : "", key, json_string_value(value));
+    }
+    text = strbuf_steal(&all);
+    print_text(terminal, "labels", text ? text : "");
+}
+
 static void print_progress(const struct terminal *terminal, const json_t *job) {
     const json_t *progress = json_object_get(job, "progress");
     double fraction = job_number(progress, "fraction"), eta = job_number(progress, "eta_seconds");
@@ -138,6 +152,9 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
         fprintf(terminal->file, "%-9s %" PRId64 "\n", "attempt", attempt);
     print_text(terminal, "name", job_text(job, "name"));
     print_text(terminal, "owner", job_text(job, "owner"));
+    if (job_int(job, "priority", 0))
+        fprintf(terminal->file, "%-9s %" PRId64 "\n", "priority", job_int(job, "priority", 0));
+    print_labels(terminal, job);
     print_model(terminal, job);
     print_time(terminal, "created", job, "created_at");
     print_time(terminal, "started", job, "started_at");

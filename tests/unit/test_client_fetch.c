@@ -318,6 +318,10 @@ static void test_check(void **state) {
     struct failure failure = {};
 
     (void)state;
+    assert_int_equal(fetch_check("", false, &failure), -EINVAL);
+    assert_int_equal(fetch_check(dir, false, &failure), 0);
+    assert_int_equal(access(dir, F_OK), -1);
+    assert_int_equal(fetch_check("not/there/yet", false, &failure), 0);
     make_folders();
     assert_int_equal(fetch_check(dir, false, &failure), 0);
     put_file("a", "x");
