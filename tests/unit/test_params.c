@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a request may say: every field, every limit, every combination that is refused. */
+#include "base/json.h"
+#include "base/str.h"
+#include "daemon/pipeline/params.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* The JSON of @text, which says ' for ". */
+static json_t *request(const char *text) {
+    cleanup(freep) char *copy = strdup(text);
+    struct failure failure = {};
+    json_t *value = NULL;
+
+    for (char *c = copy; *c; c++)
+        *c = *c == '\'' ? '"' : *c;
+    if (json_parse(copy, strlen(copy), "request", "bad", &value, &failure))
+        fail_msg("%s: %s", copy, failure.detail);
+    return value;
+}
+
+static struct params *parse(enum job_kind kind, const char *text) {
+    cleanup(json_decrefp) json_t *object = request(text);
+    struct params *params = NULL;
+    struct failure failure = {};
+
+    if (params_parse(kind, object, &params, &failure))
+        fail_msg("%s: %s", text, failure.detail);
+    return params;
+}
+
+static void test_defaults(void **state) {
+    cleanup(params_freep) struct params *p =
+        parse(JOB_QUANTIZE, "{'model': 'm', 'dataset': 'ptb', 'wbits': 4}");
+
+    (void)state;
+    assert_string_equal(p->model, "m");
+    assert_string_equal(p->dataset, "ptb");
+    assert_int_equal(p->wbits, 4);
+    assert_int_equal(p->groupsize, -1);
+    assert_int_equal(p->nsamples, 128);
+    assert_int_equal(p->seqlen, 0);
+    assert_true(p->seed == 0);
+    assert_true(p->percdamp == 0.01);
+    assert_false(p->act_order || p->sym || p->true_sequential || p->static_groups || p->mse ||
+                 p->nearest);
+    assert_int_equal(p->format, FORMAT_GPTQ);
+    assert_int_equal(p->n_eval, 3);
+    assert_string_equal(p->eval[0], "wikitext2");
+    assert_string_equal(p->eval[1], "ptb");
+    assert_string_equal(p->eval[2], "c4");
+}
+
+static void test_every_field(void **state) {
+    cleanup(params_freep) struct params *p = parse(
+        JOB_QUANTIZE, "{'model': 'org/m@r', 'dataset': 'file:a/b.txt', 'wbits': 3, 'groupsize': 64,"
+                      " 'nsamples': 7, 'seqlen': 33, 'seed': 9223372036854775807,"
+                      " 'act_order': true, 'sym': true, 'true_sequential': true,"
+                      " 'static_groups': true, 'mse': true, 'nearest': false, 'percdamp': 1,"
+                      " 'eval': ['ptb-new', 'c4-new', 'file:x'], 'format': 'dense'}");
+    cleanup(json_decrefp) json_t *object = params_to_json(p), *again = NULL;
+    cleanup(params_freep) struct params *copy = NULL;
+    struct failure failure = {};
+
+    (void)state;
+    assert_string_equal(p->model, "org/m@r");
+    assert_string_equal(p->dataset, "file:a/b.txt");
+    assert_int_equal(p->wbits, 3);
+    assert_int_equal(p->groupsize, 64);
+    assert_int_equal(p->nsamples, 7);
+    assert_int_equal(p->seqlen, 33);
+    assert_true(p->seed == INT64_MAX);
+    assert_true(p->act_order && p->sym && p->true_sequential && p->static_groups && p->mse);
+    assert_false(p->nearest);
+    assert_true(p->percdamp == 1);
+    assert_int_equal(p->format, FORMAT_DENSE);
+    assert_int_equal(p->n_eval, 3);
+
+    /* What is written down can be asked for again. */
+    if (params_parse(JOB_QUANTIZE, object, &copy, &failure))
+        fail_msg("%s", failure.detail);
+    again = params_to_json(copy);
+    assert_true(json_equal(object, again));
+}
+
+static void test_good(void **state) {
+    static const struct {
+        enum job_kind kind;
+        const char *text;
+        int n_eval;
+    } rows[] = {
+        {JOB_EVAL, "{'model': 'm'}", 3},
+        {JOB_EVAL, "{'model': 'm', 'seqlen': 2, 'eval': 'ptb'}", 1},
+        {JOB_QUANTIZE, "{'model': 'm'}", 3},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 4, 'nearest': true, 'eval': []}", 0},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 4, 'nearest': true, 'eval': ''}", 0},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 2, 'dataset': 'c4', 'eval': 'ptb,c4'}", 2},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 8, 'dataset': 'c4', 'groupsize': 65536}", 3},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 8, 'dataset': 'c4', 'nsamples': 65536}", 3},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 8, 'dataset': 'c4', 'seqlen': 131072}", 3},
+        /* null is as good as absent, in every field */
+        {JOB_QUANTIZE,
+         "{'model': 'm', 'wbits': 4, 'dataset': 'ptb', 'groupsize': null, 'nsamples': null,"
+         " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null,"
+         " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'percdamp': null,"
+         " 'format': null, 'eval': null}",
+         3},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup(params_freep) struct params *params = parse(rows[i].kind, rows[i].text);
+
+        assert_int_equal(params->n_eval, rows[i].n_eval);
+    }
+}
+
+/* {'model': 'm', 'dataset': 'ptb', 'wbits': 4} and @member */
+static const struct {
+    const char *member, *field, *words;
+} bad_members[] = {
+    {"'wbit': 4", "wbit", "unknown field"},
+    {"'': 4", "", "unknown field"},
+    {"'priority': 1", "priority", "unknown field"},
+    {"'wbits': 5", "wbits", "2, 3, 4, 8 or 16"},
+    {"'wbits': 0", "wbits", "2, 3, 4, 8 or 16"},
+    {"'wbits': 4294967300", "wbits", "2, 3, 4, 8 or 16"},
+    {"'wbits': '4'", "wbits", "2, 3, 4, 8 or 16"},
+    {"'wbits': 4.0", "wbits", "2, 3, 4, 8 or 16"},
+    {"'wbits': true", "wbits", "2, 3, 4, 8 or 16"},
+    {"'groupsize': 0", "groupsize", "multiple of 8"},
+    {"'groupsize': -2", "groupsize", "multiple of 8"},
+    {"'groupsize': 4", "groupsize", "multiple of 8"},
+    {"'groupsize': 100", "groupsize", "multiple of 8"},
+    {"'groupsize': 65544", "groupsize", "multiple of 8"},
+    {"'groupsize': 4294967424", "groupsize", "multiple of 8"},
+    {"'groupsize': '128'", "groupsize", "multiple of 8"},
+    {"'groupsize': [128]", "groupsize", "multiple of 8"},
+    {"'nsamples': 0", "nsamples", "from 1 to 65536"},
+    {"'nsamples': -1", "nsamples", "from 1 to 65536"},
+    {"'nsamples': 65537", "nsamples", "from 1 to 65536"},
+    {"'nsamples': 1.5", "nsamples", "from 1 to 65536"},
+    {"'nsamples': {}", "nsamples", "from 1 to 65536"},
+    {"'seqlen': 1", "seqlen", "from 2 to 131072"},
+    {"'seqlen': 0", "seqlen", "from 2 to 131072"},
+    {"'seqlen': 131073", "seqlen", "from 2 to 131072"},
+    {"'seqlen': false", "seqlen", "from 2 to 131072"},
+    {"'seed': -1", "seed", "from 0"},
+    {"'seed': 1e3", "seed", "from 0"},
+    {"'seed': 'x'", "seed", "from 0"},
+    {"'act_order': 1", "act_order", "true or false"},
+    {"'sym': 'true'", "sym", "true or false"},
+    {"'true_sequential': 0", "true_sequential", "true or false"},
+    {"'static_groups': []", "static_groups", "true or false"},
+    {"'mse': {}", "mse", "true or false"},
+    {"'nearest': 0.5", "nearest", "true or false"},
+    {"'percdamp': 0", "percdamp", "above 0 and at most 1"},
+    {"'percdamp': -0.01", "percdamp", "above 0 and at most 1"},
+    {"'percdamp': 1.0001", "percdamp", "above 0 and at most 1"},
+    {"'percdamp': '0.01'", "percdamp", "above 0 and at most 1"},
+    {"'percdamp': true", "percdamp", "above 0 and at most 1"},
+    {"'format': 'GPTQ'", "format", "gptq"},
+    {"'format': 4", "format", "gptq"},
+    {"'eval': 4", "eval", "array or a list"},
+    {"'eval': {}", "eval", "array or a list"},
+    {"'eval': ['ptb', 4]", "eval", "hold strings"},
+    {"'eval': ['ptb', null]", "eval", "hold strings"},
+    {"'eval': 'ptb,ptb'", "eval", "named twice"},
+    {"'eval': ['c4', 'ptb', 'c4']", "eval", "named twice"},
+    {"'eval': 'wikitext'", "eval", "unknown data set 'wikitext'"},
+    {"'eval': 'file:'", "eval", "unknown data set"},
+    {"'eval': 'file:../x'", "eval", "unknown data set"},
+    {"'eval': 'ptb, c4'", "eval", "unknown data set ' c4'"},
+    {"'eval': ['']", "eval", "unknown data set ''"},
+    {"'eval': 'file:1,file:2,file:3,file:4,file:5,file:6,file:7,file:8,file:9,file:10,file:11,"
+     "file:12,file:13,file:14,file:15,file:16,file:17'",
+     "eval", "more than 16"},
+    {"'model': ''", "model", "string of 1 to 1024"},
+    {"'model': 4", "model", "string of 1 to 1024"},
+    {"'model': null", "model", "is required"},
+    {"'dataset': ''", "dataset", "string of 1 to 1024"},
+    {"'dataset': ['ptb']", "dataset", "string of 1 to 1024"},
+    {"'dataset': 'file:/etc/passwd'", "dataset", "unknown data set"},
+    {"'dataset': 'pile'", "dataset", "unknown data set 'pile'"},
+    {"'dataset': null", "dataset", "needs a calibration set"},
+    {"'nearest': true, 'act_order': true", "nearest", "no calibration"},
+    {"'nearest': true, 'true_sequential': true", "nearest", "no calibration"},
+    {"'wbits': 16, 'eval': []", "eval", "only evaluates"},
+};
+
+static void expect_bad(enum job_kind kind, const json_t *object, const char *field,
+                       const char *words) {
+    struct params *params = NULL;
+    struct failure failure = {};
+    int r = params_parse(kind, object, &params, &failure);
+
+    if (r != -EINVAL || params || !str_equal(failure.code, "invalid_parameter") ||
+        !str_equal(failure.field, field) || !strstr(failure.detail, words) || failure.retryable)
+        fail_msg("%d %s of '%s': '%s', not '%s' of '%s'", r, failure.code, failure.field,
+                 failure.detail, words, field);
+}
+
+static void test_bad_members(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(bad_members); i++) {
+        cleanup(freep) char *text = str_format("{%s}", bad_members[i].member);
+        cleanup(json_decrefp) json_t *object =
+            request("{'model': 'm', 'dataset': 'ptb', 'wbits': 4}");
+        cleanup(json_decrefp) json_t *member = request(text);
+
+        json_object_update(object, member);
+        expect_bad(JOB_QUANTIZE, object, bad_members[i].field, bad_members[i].words);
+    }
+}
+
+/* An evaluation takes a model, a window and the sets, nothing of the quantization. */
+static void test_eval_takes_little(void **state) {
+    static const char *const fields[] = {
+        "dataset",         "wbits",         "groupsize", "nsamples", "seed",     "act_order", "sym",
+        "true_sequential", "static_groups", "mse",       "nearest",  "percdamp", "format"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+        cleanup(json_decrefp) json_t *object = request("{'model': 'm'}");
+
+        json_object_set_new(object, fields[i], json_integer(4));
+        expect_bad(JOB_EVAL, object, fields[i], "an eval job does not take it");
+    }
+}
+
+static void test_no_object(void **state) {
+    static const char *const texts[] = {"[]", "['model']", "{}"};
+    struct params *params = NULL;
+    struct failure failure = {};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        cleanup(json_decrefp) json_t *value = request(texts[i]);
+
+        assert_int_equal(params_parse(JOB_EVAL, value, &params, &failure), -EINVAL);
+        assert_string_equal(failure.code, "invalid_parameter");
+    }
+    assert_int_equal(params_parse(JOB_EVAL, NULL, &params, &failure), -EINVAL);
+    assert_null(params);
+}
+
+static void test_long_names(void **state) {
+    char name[2000];
+
+    (void)state;
+    for (int size = 1023; size <= 1026; size++) {
+        cleanup(json_decrefp) json_t *object = request("{'eval': 'ptb'}");
+        cleanup(params_freep) struct params *params = NULL;
+        struct failure failure = {};
+
+        memset(name, 'm', sizeof(name));
+        name[size] = '\0';
+        json_object_set_new(object, "model", json_string(name));
+        assert_int_equal(params_parse(JOB_EVAL, object, &params, &failure),
+                         size <= 1024 ? 0 : -EINVAL);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_bad_members),
+        cmocka_unit_test(test_eval_takes_little),
+        cmocka_unit_test(test_no_object),
+        cmocka_unit_test(test_long_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
