@@ -67,6 +67,8 @@ struct quantized {
 struct backend_ops {
     const char *name; /* "cpu", "cuda" */
     enum dtype act;
+    bool streams; /* stage() and fetch() run beside queued work: worth a second layer's memory */
+    int batch_tokens; /* T at which its products run well */
 
     /* Device number @device. -ENODEV when there is none. No big memory is taken before alloc(). */
     int (*open)(int device, struct backend **ret_backend, struct failure *failure);
@@ -95,6 +97,9 @@ struct backend_ops {
     int (*stage_wait)(struct backend *b);
     int (*fetch)(struct backend *b, void *dst, struct span src);
     int (*fetch_wait)(struct backend *b);
+
+    /* *ret_finite: is none of x [n] act Inf or NaN? Waits. */
+    int (*all_finite)(struct backend *b, struct span x, size_t n, bool *ret_finite);
 
     /* -------- forward -------- */
 

@@ -28,9 +28,14 @@ static inline void arena_take(struct arena *arena, struct span *ret_span, size_t
     arena->size = ALIGN_UP(end, 256);
 }
 
+/* Bytes of the first round; SIZE_MAX when they do not fit. */
+static inline size_t arena_size(const struct arena *arena) {
+    return arena->failed ? SIZE_MAX : MAX(arena->size, (size_t)256);
+}
+
 /* Gets the memory for a second round. The caller frees *ret_all. Return: 0 or -errno. */
 static inline int arena_alloc(struct backend *b, struct arena *arena, struct span *ret_all) {
-    int r = arena->failed ? -ENOMEM : b->ops->alloc(b, MAX(arena->size, 256), &arena->all);
+    int r = arena->failed ? -ENOMEM : b->ops->alloc(b, arena_size(arena), &arena->all);
 
     if (r)
         return r;

@@ -28,7 +28,7 @@ size_t olmoe_work_size(const struct model_config *config, size_t act_size, int T
     struct arena arena = {};
 
     work_layout(config, act_size, T, &arena, &work);
-    return arena.failed ? SIZE_MAX : arena.size;
+    return arena_size(&arena);
 }
 
 int olmoe_work_alloc(struct backend *b, const struct model_config *config, int T,

@@ -30,6 +30,9 @@ struct olmoe_layer {
     struct span matrices[N_GROUPS];    /* [G, rows, n] each */
 };
 
+/* olmoe_layer_size() - bytes of device memory; SIZE_MAX when it does not fit a size. */
+size_t olmoe_layer_size(const struct model_config *config, size_t act_size);
+/* olmoe_layer_alloc() - get the memory, zeroed. */
 int olmoe_layer_alloc(struct backend *b, const struct model_config *config,
                       struct olmoe_layer *ret_layer);
 void olmoe_layer_free(struct backend *b, struct olmoe_layer *layer);
@@ -47,6 +50,7 @@ struct olmoe_codes {
     struct span g_idx;  /* i32 [G, n] */
 };
 
+size_t olmoe_codes_size(const struct model_config *config, int groupsize);
 int olmoe_codes_alloc(struct backend *b, const struct model_config *config, int groupsize,
                       struct olmoe_codes *ret_codes);
 void olmoe_codes_free(struct backend *b, struct olmoe_codes *codes);
@@ -56,10 +60,21 @@ struct quantized olmoe_codes_view(const struct olmoe_codes *codes, const struct 
                                   int n_groups);
 
 /*
- * olmoe_layer_load() - bring the weights of @layer to @dst: plain ones are staged, quantized ones
- * unpacked by way of @codes (NULL is fine when none is quantized). A weight that is not finite
- * is refused by name (model_invalid). The weights are there for work queued afterwards.
+ * olmoe_layer_stage() - start to bring the weights of @layer to @dst, which no queued work uses:
+ * plain ones by stage(), quantized ones at once, by way of @codes (NULL is fine when none is
+ * quantized).
  */
+int olmoe_layer_stage(struct backend *b, const struct olmoe_source *source, int layer,
+                      struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure);
+
+/*
+ * olmoe_layer_ready() - wait for what was staged. A weight that is not finite is refused by name
+ * (model_invalid), and so is a file that was cut short meanwhile.
+ */
+int olmoe_layer_ready(struct backend *b, const struct olmoe_source *source, int layer,
+                      struct olmoe_layer *dst, struct failure *failure);
+
+/* olmoe_layer_load() - both. */
 int olmoe_layer_load(struct backend *b, const struct olmoe_source *source, int layer,
                      struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure);
 
@@ -71,6 +86,7 @@ struct olmoe_ends {
     struct span head;      /* [vocab, d]; the embedding when tied */
 };
 
+size_t olmoe_ends_size(const struct model_config *config, size_t act_size, bool head);
 /* olmoe_ends_load() - allocate and fill; @head false: only the embedding. */
 int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
                     struct olmoe_ends *ret_ends, struct failure *failure);

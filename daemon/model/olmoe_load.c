@@ -31,6 +31,14 @@ static void layer_layout(const struct model_config *c, size_t act, struct arena 
     }
 }
 
+size_t olmoe_layer_size(const struct model_config *config, size_t act_size) {
+    struct olmoe_layer layer = {};
+    struct arena arena = {};
+
+    layer_layout(config, act_size, &arena, &layer);
+    return arena_size(&arena);
+}
+
 int olmoe_layer_alloc(struct backend *b, const struct model_config *config,
                       struct olmoe_layer *ret_layer) {
     size_t act = dtype_size(b->ops->act);
@@ -44,7 +52,8 @@ int olmoe_layer_alloc(struct backend *b, const struct model_config *config,
         return r;
     layer_layout(config, act, &arena, &layer);
     *ret_layer = layer;
-    return 0;
+    r = b->ops->zero(b, layer.all); /* the gaps too, as olmoe_layer_ready() looks at all */
+    return r ? r : b->ops->sync(b); /* staging does not wait for queued work */
 }
 
 void olmoe_layer_free(struct backend *b, struct olmoe_layer *layer) {
@@ -71,6 +80,14 @@ static void codes_layout(const struct model_config *c, int groupsize, struct are
     arena_take(arena, &codes->scales, sizeof(uint16_t), 1, grids);
     arena_take(arena, &codes->zeros, 1, 1, grids);
     arena_take(arena, &codes->g_idx, sizeof(int32_t), 1, columns);
+}
+
+size_t olmoe_codes_size(const struct model_config *config, int groupsize) {
+    struct olmoe_codes codes = {};
+    struct arena arena = {};
+
+    codes_layout(config, groupsize, &arena, &codes);
+    return arena_size(&arena);
 }
 
 int olmoe_codes_alloc(struct backend *b, const struct model_config *config, int groupsize,
@@ -108,10 +125,12 @@ struct quantized olmoe_codes_view(const struct olmoe_codes *codes, const struct 
 /* ---- plain weights ---- */
 
 /* The exponent of every float of a type is all ones exactly when it is Inf or NaN. */
-static bool all_finite(const struct tensor *t) {
+static bool is_finite(const struct tensor *t) {
     const unsigned char *bytes = t->data;
     uint32_t found = 0;
 
+    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16)
+        return true;
     if (t->dtype == DTYPE_F32) {
         for (size_t i = 0; i < t->n; i++) {
             uint32_t bits;
@@ -137,10 +156,6 @@ static int stage_tensor(struct backend *b, struct span dst, const struct tensor 
     if (!t || t->n * dtype_size(b->ops->act) != dst.size)
         return failure_set(failure, -EBADMSG, "model_invalid", NULL,
                            "tensor '%s' is missing or has another shape than the model", name);
-    if (!all_finite(t))
-        return failure_set(failure, -EBADMSG, "model_invalid",
-                           "the checkpoint is damaged: fetch or export it again",
-                           "tensor '%s' holds values that are not finite", name);
     return b->ops->stage(b, dst, t->data, t->dtype, t->n);
 }
 
@@ -228,9 +243,8 @@ static int load_quantized_group(struct backend *b, const struct olmoe_source *so
     return 0;
 }
 
-int olmoe_layer_load(struct backend *b, const struct olmoe_source *source, int layer,
-                     struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure) {
-    const struct model_config *config = &source->checkpoint->config;
+int olmoe_layer_stage(struct backend *b, const struct olmoe_source *source, int layer,
+                      struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure) {
     const struct {
         struct span dst;
         const char *suffix;
@@ -248,19 +262,72 @@ int olmoe_layer_load(struct backend *b, const struct olmoe_source *source, int l
     for (int i = 0; i < N_GROUPS && !r; i++) {
         struct group_shape shape;
 
-        group_shape(config, i, &shape);
+        group_shape(&source->checkpoint->config, i, &shape);
         if (source->quantization->present)
             r = load_quantized_group(b, source, layer, &shape, dst->matrices[i], codes, failure);
         else
             r = stage_group(b, source, layer, &shape, dst->matrices[i], failure);
     }
-    if (!r)
-        r = b->ops->stage_wait(b);
-    if (!r && !checkpoint_intact(source->checkpoint))
-        r = failure_set(failure, -EBADMSG, "model_invalid",
-                        "do not change a model while a job reads it; retry the job",
-                        "a file of the model was cut short while layer %d was read", layer);
     return r;
+}
+
+static int check_finite(struct backend *b, struct span all, bool *ret_finite) {
+    return b->ops->all_finite(b, all, all.size / dtype_size(b->ops->act), ret_finite);
+}
+
+static int not_finite(const char *name, struct failure *failure) {
+    return failure_set(failure, -EBADMSG, "model_invalid",
+                       "the checkpoint is damaged: fetch or export it again",
+                       "tensor '%s' holds values that are not finite", name);
+}
+
+/* Names the tensor of @layer that made the device find a value that is not finite. */
+static int blame_tensor(const struct olmoe_source *source, int layer, struct failure *failure) {
+    char prefix[MATRIX_NAME_SIZE];
+
+    snprintf(prefix, sizeof(prefix), "model.layers.%d.", layer);
+    for (size_t i = 0; i < source->checkpoint->n_shards; i++) {
+        const struct safetensors *shard = source->checkpoint->shards[i];
+
+        for (size_t j = 0; j < safetensors_n_tensors(shard); j++) {
+            const struct tensor *t = safetensors_at(shard, j);
+
+            if (strncmp(t->name, prefix, strlen(prefix)) == 0 && !is_finite(t))
+                return not_finite(t->name, failure);
+        }
+    }
+    snprintf(prefix, sizeof(prefix), "a tensor of layer %d", layer);
+    return not_finite(prefix, failure);
+}
+
+static int check_intact(const struct checkpoint *checkpoint, struct failure *failure) {
+    if (checkpoint_intact(checkpoint))
+        return 0;
+    return failure_set(failure, -EBADMSG, "model_invalid",
+                       "do not change a model while a job reads it; retry the job",
+                       "a file of the model was cut short while it was read");
+}
+
+int olmoe_layer_ready(struct backend *b, const struct olmoe_source *source, int layer,
+                      struct olmoe_layer *dst, struct failure *failure) {
+    bool finite = true;
+    int r;
+
+    r = b->ops->stage_wait(b);
+    if (!r)
+        r = check_finite(b, dst->all, &finite);
+    if (!r)
+        r = check_intact(source->checkpoint, failure);
+    if (!r && !finite)
+        r = blame_tensor(source, layer, failure);
+    return r;
+}
+
+int olmoe_layer_load(struct backend *b, const struct olmoe_source *source, int layer,
+                     struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure) {
+    int r = olmoe_layer_stage(b, source, layer, dst, codes, failure);
+
+    return r ? r : olmoe_layer_ready(b, source, layer, dst, failure);
 }
 
 /* ---- embedding and head ---- */
@@ -281,12 +348,35 @@ static int stage_end(struct backend *b, const struct checkpoint *checkpoint, str
     return stage_tensor(b, dst, checkpoint_find(checkpoint, "%s", name), name, failure);
 }
 
+size_t olmoe_ends_size(const struct model_config *config, size_t act_size, bool head) {
+    struct olmoe_ends ends = {};
+    struct arena arena = {};
+
+    ends_layout(config, act_size, head, &arena, &ends);
+    return arena_size(&arena);
+}
+
+/* Names the embedding or the head. */
+static int blame_end(const struct checkpoint *checkpoint, struct failure *failure) {
+    static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
+                                        "lm_head.weight"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        const struct tensor *t = checkpoint_find(checkpoint, "%s", names[i]);
+
+        if (t && !is_finite(t))
+            return not_finite(names[i], failure);
+    }
+    return not_finite("a tensor outside of the layers", failure);
+}
+
 int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
                     struct olmoe_ends *ret_ends, struct failure *failure) {
     const struct model_config *c = &checkpoint->config;
     size_t act = dtype_size(b->ops->act);
     struct olmoe_ends ends = {};
     struct arena arena = {};
+    bool finite = true;
     int r;
 
     ends_layout(c, act, head, &arena, &ends);
@@ -294,13 +384,23 @@ int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool
     if (r)
         return r;
     ends_layout(c, act, head, &arena, &ends);
-    r = stage_end(b, checkpoint, ends.embedding, "model.embed_tokens.weight", failure);
+    r = b->ops->zero(b, ends.all);
+    if (!r)
+        r = b->ops->sync(b);
+    if (!r)
+        r = stage_end(b, checkpoint, ends.embedding, "model.embed_tokens.weight", failure);
     if (!r && head)
         r = stage_end(b, checkpoint, ends.norm, "model.norm.weight", failure);
     if (!r && head && !c->tie_word_embeddings)
         r = stage_end(b, checkpoint, ends.head, "lm_head.weight", failure);
     if (!r)
         r = b->ops->stage_wait(b);
+    if (!r)
+        r = check_finite(b, ends.all, &finite);
+    if (!r)
+        r = check_intact(checkpoint, failure);
+    if (!r && !finite)
+        r = blame_end(checkpoint, failure);
     if (r) {
         b->ops->free(b, &ends.all);
         return r;

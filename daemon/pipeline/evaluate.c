@@ -4,22 +4,27 @@
  * 1 .. seqlen-1 of a window, each given those before it. A chunk of windows goes through all
  * layers, then the next; so the layers are read once a chunk.
  */
+#include "daemon/model/arena.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
 
-#define CHUNK_BYTES ((size_t)256 << 20) /* of hidden states */
+/* Hidden states of a chunk, bytes: more on a device whose layers come over a bus. */
+#define CHUNK_BYTES ((size_t)256 << 20)
+#define CHUNK_BYTES_STREAMED ((size_t)1280 << 20)
 
 struct evaluator {
     struct run *run;
     struct backend *b;
     struct olmoe_source source;
-    struct olmoe_layer layer;
+    struct olmoe_layer layers[2]; /* the one at work and, when streaming pays, the next */
+    bool streams;                 /* it does: the device can, and the layers are plain */
     struct olmoe_codes codes;
     struct olmoe_ends ends;
     struct olmoe_work work;
+    struct span all;                     /* what follows is in */
     struct span x;                       /* [chunk, seqlen, d] act */
     struct span scratch;                 /* of the head */
     struct span targets, nll, lse, best; /* [batch, seqlen] i32, f32, f32, i32 */
@@ -28,10 +33,14 @@ struct evaluator {
     int32_t *host_targets;
 };
 
+static size_t window_bytes(const struct run *run) {
+    return (size_t)run->seqlen * run->checkpoint->config.hidden_size * dtype_size(run->b->ops->act);
+}
+
 int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends, const int32_t *ids,
                   int n, int seqlen) {
     const struct model_config *c = &run->checkpoint->config;
-    size_t window = (size_t)seqlen * c->hidden_size * dtype_size(run->b->ops->act);
+    size_t window = window_bytes(run);
     struct backend *b = run->b;
     struct span device_ids = {};
     int r;
@@ -51,59 +60,100 @@ int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends,
     return r;
 }
 
-static int heads_alloc(struct evaluator *e) {
-    const struct model_config *c = &e->run->checkpoint->config;
+static int chunk_windows(const struct run *run) {
+    size_t bytes = run->b->ops->streams ? CHUNK_BYTES_STREAMED : CHUNK_BYTES;
+    int longest = 1;
+
+    for (int i = 0; i < run->n_evals; i++)
+        longest = MAX(longest, run->evals[i].windows->n);
+    return (int)MIN((size_t)longest, MAX(bytes / window_bytes(run), (size_t)run->batch));
+}
+
+static bool worth_streaming(const struct run *run) {
+    return run->b->ops->streams && !run_source(run).quantization->present;
+}
+
+/* What is neither layers nor codes nor ends nor work. */
+static void rest_layout(const struct run *run, struct arena *arena, struct evaluator *e) {
+    const struct model_config *c = &run->checkpoint->config;
+    size_t T = (size_t)run->batch * run->seqlen;
+
+    arena_take(arena, &e->x, 1, chunk_windows(run), window_bytes(run));
+    arena_take(arena, &e->targets, sizeof(int32_t), 1, T);
+    arena_take(arena, &e->nll, sizeof(float), 1, T);
+    arena_take(arena, &e->lse, sizeof(float), 1, T);
+    arena_take(arena, &e->best, sizeof(int32_t), 1, T);
+    arena_take(arena, &e->scratch, 1, 1,
+               run->b->ops->head_scratch(run->b, (int)T, c->hidden_size, c->vocab_size));
+}
+
+size_t evaluate_size(const struct run *run) {
+    const struct model_config *c = &run->checkpoint->config;
+    size_t act = dtype_size(run->b->ops->act), total = 0;
+    struct evaluator e = {};
+    struct arena arena = {};
+    bool failed = false;
+
+    if (run->n_evals == 0)
+        return 0;
+    rest_layout(run, &arena, &e);
+    for (int i = 0; i < (worth_streaming(run) ? 2 : 1); i++)
+        failed |= checked_add(total, olmoe_layer_size(c, act), &total);
+    if (run_source(run).quantization->present)
+        failed |= checked_add(total, olmoe_codes_size(c, run_source(run).quantization->groupsize),
+                              &total);
+    failed |= checked_add(total, olmoe_ends_size(c, act, true), &total);
+    failed |= checked_add(total, olmoe_work_size(c, act, run->batch * run->seqlen), &total);
+    failed |= checked_add(total, arena_size(&arena), &total);
+    return failed ? SIZE_MAX : total;
+}
+
+static int rest_alloc(struct evaluator *e) {
     size_t T = (size_t)e->run->batch * e->run->seqlen;
-    struct backend *b = e->b;
-    size_t scratch = b->ops->head_scratch(b, (int)T, c->hidden_size, c->vocab_size);
+    struct arena arena = {};
     int r;
 
     e->host_nll = calloc(T, sizeof(*e->host_nll));
     e->host_targets = calloc(T, sizeof(*e->host_targets));
     if (!e->host_nll || !e->host_targets)
         return failure_oom(e->run->failure);
-    r = b->ops->alloc(b, T * sizeof(int32_t), &e->targets);
+    rest_layout(e->run, &arena, e);
+    r = arena_alloc(e->b, &arena, &e->all);
     if (!r)
-        r = b->ops->alloc(b, T * sizeof(float), &e->nll);
-    if (!r)
-        r = b->ops->alloc(b, T * sizeof(float), &e->lse);
-    if (!r)
-        r = b->ops->alloc(b, T * sizeof(int32_t), &e->best);
-    if (!r && scratch)
-        r = b->ops->alloc(b, scratch, &e->scratch);
+        rest_layout(e->run, &arena, e);
     return r;
 }
 
 static int evaluator_init(struct evaluator *e, struct run *run) {
     const struct model_config *c = &run->checkpoint->config;
-    size_t window = (size_t)run->seqlen * c->hidden_size * dtype_size(run->b->ops->act);
-    int r, longest = 0;
+    int r = 0;
 
-    for (int i = 0; i < run->n_evals; i++)
-        longest = MAX(longest, run->evals[i].windows->n);
-    *e = (struct evaluator){.run = run, .b = run->b, .source = run_source(run)};
-    e->chunk = (int)MIN((size_t)longest, MAX(CHUNK_BYTES / window, (size_t)run->batch));
-    r = olmoe_layer_alloc(e->b, c, &e->layer);
+    *e = (struct evaluator){
+        .run = run,
+        .b = run->b,
+        .source = run_source(run),
+        .chunk = chunk_windows(run),
+        .streams = worth_streaming(run),
+    };
+    for (int i = 0; i < (e->streams ? 2 : 1) && !r; i++)
+        r = olmoe_layer_alloc(e->b, c, &e->layers[i]);
     if (!r && e->source.quantization->present)
         r = olmoe_codes_alloc(e->b, c, e->source.quantization->groupsize, &e->codes);
     if (!r)
         r = olmoe_ends_load(e->b, run->checkpoint, true, &e->ends, run->failure);
     if (!r)
         r = olmoe_work_alloc(e->b, c, run->batch * run->seqlen, &e->work);
-    if (!r)
-        r = e->b->ops->alloc(e->b, e->chunk * window, &e->x);
-    return r ? r : heads_alloc(e);
+    return r ? r : rest_alloc(e);
 }
 
 static void evaluator_done(struct evaluator *e) {
-    struct span *spans[] = {&e->targets, &e->nll, &e->lse, &e->best, &e->scratch, &e->x};
-
-    for (size_t i = 0; i < ARRAY_SIZE(spans); i++)
-        e->b->ops->free(e->b, spans[i]);
+    e->b->ops->stage_wait(e->b); /* nothing may still read the model or write to its memory */
+    e->b->ops->free(e->b, &e->all);
     olmoe_work_free(e->b, &e->work);
     olmoe_ends_free(e->b, &e->ends);
     olmoe_codes_free(e->b, &e->codes);
-    olmoe_layer_free(e->b, &e->layer);
+    for (size_t i = 0; i < ARRAY_SIZE(e->layers); i++)
+        olmoe_layer_free(e->b, &e->layers[i]);
     free(e->host_nll);
     free(e->host_targets);
 }
@@ -137,15 +187,15 @@ static int score(struct evaluator *e, struct span x, const int32_t *ids, int cou
 }
 
 /* Runs @count windows, which are the hidden states e->x, through one layer. */
-static int run_layer(struct evaluator *e, int count) {
+static int run_layer(struct evaluator *e, const struct olmoe_layer *layer, int count) {
     struct run *run = e->run;
-    size_t window = e->x.size / e->chunk;
+    size_t window = window_bytes(run);
 
     for (int first = 0; first < count; first += run->batch) {
         int some = MIN(run->batch, count - first), r = run_cancelled(run);
 
         if (!r)
-            r = olmoe_layer_forward(e->b, &run->checkpoint->config, &e->layer, &e->work,
+            r = olmoe_layer_forward(e->b, &run->checkpoint->config, layer, &e->work,
                                     span_slice(e->x, first * window, some * window), some,
                                     run->seqlen, NULL);
         if (!r)
@@ -158,18 +208,40 @@ static int run_layer(struct evaluator *e, int count) {
     return 0;
 }
 
+static int stage(struct evaluator *e, int layer) {
+    return olmoe_layer_stage(e->b, &e->source, layer, &e->layers[e->streams ? layer % 2 : 0],
+                             &e->codes, e->run->failure);
+}
+
+/* All layers over the chunk; where streaming pays, the next one comes while one computes. */
+static int run_layers_over(struct evaluator *e, int count) {
+    struct run *run = e->run;
+    int r = stage(e, 0);
+
+    for (int i = 0; i < run_layers(run) && !r; i++) {
+        struct olmoe_layer *layer = &e->layers[e->streams ? i % 2 : 0];
+        bool last = i == run_layers(run) - 1;
+
+        run->progress.layer = i;
+        r = olmoe_layer_ready(e->b, &e->source, i, layer, run->failure);
+        if (!r && e->streams && !last)
+            r = stage(e, i + 1);
+        if (!r)
+            r = run_layer(e, layer, count);
+        if (!r && !e->streams && !last)
+            r = stage(e, i + 1);
+    }
+    return r;
+}
+
 static int run_chunk(struct evaluator *e, const int32_t *ids, int count, double *ret_means) {
     struct run *run = e->run;
-    size_t window = e->x.size / e->chunk;
+    size_t window = window_bytes(run);
     int r;
 
     r = embed_windows(run, e->x, &e->ends, ids, count, run->seqlen);
-    for (int i = 0; i < run_layers(run) && !r; i++) {
-        run->progress.layer = i;
-        r = olmoe_layer_load(e->b, &e->source, i, &e->layer, &e->codes, run->failure);
-        if (!r)
-            r = run_layer(e, count);
-    }
+    if (!r)
+        r = run_layers_over(e, count);
     for (int first = 0; first < count && !r; first += run->batch) {
         int some = MIN(run->batch, count - first);
 

@@ -71,10 +71,18 @@ int folder_map(struct folder *folder, const struct tensor *tensor, const char *n
     return json_object_set_new(folder->weight_map, tensor->name, json_string(name)) ? -ENOMEM : 0;
 }
 
-int folder_add_shard(struct run *run, struct folder *folder, const char *name) {
+int folder_add_shard(struct run *run, struct folder *folder, const char *name, const json_t *file) {
     json_t *entry;
-    int r = folder_add(run, folder, name);
+    int r = 0;
 
+    if (!json_object_get(file, "sha256") || !json_object_get(file, "bytes")) {
+        r = folder_add(run, folder, name);
+    } else {
+        entry = json_pack("{s:s s:O s:O}", "name", name, "bytes", json_object_get(file, "bytes"),
+                          "sha256", json_object_get(file, "sha256"));
+        if (json_array_append_new(folder->files, entry))
+            r = failure_oom(run->failure);
+    }
     if (r)
         return r;
     entry = json_array_get(folder->files, json_array_size(folder->files) - 1);

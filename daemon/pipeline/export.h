@@ -25,8 +25,11 @@ int folder_write_json(struct run *run, struct folder *folder, const char *name,
 /* folder_map() - say that @tensor is in the shard @name. Return: 0 or -ENOMEM. */
 int folder_map(struct folder *folder, const struct tensor *tensor, const char *name);
 
-/* folder_add_shard() - folder_add() for a shard. */
-int folder_add_shard(struct run *run, struct folder *folder, const char *name);
+/*
+ * folder_add_shard() - folder_add() for a shard; @file NULL, or its {sha256, bytes}, which saves
+ * reading it again.
+ */
+int folder_add_shard(struct run *run, struct folder *folder, const char *name, const json_t *file);
 
 /* export_shards() - all shards and the index, in the job's format (export_shards.c). */
 int export_shards(struct run *run, struct folder *folder);

@@ -32,7 +32,7 @@ static int write_shard(struct run *run, struct folder *folder, int i, const stru
             return failure_oom(run->failure);
     }
     r = safetensors_write(path, shard->tensors, shard->n_tensors, NULL, run->failure);
-    return r ? r : folder_add_shard(run, folder, name);
+    return r ? r : folder_add_shard(run, folder, name, NULL);
 }
 
 /* ---- gptq ---- */
@@ -52,7 +52,7 @@ static int link_layer(struct run *run, struct folder *folder, int layer) {
         if (folder_map(folder, safetensors_at(file, i), name))
             return failure_oom(run->failure);
     }
-    return folder_add_shard(run, folder, name);
+    return folder_add_shard(run, folder, name, json_object_get(run->reports[layer], "file"));
 }
 
 /* ---- dense ---- */

@@ -10,6 +10,7 @@
 
 #define NSAMPLES_MAX 65536
 #define SEQLEN_MAX 131072
+#define BATCH_MAX 4096
 #define GROUPSIZE_MAX 65536
 #define NAME_MAX_BYTES 1024
 
@@ -85,6 +86,15 @@ static int read_seqlen(const char *name, const json_t *value, void *at, struct f
     return r;
 }
 
+static int read_batch(const char *name, const json_t *value, void *at, struct failure *failure) {
+    json_int_t n = 0;
+    int r = read_integer(name, value, 1, BATCH_MAX, &n, failure);
+
+    if (!r)
+        *(int *)at = (int)n;
+    return r;
+}
+
 static int read_seed(const char *name, const json_t *value, void *at, struct failure *failure) {
     json_int_t n = 0;
     int r = read_integer(name, value, 0, INT64_MAX, &n, failure);
@@ -128,6 +138,7 @@ static const struct {
     {"groupsize", read_groupsize, offsetof(struct params, groupsize), true},
     {"nsamples", read_nsamples, offsetof(struct params, nsamples), true},
     {"seqlen", read_seqlen, offsetof(struct params, seqlen), false},
+    {"batch", read_batch, offsetof(struct params, batch), false},
     {"seed", read_seed, offsetof(struct params, seed), true},
     {"act_order", read_bool, offsetof(struct params, act_order), true},
     {"sym", read_bool, offsetof(struct params, sym), true},
@@ -165,6 +176,8 @@ static int read_eval(struct params *params, const json_t *value, struct failure 
     size_t i;
     int r;
 
+    if (json_is_null(value))
+        value = NULL;
     if (value && json_is_array(value)) {
         json_array_foreach(value, i, element) {
             if (!json_is_string(element))
@@ -276,14 +289,15 @@ json_t *params_to_json(const struct params *p) {
     cleanup(json_decrefp) json_t *eval = json_array();
     json_t *dataset = p->dataset ? json_string(p->dataset) : json_null();
     json_t *seqlen = p->seqlen ? json_integer(p->seqlen) : json_null();
+    json_t *batch = p->batch ? json_integer(p->batch) : json_null();
 
     for (int i = 0; i < p->n_eval; i++)
         json_array_append_new(eval, json_string(p->eval[i]));
-    return json_pack("{s:s s:o s:i s:i s:i s:o s:I s:b s:b s:b s:b s:b s:b s:f s:O s:s}", "model",
-                     p->model, "dataset", dataset, "wbits", p->wbits, "groupsize", p->groupsize,
-                     "nsamples", p->nsamples, "seqlen", seqlen, "seed", (json_int_t)p->seed,
-                     "act_order", p->act_order, "sym", p->sym, "true_sequential",
-                     p->true_sequential, "static_groups", p->static_groups, "mse", p->mse,
-                     "nearest", p->nearest, "percdamp", p->percdamp, "eval", eval, "format",
-                     p->format == FORMAT_GPTQ ? "gptq" : "dense");
+    return json_pack("{s:s s:o s:i s:i s:i s:o s:o s:I s:b s:b s:b s:b s:b s:b s:f s:O s:s}",
+                     "model", p->model, "dataset", dataset, "wbits", p->wbits, "groupsize",
+                     p->groupsize, "nsamples", p->nsamples, "seqlen", seqlen, "batch", batch,
+                     "seed", (json_int_t)p->seed, "act_order", p->act_order, "sym", p->sym,
+                     "true_sequential", p->true_sequential, "static_groups", p->static_groups,
+                     "mse", p->mse, "nearest", p->nearest, "percdamp", p->percdamp, "eval", eval,
+                     "format", p->format == FORMAT_GPTQ ? "gptq" : "dense");
 }

@@ -28,6 +28,7 @@ struct params {
     int groupsize; /* -1 or a positive multiple of 8 */
     int nsamples;
     int seqlen; /* 0: the pipeline takes min(2048, max_position_embeddings) */
+    int batch;  /* windows that go through a layer at once; 0: as the device's memory allows */
     uint64_t seed;
     bool act_order, sym, true_sequential, static_groups, mse, nearest;
     double percdamp;

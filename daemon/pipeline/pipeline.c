@@ -14,7 +14,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define BATCH_TOKENS 4096 /* that go through a layer at once; at least one window */
 #define RESULT_MAX (64 << 20)
 
 int run_event(const struct run *run, const char *kind, json_t *data) {
@@ -139,7 +138,6 @@ static int run_init(struct run *run) {
     int layers = run_layers(run);
     bool sym = run->params->sym;
 
-    run->batch = MAX(1, BATCH_TOKENS / run->seqlen);
     run->shards = calloc(layers, sizeof(*run->shards));
     run->reports = calloc(layers, sizeof(*run->reports));
     run->quantization = (struct quantization_config){

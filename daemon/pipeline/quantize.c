@@ -8,6 +8,7 @@
 #include "daemon/model/arena.h"
 #include "daemon/pipeline/run.h"
 #include "daemon/pipeline/solver.h"
+#include "daemon/pipeline/writer.h"
 
 #include <errno.h>
 #include <string.h>
@@ -18,9 +19,11 @@
 struct quantizer {
     struct run *run;
     struct backend *b;
-    struct olmoe_layer layer;
+    struct olmoe_layer layers[2]; /* the one at work and, on a device that streams, the next */
+    int staged;                   /* the layer that is staged in the other one; -1: none */
     struct olmoe_work work;
     struct solver solver;
+    struct writer writer;
     struct span x;     /* [windows, seqlen, d] act: the hidden states; empty without calibration */
     struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
     struct span grams;
@@ -81,11 +84,17 @@ static int calibration_alloc(struct quantizer *q) {
     return r;
 }
 
-static int quantizer_init(struct quantizer *q, struct run *run) {
-    int r;
+/* Memory of @layer's weights. */
+static struct olmoe_layer *layer_of(struct quantizer *q, int layer) {
+    return &q->layers[q->b->ops->streams ? layer % 2 : 0];
+}
 
-    *q = (struct quantizer){.run = run, .b = run->b};
-    r = olmoe_layer_alloc(q->b, &run->checkpoint->config, &q->layer);
+static int quantizer_init(struct quantizer *q, struct run *run) {
+    int r = 0;
+
+    *q = (struct quantizer){.run = run, .b = run->b, .staged = -1};
+    for (int i = 0; i < (run->b->ops->streams ? 2 : 1) && !r; i++)
+        r = olmoe_layer_alloc(q->b, &run->checkpoint->config, &q->layers[i]);
     if (!r)
         r = solver_init(&q->solver, run);
     if (!r && run->calibration)
@@ -94,6 +103,9 @@ static int quantizer_init(struct quantizer *q, struct run *run) {
 }
 
 static void quantizer_done(struct quantizer *q) {
+    q->b->ops->stage_wait(q->b); /* nothing may still read the model or write to its memory */
+    q->b->ops->fetch_wait(q->b);
+    writer_done(&q->writer);
     for (int i = 0; i < N_GROUPS; i++)
         free(q->gram[i].tokens);
     q->b->ops->free(q->b, &q->grams);
@@ -101,7 +113,28 @@ static void quantizer_done(struct quantizer *q) {
     q->b->ops->free(q->b, &q->x);
     olmoe_work_free(q->b, &q->work);
     solver_done(&q->solver, q->b);
-    olmoe_layer_free(q->b, &q->layer);
+    for (size_t i = 0; i < ARRAY_SIZE(q->layers); i++)
+        olmoe_layer_free(q->b, &q->layers[i]);
+}
+
+size_t quantize_size(const struct run *run) {
+    const struct model_config *c = &run->checkpoint->config;
+    size_t act = dtype_size(run->b->ops->act), window = window_bytes(run), total = 0;
+    struct quantizer q = {.run = (struct run *)run};
+    struct arena arena = {};
+    bool failed = false;
+
+    for (int i = 0; i < (run->b->ops->streams ? 2 : 1); i++)
+        failed |= checked_add(total, olmoe_layer_size(c, act), &total);
+    failed |= checked_add(total, solver_size(run), &total);
+    if (run->calibration) {
+        grams_layout(&q, &arena);
+        failed |= checked_add(total, arena_size(&arena), &total);
+        failed |= checked_add(total, olmoe_work_size(c, act, run->batch * run->seqlen), &total);
+        failed |= checked_add(total, window * (run->calibration->n + run->batch), &total);
+        failed |= checked_add(total, olmoe_ends_size(c, act, false), &total);
+    }
+    return failed ? SIZE_MAX : total;
 }
 
 /* ---- passes over the windows ---- */
@@ -111,6 +144,11 @@ struct gather {
     struct quantizer *q;
     enum group first, last;
 };
+
+/* The share of a gathering pass over all groups. */
+static double gather_share(const struct gather *gather) {
+    return (double)(gather->last - gather->first + 1) / N_GROUPS;
+}
 
 static int take_input(void *ctx, enum group group, struct span x, const int32_t *offsets) {
     struct gather *gather = ctx;
@@ -126,7 +164,7 @@ static int take_input(void *ctx, enum group group, struct span x, const int32_t 
 }
 
 /* Runs all windows through the layer: with @gather on copies, else in place. */
-static int pass(struct quantizer *q, struct gather *gather) {
+static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
     const struct olmoe_tap tap = {take_input, gather, gather ? gather->last : 0};
     int n = run->calibration->n;
@@ -141,8 +179,8 @@ static int pass(struct quantizer *q, struct gather *gather) {
             x = span_slice(q->batch, 0, size);
         }
         if (!r)
-            r = olmoe_layer_forward(q->b, &run->checkpoint->config, &q->layer, &q->work, x, count,
-                                    run->seqlen, gather ? &tap : NULL);
+            r = olmoe_layer_forward(q->b, &run->checkpoint->config, layer_of(q, layer), &q->work, x,
+                                    count, run->seqlen, gather ? &tap : NULL);
         /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
         if (!r)
             r = q->b->ops->sync(q->b);
@@ -156,7 +194,7 @@ static int pass(struct quantizer *q, struct gather *gather) {
     return 0;
 }
 
-static int gather_inputs(struct quantizer *q, enum group first, enum group last) {
+static int gather_inputs(struct quantizer *q, int layer, enum group first, enum group last) {
     struct gather gather = {q, first, last};
 
     for (int i = first; i <= (int)last; i++) {
@@ -169,7 +207,7 @@ static int gather_inputs(struct quantizer *q, enum group first, enum group last)
         if (r)
             return r;
     }
-    return pass(q, &gather);
+    return pass(q, layer, &gather);
 }
 
 /* ---- one layer ---- */
@@ -183,14 +221,14 @@ static int solve_layer(struct quantizer *q, int layer, struct shard *shard, json
     int r = 0;
 
     if (run->calibration && !run->params->true_sequential)
-        r = gather_inputs(q, 0, N_GROUPS - 1);
+        r = gather_inputs(q, layer, 0, N_GROUPS - 1);
     for (int i = 0; i < N_GROUPS && !r; i++) {
         if (run->params->true_sequential)
-            r = gather_inputs(q, i, i);
+            r = gather_inputs(q, layer, i, i);
         if (!r)
             r = run_cancelled(run);
         if (!r)
-            r = solver_group(&q->solver, run, layer, i, q->layer.matrices[i],
+            r = solver_group(&q->solver, run, layer, i, layer_of(q, layer)->matrices[i],
                              run->calibration ? &q->gram[i] : NULL, shard, matrices);
     }
     return r;
@@ -211,47 +249,81 @@ static int add_plain(struct run *run, int layer, struct shard *shard) {
     return 0;
 }
 
-static int quantize_layer(struct quantizer *q, int layer) {
+/* Quantizes @layer in place; what is to be written goes to @shard and @ret_report. */
+static int quantize_layer(struct quantizer *q, int layer, struct shard *shard,
+                          json_t **ret_report) {
     struct run *run = q->run;
-    cleanup(freep) char *path = work_layer_path(run, layer, "safetensors");
     cleanup(json_decrefp) json_t *matrices = json_array();
-    cleanup(shard_done) struct shard shard = {};
     double started = clock_monotonic();
     int r;
 
-    if (!path || !matrices)
+    if (!matrices)
         return failure_oom(run->failure);
-    r = add_plain(run, layer, &shard);
+    solver_begin_layer(&q->solver);
+    r = add_plain(run, layer, shard);
     if (!r)
-        r = solve_layer(q, layer, &shard, matrices);
-    if (!r)
-        r = safetensors_write(path, shard.tensors, shard.n_tensors, NULL, run->failure);
+        r = solve_layer(q, layer, shard, matrices);
     if (r)
         return r;
-    return work_keep_layer(run, layer,
-                           json_pack("{s:i s:f s:O}", "layer", layer, "seconds",
-                                     clock_monotonic() - started, "matrices", matrices));
+    *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
+                            "matrices", matrices);
+    return *ret_report ? progress_add(run, 64) : failure_oom(run->failure);
+}
+
+/* The weights of @layer as this run continues from them. */
+static struct olmoe_source source_of(const struct run *run, int layer) {
+    static const struct quantization_config plain = {};
+
+    if (layer < run->n_finished)
+        return run_source(run);
+    return (struct olmoe_source){run->checkpoint, &plain, NULL};
+}
+
+/* Has the weights of @layer ready, and those of the next one, if unquantized, on their way. */
+static int bring_layer(struct quantizer *q, int layer) {
+    struct run *run = q->run;
+    struct olmoe_source source = source_of(run, layer), next_source = source_of(run, layer + 1);
+    int r = 0, next = layer + 1;
+
+    if (q->staged != layer)
+        r = olmoe_layer_stage(q->b, &source, layer, layer_of(q, layer), &q->solver.codes,
+                              run->failure);
+    if (!r)
+        r = olmoe_layer_ready(q->b, &source, layer, layer_of(q, layer), run->failure);
+    if (r || !q->b->ops->streams || next < run->n_finished || next == run_layers(run))
+        return r;
+    r = q->b->ops->sync(q->b); /* the work on the layer before is done */
+    q->staged = next;
+    return r ? r
+             : olmoe_layer_stage(q->b, &next_source, next, layer_of(q, next), NULL, run->failure);
+}
+
+/* Quantizes @layer and hands it to the writer. */
+static int make_layer(struct quantizer *q, int layer) {
+    cleanup(json_decrefp) json_t *report = NULL;
+    cleanup(shard_done) struct shard shard = {};
+    int r, waited;
+
+    r = quantize_layer(q, layer, &shard, &report);
+    waited = q->b->ops->fetch_wait(q->b); /* also when it failed: the shard goes away */
+    if (!r)
+        r = waited;
+    return r ? r : writer_start(&q->writer, q->run, layer, &shard, steal_ptr(report));
 }
 
 static int advance(struct quantizer *q, int layer) {
     struct run *run = q->run;
     bool finished = layer < run->n_finished, last = layer == run_layers(run) - 1;
-    static const struct quantization_config plain = {};
-    struct olmoe_source source = run_source(run);
     int r;
 
     run->progress.layer = layer;
     if (finished && !run->calibration)
         return 0;
-    if (!finished)
-        source = (struct olmoe_source){run->checkpoint, &plain, NULL};
-    r = olmoe_layer_load(q->b, &source, layer, &q->layer, &q->solver.codes, run->failure);
+    r = bring_layer(q, layer);
     if (!r && !finished)
-        r = quantize_layer(q, layer);
-    if (!r && !finished)
-        r = progress_add(run, 64);
+        r = make_layer(q, layer);
     if (!r && run->calibration && !last)
-        r = pass(q, NULL);
+        r = pass(q, layer, NULL);
     return r;
 }
 
@@ -283,6 +355,8 @@ int quantize_layers(struct run *run) {
         r = progress_phase(run, PHASE_QUANTIZE);
     for (int i = 0; i < run_layers(run) && !r; i++)
         r = advance(&q, i);
+    if (!r)
+        r = writer_finish(&q.writer, run);
     quantizer_done(&q);
     return r;
 }

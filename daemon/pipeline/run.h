@@ -58,6 +58,16 @@ static inline int run_layers(const struct run *run) {
 /* run_source() - the weights as they are to be evaluated, and to be continued from. */
 struct olmoe_source run_source(const struct run *run);
 
+/*
+ * choose_batch() - set run->batch: what the plan of an earlier attempt says (@planned, 0: none),
+ * or the parameters, or the largest that fits into the free memory of the device. -ENOMEM with
+ * what is needed when not even that fits (plan.c).
+ */
+int choose_batch(struct run *run, int planned);
+/* Bytes of device memory that a phase takes with run->batch; SIZE_MAX when they do not fit. */
+size_t quantize_size(const struct run *run); /* quantize.c */
+size_t evaluate_size(const struct run *run); /* evaluate.c */
+
 /* The phases, each with its own file. 0 or -errno. */
 int load_inputs(struct run *run);     /* load.c: checkpoint, tokenizer, windows; checks them */
 int work_open(struct run *run);       /* work.c: the folder, and what an earlier attempt left */
@@ -68,7 +78,10 @@ int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
 /* work_layer_path() - where layer @layer is, or its record; owned by the caller; NULL: no memory */
 char *work_layer_path(const struct run *run, int layer, const char *extension);
 
-/* work_keep_layer() - record that the shard of @layer is complete; takes @report. */
+/*
+ * work_keep_layer() - record that the shard of @layer is on disk; takes @report, whose "file"
+ * {sha256, bytes} is the shard's.
+ */
 int work_keep_layer(struct run *run, int layer, json_t *report);
 
 /* work_keep_eval() - record the result of set @i. */

@@ -36,7 +36,7 @@ struct task {
 
 static void solver_layout(const struct run *run, struct arena *arena, struct solver *s) {
     size_t act = dtype_size(run->b->ops->act);
-    size_t u = 0, perm = 0, dq = 0, rows = 0, scratch = 0;
+    size_t u = 0, perm = 0, dq = 0, rows = 0, scratch = 0, packed = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
         const struct backend_ops *ops = run->b->ops;
@@ -46,11 +46,13 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
         u = MAX(u, (size_t)shape.G * shape.n * shape.n);
         perm = MAX(perm, (size_t)shape.G * shape.n);
         dq = MAX(dq, group_size(&shape));
+        packed += group_size(&shape) * run->params->wbits / 8;
         rows = MAX(rows, (size_t)shape.G * shape.rows);
         scratch = MAX(scratch, ops->factor_scratch(run->b, shape.G, shape.n));
         scratch = MAX(scratch, ops->gptq_scratch(run->b, shape.G, shape.rows, shape.n));
         scratch = MAX(scratch, ops->output_error_scratch(run->b, shape.G, shape.rows, shape.n));
     }
+    arena_take(arena, &s->packed, 1, 1, packed);
     arena_take(arena, &s->dq, act, 1, dq);
     if (run->params->nearest)
         return;
@@ -59,6 +61,15 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
     arena_take(arena, &s->num, sizeof(float), 1, rows);
     arena_take(arena, &s->den, sizeof(float), 1, rows);
     arena_take(arena, &s->scratch, 1, 1, scratch);
+}
+
+size_t solver_size(const struct run *run) {
+    struct solver solver = {};
+    struct arena arena = {};
+    size_t codes = olmoe_codes_size(&run->checkpoint->config, run->params->groupsize), all;
+
+    solver_layout(run, &arena, &solver);
+    return checked_add(arena_size(&arena), codes, &all) ? SIZE_MAX : all;
 }
 
 int solver_init(struct solver *solver, const struct run *run) {
@@ -83,6 +94,10 @@ void solver_done(struct solver *solver, struct backend *b) {
     b->ops->free(b, &solver->all);
     olmoe_codes_free(b, &solver->codes);
     *solver = (struct solver){};
+}
+
+void solver_begin_layer(struct solver *solver) {
+    solver->packed_used = 0;
 }
 
 /* ---- slices: stack @g of an array of the group ---- */
@@ -350,11 +365,11 @@ static int download_grids(const struct task *t, struct shard *shard, struct host
     return r;
 }
 
-/* Packs every part on the device, fetches all of them at once, and adds them to the shard. */
+/* Packs every part on the device, starts to fetch them, and adds them to the shard. */
 static int keep_group(struct task *t, int layer, struct shard *shard) {
     const struct group_shape *shape = &t->shape;
     size_t size = group_size(shape) * t->grid.wbits / 8, offset = 0;
-    struct span packed = span_slice(t->solver->codes.packed, 0, size);
+    struct span packed = span_slice(t->solver->packed, t->solver->packed_used, size);
     cleanup(freep) uint16_t *scales = NULL;
     cleanup(freep) uint8_t *zeros = NULL;
     struct backend *b = t->run->b;
@@ -377,13 +392,12 @@ static int keep_group(struct task *t, int layer, struct shard *shard) {
             offset += bytes;
         }
     }
+    t->solver->packed_used += size;
     r = b->ops->fetch(b, words, packed);
     if (!r)
         r = download_grids(t, shard, &host);
     scales = host.scales;
     zeros = host.zeros;
-    if (!r)
-        r = b->ops->fetch_wait(b);
 
     offset = 0;
     for (int g = 0; g < shape->G && !r; g++) {

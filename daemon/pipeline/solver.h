@@ -19,6 +19,8 @@ struct gram {
 struct solver {
     struct span all;
     struct olmoe_codes codes;
+    struct span packed;   /* a whole layer's codes: fetched while the next thing is computed */
+    size_t packed_used;   /* bytes, of the groups of this layer so far */
     struct span u;        /* [G, n, n] f32 */
     struct span perm;     /* [G, n] i32 */
     struct span dq;       /* [G, rows, n] act */
@@ -26,13 +28,19 @@ struct solver {
     struct span scratch;
 };
 
+/* solver_size() - bytes of device memory; SIZE_MAX when they do not fit. */
+size_t solver_size(const struct run *run);
 int solver_init(struct solver *solver, const struct run *run);
 void solver_done(struct solver *solver, struct backend *b);
 
+/* solver_begin_layer() - the layer before has been fetched: its memory may be used again. */
+void solver_begin_layer(struct solver *solver);
+
 /*
  * solver_group() - quantize @group of @layer: its matrices in @weights become what the grid can
- * say, their packed form goes to @shard and a report of each to the array @matrices. @gram NULL:
- * no calibration, all is rounded to nearest. Return: 0 or -errno.
+ * say, their packed form goes to @shard and a report of each to the array @matrices. The packed
+ * codes are in the shard after the next fetch_wait(). @gram NULL: no calibration, all is rounded
+ * to nearest. Return: 0 or -errno.
  */
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
                  struct span weights, const struct gram *gram, struct shard *shard,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * DIR/work: what a run leaves behind so that the next attempt can go on.
- *   plan.json              the fingerprint of everything that the layers depend on
+ *   plan.json              the fingerprint of everything that the layers depend on, and the
+ *                          batch, which shapes the order of sums
  *   layer-000.safetensors  a finished layer in the gptq layout, whatever the format of the result
  *   layer-000.json         its report, written after it: the layer counts when this is there
  *   eval-0.json            the result of an evaluated set, with the windows' hash
@@ -56,9 +57,9 @@ static int fingerprint(const struct run *run, char ret_text[SHA256_TEXT_SIZE]) {
     json_object_del(params, "format");
     json_object_del(params, "model");
     json_object_del(params, "dataset");
-    all = json_pack("{s:s s:s s:s s:O s:i s:i s:s}", "version", QUANTD_VERSION, "device",
+    all = json_pack("{s:s s:s s:s s:O s:i s:s}", "version", QUANTD_VERSION, "device",
                     run->b->ops->name, "model", run->checkpoint->fingerprint, "params", params,
-                    "seqlen", run->seqlen, "batch", run->batch, "calibration",
+                    "seqlen", run->seqlen, "calibration",
                     run->calibration ? run->calibration->sha256 : "");
     text = all ? json_dumps(all, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     return text ? sha256_of(text, strlen(text), ret_text) : -ENOMEM;
@@ -95,30 +96,43 @@ static void find_evals(struct run *run) {
     }
 }
 
+/* Begins an empty folder for the plan @fingerprint. */
+static int start_over(struct run *run, char *path, const char *fingerprint_text) {
+    cleanup(json_decrefp) json_t *plan = NULL;
+    cleanup(freep) char *owned = path;
+    int r;
+
+    r = choose_batch(run, 0);
+    if (r)
+        return r;
+    r = dir_remove(run->work_dir);
+    if (!r)
+        r = dir_make(run->work_dir);
+    if (r)
+        return failure_errno(run->failure, r, "cannot set up", run->work_dir);
+    plan = json_pack("{s:s s:i}", "fingerprint", fingerprint_text, "batch", run->batch);
+    return write_json(run, steal_ptr(owned), plan);
+}
+
 int work_open(struct run *run) {
-    cleanup(freep) char *path = str_format("%s/plan.json", run->work_dir);
-    cleanup(json_decrefp) json_t *plan = NULL, *old = NULL;
+    char *path = str_format("%s/plan.json", run->work_dir);
+    cleanup(json_decrefp) json_t *old = path ? read_json(strdup(path)) : NULL;
     char text[SHA256_TEXT_SIZE];
     int r;
 
-    if (!path || fingerprint(run, text))
+    if (!path || fingerprint(run, text)) {
+        free(path);
         return failure_oom(run->failure);
-    old = read_json(strdup(path));
-    if (!str_equal(json_string_value(json_object_get(old, "fingerprint")), text)) {
-        r = dir_remove(run->work_dir);
-        if (!r)
-            r = dir_make(run->work_dir);
-        if (r)
-            return failure_errno(run->failure, r, "cannot set up", run->work_dir);
-        plan = json_pack("{s:s}", "fingerprint", text);
-        return write_json(run, steal_ptr(path), plan);
     }
+    if (!str_equal(json_string_value(json_object_get(old, "fingerprint")), text))
+        return start_over(run, path, text);
 
-    if (run->quantizes) {
+    free(path);
+    r = choose_batch(run, (int)json_integer_value(json_object_get(old, "batch")));
+    if (!r && run->quantizes)
         r = find_layers(run);
-        if (r)
-            return r;
-    }
+    if (r)
+        return r;
     /* A set counts only on top of complete layers, which the fingerprint vouches for. */
     if (!run->quantizes || run->n_finished == run_layers(run))
         find_evals(run);

@@ -62,6 +62,8 @@ void cpu_info(struct backend *b, struct backend_info *ret_info) {
 const struct backend_ops backend_cpu = {
     .name = "cpu",
     .act = DTYPE_F32,
+    .streams = false, /* stage() is done when it returns */
+    .batch_tokens = 4096,
     OP(open),
     OP(close),
     OP(info),
@@ -77,6 +79,7 @@ const struct backend_ops backend_cpu = {
     OP(stage_wait),
     OP(fetch),
     OP(fetch_wait),
+    OP(all_finite),
     OP(embed),
     OP(rmsnorm),
     OP(linear),

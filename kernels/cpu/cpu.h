@@ -100,6 +100,7 @@ CPU_OP(stage);
 CPU_OP(stage_wait);
 CPU_OP(fetch);
 CPU_OP(fetch_wait);
+CPU_OP(all_finite);
 CPU_OP(embed);
 CPU_OP(rmsnorm);
 CPU_OP(linear);

@@ -220,3 +220,39 @@ int cpu_fetch_wait(struct backend *b) {
     (void)b;
     return 0;
 }
+
+struct finding {
+    const unsigned char *x;
+    size_t n;
+    atomic_bool *found; /* a value that is not finite */
+};
+
+static void find_chunk(const void *arg, size_t task, int worker) {
+    const struct finding *op = arg;
+    size_t at = task * CHUNK, n = MIN(CHUNK, op->n - at);
+    uint32_t found = 0;
+
+    (void)worker;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, op->x + (at + i) * sizeof(bits), sizeof(bits));
+        found |= (bits & 0x7f800000) == 0x7f800000; /* the exponent of Inf and NaN */
+    }
+    if (found)
+        atomic_store(op->found, true);
+}
+
+int cpu_all_finite(struct backend *b, struct span x, size_t n, bool *ret_finite) {
+    struct cpu *c = cpu_of(b);
+    atomic_bool found = false;
+    struct finding op = {x.at, n, &found};
+    int r = cpu_check(c, "all_finite", OPERAND(x, float, (int64_t)n));
+
+    if (r < 0)
+        return r;
+    r = cpu_run(c, n_tiles(n, CHUNK), 0, find_chunk, &op);
+    if (!r)
+        *ret_finite = !atomic_load(&found);
+    return r;
+}

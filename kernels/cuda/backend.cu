@@ -281,6 +281,8 @@ int lanes_pick(long *load, long work) {
 extern "C" const struct backend_ops backend_cuda = {
     .name = "cuda",
     .act = DTYPE_BF16,
+    .streams = true,
+    .batch_tokens = 32768,
     .open = cuda_open,
     .close = cuda_close,
     .info = cuda_info,
@@ -296,6 +298,7 @@ extern "C" const struct backend_ops backend_cuda = {
     .stage_wait = cuda_stage_wait,
     .fetch = cuda_fetch,
     .fetch_wait = cuda_fetch_wait,
+    .all_finite = cuda_all_finite,
     .embed = cuda_embed,
     .rmsnorm = cuda_rmsnorm,
     .linear = cuda_linear,

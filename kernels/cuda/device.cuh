@@ -167,6 +167,7 @@ extern CUDA_OP(stage);
 extern CUDA_OP(stage_wait);
 extern CUDA_OP(fetch);
 extern CUDA_OP(fetch_wait);
+extern CUDA_OP(all_finite);
 extern CUDA_OP(embed);
 extern CUDA_OP(rmsnorm);
 extern CUDA_OP(linear);
