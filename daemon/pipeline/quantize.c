@@ -185,9 +185,9 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         if (!r)
             r = q->b->ops->sync(q->b);
         if (!r)
-            r = progress_add(run,
-                             gather ? (double)count * (gather->last - gather->first + 1) / N_GROUPS
-                                    : count);
+            r = writer_poll(&q->writer, run);
+        if (!r)
+            r = progress_add(run, gather ? count * gather_share(gather) : count);
         if (r)
             return r;
     }
