@@ -39,7 +39,7 @@ static json_t *urls_json(int64_t id) {
                      url_json(id, "/artifacts"), "cancel", url_json(id, "/cancel"));
 }
 
-static json_t *result_json(json_t *result) {
+json_t *job_result(json_t *result) {
     json_t *shown = result ? json_object() : NULL;
 
     if (!shown)
@@ -87,11 +87,10 @@ json_t *failure_to_json(const struct failure *failure) {
 }
 
 json_t *job_to_json(const struct job_row *row, json_t *progress) {
-    cleanup(json_decrefp) json_t *job =
-        json_pack("{sI ss ss ss ss sO si si sO}", "id", (json_int_t)row->id, "kind", row->kind,
-                  "status", job_status_name(row->status), "owner", row->owner, "name", row->name,
-                  "labels", row->labels, "priority", row->priority, "attempt", row->attempt,
-                  "params", row->params ? row->params : row->request);
+    cleanup(json_decrefp) json_t *job = json_pack(
+        "{sI ss ss ss ss sO si si sO}", "id", (json_int_t)row->id, "kind", row->kind, "status",
+        job_status_name(row->status), "owner", row->owner, "name", row->name, "labels", row->labels,
+        "priority", row->priority, "attempt", row->attempt, "params", row->params);
 
     if (!job || put(job, "model", json_incref(row->model)) ||
         put(job, "created_at", time_json(row->created_at)) ||
@@ -99,7 +98,7 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
         put(job, "finished_at", time_json(row->finished_at)) ||
         put(job, "queue_position", row->position ? json_integer(row->position) : NULL) ||
         put(job, "progress", json_incref(progress ? progress : row->progress)) ||
-        put(job, "result", result_json(row->result)) || put(job, "artifacts", job_artifacts(row)) ||
+        put(job, "result", job_result(row->result)) || put(job, "artifacts", job_artifacts(row)) ||
         put(job, "error", json_incref(row->error)) || put(job, "urls", urls_json(row->id)))
         return NULL;
     return steal_ptr(job);

@@ -255,7 +255,8 @@ static int submit(struct jobs *jobs, const char *owner, const char *key, const c
     row.name = submission->name;
     row.labels = submission->labels;
     row.priority = submission->priority;
-    row.request = params;
+    row.request = submission->asked;
+    row.params = params;
     row.model_dir = model_dir;
 
     r = store_begin(jobs->store, STORE_WRITE, failure);

@@ -88,8 +88,13 @@ static int end(struct jobs *jobs, const struct job_row *row, const struct ending
         .result = ending->result,
         .error = ending->error,
     };
-    int r = store_change_job(jobs->store, row->id, &change);
+    int r;
 
+    if (progress && ending->to == JOB_SUCCEEDED) {
+        json_object_set_new(progress, "fraction", json_real(1));
+        json_object_set_new(progress, "eta_seconds", json_real(0));
+    }
+    r = store_change_job(jobs->store, row->id, &change);
     if (r)
         return r;
     return store_append_event(jobs->store, row->id, ending->event, change.at, ending->data, NULL);
@@ -163,7 +168,6 @@ static int finish_end(struct jobs *jobs, int64_t id, int r, struct failure *fail
 
 /* Records the perplexities of @result, and puts what they compare with into it as "baseline". */
 static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *result) {
-    json_t *params = row->params ? row->params : row->request;
     json_t *baseline = json_object(), *value;
     const char *name;
     int r;
@@ -174,7 +178,7 @@ static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *re
         struct eval_row eval = {
             .name = name,
             .value = json_number_value(json_object_get(value, "value")),
-            .wbits = (int)json_integer_value(json_object_get(params, "wbits")),
+            .wbits = (int)json_integer_value(json_object_get(row->params, "wbits")),
             .model_fingerprint = json_string_value(json_object_get(result, "model_fingerprint")),
             .windows_sha256 = json_string_value(json_object_get(value, "sha256")),
             .seqlen = json_integer_value(json_object_get(result, "seqlen")),
@@ -207,7 +211,7 @@ int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *
     if (r)
         return r;
     r = record_evals(jobs, row, copy);
-    data = json_pack("{so}", "result", json_copy(copy));
+    data = json_pack("{so}", "result", job_result(copy));
     if (!r && !data)
         r = -ENOMEM;
     if (!r) {

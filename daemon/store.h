@@ -47,8 +47,10 @@ struct job_row {
     char *owner, *name;
     char *model_dir;
     int priority, attempt;
-    json_t *labels, *request;
-    json_t *params, *model, *progress, *result, *error; /* NULL: none */
+    json_t *labels;
+    json_t *request;                           /* the parameters as asked for */
+    json_t *params;                            /* the same with defaults; later as resolved */
+    json_t *model, *progress, *result, *error; /* NULL: none */
     int64_t created_at, started_at, finished_at;
     int64_t position; /* in the queue, from 1; 0 when not queued */
     uint64_t version;

@@ -77,11 +77,11 @@ static uint64_t next_queue_version(struct store *store) {
 int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id) {
     int r = store_exec(store,
                        "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
-                       "request, model_dir, version, created_at) "
-                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjiijsii", row->kind, row->owner, row->name, row->labels,
-                       (int64_t)row->priority, (int64_t)row->attempt, row->request, row->model_dir,
-                       (int64_t)next_queue_version(store), row->created_at);
+                       "request, params, model_dir, version, created_at) "
+                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjiijjsii", row->kind, row->owner, row->name, row->labels,
+                       (int64_t)row->priority, (int64_t)row->attempt, row->request, row->params,
+                       row->model_dir, (int64_t)next_queue_version(store), row->created_at);
 
     if (r < 0)
         return r;

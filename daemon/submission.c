@@ -31,6 +31,7 @@ void submission_free(struct submission *submission) {
         return;
     free(submission->name);
     json_decref(submission->labels);
+    json_decref(submission->asked);
     params_free(submission->params);
     free(submission);
 }
@@ -95,15 +96,16 @@ static int read_labels(const json_t *value, json_t **ret_labels, struct failure 
 int submission_parse(const json_t *object, struct submission **ret_submission,
                      struct failure *failure) {
     cleanup(submission_freep) struct submission *submission = calloc(1, sizeof(*submission));
-    cleanup(json_decrefp) json_t *rest = NULL;
     int r;
 
     if (!json_is_object(object))
         return failure_set(failure, -EINVAL, "invalid_request",
                            "send {\"model\": ..., \"dataset\": ..., \"wbits\": 4}",
                            "cannot read the request: it is no JSON object");
-    rest = json_copy((json_t *)object);
-    if (!submission || !rest)
+    if (!submission)
+        return failure_oom(failure);
+    submission->asked = json_copy((json_t *)object);
+    if (!submission->asked)
         return failure_oom(failure);
 
     if ((r = read_kind(json_object_get(object, "kind"), &submission->kind, failure)) ||
@@ -112,8 +114,8 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
         (r = read_labels(json_object_get(object, "labels"), &submission->labels, failure)))
         return r;
     for (size_t i = 0; i < ARRAY_SIZE(queue_fields); i++)
-        json_object_del(rest, queue_fields[i]);
-    r = params_parse(submission->kind, rest, &submission->params, failure);
+        json_object_del(submission->asked, queue_fields[i]);
+    r = params_parse(submission->kind, submission->asked, &submission->params, failure);
     if (r)
         return r;
 

@@ -13,7 +13,8 @@ struct submission {
     int priority;          /* -100 .. 100 */
     char *name;            /* owned; may be empty */
     json_t *labels;        /* object of strings; owned */
-    struct params *params; /* owned */
+    json_t *asked;         /* the parameters as asked for, without the queue's fields; owned */
+    struct params *params; /* what they mean; owned */
 };
 
 /*

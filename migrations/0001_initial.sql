@@ -20,7 +20,7 @@ CREATE TABLE jobs (
     attempt INTEGER NOT NULL CHECK (attempt >= 1),
     request TEXT NOT NULL,          -- JSON: the parameters as asked for
     model_dir TEXT NOT NULL,        -- the folder that `model` meant when the job was submitted
-    params TEXT,                    -- JSON: the parameters as resolved
+    params TEXT NOT NULL,           -- JSON: the same with defaults; later as resolved
     model TEXT,                     -- JSON: facts of the model
     progress TEXT,                  -- JSON: the last progress when the job stopped running
     result TEXT,                    -- JSON: what the pipeline returned, with the baseline
