@@ -73,7 +73,24 @@ static void stage_case(struct sweep *s, enum dtype dtype, size_t n) {
     sweep_end(s);
 }
 
+/* @bad stands at @at among finite values, the largest ones included. */
+static void all_finite_case(struct sweep *s, size_t n, size_t at, float bad) {
+    bool finite = isfinite(bad) == 0; /* the wrong answer */
+    struct span x;
+    float *in;
+
+    sweep_begin(s);
+    in = sweep_random_act(s, n, 0x1p127f, &x);
+    in[at] = bad;
+    x = sweep_upload_act(s, in, n);
+    if (sweep_ok(s, s->ops->all_finite(s->b, x, n, &finite), "all_finite"))
+        sweep_check(s, finite == (isfinite(bad) != 0), "all_finite: %g at %zu of %zu", (double)bad,
+                    at, n);
+    sweep_end(s);
+}
+
 void sweep_memory(struct sweep *s) {
+    static const float bad[] = {INFINITY, -INFINITY, NAN, 0};
     static const size_t sizes[] = {1, 255, 4096, 262143, 262145, (size_t)5 << 20};
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
     struct span empty = {};
@@ -83,6 +100,12 @@ void sweep_memory(struct sweep *s) {
     for (size_t i = 0; i < ARRAY_SIZE(dtypes); i++) {
         stage_case(s, dtypes[i], 1);
         stage_case(s, dtypes[i], 262145);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        all_finite_case(s, 1, 0, bad[i]);
+        all_finite_case(s, 257, 256, bad[i]);
+        all_finite_case(s, 262145, 262144, bad[i]);
+        all_finite_case(s, 600000, 300000, bad[i]);
     }
     s->ops->free(s->b, &empty);
 }

@@ -16,6 +16,7 @@ static void refused(struct sweep *s, int r, const char *op, const char *what) {
 static void refuse_forward(struct sweep *s, struct span big) {
     const struct backend_ops *ops = s->ops;
     struct span shorter = span_slice(big, 0, 12), empty = {};
+    bool finite;
     static const int32_t falling[] = {0, 4, 2};
 
     refused(s, ops->linear(s->b, big, shorter, big, 1, 16, 16, false), "linear", "a short x");
@@ -37,6 +38,7 @@ static void refuse_forward(struct sweep *s, struct span big) {
     refused(s, ops->hessian_add(s->b, big, big, falling, 2, 4), "hessian_add", "falling offsets");
     refused(s, ops->stage(s->b, big, "", DTYPE_I32, 0), "stage", "integers");
     refused(s, ops->stage(s->b, shorter, big.at, DTYPE_F32, 100), "stage", "a short dst");
+    refused(s, ops->all_finite(s->b, shorter, 100, &finite), "all_finite", "a short x");
     refused(s, ops->copy(s->b, big, shorter), "copy", "two sizes");
     refused(s, ops->zero(s->b, empty), "zero", "nothing");
     refused(s, ops->head(s->b, big, big, big, big, big, big, 4, 4, 4, empty), "head", "no scratch");
