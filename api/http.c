@@ -143,13 +143,16 @@ static int copy_hosts(struct api *api, const struct api_config *config, struct f
     return 0;
 }
 
-/* Signals are the main thread's: those made here get none. */
+/* Signals are the main thread's: those made here get none but what their own faults raise. */
 static int start_threads(struct api *api, struct failure *failure) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     unsigned limit = connection_limit(api->n_listeners);
     sigset_t all, before;
     int r;
 
     sigfillset(&all);
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     r = hub_start(api->service, &api->hub, failure);
     for (int i = 0; r == 0 && i < api->n_listeners; i++)
