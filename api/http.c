@@ -19,7 +19,7 @@
 
 #define LISTENERS_MAX 16
 #define THREADS 4                     /* of each listener */
-#define CONNECTIONS_MAX 1000          /* of each listener */
+#define CONNECTIONS_MAX 1024          /* of each listener */
 #define FDS_RESERVED 128              /* for the rest of the daemon */
 #define TIMEOUT_SECONDS 60            /* of a connection without traffic; streams send heartbeats */
 #define CONNECTION_MEMORY (64 * 1024) /* bytes for headers and output of a connection */
@@ -75,7 +75,6 @@ static unsigned connection_limit(int n_listeners) {
 
     if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return CONNECTIONS_MAX;
-    /* Half: an answer may hold a file beside its socket. */
     n = limit.rlim_cur > FDS_RESERVED ? (limit.rlim_cur - FDS_RESERVED) / (rlim_t)n_listeners : 0;
     return (unsigned)MAX(MIN(n, CONNECTIONS_MAX), 4 * THREADS);
 }
@@ -154,7 +153,8 @@ static int start_threads(struct api *api, struct failure *failure) {
     for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
         sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    r = hub_start(api->service, &api->hub, failure);
+    /* However many streams: half of each listener's connections are left for short requests. */
+    r = hub_start(api->service, (int)limit / 2, &api->hub, failure);
     for (int i = 0; r == 0 && i < api->n_listeners; i++)
         r = listener_start(&api->listeners[i], limit, failure);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

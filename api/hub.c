@@ -24,6 +24,7 @@
 
 struct hub {
     struct service *service;
+    int max_subscribers;
     int event_fd; /* written to wake the pump */
     pthread_t thread;
 
@@ -205,7 +206,8 @@ static void *pump(void *arg) {
     }
 }
 
-int hub_start(struct service *service, struct hub **ret_hub, struct failure *failure) {
+int hub_start(struct service *service, int max_streams, struct hub **ret_hub,
+              struct failure *failure) {
     struct hub *hub = calloc(1, sizeof(*hub));
     pthread_condattr_t attr;
     int r;
@@ -213,6 +215,7 @@ int hub_start(struct service *service, struct hub **ret_hub, struct failure *fai
     if (!hub)
         return failure_oom(failure);
     hub->service = service;
+    hub->max_subscribers = MIN(max_streams, HUB_STREAMS_MAX);
     hub->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (hub->event_fd < 0) {
         r = failure_errno(failure, -errno, "cannot make", "eventfd");
@@ -243,7 +246,7 @@ int hub_add(struct hub *hub, struct subscriber *subscriber) {
     bool is_first;
 
     pthread_mutex_lock(&hub->lock);
-    if (hub->stopping || hub->n_subscribers >= HUB_STREAMS_MAX) {
+    if (hub->stopping || hub->n_subscribers >= hub->max_subscribers) {
         pthread_mutex_unlock(&hub->lock);
         return -EAGAIN;
     }

@@ -39,8 +39,12 @@ struct subscriber {
     double last_sent; /* monotonic seconds */
 };
 
-/* hub_start() - a hub with its thread; the caller owns *ret_hub. Return: 0 or -errno. */
-int hub_start(struct service *service, struct hub **ret_hub, struct failure *failure);
+/*
+ * hub_start() - a hub with its thread for at most @max_streams, but no more than HUB_STREAMS_MAX;
+ * the caller owns *ret_hub. Return: 0 or -errno.
+ */
+int hub_start(struct service *service, int max_streams, struct hub **ret_hub,
+              struct failure *failure);
 
 /* hub_add() - take part, from now until hub_remove(). Return: 0, or -EAGAIN: full or stopping. */
 int hub_add(struct hub *hub, struct subscriber *subscriber);

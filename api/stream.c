@@ -247,7 +247,7 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     if (r) {
         free(stream);
         failure_set(&failure, r, "too_many_streams", "poll the job instead, or try again later",
-                    "cannot open an event stream: %d are open", HUB_STREAMS_MAX);
+                    "cannot open an event stream: too many are open");
         return request_fail(request, r, &failure);
     }
     put_start(stream, after, job);
