@@ -40,7 +40,7 @@ static void *open_module_in(const char *dir, const char *below, struct failure *
     module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!module)
         failure_set(failure, -ENODEV, "no_cuda",
-                    "install the CUDA 13 runtime, cuBLAS and cuSOLVER where the loader finds them",
+                    "install the CUDA 13 runtime and cuBLAS where the loader finds them",
                     "cannot load '%s': %s", path, dlerror());
     return module;
 }

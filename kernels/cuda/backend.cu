@@ -28,9 +28,6 @@ static int open_lanes(struct cuda_backend *b) {
         BLAS_TRY(b, cublasSetMathMode(lane.blas, CUBLAS_DEFAULT_MATH));
         BLAS_TRY(b, cublasSetAtomicsMode(lane.blas, CUBLAS_ATOMICS_NOT_ALLOWED));
     }
-    SOLVER_TRY(b, cusolverDnCreate(&b->solver));
-    SOLVER_TRY(b, cusolverDnSetStream(b->solver, b->lanes[0].stream));
-    SOLVER_TRY(b, cusolverDnSetDeterministicMode(b->solver, CUSOLVER_DETERMINISTIC_RESULTS));
     return 0;
 }
 
@@ -55,8 +52,6 @@ static void cuda_close(struct backend *base) {
     b->stager = streamer_free(b->stager);
     b->fetcher = streamer_free(b->fetcher);
     (void)cudaDeviceSynchronize();
-    if (b->solver)
-        (void)cusolverDnDestroy(b->solver);
     for (struct lane &lane : b->lanes) {
         if (lane.blas)
             (void)cublasDestroy(lane.blas);

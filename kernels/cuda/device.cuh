@@ -17,7 +17,6 @@ extern "C" {
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
-#include <cusolverDn.h>
 #include <initializer_list>
 #include <pthread.h>
 #include <stdint.h>
@@ -51,7 +50,6 @@ struct cuda_backend {
     char name[96];
     struct lane lanes[N_LANES];
     cudaEvent_t fork;
-    cusolverDnHandle_t solver;
     unsigned char *small;  /* device, SMALL_SIZE bytes, from the first alloc() on */
     unsigned char *pinned; /* host, PINNED_SIZE bytes */
     struct streamer *stager, *fetcher;
@@ -78,7 +76,6 @@ static inline struct cuda_backend *cuda_of(struct backend *b) {
 /* Each fills b->why and returns -EIO, or -ENOMEM when memory ran out. */
 int status_cuda(struct cuda_backend *b, cudaError_t status, const char *call);
 int status_blas(struct cuda_backend *b, cublasStatus_t status, const char *call);
-int status_solver(struct cuda_backend *b, cusolverStatus_t status, const char *call);
 /* A shape or span that does not fit. Returns -EINVAL. */
 int status_invalid(struct cuda_backend *b, const char *format, ...) printf_format(2, 3);
 /* Does @status mean that only a new process can use the device again? */
@@ -95,12 +92,6 @@ bool status_is_sticky(cudaError_t status);
         cublasStatus_t status_ = (call);                                                           \
         if (status_ != CUBLAS_STATUS_SUCCESS)                                                      \
             return status_blas(b, status_, #call);                                                 \
-    } while (0)
-#define SOLVER_TRY(b, call)                                                                        \
-    do {                                                                                           \
-        cusolverStatus_t status_ = (call);                                                         \
-        if (status_ != CUSOLVER_STATUS_SUCCESS)                                                    \
-            return status_solver(b, status_, #call);                                               \
     } while (0)
 #define LAUNCH_TRY(b) CUDA_TRY(b, cudaGetLastError())
 #define TRY(call)                                                                                  \

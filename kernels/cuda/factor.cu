@@ -2,20 +2,29 @@
 /*
  * The upper factor of the inverse of a damped, permuted Hessian, for G matrices at once.
  *
- * With J the reversal of rows, A = J h J = R'R (Cholesky, R upper) and u = J inv(R)' ... J: the
- * reversal of both indices turns inv(L), L = R', into an upper triangle u with
- * u'u = inv(h). In memory: a column-major upper triangle inv(R) is a row-major lower triangle
- * inv(L), and reversing both of its indices is reversing the whole array.
+ * With J the reversal of rows, A = J h J = L L' (Cholesky) and u = J inv(L) J: reversing both
+ * indices turns the lower triangle inv(L) into an upper one with u'u = inv(h), and in memory is
+ * reversing the array.
+ *
+ * Blocks of 128 columns, left-looking, everything but the diagonal blocks by batched products:
+ *   panel:    A[k.., k] -= L[k.., ..k] L[k, ..k]'          (into A's lower triangle)
+ *   diagonal: A[k, k] = L_kk L_kk', X_kk = inv(L_kk)       (diagonal.cu; X_kk into u)
+ *   row:      R[k, k+1..] = X_kk A[k+1.., k]'              (L', into A's upper triangle)
+ *   inverse:  X[k, ..k] = -X_kk (L[k, ..k] X[..k, ..k])    (on a lane of its own)
+ * cuSOLVER's batched Cholesky with cuBLAS's batched triangular solve took three times as long for
+ * 64 matrices of 2048 columns, five times for one (docs/PERFORMANCE.md).
  *
  * Numerics: f32, no TF32. info is set when a pivot is not finite and positive.
- * scratch: A [G, n, n] f32, two pointers and the infos of each matrix.
+ * scratch: A [G, n, n] f32; the damping, what is added, and the info of each matrix.
  */
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/factor.cuh"
 
 #include <string.h>
 
+enum { INVERSE_COLUMNS = 512 }; /* of a product with a triangle: what lies left of it is saved */
+
 struct factor_layout {
-    size_t matrix, pointers, infos, means, total; /* offsets in scratch, bytes */
+    size_t damp, added, infos, total; /* offsets in scratch, bytes */
 };
 
 static struct factor_layout factor_layout(int G, int n) {
@@ -26,10 +35,10 @@ static struct factor_layout factor_layout(int G, int n) {
         at.total = SIZE_MAX;
         return at;
     }
-    at.pointers = (matrix + 255) / 256 * 256;
-    at.infos = at.pointers + bytes_of(sizeof(float *), {2, G});
-    at.means = at.infos + bytes_of(4, {G});
-    at.total = at.means + bytes_of(4, {2, G});
+    at.damp = (matrix + 255) / 256 * 256;
+    at.added = at.damp + bytes_of(4, {G});
+    at.infos = at.added + bytes_of(4, {G});
+    at.total = at.infos + bytes_of(4, {G});
     return at;
 }
 
@@ -38,9 +47,10 @@ size_t cuda_factor_scratch(struct backend *base, int G, int n) {
     return factor_layout(G, n).total;
 }
 
-/* One block a matrix: what is added to its diagonal; pointers for the batched calls. */
-__global__ void factor_setup_kernel(float *added, const float *damp, const float *h, int n,
-                                    float **a_at, float **u_at, float *a, float *u) {
+/* -------- the damped, permuted, reversed matrix -------- */
+
+/* One block a matrix: what is added to its diagonal. */
+__global__ void damping_kernel(float *added, int *info, const float *damp, const float *h, int n) {
     __shared__ float sums[8];
     size_t g = blockIdx.x;
     float sum = 0.0f;
@@ -60,32 +70,52 @@ __global__ void factor_setup_kernel(float *added, const float *damp, const float
     for (int i = 1; i < 8; i++)
         sum += sums[i];
     added[g] = damp[g] * (sum / n);
-    a_at[g] = a + g * n * n;
-    u_at[g] = u + g * n * n;
+    info[g] = 0;
 }
 
-/* a[i][j] = damped h[p[n-1-i]][p[n-1-j]]; u = the identity */
-__global__ void factor_gather_kernel(float *a, float *u, const float *h, const int *perm,
-                                     const float *added, int n) {
-    int j = blockIdx.x * 128 + threadIdx.x, i = blockIdx.y;
+/* full = h with both triangles, from the lower one; a block is a tile of 32 x 32 of it */
+__global__ void mirror_kernel(float *full, const float *h, int n) {
+    __shared__ float tile[32][33];
+    size_t base = (size_t)blockIdx.z * n * n;
+    int i0 = blockIdx.y * 32, j0 = blockIdx.x * 32;
+
+    if (j0 > i0)
+        return;
+    for (int k = threadIdx.y; k < 32; k += 8)
+        if (i0 + k < n && j0 + threadIdx.x < n)
+            tile[k][threadIdx.x] = h[base + (size_t)(i0 + k) * n + j0 + threadIdx.x];
+    __syncthreads();
+    for (int k = threadIdx.y; k < 32; k += 8) {
+        int row = i0 + k, column = j0 + threadIdx.x, up = j0 + k, right = i0 + threadIdx.x;
+
+        if (row < n && column <= row)
+            full[base + (size_t)row * n + column] = tile[k][threadIdx.x];
+        if (right < n && up < right)
+            full[base + (size_t)up * n + right] = tile[threadIdx.x][k];
+    }
+}
+
+/* The lower triangle of a: a[i][j] = full[p[n-1-i]][p[n-1-j]], damped. */
+__global__ void gather_kernel(float *a, const float *full, const int *perm, const float *added,
+                              int n) {
+    int j = blockIdx.x * 256 + threadIdx.x, i = blockIdx.y;
     size_t g = blockIdx.z, base = g * n * n;
     int row, column;
     float value;
 
-    if (j >= n)
+    if (j > i)
         return;
     row = perm[g * n + n - 1 - i];
     column = perm[g * n + n - 1 - j];
     if ((unsigned)row >= (unsigned)n || (unsigned)column >= (unsigned)n)
         row = column = 0;
-    value = h[base + (row > column ? (size_t)row * n + column : (size_t)column * n + row)];
+    value = full[base + (size_t)row * n + column];
     if (i == j)
         value = (value == 0.0f ? 1.0f : value) + added[g];
     a[base + (size_t)i * n + j] = value;
-    u[base + (size_t)i * n + j] = i == j ? 1.0f : 0.0f;
 }
 
-/* Reverses each array of n * n in place. */
+/* Reverses each array of @size in place. */
 __global__ void reverse_kernel(float *u, size_t size) {
     size_t i = (size_t)blockIdx.x * 256 + threadIdx.x;
     float *at = u + blockIdx.y * size, value;
@@ -97,43 +127,98 @@ __global__ void reverse_kernel(float *u, size_t size) {
     at[size - 1 - i] = value;
 }
 
-/* info = a pivot that is not finite and positive, when the factorization did not see it */
-__global__ void check_pivots_kernel(int *info, const float *a, int n) {
-    const float *at = a + (size_t)blockIdx.x * n * n;
+/* -------- block by block -------- */
 
-    for (int i = threadIdx.x; i < n; i += 256) {
-        float pivot = at[(size_t)i * n + i];
+/* The matrices at work; a and u [G, n, n]. */
+struct factoring {
+    struct cuda_backend *b;
+    float *a, *u;
+    int *info;
+    int G, n;
+};
 
-        if (!(pivot > 0.0f) || isinf(pivot))
-            info[blockIdx.x] = n + 1;
-    }
+/*
+ * Row-major c [m, q] = alpha * op(x) y + beta * c for every matrix, with y [k, q], or [q, k] when
+ * @turn_y; x [m, k], or [k, m] when @turn_x. All rows are n apart.
+ */
+static int product(const struct factoring *f, struct lane *lane, float *c, const float *x,
+                   bool turn_x, const float *y, bool turn_y, int m, int q, int k, float alpha,
+                   float beta) {
+    long long stride = (long long)f->n * f->n;
+
+    if (!m || !q || !k)
+        return 0;
+    BLAS_TRY(f->b,
+             cublasSgemmStridedBatched(lane->blas, turn_y ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                       turn_x ? CUBLAS_OP_T : CUBLAS_OP_N, q, m, k, &alpha, y, f->n,
+                                       stride, x, f->n, stride, &beta, c, f->n, stride, f->G));
+    return 0;
 }
 
-static int factor_batch(struct cuda_backend *b, float *u, float *h, int *perm, const float *damp,
-                        unsigned char *scratch, int G, int n) {
-    struct factor_layout layout = factor_layout(G, n);
-    float *a = (float *)scratch, *added = (float *)(scratch + layout.means);
-    float **a_at = (float **)(scratch + layout.pointers), **u_at = a_at + G;
-    int *info = (int *)(scratch + layout.infos);
-    cudaStream_t stream = b->lanes[0].stream;
-    const float one = 1.0f;
-    size_t size = (size_t)n * n;
+/* The columns k0 .. k0 + nb - 1 of the factor, and the inverse of their diagonal block. */
+static int factor_columns(const struct factoring *f, int k0, int nb) {
+    struct lane *lane = &f->b->lanes[0];
+    size_t n = f->n, at = k0 * n + k0;
+    int below = f->n - k0 - nb;
 
-    CUDA_TRY(b, cudaMemcpyAsync(added + G, damp, 4 * (size_t)G, cudaMemcpyHostToDevice, stream));
-    factor_setup_kernel<<<G, 256, 0, stream>>>(added, added + G, h, n, a_at, u_at, a, u);
+    TRY(product(f, lane, f->a + at, f->a + k0, true, f->a + k0, false, f->n - k0, nb, k0, -1.0f,
+                1.0f));
+    diagonal_launch(lane->stream, f->a, f->u, f->info, f->G, f->n, k0, nb);
+    LAUNCH_TRY(f->b);
+    return product(f, lane, f->a + at + nb, f->u + at, false, f->a + at + nb * n, true, nb, below,
+                   nb, 1.0f, 0.0f);
+}
+
+/* Rows k0 .. k0 + nb - 1 of the inverse; A's rows there are free by now and hold the product. */
+static int invert_rows(const struct factoring *f, struct lane *lane, int k0, int nb) {
+    size_t n = f->n;
+    float *rows = f->a + k0 * n;
+
+    for (int c = 0; c < k0; c += INVERSE_COLUMNS) {
+        int columns = k0 - c < INVERSE_COLUMNS ? k0 - c : INVERSE_COLUMNS;
+
+        TRY(product(f, lane, rows + c, f->a + c * n + k0, true, f->u + c * n + c, false, nb,
+                    columns, k0 - c, 1.0f, 0.0f));
+    }
+    return product(f, lane, f->u + k0 * n, f->u + k0 * n + k0, false, rows, false, nb, k0, nb,
+                   -1.0f, 0.0f);
+}
+
+static int factor_blocks(const struct factoring *f) {
+    struct cuda_backend *b = f->b;
+
+    for (int k0 = 0; k0 < f->n; k0 += DIAGONAL) {
+        int nb = f->n - k0 < DIAGONAL ? f->n - k0 : DIAGONAL;
+
+        TRY(factor_columns(f, k0, nb));
+        TRY(lanes_fork(b)); /* lane 1 sees these columns and goes on beside the next ones */
+        TRY(invert_rows(f, &b->lanes[1], k0, nb));
+    }
+    return lanes_join(b);
+}
+
+static int factor_all(const struct factoring *f, const float *h, const int *perm, float *damp,
+                      float *added, const float *damp_host) {
+    struct cuda_backend *b = f->b;
+    cudaStream_t stream = b->lanes[0].stream;
+    unsigned tiles = blocks_for(f->n, 32);
+    size_t size = (size_t)f->n * f->n;
+
+    CUDA_TRY(b, cudaMemcpyAsync(damp, damp_host, 4 * (size_t)f->G, cudaMemcpyHostToDevice, stream));
+    damping_kernel<<<f->G, 256, 0, stream>>>(added, f->info, damp, h, f->n);
     LAUNCH_TRY(b);
-    factor_gather_kernel<<<dim3(blocks_for(n, 128), n, G), 128, 0, stream>>>(a, u, h, perm, added,
-                                                                             n);
+    mirror_kernel<<<dim3(tiles, tiles, f->G), dim3(32, 8), 0, stream>>>(f->u, h, f->n);
     LAUNCH_TRY(b);
-    SOLVER_TRY(b, cusolverDnSpotrfBatched(b->solver, CUBLAS_FILL_MODE_UPPER, n, a_at, n, info, G));
-    check_pivots_kernel<<<G, 256, 0, stream>>>(info, a, n);
+    gather_kernel<<<dim3(blocks_for(f->n, 256), f->n, f->G), 256, 0, stream>>>(f->a, f->u, perm,
+                                                                               added, f->n);
     LAUNCH_TRY(b);
-    BLAS_TRY(b, cublasStrsmBatched(b->lanes[0].blas, CUBLAS_SIDE_LEFT, CUBLAS_FILL_MODE_UPPER,
-                                   CUBLAS_OP_N, CUBLAS_DIAG_NON_UNIT, n, n, &one, a_at, n, u_at, n,
-                                   G));
-    reverse_kernel<<<dim3(blocks_for((long)(size / 2), 256) + 1, G), 256, 0, stream>>>(u, size);
+    CUDA_TRY(b, cudaMemsetAsync(f->u, 0, size * 4 * f->G, stream));
+    TRY(factor_blocks(f));
+    reverse_kernel<<<dim3(blocks_for((long)(size / 2), 256) + 1, f->G), 256, 0, stream>>>(f->u,
+                                                                                          size);
     LAUNCH_TRY(b);
-    CUDA_TRY(b, cudaMemcpyAsync(b->pinned, info, 4 * (size_t)G, cudaMemcpyDeviceToHost, stream));
+    CUDA_TRY(b,
+             cudaMemcpyAsync(b->pinned, f->info, 4 * (size_t)f->G, cudaMemcpyDeviceToHost, stream));
     CUDA_TRY(b, cudaStreamSynchronize(stream));
     return 0;
 }
@@ -141,6 +226,8 @@ static int factor_batch(struct cuda_backend *b, float *u, float *h, int *perm, c
 int cuda_factor(struct backend *base, struct span u, struct span h, struct span perm,
                 const float *damp, int32_t *info, int G, int n, struct span scratch) {
     struct cuda_backend *b = cuda_of(base);
+    struct factor_layout layout = factor_layout(G, n);
+    struct factoring f = {b, (float *)scratch.at, (float *)u.at, NULL, G, n};
 
     TRY(op_begin(b, "factor", "G n", G, n));
     if (G < 1 || n < 1 || G > 65535 || n > 65535)
@@ -148,8 +235,11 @@ int cuda_factor(struct backend *base, struct span u, struct span h, struct span 
     TRY(op_needs(b, {{"u", u, bytes_of(4, {G, n, n}), 4},
                      {"h", h, bytes_of(4, {G, n, n}), 4},
                      {"perm", perm, bytes_of(4, {G, n}), 4},
-                     {"scratch", scratch, factor_layout(G, n).total, 16}}));
-    TRY(factor_batch(b, (float *)u.at, (float *)h.at, (int *)perm.at, damp, scratch.at, G, n));
+                     {"scratch", scratch, layout.total, 16}}));
+    f.info = (int *)(scratch.at + layout.infos);
+    TRY(factor_all(&f, (const float *)h.at, (const int *)perm.at,
+                   (float *)(scratch.at + layout.damp), (float *)(scratch.at + layout.added),
+                   damp));
     memcpy(info, b->pinned, 4 * (size_t)G);
     return 0;
 }

@@ -6,17 +6,26 @@
  * touch neighbouring words. One thread owns a row. A block is at most 128 columns and ends where a
  * group ends, the factor's block sits in shared memory; within a block a step of 32 columns is
  * held in registers, its errors then update the rest of the block at once. After a block one
- * batched f32 product updates all later columns. A step never crosses a group's start, so a grid
- * always comes from weights that carry every update so far.
+ * batched f32 product updates the rest of its panel of 512 columns, after a panel another all
+ * later columns: half of the traffic of updating them after each block. No step, block or panel
+ * goes on past a group's start unless it holds the whole group, so a grid always comes from
+ * weights that carry every update so far.
  *
  * Numerics: f32 throughout, no TF32; errors are divided by the diagonal by its reciprocal.
  * Memory a block: the step's columns are read and written at most four times.
- * scratch: w f32 [G, n, rows]; errors f32 [G, 128, rows]; codes u8 [G, n, rows]; the inverse of
+ * scratch: w f32 [G, n, rows]; errors f32 [G, 512, rows]; codes u8 [G, n, rows]; the inverse of
  * perm i32 [G, n].
  */
 #include "kernels/cuda/grid.cuh"
 
-enum { BLOCK = 128, STEP = 32, THREADS = 128, TILE = 64 };
+enum {
+    PANEL = 512,
+    BLOCK = 128,
+    STEP = 32,
+    THREADS = 128,
+    TILE = 64,
+    SHARED = (BLOCK * BLOCK + BLOCK) * 4
+};
 
 struct gptq_layout {
     size_t errors, codes, inverse, total; /* offsets in scratch, bytes */
@@ -24,7 +33,7 @@ struct gptq_layout {
 
 static struct gptq_layout gptq_layout(int G, int rows, int n) {
     struct gptq_layout at = {};
-    size_t w = bytes_of(4, {G, n, rows}), errors = bytes_of(4, {G, BLOCK, rows});
+    size_t w = bytes_of(4, {G, n, rows}), errors = bytes_of(4, {G, PANEL, rows});
 
     if (w > SIZE_MAX / 8 || errors > SIZE_MAX / 8) {
         at.total = SIZE_MAX;
@@ -136,7 +145,7 @@ __global__ void gptq_store_kernel(const struct gptq_args args) {
 /* One row of one matrix, as its thread sees it. */
 struct gptq_row {
     float *wt;              /* column c at wt[c * rows] */
-    float *errors;          /* column s of the block at errors[s * rows] */
+    float *errors;          /* column c of the panel at errors[c * rows] */
     unsigned char *codes_t; /* column c at codes_t[c * rows] */
     __half *scales;         /* group i at scales[i * rows] */
     unsigned char *zeros;
@@ -257,7 +266,7 @@ __device__ __forceinline__ void row_step(struct gptq_row &row, const struct gptq
 /* Columns c0 .. c0 + width - 1 of all rows of all matrices. */
 template <bool STATIC>
 __global__ void __launch_bounds__(THREADS)
-    gptq_block_kernel(const struct gptq_args args, int c0, int width) {
+    gptq_block_kernel(const struct gptq_args args, int panel, int c0, int width) {
     extern __shared__ float u[]; /* [BLOCK][BLOCK], then the reciprocals of its diagonal */
     float *reciprocal = u + BLOCK * BLOCK;
     size_t g = blockIdx.y, at = blockIdx.x * THREADS + threadIdx.x, matrix = g * args.rows * args.n;
@@ -276,7 +285,7 @@ __global__ void __launch_bounds__(THREADS)
     if (at >= args.rows)
         return;
     row.wt = args.wt + matrix + at;
-    row.errors = args.errors + g * BLOCK * args.rows + at;
+    row.errors = args.errors + (g * PANEL + c0 - panel) * args.rows + at;
     row.codes_t = args.codes_t + matrix + at;
     row.scales = args.scales + g * args.n_groups * args.rows + at;
     row.zeros = args.zeros + g * args.n_groups * args.rows + at;
@@ -305,53 +314,63 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* wt[c1 ..] -= u[c0 .. c1 - 1][c1 ..]' errors, for every matrix */
-static int update_later(struct cuda_backend *b, const struct gptq_args &args, int c0, int width) {
+/*
+ * wt[to .. end - 1] -= u[from .. to - 1][to .. end - 1]' errors, for every matrix; @panel is the
+ * column at which errors start.
+ */
+static int update_later(struct cuda_backend *b, const struct gptq_args &args, int panel, int from,
+                        int to, int end) {
     const float minus = -1.0f, one = 1.0f;
-    int c1 = c0 + width, rows = args.rows, n = args.n;
+    int rows = args.rows, n = args.n;
 
-    if (c1 == n)
+    if (to == end)
         return 0;
-    BLAS_TRY(b, cublasSgemmStridedBatched(b->lanes[0].blas, CUBLAS_OP_N, CUBLAS_OP_T, rows, n - c1,
-                                          width, &minus, args.errors, rows, (long long)BLOCK * rows,
-                                          args.u + (size_t)c0 * n + c1, n, (long long)n * n, &one,
-                                          args.wt + (size_t)c1 * rows, rows, (long long)n * rows,
-                                          args.G));
+    BLAS_TRY(b, cublasSgemmStridedBatched(
+                    b->lanes[0].blas, CUBLAS_OP_N, CUBLAS_OP_T, rows, end - to, to - from, &minus,
+                    args.errors + (size_t)(from - panel) * rows, rows, (long long)PANEL * rows,
+                    args.u + (size_t)from * n + to, n, (long long)n * n, &one,
+                    args.wt + (size_t)to * rows, rows, (long long)n * rows, args.G));
     return 0;
 }
 
-/* Columns of the block at @c0: whole groups, or a part of one that ends with it. */
-static int block_width(int c0, int n, const struct gptq_args &args) {
-    int groupsize = args.grid.groupsize, left;
+/* At most @most columns from @c0 on: whole groups, or a part of one that ends with it. */
+static int extent(const struct gptq_args &args, int c0, int most) {
+    int groupsize = args.grid.groupsize, left = args.n - c0;
 
-    if (args.static_groups)
-        left = n - c0;
-    else if (groupsize <= BLOCK)
-        return min(BLOCK / groupsize * groupsize, n - c0);
-    else
-        left = groupsize - c0 % groupsize;
-    return left < BLOCK ? left : BLOCK;
+    if (!args.static_groups && groupsize <= most)
+        most = most / groupsize * groupsize;
+    else if (!args.static_groups)
+        left = min(left, groupsize - c0 % groupsize);
+    return min(left, most);
 }
 
-static int run_blocks(struct cuda_backend *b, const struct gptq_args &args) {
-    enum { SHARED = (BLOCK * BLOCK + BLOCK) * 4 };
-    cudaStream_t stream = b->lanes[0].stream;
-    dim3 tiles(blocks_for(args.n, TILE), blocks_for(args.rows, TILE), args.G);
+/* The columns from @panel to @end, block by block. */
+static int run_panel(struct cuda_backend *b, const struct gptq_args &args, int panel, int end) {
+    dim3 grid(blocks_for(args.rows, THREADS), args.G);
     auto kernel = args.static_groups ? gptq_block_kernel<true> : gptq_block_kernel<false>;
 
     CUDA_TRY(b, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED));
+    for (int c0 = panel, width; c0 < end; c0 += width) {
+        width = min(extent(args, c0, BLOCK), end - c0);
+        kernel<<<grid, THREADS, SHARED, b->lanes[0].stream>>>(args, panel, c0, width);
+        LAUNCH_TRY(b);
+        TRY(update_later(b, args, panel, c0, c0 + width, end));
+    }
+    return 0;
+}
+
+static int run_panels(struct cuda_backend *b, const struct gptq_args &args) {
+    cudaStream_t stream = b->lanes[0].stream;
+    dim3 tiles(blocks_for(args.n, TILE), blocks_for(args.rows, TILE), args.G);
+
     gptq_index_kernel<<<dim3(blocks_for(args.n, 256), args.G), 256, 0, stream>>>(args);
     LAUNCH_TRY(b);
     gptq_load_kernel<<<tiles, 256, 0, stream>>>(args);
     LAUNCH_TRY(b);
-    for (int c0 = 0; c0 < args.n;) {
-        int width = block_width(c0, args.n, args);
-
-        kernel<<<dim3(blocks_for(args.rows, THREADS), args.G), THREADS, SHARED, stream>>>(args, c0,
-                                                                                          width);
-        LAUNCH_TRY(b);
-        TRY(update_later(b, args, c0, width));
-        c0 += width;
+    for (int panel = 0, end; panel < args.n; panel = end) {
+        end = panel + extent(args, panel, PANEL);
+        TRY(run_panel(b, args, panel, end));
+        TRY(update_later(b, args, panel, panel, end, args.n));
     }
     gptq_store_kernel<<<tiles, 256, 0, stream>>>(args);
     LAUNCH_TRY(b);
@@ -395,5 +414,5 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
     args.static_groups = static_groups;
     if (static_groups)
         TRY(grid_round(b, q, NULL, args.w, grid, false, G, rows, n));
-    return run_blocks(b, args);
+    return run_panels(b, args);
 }

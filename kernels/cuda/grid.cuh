@@ -66,9 +66,9 @@ __device__ __forceinline__ float grid_code(float w, const struct point_scale &at
     return fminf(fmaxf(rintf(w / at.scale) + at.zero, 0.0f), maxq);
 }
 
-/* |w - q|^2.4 */
+/* |w - q|^2.4; the fast power, whose error cannot tell two ranges apart that matter */
 __device__ __forceinline__ float grid_loss(float w, const struct point_scale &at, float maxq) {
     float distance = fabsf(at.scale * (grid_code(w, at, maxq) - at.zero) - w);
 
-    return powf(distance, 2.4f);
+    return __powf(distance, 2.4f);
 }

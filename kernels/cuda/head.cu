@@ -6,11 +6,13 @@
  * logits (32 MiB, which the L2 cache mostly holds), then one pass that folds the chunk into each
  * token's running maximum, sum, argmax and target logit. Sums are formed in an order that only
  * the shape decides; ties of the argmax go to the lower index.
- * scratch: the logits of one tile and chunk, and 16 bytes of running state a token.
+ * Tiles take turns on two lanes, so that the pass over one tile's logits runs beside the product
+ * of the other's.
+ * scratch, for each of the two: the logits of a tile and chunk, 16 bytes of state a token.
  */
 #include "kernels/cuda/device.cuh"
 
-enum { HEAD_ROWS = 2048, HEAD_WORDS = 4096, HEAD_THREADS = 256 };
+enum { HEAD_ROWS = 2048, HEAD_WORDS = 4096, HEAD_THREADS = 256, HEAD_LANES = 2 };
 
 struct running {
     float largest, sum, target;
@@ -18,15 +20,25 @@ struct running {
 };
 
 static size_t logits_size(int T, int vocab) {
-    return bytes_of(4, {T < HEAD_ROWS ? T : HEAD_ROWS, vocab < HEAD_WORDS ? vocab : HEAD_WORDS});
+    size_t size =
+        bytes_of(4, {T < HEAD_ROWS ? T : HEAD_ROWS, vocab < HEAD_WORDS ? vocab : HEAD_WORDS});
+
+    return size == SIZE_MAX ? size : (size + 255) / 256 * 256;
+}
+
+/* Bytes of scratch that a lane works in. */
+static size_t lane_size(int T, int vocab) {
+    size_t logits = logits_size(T, vocab);
+
+    return logits == SIZE_MAX ? logits : logits + HEAD_ROWS * sizeof(struct running);
 }
 
 size_t cuda_head_scratch(struct backend *base, int T, int d, int vocab) {
-    size_t logits = logits_size(T, vocab), state = bytes_of(sizeof(struct running), {HEAD_ROWS});
+    size_t size = lane_size(T, vocab);
 
     (void)base;
     (void)d;
-    return logits == SIZE_MAX ? SIZE_MAX : (logits + 255) / 256 * 256 + state;
+    return size == SIZE_MAX || T <= HEAD_ROWS ? size : size * HEAD_LANES;
 }
 
 __device__ __forceinline__ void fold(float &largest, float &sum, int &best, float their_largest,
@@ -90,12 +102,42 @@ __global__ void __launch_bounds__(HEAD_THREADS)
     }
 }
 
+struct head_args {
+    float *nll, *lse;
+    int *best;
+    const bf16 *x, *w;
+    const int *targets;
+    int d, vocab;
+};
+
+/* Tokens t .. t + rows - 1, on one lane. */
+static int head_tile(struct cuda_backend *b, struct lane *lane, const struct head_args *args, int t,
+                     int rows, float *logits, struct running *state) {
+    for (int first = 0; first < args->vocab; first += HEAD_WORDS) {
+        int words = args->vocab - first < HEAD_WORDS ? args->vocab - first : HEAD_WORDS;
+
+        TRY(linear_on(b, lane, logits, CUDA_R_32F, args->x + (size_t)t * args->d,
+                      args->w + (size_t)first * args->d, rows, args->d, words, 0.0f));
+        head_kernel<<<rows, HEAD_THREADS, 0, lane->stream>>>(
+            args->nll + t, args->lse + t, args->best + t, state, logits, args->targets + t, first,
+            words, first + words == args->vocab);
+        LAUNCH_TRY(b);
+    }
+    return 0;
+}
+
 int cuda_head(struct backend *base, struct span nll, struct span lse, struct span best,
               struct span x, struct span w, struct span targets, int T, int d, int vocab,
               struct span scratch) {
     struct cuda_backend *b = cuda_of(base);
-    float *logits = (float *)scratch.at;
-    struct running *state;
+    struct head_args args = {(float *)nll.at,
+                             (float *)lse.at,
+                             (int *)best.at,
+                             (const bf16 *)x.at,
+                             (const bf16 *)w.at,
+                             (const int *)targets.at,
+                             d,
+                             vocab};
 
     TRY(op_begin(b, "head", "T d vocab", T, d, vocab));
     if (T < 1 || d < 1 || vocab < 1)
@@ -107,20 +149,13 @@ int cuda_head(struct backend *base, struct span nll, struct span lse, struct spa
                      {"w", w, bytes_of(2, {vocab, d}), 2},
                      {"targets", targets, bytes_of(4, {T}), 4},
                      {"scratch", scratch, cuda_head_scratch(base, T, d, vocab), 16}}));
-    state = (struct running *)(scratch.at + (logits_size(T, vocab) + 255) / 256 * 256);
-    for (int t = 0; t < T; t += HEAD_ROWS) {
+    TRY(lanes_fork(b));
+    for (int t = 0, turn = 0; t < T; t += HEAD_ROWS, turn = (turn + 1) % HEAD_LANES) {
         int rows = T - t < HEAD_ROWS ? T - t : HEAD_ROWS;
+        unsigned char *at = scratch.at + turn * lane_size(T, vocab);
 
-        for (int first = 0; first < vocab; first += HEAD_WORDS) {
-            int words = vocab - first < HEAD_WORDS ? vocab - first : HEAD_WORDS;
-
-            TRY(linear_on(b, &b->lanes[0], logits, CUDA_R_32F, (bf16 *)x.at + (size_t)t * d,
-                          (bf16 *)w.at + (size_t)first * d, rows, d, words, 0.0f));
-            head_kernel<<<rows, HEAD_THREADS, 0, b->lanes[0].stream>>>(
-                (float *)nll.at + t, (float *)lse.at + t, (int *)best.at + t, state, logits,
-                (const int *)targets.at + t, first, words, first + words == vocab);
-            LAUNCH_TRY(b);
-        }
+        TRY(head_tile(b, &b->lanes[turn], &args, t, rows, (float *)at,
+                      (struct running *)(at + logits_size(T, vocab))));
     }
-    return 0;
+    return lanes_join(b);
 }

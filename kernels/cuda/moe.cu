@@ -38,8 +38,12 @@ __global__ void top_k_kernel(int *experts, float *weights, const float *logits, 
         largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, other));
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
-        p[i] = lane + 32 * i < n_experts ? expf(p[i] - largest) : -1.0f;
-        sum += fmaxf(p[i], 0.0f);
+        bool there = lane + 32 * i < n_experts;
+
+        p[i] = there ? expf(p[i] - largest) : 0.0f;
+        sum += p[i];
+        /* what is no number comes after all numbers, what is no expert never */
+        p[i] = !there ? -3.0f : isnan(p[i]) ? -1.0f : p[i];
     }
     sum = warp_sum(sum);
     for (int k = 0; k < top_k; k++) {
@@ -78,11 +82,6 @@ __global__ void top_k_kernel(int *experts, float *weights, const float *logits, 
             weights[(size_t)t * top_k + rank] = p[i] / (norm ? taken_sum : sum);
         }
         before += __popc(ballot);
-    }
-    /* not-a-number logits take nothing: fill up, so that every index stays valid */
-    for (int rank = before + lane; rank < top_k; rank += 32) {
-        experts[(size_t)t * top_k + rank] = rank;
-        weights[(size_t)t * top_k + rank] = NAN;
     }
 }
 

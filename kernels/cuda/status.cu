@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * From the statuses of CUDA, cuBLAS and cuSOLVER, and from shapes that do not fit, to a failure
+ * From the statuses of CUDA and cuBLAS, and from shapes that do not fit, to a failure
  * that names the op, its shapes, the status and what to do.
  */
 #include "kernels/cuda/device.cuh"
@@ -101,20 +101,6 @@ int status_blas(struct cuda_backend *b, cublasStatus_t status, const char *call)
                     "lower the batch, or wait until others free the device");
     return fail(b, -EIO, "cuBLAS", cublasGetStatusName(status), call,
                 "check that the installed cuBLAS fits the driver (nvidia-smi)");
-}
-
-int status_solver(struct cuda_backend *b, cusolverStatus_t status, const char *call) {
-    cudaError_t last = cudaPeekAtLastError();
-    char name[32];
-
-    if (status_is_sticky(last))
-        return status_cuda(b, last, call);
-    snprintf(name, sizeof(name), "status %d", (int)status);
-    if (status == CUSOLVER_STATUS_ALLOC_FAILED)
-        return fail(b, -ENOMEM, "cuSOLVER", name, call,
-                    "lower the batch, or wait until others free the device");
-    return fail(b, -EIO, "cuSOLVER", name, call,
-                "check that the installed cuSOLVER fits the driver (nvidia-smi)");
 }
 
 int status_invalid(struct cuda_backend *b, const char *format, ...) {
