@@ -129,6 +129,8 @@ static json_t *published_result(struct run *run) {
     if (!path || (run->quantizes && access(run->artifact_dir, F_OK)))
         return NULL;
     json_parse_file(path, RESULT_MAX, "damaged", &result, NULL);
+    if (result)
+        dir_remove(run->work_dir); /* which that attempt may not have come to */
     return result;
 }
 
