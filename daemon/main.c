@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 /* What the service manager must not answer with a restart, see quantd.service. */
@@ -18,41 +18,51 @@ static void print_failure(const struct failure *failure) {
     log_error("%s%s%s", failure->detail, failure->hint[0] ? "; " : "", failure->hint);
 }
 
-/* Signals become readable, in the main thread alone: all others inherit the mask. */
-static int open_signals(void) {
-    sigset_t set;
+static int signal_fd = -1;                /* eventfd: readable once a signal asked to stop */
+static volatile sig_atomic_t signal_seen; /* which one */
+
+static void on_signal(int number) {
+    int saved = errno;
+
+    signal_seen = number;
+    eventfd_write(signal_fd, 1);
+    errno = saved;
+}
+
+/*
+ * A handler, not a mask with signalfd: libraries start threads before main() that would take the
+ * signal unmasked. A second signal ends the process at once.
+ */
+static int catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_RESETHAND};
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL))
-        return -1;
-    return signalfd(-1, &set, SFD_CLOEXEC);
+    signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (signal_fd < 0 || sigaction(SIGTERM, &action, NULL) || sigaction(SIGINT, &action, NULL))
+        return -errno;
+    return 0;
 }
 
 /* Returns when a signal asks to stop, or a device needs a new process. */
-static void wait_for_end(struct daemon *daemon, int signals) {
-    struct pollfd fds[] = {{signals, POLLIN, 0}, {daemon->failed_fd, POLLIN, 0}};
-    struct signalfd_siginfo info;
+static void wait_for_end(struct daemon *daemon) {
+    struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {daemon->failed_fd, POLLIN, 0}};
 
     while (poll(fds, 2, -1) < 0 && errno == EINTR)
         ;
     if (fds[1].revents)
         log_error("a device failed, a new process is needed");
-    else if (read(signals, &info, sizeof(info)) == sizeof(info))
-        log_info("stopping: %s", strsignal((int)info.ssi_signo));
+    else
+        log_info("stopping: %s", strsignal(signal_seen));
 }
 
 static int run(const struct config *config) {
-    cleanup(closep) int signals = open_signals();
     struct daemon *daemon = NULL;
     struct failure failure;
     bool device_failed;
 
-    if (signals < 0) {
-        log_error("cannot take signals");
+    if (catch_signals()) {
+        log_error("cannot catch signals: %s", strerror(errno));
         return EXIT_FAILURE;
     }
     if (daemon_start(config, &daemon, &failure)) {
@@ -62,7 +72,7 @@ static int run(const struct config *config) {
     log_info("quantd %s serves, state in '%s'", QUANTD_VERSION, config->state_dir);
     notify_status("serving");
     notify_ready();
-    wait_for_end(daemon, signals);
+    wait_for_end(daemon);
 
     notify_stopping();
     device_failed = daemon->device_failed;
