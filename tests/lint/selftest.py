@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Each rule on a tiny tree that breaks it, and on one that does not."""
+import os
+import shutil
+import tempfile
+import unittest
+
+import docs
+import source
+from tree import Tree
+
+SPDX = "// SPDX-License-Identifier: Apache-2.0\n"
+MARK = "TO" + "DO"
+
+
+class Programs:
+    quantd = {"listen", "help"}
+    quantctl = {"list": {"json", "all"}, "help": {"json"}}
+
+    def quantctl_flags(self):
+        return {"json", "all"}
+
+
+class RulesTest(unittest.TestCase):
+    def setUp(self):
+        self.root = tempfile.mkdtemp(prefix="quantd-lint-")
+        self.addCleanup(shutil.rmtree, self.root)
+
+    def tree(self, files):
+        shutil.rmtree(self.root)
+        for name, text in files.items():
+            path = os.path.join(self.root, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        return Tree(self.root)
+
+    def rule(self, rule, good, bad, *programs):
+        """@rule finds nothing in the files @good, and something in each of @bad."""
+        self.assertEqual(list(rule(self.tree(good), *programs)), [])
+        for files in bad:
+            with self.subTest(files=files):
+                self.assertTrue(list(rule(self.tree({**good, **files}), *programs)))
+
+    def test_layers(self):
+        self.rule(source.check_layers, {
+            "kernels/cpu/a.c": '#include "base/str.h"\n#include "kernels/backend.h"\n',
+            "daemon/model/a.c": '#include "kernels/backend.h"\n',
+            "tests/unit/a.c": '#include "daemon/store.h"\n',
+        }, [
+            {"base/a.c": '#include "kernels/backend.h"\n'},
+            {"kernels/a.c": '#include "daemon/store.h"\n'},
+            {"kernels/cuda/a.cu": '#include "kernels/cpu/cpu.h"\n'},
+            {"daemon/model/b.c": '#include "daemon/pipeline/run.h"\n'},
+            {"daemon/data/a.c": '#include "kernels/backend.h"\n'},
+            {"daemon/pipeline/a.c": '#include "daemon/store.h"\n'},
+            {"daemon/a.c": '#include "kernels/cpu/cpu.h"\n'},
+            {"api/a.c": '#  include "daemon/jobs.h"\n'},
+            {"client/a.c": '#include "api/service.h"\n'},
+        ])
+
+    def test_headers(self):
+        places = {
+            "cuda_runtime.h": "kernels/cpu/a.c", "sqlite3.h": "daemon/jobs.c",
+            "microhttpd.h": "daemon/daemon.c", "curl/curl.h": "client/fetch.c",
+            "openssl/evp.h": "daemon/model/a.c", "zlib.h": "base/a.c", "zip.h": "api/a.c",
+            "pcre2.h": "daemon/model/olmoe.c", "utf8proc.h": "daemon/data/a.c",
+            "cblas.h": "daemon/pipeline/a.c", "lapacke.h": "kernels/cuda/a.c",
+            "systemd/sd-daemon.h": "daemon/main.c", "ini.h": "daemon/main.c",
+        }
+        good = {"daemon/store.c": "#include <sqlite3.h>\n", "api/a.c": "#include <microhttpd.h>\n",
+                "tests/unit/a.c": "#include <zip.h>\n"}
+        self.rule(source.check_headers, good,
+                  [{name: f"#include <{header}>\n"} for header, name in places.items()])
+
+    def test_own_header_first(self):
+        self.rule(source.check_own_header_first,
+                  {"base/a.h": "", "base/a.c": '#include "base/a.h"\n#include <stdio.h>\n'},
+                  [{"base/a.c": '#include <stdio.h>\n#include "base/a.h"\n'}])
+
+    def test_licence(self):
+        self.rule(source.check_licence, {
+            "base/a.c": SPDX, "data/a.json": "{}",
+            "scripts/a": "#!/bin/sh\n# SPDX-License-Identifier: Apache-2.0\n",
+        }, [{"base/b.c": "int x;\n"}, {"scripts/b": "#!/bin/sh\n"}, {"migrations/0001.sql": ""}])
+
+    def test_lengths(self):
+        lines = "    x++;\n"
+        self.rule(source.check_file_length, {"base/a.c": lines * 500}, [{"base/b.c": lines * 501}])
+
+        def function(n, head="static int f(int x,\n             int y) {\n"):
+            return SPDX + "\n#define A \\\n    1\n\n" + head + lines * (n - 2) + "}\n"
+
+        self.rule(source.check_function_length, {
+            "base/a.c": function(60), "base/b.c": "struct a b[] = {\n" + lines * 90 + "};\n",
+        }, [{"base/c.c": function(61)},
+            {"base/c.c": "struct a b[] = {\n};\n\n" + function(61)},
+            {"kernels/cuda/a.cu": function(61, "__global__ void f(int x) {\n")}])
+
+    def test_exceptions(self):
+        name = next(iter(source.LONG_FILES))
+        self.rule(source.check_exceptions, {name: "\n" * 501}, [{name: "\n"}])
+        (name, _), = list(source.LONG_FUNCTIONS)[:1]
+        self.assertTrue(list(source.check_exceptions(self.tree({name: SPDX}))))
+
+    def test_marks(self):
+        self.rule(source.check_marks, {"base/a.c": "/tmp/a-XXXXXX\n"},
+                  [{"base/a.c": f"// {MARK}: more\n"}, {"README.md": f"{MARK}\n"}])
+
+    def test_layout(self):
+        self.rule(source.check_layout, {"scripts/a": "x\n"},
+                  [{"scripts/a": "x \n"}, {"scripts/a": "x" * 121}])
+
+    @unittest.skipUnless(shutil.which("clang-format"), "no clang-format")
+    def test_format(self):
+        self.rule(source.check_format, {".clang-format": "BasedOnStyle: LLVM\n", "a.c": "int x;\n"},
+                  [{"a.c": "int  x ;\n"}])
+
+    def test_man_pages(self):
+        good = {"docs/man/quantd.8": ".B \\-\\-listen\n.B \\-\\-help\n",
+                "docs/man/quantctl.1": ".SH VERBS\n.TP\n.B list\n.TP\n.BR help\n.SH OPTIONS\n"
+                                       ".B \\-\\-json\n.B \\-\\-all\n"}
+        self.rule(docs.check_man_pages, good, [
+            {"docs/man/quantd.8": ".B \\-\\-help\n"},
+            {"docs/man/quantctl.1": good["docs/man/quantctl.1"] + ".B \\-\\-more\n"},
+        ], Programs())
+        self.rule(docs.check_man_verbs, good, [
+            {"docs/man/quantctl.1": ".SH VERBS\n.TP\n.B list\n"},
+            {"docs/man/quantctl.1": ".SH VERBS\n.TP\n.B list\n.TP\n.B help\n.TP\n.B drop\n"},
+        ], Programs())
+
+    def test_openapi(self):
+        good = {"api/openapi.json": '{"paths": {"/v1/jobs": {}}}',
+                "api/routes.c": '    {"/v1/jobs", jobs_get},\n', "README.md": "GET /v1/jobs.\n"}
+        self.rule(docs.check_openapi, good, [
+            {"README.md": "GET /v1/jobs/{id}\n"},
+            {"api/routes.c": '    {"/v1/jobs", jobs_get},\n    {"/v1/more", more_get},\n'},
+        ], Programs())
+        self.rule(docs.check_paths, good, [{"README.md": "curl http://localhost/v1/nothing\n"}],
+                  Programs())
+
+    def test_parameters(self):
+        schema = '{"components": {"schemas": {"JobRequest": {"properties": {"model": {}}}}}}'
+        self.rule(docs.check_parameters,
+                  {"api/openapi.json": schema, "README.md": "| `model` | MODEL | `none` |\n"},
+                  [{"README.md": ""}, {"README.md": "| `model` |\n| `more` |\n"}], Programs())
+
+    def test_commands(self):
+        self.rule(docs.check_commands, {
+            "scripts/demo": "", "README.md": "```sh\nscripts/demo\nA=b quantctl list \\\n  --all\n```\n",
+        }, [
+            {"README.md": "```\nscripts/nothing\n```\n"},
+            {"README.md": "    quantd --nothing\n"},
+            {"README.md": "```\nquantctl list --nothing\n```\n"},
+            {"README.md": "```\nbuild/client/quantctl nothing\n```\n"},
+        ], Programs())
+
+    def test_links(self):
+        self.rule(docs.check_links, {"docs/a.md": "[b](b.md#part)", "docs/b.md": ""},
+                  [{"docs/a.md": "[c](c.md)"}], Programs())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules on source files. Each yields (file, line, what is wrong)."""
+import re
+import shutil
+import subprocess
+
+C_SUFFIXES = (".c", ".h", ".cu", ".cuh")
+CODE_SUFFIXES = C_SUFFIXES + (".py", ".sh", ".sql", ".build", ".1", ".5", ".8", ".service",
+                              ".socket", ".conf", ".js", ".css")
+
+FILE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 60
+
+# What may be longer, and why.
+LONG_FILES = {
+    "tests/unit/test_checkpoint.c": "one case of damage after the other",
+}
+LONG_FUNCTIONS = {
+    ("kernels/cuda/moe.cu", "top_k_kernel"): "one warp's work on one token, in registers",
+}
+
+# folder: what it may include, as prefixes. The longest folder that fits a file counts.
+LAYERS = {
+    "base/": ["base/"],
+    "kernels/": ["base/", "kernels/"],
+    "daemon/model/": ["base/", "daemon/model/", "kernels/backend.h"],
+    "daemon/data/": ["base/", "daemon/data/"],
+    "daemon/pipeline/": ["base/", "daemon/pipeline/", "daemon/model/", "daemon/data/",
+                         "kernels/backend.h"],
+    "daemon/": ["base/", "daemon/", "kernels/backend.h", "kernels/registry.h", "migrations/",
+                "api/service.h", "api/http.h", "api/wire.h"],
+    "api/": ["base/", "api/"],
+    "client/": ["base/", "client/", "api/wire.h", "api/sse.h"],
+    "migrations/": ["base/", "migrations/"],
+    "tests/": [""],
+}
+# A backend knows the contract, and nothing of another backend.
+BACKENDS = ("kernels/cpu/", "kernels/cuda/")
+
+# outside header: where it may be included, as prefixes of file names.
+HEADERS = {
+    r"cuda.*|cublas.*|cusolver.*|nv.*": ["kernels/cuda/"],
+    r"sqlite3.*": ["daemon/store", "daemon/migrate"],
+    r"microhttpd.*": ["api/"],
+    r"curl/.*": ["daemon/data/hub", "client/http"],
+    r"openssl/.*": ["base/hash.c"],
+    r"zip\.h|zlib\.h": ["daemon/data/"],
+    r"pcre2.*": ["daemon/model/tokenizer"],
+    r"utf8proc.*": ["daemon/model/tokenizer", "client/text.c"],
+    r"cblas.*|lapack.*|openblas.*": ["kernels/cpu/"],
+    r"systemd/.*": ["daemon/notify"],
+    r"ini\.h": ["daemon/config"],
+}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+MARKS = re.compile(r"\b(" + "|".join(("TO" "DO", "FIX" "ME", "X" "XX", "HA" "CK")) + r")\b")
+
+
+def longest_prefix(name, prefixes):
+    found = [prefix for prefix in prefixes if name.startswith(prefix)]
+    return max(found, key=len) if found else None
+
+
+def includes(tree):
+    for name in tree.with_suffix(*C_SUFFIXES):
+        for number, line in enumerate(tree.lines(name), 1):
+            match = INCLUDE.match(line)
+            if match:
+                yield name, number, match.group(1) == '"', match.group(2)
+
+
+def check_layers(tree):
+    for name, number, ours, header in includes(tree):
+        layer = longest_prefix(name, LAYERS)
+        if not ours or layer is None or layer == "tests/":
+            continue
+        backend = longest_prefix(name, BACKENDS)
+        other = longest_prefix(header, BACKENDS)
+        if not header.startswith(tuple(LAYERS[layer])) or (other and other != backend):
+            yield name, number, f"{layer} may not include '{header}'"
+
+
+def check_headers(tree):
+    for name, number, ours, header in includes(tree):
+        if ours or name.startswith("tests/"):
+            continue
+        for pattern, places in HEADERS.items():
+            if re.fullmatch(pattern, header) and not name.startswith(tuple(places)):
+                yield name, number, f"<{header}> belongs into {' '.join(places)}"
+
+
+def check_own_header_first(tree):
+    """A .c file that has a header begins with it, so every header stands alone."""
+    first = {}
+    for name, _, _, header in includes(tree):
+        first.setdefault(name, header)
+    for name in tree.with_suffix(".c"):
+        own = (name[:-2] + ".h", name[:-2] + "_internal.h")
+        if own[0] in tree.files and first.get(name) not in own and not name.startswith("tests/"):
+            yield name, 1, f"does not include '{own[0]}' first"
+
+
+def is_code(tree, name):
+    return name.endswith(CODE_SUFFIXES) or name.startswith(("scripts/", ".ci/")) or (
+        name == "meson_options.txt" and tree.has(name))
+
+
+def check_licence(tree):
+    for name in tree.files:
+        head = "\n".join(tree.lines(name)[:2]) if is_code(tree, name) else None
+        if head is not None and "SPDX-License-Identifier: Apache-2.0" not in head:
+            yield name, 1, "has no SPDX line on top"
+
+
+def check_file_length(tree):
+    for name in tree.with_suffix(*C_SUFFIXES, ".py", ".sh"):
+        n = len(tree.lines(name))
+        if n > FILE_LINES_MAX and name not in LONG_FILES:
+            yield name, n, f"has {n} lines, {FILE_LINES_MAX} are allowed: split it by noun"
+
+
+def functions(tree, name):
+    """(name, first line, lines) of each function; the layout is clang-format's."""
+    lines = tree.lines(name)
+    head, start, function = "", None, None
+    for number, line in enumerate(lines, 1):
+        if start is None:
+            if not line or line[0] in "#/ }*" and not head:
+                head = "" if not line else head
+                continue
+            head = (head + " " + line.strip()) if line[0] == " " else line
+            match = re.search(r"(\w+)\s*\((?!\()", head)
+            if line.endswith("{") and match and "=" not in head.split("(")[0]:
+                start, function = number, match.group(1)
+            elif line.endswith((";", "{")):
+                head = ""
+        elif line.startswith("}"):
+            yield function, start, number - start + 1
+            head, start = "", None
+
+
+def check_function_length(tree):
+    for name in tree.with_suffix(*C_SUFFIXES):
+        for function, number, n in functions(tree, name):
+            if n > FUNCTION_LINES_MAX and (name, function) not in LONG_FUNCTIONS:
+                yield (name, number,
+                       f"'{function}' has {n} lines, {FUNCTION_LINES_MAX} are allowed: split it")
+
+
+def check_exceptions(tree):
+    """An exception that nobody needs any more is taken off the list."""
+    for name in LONG_FILES:
+        if name in tree.files and len(tree.lines(name)) <= FILE_LINES_MAX:
+            yield name, 1, "is listed as a long file and is none"
+    for name, function in LONG_FUNCTIONS:
+        if name in tree.files and not any(
+                f == function and n > FUNCTION_LINES_MAX for f, _, n in functions(tree, name)):
+            yield name, 1, f"'{function}' is listed as a long function and is none"
+
+
+def check_marks(tree):
+    for name in tree.files:
+        if not is_code(tree, name) and not name.endswith(".md"):
+            continue
+        for number, line in enumerate(tree.lines(name), 1):
+            if MARKS.search(line):
+                yield name, number, "speaks of unfinished work"
+
+
+def check_layout(tree):
+    """Spaces at the end, tabs, long lines: what clang-format does not see in scripts."""
+    for name in tree.files:
+        if name.endswith(C_SUFFIXES) or not is_code(tree, name):
+            continue
+        for number, line in enumerate(tree.lines(name), 1):
+            if line != line.rstrip():
+                yield name, number, "ends in spaces"
+            if len(line) > 120:
+                yield name, number, "is longer than 120 columns"
+
+
+def check_format(tree):
+    names = tree.with_suffix(*C_SUFFIXES)
+    if not names:
+        return
+    run = subprocess.run(["clang-format", "--dry-run", "--Werror", "--style=file", *names],
+                         cwd=tree.root, capture_output=True, text=True, check=False)
+    for match in re.finditer(r"^(\S+?):(\d+):\d+: error: ", run.stderr, re.MULTILINE):
+        yield match.group(1), int(match.group(2)), "is not as clang-format writes it"
+    if run.returncode and "error: " not in run.stderr:
+        yield "clang-format", 0, run.stderr.strip() or "failed"
+
+
+RULES = [check_layers, check_headers, check_own_header_first, check_licence, check_file_length,
+         check_function_length, check_exceptions, check_marks, check_layout]
+
+
+def rules():
+    """(rules, why others are skipped)"""
+    if shutil.which("clang-format"):
+        return RULES + [check_format], None
+    return RULES, "clang-format is not installed: the layout was not checked"
