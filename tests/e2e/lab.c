@@ -100,7 +100,8 @@ int lab_setup(void **state) {
 }
 
 int lab_teardown(void **state) {
-    lab_free(*state);
+    if (*state)
+        lab_free(*state);
     return 0;
 }
 
