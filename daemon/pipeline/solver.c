@@ -228,7 +228,7 @@ static double sum(const float *values, int n) {
 static json_t *matrix_report(const struct task *t, const char *name, int g, double num, double den,
                              double seconds) {
     const struct outcome *outcome = &t->outcomes[g];
-    double error = num / den;
+    double error = MAX(num, 0) / den; /* a sum that cancels may end just below zero */
     json_t *report = json_pack(
         "{s:s s:s s:o s:o s:o s:f}", "name", name, "method", outcome->gptq ? "gptq" : "rtn",
         "tokens", t->gram ? json_integer((json_int_t)t->gram->tokens[g]) : json_null(), "damping",
