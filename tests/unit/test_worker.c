@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The worker and the runner, with a pipeline and a device of this test's own. */
+#include "daemon/worker.h"
+
+#include "daemon/pipeline/pipeline.h"
+#include "daemon_fixture.h"
+#include "kernels/registry.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+/* What the pipeline of the test does next, and what it and the device saw. */
+static struct script {
+    int r;     /* what pipeline_run() returns */
+    bool wait; /* until cancelled */
+    bool poison;
+    bool bad_event; /* of a layer that no table takes */
+    atomic_int runs, opened, closed;
+} script;
+
+static bool poisoned;
+
+static void fake_info(struct backend *b, struct backend_info *ret_info) {
+    (void)b;
+    *ret_info = (struct backend_info){.name = "fake", .poisoned = poisoned};
+}
+
+static void fake_close(struct backend *b) {
+    (void)b;
+    script.closed++;
+}
+
+static const struct backend_ops fake_ops = {.name = "fake", .info = fake_info, .close = fake_close};
+
+int backend_open(const char *device, struct backend **ret_backend, struct failure *failure) {
+    static struct backend fake = {&fake_ops};
+
+    if (strcmp(device, "cpu"))
+        return failure_set(failure, -ENODEV, "no_device", NULL, "no device '%s'", device);
+    script.opened++;
+    *ret_backend = &fake;
+    return 0;
+}
+
+static int tell(const struct pipeline_job *job, const char *kind, json_t *data) {
+    int r = job->observer->event(job->observer->ctx, kind, data);
+
+    json_decref(data);
+    return r;
+}
+
+int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t **ret_result,
+                 struct failure *failure) {
+    int r;
+
+    (void)backend;
+    script.runs++;
+    tell(job, "phase.started", json_pack("{ss}", "phase", "load"));
+    tell(job, "facts",
+         json_pack("{s{ss} s{ss}}", "model", "name", "x", "params", "model", "resolved"));
+    r = tell(job, "layer.finished", json_pack("{si}", "layer", script.bad_event ? -1 : 0));
+    if (r)
+        return failure_set(failure, r, "io_error", NULL, "the observer failed");
+    tell(job, "progress", json_pack("{sf}", "fraction", 0.5));
+    while (script.wait) {
+        if (job->observer->cancelled(job->observer->ctx))
+            return failure_set(failure, -ECANCELED, "cancelled", NULL, "cancelled");
+        usleep(1000);
+    }
+    poisoned = script.poison;
+    if (script.r)
+        return failure_set(failure, script.r, "model_invalid", "a hint", "the model is bad");
+    *ret_result = json_pack("{s{} s[]}", "perplexity", "artifacts");
+    return 0;
+}
+
+struct bench {
+    struct fixture *f;
+    struct events *events;
+    struct models models;
+    struct jobs jobs;
+    struct corpora corpora;
+    struct worker *worker;
+    atomic_int device_failed;
+};
+
+static void on_device_failed(void *ctx) {
+    struct bench *b = ctx;
+
+    b->device_failed++;
+}
+
+static int start(struct bench *b, const char *device) {
+    struct worker_config config = {.device = device,
+                                   .idle_seconds = 0,
+                                   .jobs = &b->jobs,
+                                   .corpora = &b->corpora,
+                                   .device_failed = on_device_failed,
+                                   .ctx = b};
+
+    return worker_start(&config, &b->worker, &b->f->failure);
+}
+
+static int setup(void **state) {
+    struct bench *b = calloc(1, sizeof(*b));
+
+    memset(&script, 0, sizeof(script));
+    poisoned = false;
+    fixture_setup((void **)&b->f);
+    b->events = events_new(b->f->store);
+    b->jobs = (struct jobs){
+        .store = b->f->store, .events = b->events, .models = &b->models, .state_dir = b->f->dir};
+    *state = b;
+    return 0;
+}
+
+static void stop(struct bench *b) {
+    if (!b->worker)
+        return;
+    worker_stop(b->worker);
+    assert_int_equal(worker_join(b->worker, 10), 0);
+    worker_free(b->worker);
+    b->worker = NULL;
+}
+
+static int teardown(void **state) {
+    struct bench *b = *state;
+
+    stop(b);
+    events_free(b->events);
+    fixture_teardown((void **)&b->f);
+    free(b);
+    return 0;
+}
+
+/* A job whose parameters parse; the fixture's have none. */
+static int64_t add_job(struct bench *b) {
+    cleanup(json_decrefp) json_t *empty = json_object();
+    cleanup(json_decrefp) json_t *params =
+        json_pack("{ss si sb}", "model", "m", "wbits", 4, "nearest", 1);
+    struct job_row row = {.kind = (char *)"quantize",
+                          .owner = (char *)"anna",
+                          .name = (char *)"",
+                          .model_dir = (char *)"/nowhere",
+                          .labels = empty,
+                          .request = params,
+                          .params = params,
+                          .attempt = 1,
+                          .created_at = 1};
+    int64_t id = 0;
+
+    begin(b->f);
+    assert_int_equal(end(b->f, store_insert_job(b->f->store, &row, &id)), 0);
+    return id;
+}
+
+/* Waits for a status; the row is the caller's. */
+static struct job_row *wait_status(struct bench *b, int64_t id, enum job_status status) {
+    for (int i = 0; i < 10000; i++) {
+        struct job_row *row = get(b->f, id);
+
+        if (row->status == status)
+            return row;
+        job_row_free(row);
+        usleep(1000);
+    }
+    fail_msg("job %d never became %s", (int)id, job_status_name(status));
+    return NULL;
+}
+
+static void test_success(void **state) {
+    struct bench *b = *state;
+    int64_t first = add_job(b), second;
+    cleanup(json_decrefp) json_t *layers = NULL;
+
+    assert_int_equal(start(b, "cpu"), 0);
+    cleanup(job_row_freep) struct job_row *row = wait_status(b, first, JOB_SUCCEEDED);
+    assert_string_equal(json_string_value(json_object_get(row->params, "model")), "resolved");
+    assert_true(json_number_value(json_object_get(row->progress, "fraction")) == 1);
+    begin(b->f);
+    assert_int_equal(end(b->f, store_list_layers(b->f->store, first, &layers)), 0);
+    assert_int_equal(json_array_size(layers), 1);
+    /* Idle: the device is given back; a wake brings it to work again. */
+    for (int i = 0; i < 10000 && script.closed < script.opened; i++)
+        usleep(1000);
+    assert_int_equal(script.closed, script.opened);
+    second = add_job(b);
+    worker_wake(b->worker);
+    job_row_free(wait_status(b, second, JOB_SUCCEEDED));
+    assert_int_equal(script.runs, 2);
+}
+
+static void test_failure(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.r = -EBADMSG;
+    assert_int_equal(start(b, "cpu"), 0);
+    cleanup(job_row_freep) struct job_row *row = wait_status(b, id, JOB_FAILED);
+    assert_string_equal(json_string_value(json_object_get(row->error, "code")), "model_invalid");
+    assert_string_equal(json_string_value(json_object_get(row->error, "hint")), "a hint");
+    assert_int_equal(b->device_failed, 0);
+}
+
+/* An event that the store refuses ends the job, not the daemon. */
+static void test_store_refuses_event(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.bad_event = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    cleanup(job_row_freep) struct job_row *row = wait_status(b, id, JOB_FAILED);
+    assert_string_equal(json_string_value(json_object_get(row->error, "code")), "store_error");
+}
+
+static void test_cancel(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.wait = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    job_row_free(wait_status(b, id, JOB_RUNNING));
+    worker_cancel(b->worker, id + 1); /* not this one */
+    assert_int_equal(jobs_cancel(&b->jobs, id, &b->f->failure), 0);
+    worker_cancel(b->worker, id);
+    job_row_free(wait_status(b, id, JOB_CANCELLED));
+}
+
+static void test_stop_requeues(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.wait = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    job_row_free(wait_status(b, id, JOB_RUNNING));
+    stop(b);
+    cleanup(job_row_freep) struct job_row *row = get(b->f, id);
+    assert_int_equal(row->status, JOB_QUEUED);
+    assert_int_equal(row->attempt, 1);
+}
+
+/* The job goes back, an attempt poorer, and the daemon is told; no other job is started. */
+static void test_poisoned_device(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b), other = add_job(b);
+
+    script.poison = true;
+    script.r = -EIO;
+    assert_int_equal(start(b, "cpu"), 0);
+    for (int i = 0; i < 10000 && !b->device_failed; i++)
+        usleep(1000);
+    assert_int_equal(b->device_failed, 1);
+    stop(b);
+    cleanup(job_row_freep) struct job_row *row = get(b->f, id), *next = get(b->f, other);
+    assert_int_equal(row->status, JOB_QUEUED);
+    assert_int_equal(row->attempt, 2);
+    assert_int_equal(next->status, JOB_QUEUED);
+    assert_int_equal(script.runs, 1);
+}
+
+static void test_missing_device(void **state) {
+    struct bench *b = *state;
+
+    assert_int_equal(start(b, "cuda:0"), -ENODEV);
+    assert_null(b->worker);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_success),        TEST(test_failure),       TEST(test_store_refuses_event),
+        TEST(test_cancel),         TEST(test_stop_requeues), TEST(test_poisoned_device),
+        TEST(test_missing_device),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
