@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/byte_tokenizer.h"
 
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"

@@ -31,7 +31,7 @@ static void put_level(struct noise *noise, size_t i, double value) {
         ((uint16_t *)noise->levels)[i] = f32_to_bf16((float)value);
 }
 
-int noise_init(struct noise *noise, enum dtype dtype, double std) {
+int noise_init(struct noise *noise, enum dtype dtype, double mean, double std) {
     double x = 0;
 
     if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16)
@@ -42,8 +42,8 @@ int noise_init(struct noise *noise, enum dtype dtype, double std) {
         return -ENOMEM;
     for (int i = NOISE_LEVELS / 2 - 1; i >= 0; i--) {
         x = quantile((i + 0.5) / NOISE_LEVELS, x);
-        put_level(noise, i, x * std);
-        put_level(noise, NOISE_LEVELS - 1 - i, -x * std);
+        put_level(noise, i, mean + x * std);
+        put_level(noise, NOISE_LEVELS - 1 - i, mean - x * std);
     }
     return 0;
 }

@@ -17,10 +17,10 @@ struct noise {
 };
 
 /*
- * noise_init() - normal numbers of mean 0 and standard deviation @std as @dtype, F32, F16 or BF16.
+ * noise_init() - normal numbers of @mean and standard deviation @std as @dtype: F32, F16 or BF16.
  * Return: 0, -EINVAL or -ENOMEM.
  */
-int noise_init(struct noise *noise, enum dtype dtype, double std);
+int noise_init(struct noise *noise, enum dtype dtype, double mean, double std);
 void noise_done(struct noise *noise);
 
 /*

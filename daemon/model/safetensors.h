@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/dtype.h"
 #include "base/failure.h"
+#include "base/str.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -60,3 +61,12 @@ DEFINE_CLEANUP(struct safetensors *, safetensors_freep, safetensors_free)
  */
 int safetensors_write(const char *path, const struct tensor *tensors, size_t n_tensors,
                       uint64_t *ret_size, struct failure *failure);
+
+/*
+ * safetensors_build_header() - append to the empty @header all that comes before the data in a
+ * file of these tensors, whose data is not looked at: length, JSON, padding. Tensor data follows
+ * in the given order without gaps. @ret_size: bytes of the whole file.
+ * Return: 0; -EINVAL for a size that is not that of its shape; -ENOMEM. Any thread.
+ */
+int safetensors_build_header(struct strbuf *header, const struct tensor *tensors, size_t n_tensors,
+                             uint64_t *ret_size, struct failure *failure);

@@ -53,9 +53,8 @@ static int append_tensor(struct strbuf *header, const struct tensor *tensor, siz
     return 0;
 }
 
-/* The length and the header, padded; *@ret_size: the bytes of the whole file. */
-static int build_header(struct strbuf *header, const struct tensor *tensors, size_t n_tensors,
-                        uint64_t *ret_size, struct failure *failure) {
+int safetensors_build_header(struct strbuf *header, const struct tensor *tensors, size_t n_tensors,
+                             uint64_t *ret_size, struct failure *failure) {
     char length[8] = {};
     size_t data_size = 0;
 
@@ -103,7 +102,7 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
 
     if (!temporary)
         return failure_oom(failure);
-    r = build_header(&header, tensors, n_tensors, &size, failure);
+    r = safetensors_build_header(&header, tensors, n_tensors, &size, failure);
     if (r)
         return r;
     r = write_file(temporary, &header, tensors, n_tensors);
