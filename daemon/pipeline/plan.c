@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define RESERVE ((size_t)256 << 20) /* left free, for the libraries of the device and for others   \
-                                     */
+/* Left free, for the libraries of the device and for others. */
+#define RESERVE ((size_t)256 << 20)
 
 /* What the whole job takes at most at a time with @batch windows. */
 static size_t job_size(struct run *run, int batch) {
