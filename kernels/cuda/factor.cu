@@ -15,7 +15,8 @@
  * 64 matrices of 2048 columns, five times for one (docs/PERFORMANCE.md).
  *
  * Numerics: f32, no TF32. info is set when a pivot is not finite and positive.
- * scratch: A [G, n, n] f32; the damping, what is added, and the info of each matrix.
+ * scratch, for the matrices that go through it at once (at most 512 MiB of them, or one): A f32
+ * [n, n]; the damping, what is added, and the info of each matrix.
  */
 #include "kernels/cuda/factor.cuh"
 
@@ -23,18 +24,24 @@
 
 enum { INVERSE_COLUMNS = 512 }; /* of a product with a triangle: what lies left of it is saved */
 
+static const size_t FACTOR_CHUNK = 512 << 20;
+
 struct factor_layout {
+    int G;                            /* matrices at once */
     size_t damp, added, infos, total; /* offsets in scratch, bytes */
 };
 
 static struct factor_layout factor_layout(int G, int n) {
     struct factor_layout at = {};
-    size_t matrix = bytes_of(4, {G, n, n});
+    size_t one = bytes_of(4, {n, n}), matrix;
 
-    if (matrix > SIZE_MAX / 2) {
+    if (one > SIZE_MAX / 2 || G < 1 || n < 1) {
         at.total = SIZE_MAX;
         return at;
     }
+    at.G = one >= FACTOR_CHUNK ? 1 : (int)min((size_t)G, FACTOR_CHUNK / one);
+    matrix = one * at.G;
+    G = at.G;
     at.damp = (matrix + 255) / 256 * 256;
     at.added = at.damp + bytes_of(4, {G});
     at.infos = at.added + bytes_of(4, {G});
@@ -198,7 +205,7 @@ static int factor_blocks(const struct factoring *f) {
 }
 
 static int factor_all(const struct factoring *f, const float *h, const int *perm, float *damp,
-                      float *added, const float *damp_host) {
+                      float *added, const float *damp_host, int *info_host) {
     struct cuda_backend *b = f->b;
     cudaStream_t stream = b->lanes[0].stream;
     unsigned tiles = blocks_for(f->n, 32);
@@ -218,8 +225,7 @@ static int factor_all(const struct factoring *f, const float *h, const int *perm
                                                                                           size);
     LAUNCH_TRY(b);
     CUDA_TRY(b,
-             cudaMemcpyAsync(b->pinned, f->info, 4 * (size_t)f->G, cudaMemcpyDeviceToHost, stream));
-    CUDA_TRY(b, cudaStreamSynchronize(stream));
+             cudaMemcpyAsync(info_host, f->info, 4 * (size_t)f->G, cudaMemcpyDeviceToHost, stream));
     return 0;
 }
 
@@ -227,7 +233,7 @@ int cuda_factor(struct backend *base, struct span u, struct span h, struct span 
                 const float *damp, int32_t *info, int G, int n, struct span scratch) {
     struct cuda_backend *b = cuda_of(base);
     struct factor_layout layout = factor_layout(G, n);
-    struct factoring f = {b, (float *)scratch.at, (float *)u.at, NULL, G, n};
+    int *infos = (int *)b->pinned;
 
     TRY(op_begin(b, "factor", "G n", G, n));
     if (G < 1 || n < 1 || G > 65535 || n > 65535)
@@ -236,10 +242,20 @@ int cuda_factor(struct backend *base, struct span u, struct span h, struct span 
                      {"h", h, bytes_of(4, {G, n, n}), 4},
                      {"perm", perm, bytes_of(4, {G, n}), 4},
                      {"scratch", scratch, layout.total, 16}}));
-    f.info = (int *)(scratch.at + layout.infos);
-    TRY(factor_all(&f, (const float *)h.at, (const int *)perm.at,
-                   (float *)(scratch.at + layout.damp), (float *)(scratch.at + layout.added),
-                   damp));
-    memcpy(info, b->pinned, 4 * (size_t)G);
+    for (int g = 0; g < G; g += layout.G) {
+        size_t at = (size_t)g * n * n;
+        struct factoring f = {b,
+                              (float *)scratch.at,
+                              (float *)u.at + at,
+                              (int *)(scratch.at + layout.infos),
+                              min(layout.G, G - g),
+                              n};
+
+        TRY(factor_all(&f, (const float *)h.at + at, (const int *)perm.at + (size_t)g * n,
+                       (float *)(scratch.at + layout.damp), (float *)(scratch.at + layout.added),
+                       damp + g, infos + g));
+    }
+    CUDA_TRY(b, cudaStreamSynchronize(b->lanes[0].stream));
+    memcpy(info, infos, 4 * (size_t)G);
     return 0;
 }

@@ -13,8 +13,8 @@
  *
  * Numerics: f32 throughout, no TF32; errors are divided by the diagonal by its reciprocal.
  * Memory a block: the step's columns are read and written at most four times.
- * scratch: w f32 [G, n, rows]; errors f32 [G, 512, rows]; codes u8 [G, n, rows]; the inverse of
- * perm i32 [G, n].
+ * scratch, for the matrices that go through it at once (at most 512 MiB of w, or one): w f32
+ * [n, rows]; errors f32 [512, rows]; codes u8 [n, rows]; the inverse of perm i32 [n].
  */
 #include "kernels/cuda/grid.cuh"
 
@@ -27,18 +27,25 @@ enum {
     SHARED = (BLOCK * BLOCK + BLOCK) * 4
 };
 
+static const size_t GPTQ_CHUNK = 512 << 20;
+
 struct gptq_layout {
+    int G;                                /* matrices at once */
     size_t errors, codes, inverse, total; /* offsets in scratch, bytes */
 };
 
 static struct gptq_layout gptq_layout(int G, int rows, int n) {
     struct gptq_layout at = {};
-    size_t w = bytes_of(4, {G, n, rows}), errors = bytes_of(4, {G, PANEL, rows});
+    size_t one = bytes_of(4, {n, rows}), w, errors;
 
-    if (w > SIZE_MAX / 8 || errors > SIZE_MAX / 8) {
+    if (one > SIZE_MAX / 512 || G < 1 || n < 1 || rows < 1) {
         at.total = SIZE_MAX;
         return at;
     }
+    at.G = one >= GPTQ_CHUNK ? 1 : (int)min((size_t)G, GPTQ_CHUNK / one);
+    G = at.G;
+    w = one * G;
+    errors = bytes_of(4, {G, PANEL, rows});
     at.errors = (w + 255) / 256 * 256;
     at.codes = at.errors + (errors + 255) / 256 * 256;
     at.inverse = at.codes + (w / 4 + 255) / 256 * 256;
@@ -394,25 +401,30 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
                      {"u", u, bytes_of(4, {G, n, n}), 4},
                      {"perm", perm, bytes_of(4, {G, n}), 4},
                      {"scratch", scratch, layout.total, 16}}));
-    args.w = (const bf16 *)w.at;
-    args.u = (const float *)u.at;
-    args.perm = (const int *)perm.at;
     args.inverse = (int *)(scratch.at + layout.inverse);
     args.wt = (float *)scratch.at;
     args.errors = (float *)(scratch.at + layout.errors);
     args.codes_t = scratch.at + layout.codes;
-    args.codes = q->codes.at;
-    args.scales = (__half *)q->scales.at;
-    args.zeros = q->zeros.at;
-    args.g_idx = (int *)q->g_idx.at;
-    args.dq = (bf16 *)dq.at;
     args.grid = grid_args(grid);
-    args.G = G;
     args.rows = rows;
     args.n = n;
     args.n_groups = n / grid->groupsize;
     args.static_groups = static_groups;
     if (static_groups)
-        TRY(grid_round(b, q, NULL, args.w, grid, false, G, rows, n));
-    return run_panels(b, args);
+        TRY(grid_round(b, q, NULL, (const bf16 *)w.at, grid, false, G, rows, n));
+    for (int g = 0; g < G; g += layout.G) {
+        size_t weights = (size_t)g * rows * n, grids = (size_t)g * args.n_groups * rows;
+
+        args.G = min(layout.G, G - g);
+        args.w = (const bf16 *)w.at + weights;
+        args.u = (const float *)u.at + (size_t)g * n * n;
+        args.perm = (const int *)perm.at + (size_t)g * n;
+        args.codes = q->codes.at + weights;
+        args.scales = (__half *)q->scales.at + grids;
+        args.zeros = q->zeros.at + grids;
+        args.g_idx = (int *)q->g_idx.at + (size_t)g * n;
+        args.dq = (bf16 *)dq.at + weights;
+        TRY(run_panels(b, args));
+    }
+    return 0;
 }

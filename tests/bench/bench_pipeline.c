@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A whole job by pipeline_run(): 4 bits, groups of 128, act-order, then evaluations of the model
+ * and of what came out; one table of where the time went. Needs nothing but the model.
+ */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "daemon/model/checkpoint.h"
+#include "daemon/pipeline/pipeline.h"
+#include "kernels/registry.h"
+#include "tests/bench/flops.h"
+#include "tests/bench/random_text.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT "file:random.txt"
+
+struct bench {
+    const char *model, *device, *data_root, *dataset, *eval, *work;
+    int nsamples, seqlen, windows, batch;
+    double gemm; /* TFLOP/s; 0: unknown */
+    bool twice, keep;
+
+    struct backend *b;
+    struct model_config config;
+    struct failure failure;
+
+    /* The run at work: */
+    double started, last_layer;
+    int n_layers;
+    double layer_wall, layer_seconds, solver_seconds, first_layer;
+};
+
+/* ---- what a run tells ---- */
+
+/* Seconds of the layer: up to the end of its solver, and of the solver alone. */
+static void count_layer(struct bench *bench, const json_t *data) {
+    json_t *matrices = json_object_get(data, "matrices"), *matrix;
+    double now = clock_monotonic();
+    size_t i;
+
+    json_array_foreach(matrices, i, matrix) bench->solver_seconds +=
+        json_number_value(json_object_get(matrix, "seconds"));
+    bench->layer_seconds += json_number_value(json_object_get(data, "seconds"));
+    if (bench->n_layers++ == 0)
+        bench->first_layer = now - bench->last_layer;
+    bench->layer_wall += now - bench->last_layer;
+    bench->last_layer = now;
+}
+
+static int on_event(void *ctx, const char *kind, json_t *data) {
+    struct bench *bench = ctx;
+
+    if (str_equal(kind, "layer.finished"))
+        count_layer(bench, data);
+    if (str_equal(kind, "phase.started") &&
+        str_equal(json_string_value(json_object_get(data, "phase")), "quantize"))
+        bench->last_layer = clock_monotonic();
+    if (str_equal(kind, "job.warning"))
+        printf("warning: %s\n", json_string_value(json_object_get(data, "detail")));
+    return 0;
+}
+
+static bool on_cancelled(void *ctx) {
+    (void)ctx;
+    return false;
+}
+
+static int run_job(struct bench *bench, const char *model, const char *name, json_t *request,
+                   json_t **ret_result) {
+    const struct pipeline_observer observer = {bench, on_event, on_cancelled};
+    enum job_kind kind = json_object_get(request, "wbits") ? JOB_QUANTIZE : JOB_EVAL;
+    cleanup(json_decrefp) json_t *owned = request;
+    cleanup(freep) char *dir = str_format("%s/%s", bench->work, name);
+    cleanup(freep) char *texts = str_format("%s/texts", bench->work);
+    cleanup(params_freep) struct params *params = NULL;
+    char *roots[] = {bench->data_root ? (char *)bench->data_root : texts};
+    struct source_mirror mirror;
+    struct corpora corpora;
+    int r;
+
+    if (!dir || !texts || !owned)
+        return failure_oom(&bench->failure);
+    source_mirror_init(&mirror, NULL, 0);
+    corpora = (struct corpora){&mirror.source, roots, 1};
+    r = params_parse(kind, owned, &params, &bench->failure);
+    if (!r)
+        r = dir_make(dir);
+    bench->n_layers = 0;
+    bench->layer_wall = bench->layer_seconds = bench->solver_seconds = 0;
+    bench->started = bench->last_layer = clock_monotonic();
+    return r ? r
+             : pipeline_run(&(struct pipeline_job){kind, params, model, dir, &corpora, &observer},
+                            bench->b, ret_result, &bench->failure);
+}
+
+/* ---- the quantization ---- */
+
+static double seconds_of(const json_t *result, const char *phase) {
+    return json_number_value(json_object_get(json_object_get(result, "seconds"), phase));
+}
+
+static void print_line(const char *name, double seconds, double tokens, double flops, double gemm) {
+    printf("%-28s %9.3f s", name, seconds);
+    if (tokens > 0)
+        printf(" %12.0f tokens/s", tokens / seconds);
+    if (flops > 0)
+        printf(" %9.2f TFLOP/s", flops / seconds * 1e-12);
+    if (flops > 0 && gemm > 0)
+        printf(" %6.1f %% of the GEMM rate", 100 * flops / seconds * 1e-12 / gemm);
+    putchar('\n');
+}
+
+/* What the arithmetic alone would take at the rate of a large product. */
+static void print_floor(const struct bench *bench, double tokens) {
+    const struct model_config *c = &bench->config;
+    double layers = c->num_hidden_layers;
+    double passes = (2 * layers - 1) * tokens * layer_flops(c, bench->seqlen);
+    double hessians = layers * tokens * hessian_flops(c), solver = layers * solver_flops(c);
+
+    printf("%-28s %.3g TFLOP passes, %.3g Hessians, %.3g solver (f32)", "arithmetic",
+           passes * 1e-12, hessians * 1e-12, solver * 1e-12);
+    if (bench->gemm > 0)
+        printf("; the first two take %.3f s at %.1f TFLOP/s",
+               (passes + hessians) * 1e-12 / bench->gemm, bench->gemm);
+    putchar('\n');
+}
+
+static void print_quantization(const struct bench *bench, const json_t *result, double wall) {
+    static const char *const phases[] = {"load", "calibrate", "quantize", "export"};
+    const json_t *memory = json_object_get(result, "peak_memory");
+    double tokens = (double)bench->nsamples * bench->seqlen;
+    int n = bench->n_layers;
+
+    printf("\n%-28s %9.3f s, with closing of files\n", "quantization", wall);
+    for (size_t i = 0; i < ARRAY_SIZE(phases); i++)
+        print_line(phases[i], seconds_of(result, phases[i]),
+                   str_equal(phases[i], "quantize") ? tokens * n : 0, 0, 0);
+    if (n > 0) {
+        double solver = bench->solver_seconds, rest = bench->layer_wall - bench->layer_seconds;
+
+        printf("%-28s %9.3f s first, %.3f s mean, of it\n", "a layer", bench->first_layer,
+               bench->layer_wall / n);
+        print_line("  pass for Hessians", (bench->layer_seconds - solver) / n, tokens,
+                   tokens *
+                       (layer_flops(&bench->config, bench->seqlen) + hessian_flops(&bench->config)),
+                   bench->gemm);
+        print_line("  factors and column loop", solver / n, 0, solver_flops(&bench->config), 0);
+        print_line("  pass on, wait for files", rest / n, tokens, 0, 0);
+    }
+    print_floor(bench, tokens);
+    printf("%-28s %9.3f GiB device, %.3f GiB host\n", "peak memory",
+           json_number_value(json_object_get(memory, "device")) / 0x1p30,
+           json_number_value(json_object_get(memory, "host")) / 0x1p30);
+    printf("%-28s %9.3f GB, %.2f bits per weight\n", "checkpoint",
+           json_number_value(json_object_get(result, "size_bytes")) * 1e-9,
+           json_number_value(json_object_get(result, "bits_per_weight")));
+}
+
+static int quantize(struct bench *bench, const char *name) {
+    cleanup(json_decrefp) json_t *result = NULL;
+    json_t *request =
+        json_pack("{s:s s:s s:i s:i s:b s:i s:i s:[]}", "model", bench->model, "dataset",
+                  bench->dataset, "wbits", 4, "groupsize", 128, "act_order", 1, "nsamples",
+                  bench->nsamples, "seqlen", bench->seqlen, "eval");
+    int r;
+
+    if (bench->batch > 0)
+        json_object_set_new(request, "batch", json_integer(bench->batch));
+    r = run_job(bench, bench->model, name, request, &result);
+    if (!r)
+        print_quantization(bench, result, clock_monotonic() - bench->started);
+    return r;
+}
+
+/* ---- the same bytes twice ---- */
+
+/* {name: sha256} of the files of the artifact; NULL when one cannot be read. */
+static json_t *digest(const struct bench *bench, const char *name) {
+    cleanup(freep) char *path = str_format("%s/%s/artifact", bench->work, name);
+    cleanup(closedirp) DIR *dir = path ? opendir(path) : NULL;
+    cleanup(json_decrefp) json_t *files = json_object();
+
+    if (!dir || !files)
+        return NULL;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        cleanup(freep) char *file = str_format("%s/%s", path, entry->d_name);
+        char hash[SHA256_TEXT_SIZE];
+        uint64_t size;
+
+        if (entry->d_name[0] == '.')
+            continue;
+        if (!file || sha256_of_file(file, hash, &size))
+            return NULL;
+        json_object_set_new(files, entry->d_name, json_string(hash));
+    }
+    return steal_ptr(files);
+}
+
+static int compare(struct bench *bench) {
+    cleanup(json_decrefp) json_t *first = digest(bench, "first"), *second = digest(bench, "second");
+    int different = 0;
+    const char *name;
+    json_t *hash;
+
+    if (!first || !second)
+        return failure_set(&bench->failure, -EIO, "io_error", NULL, "cannot read the checkpoints");
+    json_object_foreach(first, name, hash) {
+        if (json_equal(hash, json_object_get(second, name)))
+            continue;
+        printf("'%s' differs\n", name);
+        different++;
+    }
+    different += json_object_size(first) != json_object_size(second);
+    printf("\n%-28s %zu files, %d differ\n", "two runs", json_object_size(first), different);
+    return different ? failure_set(&bench->failure, -EBADMSG, "different", NULL,
+                                   "two runs gave different checkpoints")
+                     : 0;
+}
+
+/* ---- evaluation ---- */
+
+static int evaluate(struct bench *bench, const char *model, const char *name, const char *title) {
+    json_t *request =
+        json_pack("{s:s s:[s] s:i}", "model", model, "eval", bench->eval, "seqlen", bench->seqlen);
+    cleanup(json_decrefp) json_t *result = NULL;
+    const json_t *set;
+    double tokens;
+    int r;
+
+    if (bench->batch > 0)
+        json_object_set_new(request, "batch", json_integer(bench->batch));
+    r = run_job(bench, model, name, request, &result);
+    if (r)
+        return r;
+    set = json_object_get(json_object_get(result, "perplexity"), bench->eval);
+    tokens = json_number_value(json_object_get(set, "windows")) * bench->seqlen;
+    printf("\n%-28s perplexity %.4f, %d windows of %d\n", title,
+           json_number_value(json_object_get(set, "value")),
+           (int)json_integer_value(json_object_get(set, "windows")), bench->seqlen);
+    print_line("load", seconds_of(result, "load"), 0, 0, 0);
+    print_line("evaluate", seconds_of(result, "evaluate"), tokens,
+               tokens * model_flops(&bench->config, bench->seqlen), bench->gemm);
+    return 0;
+}
+
+/* ---- the ceiling ---- */
+
+/* TFLOP/s of a large product of act, measured on an own backend, so that no peak counts it. */
+static int measure_gemm(struct bench *bench) {
+    struct span x = {}, w = {}, y = {};
+    struct backend *b;
+    double seconds = 0;
+    int n, r;
+
+    r = backend_open(bench->device, &b, &bench->failure);
+    if (r)
+        return r;
+    n = b->ops->streams ? 8192 : 1024;
+    for (struct span **s = (struct span *[]){&x, &w, &y, NULL}; *s && !r; s++) {
+        r = b->ops->alloc(b, (size_t)n * n * dtype_size(b->ops->act), *s);
+        if (!r)
+            r = b->ops->zero(b, **s);
+    }
+    for (int i = 0; i < 8 && !r; i++) { /* the best: the others warmed up */
+        double started = clock_monotonic();
+
+        r = b->ops->linear(b, y, x, w, n, n, n, false);
+        if (!r)
+            r = b->ops->sync(b);
+        started = clock_monotonic() - started;
+        seconds = i == 0 || started < seconds ? started : seconds;
+    }
+    if (r)
+        bench->failure = *b->ops->failure(b);
+    else
+        bench->gemm = 2.0 * n * n * n / seconds * 1e-12;
+    b->ops->close(b);
+    return r;
+}
