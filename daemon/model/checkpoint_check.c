@@ -35,7 +35,8 @@ static int missing(const struct check *check, const char *name) {
 
 static int wrong_dtype(const struct check *check, const struct tensor *tensor,
                        const struct expected *expected) {
-    return failure_set(check->failure, -EBADMSG, "model_invalid", NULL,
+    return failure_set(check->failure, -EBADMSG, "model_invalid",
+                       "the tensors do not fit config.json: fetch both from one place",
                        "model '%s': tensor '%s' is %s, not %s", check->checkpoint->dir,
                        tensor->name, dtype_name(tensor->dtype),
                        expected->dtypes == INT32 ? "I32" : "F32, F16 or BF16");

@@ -59,10 +59,16 @@ static int check_model(struct run *run) {
 
 static int open_tokenizer(struct run *run) {
     cleanup(freep) char *path = str_format("%s/tokenizer.json", run->job->model_dir);
+    int r;
 
     if (!path)
         return failure_oom(run->failure);
-    return tokenizer_open(path, &run->tokenizer, run->failure);
+    r = tokenizer_open(path, &run->tokenizer, run->failure);
+    if (r == -ENOENT)
+        return failure_set(run->failure, r, "model_incomplete",
+                           "fetch the model again, or save it again with its fast tokenizer",
+                           "model '%s' has no tokenizer.json", run->params->model);
+    return r;
 }
 
 /* Every token must have a row of the embedding. */
