@@ -14,13 +14,16 @@
 #include "kernels/registry.h"
 #include "tests/bench/flops.h"
 #include "tests/bench/random_text.h"
+#include "tools/noise.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
-#define TEXT "file:random.txt"
+#define CALIBRATION "calibration.txt"
+#define EVALUATION "evaluation.txt"
+#define GEMM_TIMES 8
 
 struct bench {
     const char *model, *device, *data_root, *dataset, *eval, *work;
@@ -128,7 +131,7 @@ static void print_floor(const struct bench *bench, double tokens) {
     printf("%-28s %.3g TFLOP passes, %.3g Hessians, %.3g solver (f32)", "arithmetic",
            passes * 1e-12, hessians * 1e-12, solver * 1e-12);
     if (bench->gemm > 0)
-        printf("; the first two take %.3f s at %.1f TFLOP/s",
+        printf("; the first two take %.3f s at %.2f TFLOP/s",
                (passes + hessians) * 1e-12 / bench->gemm, bench->gemm);
     putchar('\n');
 }
@@ -253,35 +256,239 @@ static int evaluate(struct bench *bench, const char *model, const char *name, co
 
 /* ---- the ceiling ---- */
 
-/* TFLOP/s of a large product of act, measured on an own backend, so that no peak counts it. */
-static int measure_gemm(struct bench *bench) {
+/* A matrix of noise: zeros would cost less power than a model does, and so run faster. */
+static int take_noise(struct backend *b, size_t n, unsigned int stream, struct span *ret_span) {
+    cleanup(noise_done) struct noise noise = {};
+    cleanup(freep) void *values = calloc(n, dtype_size(b->ops->act));
+    int r = values ? noise_init(&noise, b->ops->act, 0, 1) : -ENOMEM;
+
+    if (!r)
+        r = b->ops->alloc(b, n * dtype_size(b->ops->act), ret_span);
+    if (r)
+        return r;
+    noise_fill(&noise, stream, 0, values, n);
+    return b->ops->upload(b, *ret_span, values);
+}
+
+/* The seconds of a product of n x n matrices, the best of some. */
+static int time_product(struct backend *b, int n, double *ret_seconds) {
     struct span x = {}, w = {}, y = {};
+    int r;
+
+    r = take_noise(b, (size_t)n * n, 0, &x);
+    if (!r)
+        r = take_noise(b, (size_t)n * n, 1, &w);
+    if (!r)
+        r = b->ops->alloc(b, x.size, &y);
+    for (int i = 0; i < GEMM_TIMES && !r; i++) {
+        double started = clock_monotonic(), seconds;
+
+        r = b->ops->linear(b, y, x, w, n, n, n, false);
+        if (!r)
+            r = b->ops->sync(b);
+        seconds = clock_monotonic() - started;
+        *ret_seconds = i == 0 ? seconds : MIN(seconds, *ret_seconds);
+    }
+    return r;
+}
+
+/* TFLOP/s of a large product of act, on a backend of its own, so that no peak counts its memory. */
+static int measure_gemm(struct bench *bench) {
     struct backend *b;
-    double seconds = 0;
+    double seconds = 1;
     int n, r;
 
     r = backend_open(bench->device, &b, &bench->failure);
     if (r)
         return r;
     n = b->ops->streams ? 8192 : 1024;
-    for (struct span **s = (struct span *[]){&x, &w, &y, NULL}; *s && !r; s++) {
-        r = b->ops->alloc(b, (size_t)n * n * dtype_size(b->ops->act), *s);
-        if (!r)
-            r = b->ops->zero(b, **s);
-    }
-    for (int i = 0; i < 8 && !r; i++) { /* the best: the others warmed up */
-        double started = clock_monotonic();
-
-        r = b->ops->linear(b, y, x, w, n, n, n, false);
-        if (!r)
-            r = b->ops->sync(b);
-        started = clock_monotonic() - started;
-        seconds = i == 0 || started < seconds ? started : seconds;
-    }
+    r = time_product(b, n, &seconds);
     if (r)
         bench->failure = *b->ops->failure(b);
-    else
-        bench->gemm = 2.0 * n * n * n / seconds * 1e-12;
+    bench->gemm = 2.0 * n * n * n / seconds * 1e-12;
     b->ops->close(b);
     return r;
+}
+
+/* ---- the whole ---- */
+
+static int write_texts(struct bench *bench) {
+    cleanup(freep) char *tokenizer = str_format("%s/tokenizer.json", bench->model);
+    cleanup(freep) char *dir = str_format("%s/texts", bench->work);
+    cleanup(freep) char *calibration = str_format("%s/texts/" CALIBRATION, bench->work);
+    cleanup(freep) char *evaluation = str_format("%s/texts/" EVALUATION, bench->work);
+    size_t seqlen = bench->seqlen;
+    int r;
+
+    if (bench->data_root)
+        return 0;
+    if (!tokenizer || !dir || !calibration || !evaluation)
+        return failure_oom(&bench->failure);
+    r = dir_make(dir);
+    if (r)
+        return failure_errno(&bench->failure, r, "cannot make the folder", dir);
+    r = random_text_write(calibration, tokenizer, (bench->nsamples + 2) * seqlen, 1,
+                          &bench->failure);
+    if (!r)
+        r = random_text_write(evaluation, tokenizer, bench->windows * seqlen + seqlen / 4, 2,
+                              &bench->failure);
+    return r;
+}
+
+static void print_head(const struct bench *bench) {
+    const struct model_config *c = &bench->config;
+    struct backend_info info;
+
+    bench->b->ops->info(bench->b, &info);
+    printf("%-28s %s\n", "device", info.name);
+    printf("%-28s %d layers, %d experts top-%d, %d x %d, vocabulary %d\n", "model",
+           c->num_hidden_layers, c->num_experts, c->num_experts_per_tok, c->hidden_size,
+           c->intermediate_size, c->vocab_size);
+    printf("%-28s 4 bits, groups of 128, act-order, %d x %d tokens\n", "job", bench->nsamples,
+           bench->seqlen);
+    printf("%-28s %9.2f TFLOP/s of a large product\n", "GEMM rate", bench->gemm);
+    fflush(stdout);
+}
+
+static int run_all(struct bench *bench) {
+    cleanup(freep) char *artifact = str_format("%s/first/artifact", bench->work);
+    int r;
+
+    if (!artifact)
+        return failure_oom(&bench->failure);
+    print_head(bench);
+    r = write_texts(bench);
+    if (!r)
+        r = quantize(bench, "first");
+    if (!r && bench->twice)
+        r = quantize(bench, "second");
+    if (!r && bench->twice)
+        r = compare(bench);
+    if (!r && bench->windows > 0)
+        r = evaluate(bench, bench->model, "eval", "evaluation, as it is");
+    if (!r && bench->windows > 0)
+        r = evaluate(bench, artifact, "eval-quantized", "evaluation, quantized");
+    return r;
+}
+
+/* Opens what the run needs; a folder of its own unless one is named. */
+static int run_bench(struct bench *bench) {
+    char made[] = "/tmp/quantd-bench-XXXXXX";
+    int r;
+
+    r = model_config_read(bench->model, &bench->config, &bench->failure);
+    if (!r && bench->seqlen == 0)
+        bench->seqlen = MIN(2048, bench->config.max_position_embeddings);
+    if (!r && bench->gemm == 0)
+        r = measure_gemm(bench);
+    if (!r)
+        r = backend_open(bench->device, &bench->b, &bench->failure);
+    if (r)
+        return r;
+    if (!bench->work)
+        bench->work = mkdtemp(made);
+    r = bench->work ? run_all(bench)
+                    : failure_errno(&bench->failure, -errno, "cannot make the folder", made);
+    bench->b->ops->close(bench->b);
+    if (bench->work && !bench->keep)
+        dir_remove(bench->work);
+    return r;
+}
+
+static const char usage[] =
+    "usage: bench_pipeline [OPTION ...] MODEL_DIR\n\n"
+    "  --device NAME      auto, cpu or cuda:N; auto\n"
+    "  --nsamples N       calibration windows; 128\n"
+    "  --seqlen N         tokens of a window; min(2048, what the model can)\n"
+    "  --windows N        windows of random text to evaluate, 0: none; 128\n"
+    "  --batch N          windows that go through a layer at once; as memory allows\n"
+    "  --gemm X           TFLOP/s to compare with; measured\n"
+    "  --data-root DIR    take texts from here, not random ones:\n"
+    "  --dataset NAME     calibration, below --data-root\n"
+    "  --eval NAME        evaluation, below --data-root\n"
+    "  --twice            quantize twice and compare the bytes\n"
+    "  --work DIR         new folder for the job, removed at the end; in /tmp\n"
+    "  --keep             do not remove it\n";
+
+static int number(const char *text, uint64_t max, int *ret_value) {
+    uint64_t value;
+    int r = str_parse_u64(text, max, &value);
+
+    if (!r)
+        *ret_value = (int)value;
+    return r;
+}
+
+static int set_option(struct bench *bench, int option, const char *text) {
+    switch (option) {
+    case 'd':
+        bench->device = text;
+        return 0;
+    case 'n':
+        return number(text, 65536, &bench->nsamples);
+    case 's':
+        return number(text, 131072, &bench->seqlen);
+    case 'w':
+        return number(text, 65536, &bench->windows);
+    case 'b':
+        return number(text, 4096, &bench->batch);
+    case 'g':
+        return str_parse_double(text, &bench->gemm);
+    case 'r':
+        bench->data_root = text;
+        return 0;
+    case 'c':
+        bench->dataset = text;
+        return 0;
+    case 'e':
+        bench->eval = text;
+        return 0;
+    case 't':
+        bench->twice = true;
+        return 0;
+    case 'W':
+        bench->work = text;
+        return 0;
+    case 'k':
+        bench->keep = true;
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"device", 1, NULL, 'd'},    {"nsamples", 1, NULL, 'n'}, {"seqlen", 1, NULL, 's'},
+        {"windows", 1, NULL, 'w'},   {"batch", 1, NULL, 'b'},    {"gemm", 1, NULL, 'g'},
+        {"data-root", 1, NULL, 'r'}, {"dataset", 1, NULL, 'c'},  {"eval", 1, NULL, 'e'},
+        {"twice", 0, NULL, 't'},     {"work", 1, NULL, 'W'},     {"keep", 0, NULL, 'k'},
+        {"help", 0, NULL, 'h'},      {NULL, 0, NULL, 0},
+    };
+    struct bench bench = {
+        .device = "auto",
+        .nsamples = 128,
+        .windows = 128,
+        .dataset = "file:" CALIBRATION,
+        .eval = "file:" EVALUATION,
+    };
+    int option, r = 0;
+
+    while (!r && (option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        }
+        r = set_option(&bench, option, optarg);
+    }
+    if (r || optind != argc - 1) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    bench.model = argv[optind];
+    r = run_bench(&bench);
+    if (r)
+        fprintf(stderr, "bench_pipeline: %s%s%s\n", bench.failure.detail,
+                bench.failure.hint[0] ? "; " : "", bench.failure.hint);
+    return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }
