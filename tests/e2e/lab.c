@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "kernels/backend.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -126,7 +127,7 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
                           json_pack("{s:s s:o}", "kind", kind, "data", json_deep_copy(data)));
     if (lab->stop_kind && str_equal(kind, lab->stop_kind) && lab_count(lab, kind) == lab->stop_at)
         lab->cancels = true;
-    return 0;
+    return lab->fail_kind && str_equal(kind, lab->fail_kind) ? -EIO : 0;
 }
 
 static bool on_cancelled(void *ctx) {

@@ -38,6 +38,7 @@ struct lab {
     /* The next run is cancelled at the @stop_at-th event of @stop_kind; 0: never. */
     const char *stop_kind;
     int stop_at;
+    const char *fail_kind; /* events of this kind are refused with -EIO */
 };
 
 /* lab_setup(), lab_teardown() - fixtures of a cmocka group; the state is a struct lab. */
