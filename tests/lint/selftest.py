@@ -58,6 +58,7 @@ class RulesTest(unittest.TestCase):
             {"daemon/a.c": '#include "kernels/cpu/cpu.h"\n'},
             {"api/a.c": '#  include "daemon/jobs.h"\n'},
             {"client/a.c": '#include "api/service.h"\n'},
+            {"tools/a.c": '#include "daemon/store.h"\n'},
         ])
 
     def test_headers(self):

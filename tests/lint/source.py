@@ -32,6 +32,7 @@ LAYERS = {
     "api/": ["base/", "api/"],
     "client/": ["base/", "client/", "api/wire.h", "api/sse.h"],
     "migrations/": ["base/", "migrations/"],
+    "tools/": ["base/", "tools/", "daemon/model/"],
     "tests/": [""],
 }
 # A backend knows the contract, and nothing of another backend.
@@ -185,8 +186,11 @@ def check_format(tree):
         return
     run = subprocess.run(["clang-format", "--dry-run", "--Werror", "--style=file", *names],
                          cwd=tree.root, capture_output=True, text=True, check=False)
+    first = {}
     for match in re.finditer(r"^(\S+?):(\d+):\d+: error: ", run.stderr, re.MULTILINE):
-        yield match.group(1), int(match.group(2)), "is not as clang-format writes it"
+        first.setdefault(match.group(1), int(match.group(2)))
+    for name, number in first.items():
+        yield name, number, "is not as clang-format writes it"
     if run.returncode and "error: " not in run.stderr:
         yield "clang-format", 0, run.stderr.strip() or "failed"
 
