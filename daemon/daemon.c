@@ -5,8 +5,10 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/notify.h"
+#include "kernels/registry.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
@@ -58,26 +60,48 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     return jobs_recover(&daemon->jobs, failure);
 }
 
+static int start_worker(struct daemon *daemon, const char *device, struct failure *failure) {
+    const struct worker_config config = {.device = device,
+                                         .idle_seconds = daemon->config->idle_seconds,
+                                         .jobs = &daemon->jobs,
+                                         .corpora = &daemon->corpora,
+                                         .device_failed = on_device_failed,
+                                         .ctx = daemon};
+    int r = worker_start(&config, &daemon->workers[daemon->n_workers], failure);
+
+    daemon->n_workers += r == 0;
+    return r;
+}
+
+/* "auto": every CUDA device that is there, else the cpu. */
+static int start_auto_workers(struct daemon *daemon, struct failure *failure) {
+    char device[32];
+    int n = 0, r;
+
+    r = backend_count("cuda", &n);
+    if (r || n == 0)
+        return start_worker(daemon, "cpu", failure);
+    for (int i = 0; i < MIN(n, EVENTS_RUNNING_MAX) && !r; i++) {
+        snprintf(device, sizeof(device), "cuda:%d", i);
+        r = start_worker(daemon, device, failure);
+    }
+    return r;
+}
+
 static int start_workers(struct daemon *daemon, struct failure *failure) {
-    struct worker_config config = {.idle_seconds = daemon->config->idle_seconds,
-                                   .jobs = &daemon->jobs,
-                                   .corpora = &daemon->corpora,
-                                   .device_failed = on_device_failed,
-                                   .ctx = daemon};
+    const struct config_list *devices = &daemon->config->devices;
+    int r = 0;
 
     daemon->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (daemon->failed_fd < 0)
         return failure_errno(failure, -errno, "cannot make", "eventfd");
-    for (int i = 0; i < daemon->config->devices.n; i++) {
-        int r;
-
-        config.device = daemon->config->devices.at[i];
-        r = worker_start(&config, &daemon->workers[i], failure);
-        if (r)
-            return r;
-        daemon->n_workers++;
+    for (int i = 0; i < devices->n && !r; i++) {
+        if (str_equal(devices->at[i], "auto"))
+            r = start_auto_workers(daemon, failure);
+        else
+            r = start_worker(daemon, devices->at[i], failure);
     }
-    return 0;
+    return r;
 }
 
 static int start_api(struct daemon *daemon, struct failure *failure) {
@@ -137,7 +161,7 @@ int daemon_stop(struct daemon *daemon) {
     /* Workers first: watchers still see that their job was interrupted. */
     for (int i = 0; i < daemon->n_workers; i++) {
         if (worker_join(daemon->workers[i], STOP_SECONDS)) {
-            log_error("the worker of %s does not stop", daemon->config->devices.at[i]);
+            log_error("worker %d does not stop", i);
             return -ETIMEDOUT;
         }
     }
