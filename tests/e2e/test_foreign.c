@@ -27,7 +27,7 @@ static char *export(struct lab *lab, const char *name, const char *request, doub
 
 static void set_quantization(const char *model, const char *key, json_t *value) {
     cleanup(freep) char *path = str_format("%s/config.json", model);
-    cleanup(json_decrefp) json_t *config = NULL, *owned = value;
+    cleanup(json_decrefp) json_t *config = NULL;
     struct failure failure = {};
     json_t *quantization;
 
@@ -35,7 +35,7 @@ static void set_quantization(const char *model, const char *key, json_t *value) 
         fail_msg("%s", failure.detail);
     quantization = json_incref(json_object_get(config, "quantization_config"));
     if (value)
-        json_object_set(quantization, key, value);
+        json_object_set_new(quantization, key, value);
     else
         json_object_del(quantization, key);
     lab_edit_json(model, "config.json", "quantization_config", quantization);
