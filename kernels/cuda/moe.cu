@@ -15,37 +15,13 @@
 enum { TILE = 256, TILE_WORDS = TILE / 32, MAX_EXPERTS = 1024, MAX_TOP_K = 32 };
 
 /*
- * One warp a token; lane l holds experts l, l + 32, ...: EACH of them. The k largest are taken one
- * by one; their ranks by expert are popcounts of the ballots.
+ * Of a warp's values, EACH a lane, the @top_k largest; of equal ones the lower index. Bit i of the
+ * result: value i of this lane. What is at most -2 is never taken.
  */
 template <int EACH>
-__global__ void top_k_kernel(int *experts, float *weights, const float *logits, int T,
-                             int n_experts, int top_k, bool norm) {
-    int t = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32, before = 0;
-    float p[EACH], largest = -INFINITY, sum = 0.0f, taken_sum = 0.0f;
-    unsigned taken = 0; /* bit i: expert lane + 32 i */
+__device__ __forceinline__ unsigned take_largest(const float p[EACH], int top_k, int lane) {
+    unsigned taken = 0;
 
-    if (t >= T)
-        return;
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        int e = lane + 32 * i;
-
-        p[i] = e < n_experts ? logits[(size_t)t * n_experts + e] : -INFINITY;
-        largest = fmaxf(largest, p[i]);
-    }
-    for (int other = 16; other; other >>= 1)
-        largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, other));
-#pragma unroll
-    for (int i = 0; i < EACH; i++) {
-        bool there = lane + 32 * i < n_experts;
-
-        p[i] = there ? expf(p[i] - largest) : 0.0f;
-        sum += p[i];
-        /* what is no number comes after all numbers, what is no expert never */
-        p[i] = !there ? -3.0f : isnan(p[i]) ? -1.0f : p[i];
-    }
-    sum = warp_sum(sum);
     for (int k = 0; k < top_k; k++) {
         float best = -2.0f;
         int at = MAX_EXPERTS;
@@ -68,10 +44,47 @@ __global__ void top_k_kernel(int *experts, float *weights, const float *logits, 
         if (at % 32 == lane && at < MAX_EXPERTS)
             taken |= 1u << at / 32;
     }
+    return taken;
+}
+
+/*
+ * One warp a token; lane l holds experts l, l + 32, ...: EACH of them. The k largest are taken one
+ * by one; their ranks by expert are popcounts of the ballots.
+ */
+template <int EACH>
+__global__ void top_k_kernel(int *experts, float *weights, const float *logits, int T,
+                             int n_experts, int top_k, bool norm) {
+    int t = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32, before = 0;
+    float p[EACH], largest = -INFINITY, sum = 0.0f, taken_sum = 0.0f;
+    unsigned taken; /* bit i: expert lane + 32 i */
+
+    if (t >= T)
+        return;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        int e = lane + 32 * i;
+
+        p[i] = e < n_experts ? logits[(size_t)t * n_experts + e] : -INFINITY;
+        largest = fmaxf(largest, p[i]);
+    }
+    for (int other = 16; other; other >>= 1)
+        largest = fmaxf(largest, __shfl_xor_sync(0xffffffff, largest, other));
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        bool there = lane + 32 * i < n_experts;
+
+        p[i] = there ? expf(p[i] - largest) : 0.0f;
+        sum += p[i];
+        /* what is no number comes after all numbers, what is no expert never */
+        p[i] = !there ? -3.0f : isnan(p[i]) ? -1.0f : p[i];
+    }
+    sum = warp_sum(sum);
+    taken = take_largest<EACH>(p, top_k, lane);
 #pragma unroll
     for (int i = 0; i < EACH; i++)
         taken_sum += taken >> i & 1 ? p[i] : 0.0f;
-    taken_sum = warp_sum(taken_sum);
+    /* one that is no number makes all weights so */
+    sum = norm && !isnan(sum) ? warp_sum(taken_sum) : sum;
 #pragma unroll
     for (int i = 0; i < EACH; i++) {
         unsigned ballot = __ballot_sync(0xffffffff, taken >> i & 1);
@@ -79,7 +92,7 @@ __global__ void top_k_kernel(int *experts, float *weights, const float *logits, 
 
         if (taken >> i & 1 && rank < top_k) {
             experts[(size_t)t * top_k + rank] = lane + 32 * i;
-            weights[(size_t)t * top_k + rank] = p[i] / (norm ? taken_sum : sum);
+            weights[(size_t)t * top_k + rank] = p[i] / sum;
         }
         before += __popc(ballot);
     }
