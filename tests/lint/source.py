@@ -16,7 +16,6 @@ LONG_FILES = {
     "tests/unit/test_checkpoint.c": "one case of damage after the other",
 }
 LONG_FUNCTIONS = {
-    ("kernels/cuda/moe.cu", "top_k_kernel"): "one warp's work on one token, in registers",
 }
 
 # folder: what it may include, as prefixes. The longest folder that fits a file counts.
