@@ -7,8 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define OPEN_TRIES 16
 
 int file_read(const char *path, size_t max, char **ret_data, size_t *ret_size) {
     cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -92,6 +96,24 @@ int file_replace(const char *path, const void *data, size_t size) {
         return r;
     }
     return file_sync_parent(path);
+}
+
+int file_open_beneath(int dir_fd, const char *path, int flags, bool links) {
+    struct open_how how = {
+        .flags = (unsigned)flags | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | (links ? RESOLVE_NO_MAGICLINKS : RESOLVE_NO_SYMLINKS),
+    };
+
+    /* EAGAIN: a rename elsewhere raced with "..", the kernel asks to try again. */
+    for (int i = 0; i < OPEN_TRIES; i++) {
+        long fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+
+        if (fd >= 0)
+            return (int)fd;
+        if (errno != EAGAIN && errno != EINTR)
+            break;
+    }
+    return -errno;
 }
 
 int dir_make(const char *path) {

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -24,6 +25,13 @@ int file_replace(const char *path, const void *data, size_t size);
 
 /* file_sync_parent() - fsync the folder that holds @path. */
 int file_sync_parent(const char *path);
+
+/*
+ * file_open_beneath() - openat2() of @path below the folder @dir_fd with @flags; a path that leaves
+ * the folder is refused, through links too. @links: follow links that stay inside.
+ * Return: a descriptor, owned by the caller, or -errno; -EXDEV: the path leaves the folder.
+ */
+int file_open_beneath(int dir_fd, const char *path, int flags, bool links);
 
 /* dir_make() - mkdir -p, mode 0750. */
 int dir_make(const char *path);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Content hashes: SHA-256 by OpenSSL. One hash is used by one thread. */
+/* Content hashes by OpenSSL. One hash is used by one thread. */
 #pragma once
 
 #include "base/cleanup.h"
@@ -25,3 +25,19 @@ int sha256_of(const void *data, size_t size, char ret_text[SHA256_TEXT_SIZE]);
 int sha256_of_file(const char *path, char ret_text[SHA256_TEXT_SIZE], uint64_t *ret_size);
 
 DEFINE_CLEANUP(struct sha256 *, sha256_freep, sha256_free)
+
+/* What others name their content by; only SHA-256 resists a forger. */
+enum digest_kind { DIGEST_SHA256, DIGEST_SHA1, DIGEST_MD5 };
+
+#define DIGEST_TEXT_SIZE SHA256_TEXT_SIZE /* the longest, as lower-case hex, and the NUL */
+
+struct digest;
+
+/* digest_new() - an empty hash of @kind, owned by the caller; NULL when out of memory. */
+struct digest *digest_new(enum digest_kind kind);
+void digest_free(struct digest *digest);
+void digest_update(struct digest *digest, const void *data, size_t size);
+/* digest_finish() - the digest as hex; the hash may only be freed afterwards. */
+void digest_finish(struct digest *digest, char ret_text[DIGEST_TEXT_SIZE]);
+
+DEFINE_CLEANUP(struct digest *, digest_freep, digest_free)

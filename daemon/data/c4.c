@@ -13,10 +13,6 @@
 #include <limits.h>
 #include <stdio.h>
 
-#define HOST "huggingface.co"
-#define TRAIN "datasets/allenai/c4/resolve/main/en/c4-train.00000-of-01024.json.gz"
-#define VALIDATION "datasets/allenai/c4/resolve/main/en/c4-validation.00000-of-00008.json.gz"
-
 #define NEW_DOCUMENTS 1100
 #define NEW_WINDOWS 256
 
@@ -80,9 +76,10 @@ static int add_document(struct documents *documents, const char *line, size_t si
 }
 
 /* At most @max documents with @separator between them. */
-static int read_documents(const struct corpora *corpora, const char *url_path, size_t max,
+static int read_documents(const struct corpora *corpora, enum catalog_id id, size_t max,
                           const char *separator, struct documents *documents,
                           struct failure *failure) {
+    const char *url_path = catalog[id].path;
     cleanup(gz_lines_freep) struct gz_lines *lines = NULL;
     cleanup(freep) char *path = NULL;
     char subject[192];
@@ -90,7 +87,7 @@ static int read_documents(const struct corpora *corpora, const char *url_path, s
     size_t size;
     int r;
 
-    r = dataset_fetch(corpora, HOST, url_path, &path, failure);
+    r = dataset_fetch(corpora, id, &path, failure);
     if (r)
         return r;
     r = gz_lines_open(path, url_path, &lines, failure);
@@ -112,11 +109,12 @@ static int read_documents(const struct corpora *corpora, const char *url_path, s
 
 int c4_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
             struct failure *failure) {
-    const char *url_path = use == CORPUS_CALIBRATION ? TRAIN : VALIDATION;
+    enum catalog_id id = use == CORPUS_CALIBRATION ? CATALOG_C4_TRAIN : CATALOG_C4_VALIDATION;
+    const char *url_path = catalog[id].path;
     cleanup(documents_done) struct documents documents = {};
     int r;
 
-    r = read_documents(corpora, url_path, SIZE_MAX, "", &documents, failure);
+    r = read_documents(corpora, id, SIZE_MAX, "", &documents, failure);
     if (r)
         return r;
     if (documents.n == 0)
@@ -137,9 +135,10 @@ int c4_new_load(const struct corpora *corpora, enum corpus_use use, struct corpu
 
     if (use == CORPUS_CALIBRATION) /* the two differ in what is measured only */
         return c4_load(corpora, use, corpus, failure);
-    r = read_documents(corpora, VALIDATION, NEW_DOCUMENTS, " ", &documents, failure);
+    r = read_documents(corpora, CATALOG_C4_VALIDATION, NEW_DOCUMENTS, " ", &documents, failure);
     if (r)
         return r;
     corpus->max_windows = NEW_WINDOWS;
-    return text_finish(&documents.text, VALIDATION, &corpus->text, &corpus->size, failure);
+    return text_finish(&documents.text, catalog[CATALOG_C4_VALIDATION].path, &corpus->text,
+                       &corpus->size, failure);
 }

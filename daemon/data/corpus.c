@@ -35,9 +35,10 @@ bool corpus_known(const char *name, enum corpus_use use) {
     return find_dataset(name) != NULL;
 }
 
-int dataset_fetch(const struct corpora *corpora, const char *host, const char *path,
-                  char **ret_path, struct failure *failure) {
-    return corpora->source->fetch(corpora->source, host, path, ret_path, failure);
+int dataset_fetch(const struct corpora *corpora, enum catalog_id id, char **ret_path,
+                  struct failure *failure) {
+    return corpora->source->fetch(corpora->source, catalog[id].host, catalog[id].path, ret_path,
+                                  failure);
 }
 
 static int set_hash(struct corpus *corpus, struct failure *failure) {

@@ -6,11 +6,12 @@
  */
 #pragma once
 
+#include "daemon/data/catalog.h"
 #include "daemon/data/corpus.h"
 
-/* dataset_fetch() - the local path of the file at @host/@path, owned by the caller. */
-int dataset_fetch(const struct corpora *corpora, const char *host, const char *path,
-                  char **ret_path, struct failure *failure);
+/* dataset_fetch() - the local path of a file of the catalog, owned by the caller. */
+int dataset_fetch(const struct corpora *corpora, enum catalog_id id, char **ret_path,
+                  struct failure *failure);
 
 int wikitext2_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
                    struct failure *failure);

