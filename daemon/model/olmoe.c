@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/olmoe.h"
 
-#include "daemon/model/arena.h"
-
 #include <errno.h>
 #include <stdlib.h>
 
@@ -31,29 +29,22 @@ size_t olmoe_work_size(const struct model_config *config, size_t act_size, int T
     return arena_size(&arena);
 }
 
-int olmoe_work_alloc(struct backend *b, const struct model_config *config, int T,
-                     struct olmoe_work *ret_work) {
-    size_t act = dtype_size(b->ops->act);
+int olmoe_work_init(const struct model_config *config, size_t act_size, int T, struct span memory,
+                    struct olmoe_work *ret_work) {
     struct olmoe_work work = {.T = T};
-    struct arena arena = {};
-    int r;
+    struct arena arena = {.all = memory};
 
+    work_layout(config, act_size, T, &arena, &work);
+    if (arena_size(&arena) > memory.size)
+        return -ENOMEM;
     work.offsets = calloc(config->num_experts + 1, sizeof(*work.offsets));
     if (!work.offsets)
         return -ENOMEM;
-    work_layout(config, act, T, &arena, &work);
-    r = arena_alloc(b, &arena, &work.all);
-    if (r) {
-        free(work.offsets);
-        return r;
-    }
-    work_layout(config, act, T, &arena, &work);
     *ret_work = work;
     return 0;
 }
 
-void olmoe_work_free(struct backend *b, struct olmoe_work *work) {
-    b->ops->free(b, &work->all);
+void olmoe_work_done(struct olmoe_work *work) {
     free(work->offsets);
     *work = (struct olmoe_work){};
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "daemon/model/arena.h"
 #include "daemon/model/checkpoint.h"
 #include "daemon/model/geometry.h"
 #include "kernels/backend.h"
@@ -42,7 +43,6 @@ void olmoe_layer_free(struct backend *b, struct olmoe_layer *layer);
  * Also where the pipeline puts the codes that it computes.
  */
 struct olmoe_codes {
-    struct span all;
     struct span codes;  /* u8, elements of the largest group */
     struct span packed; /* u32, the same codes at 8 bits or less */
     struct span scales; /* f16 [G, n_groups, rows] of the largest */
@@ -50,10 +50,9 @@ struct olmoe_codes {
     struct span g_idx;  /* i32 [G, n] */
 };
 
-size_t olmoe_codes_size(const struct model_config *config, int groupsize);
-int olmoe_codes_alloc(struct backend *b, const struct model_config *config, int groupsize,
+/* olmoe_codes_take() - the next arrays of @arena; groups of @groupsize columns, -1: one a row. */
+void olmoe_codes_take(const struct model_config *config, int groupsize, struct arena *arena,
                       struct olmoe_codes *ret_codes);
-void olmoe_codes_free(struct backend *b, struct olmoe_codes *codes);
 
 /* olmoe_codes_view() - its spans cut to the size of a group; n_groups per row. */
 struct quantized olmoe_codes_view(const struct olmoe_codes *codes, const struct group_shape *shape,
@@ -92,9 +91,8 @@ int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool
                     struct olmoe_ends *ret_ends, struct failure *failure);
 void olmoe_ends_free(struct backend *b, struct olmoe_ends *ends);
 
-/* Memory of one forward pass over at most T tokens. */
+/* Memory of one forward pass over at most T tokens; nothing in it lasts beyond the pass. */
 struct olmoe_work {
-    struct span all;
     int T;
     struct span normed;           /* [T, d] act */
     struct span qkv;              /* [T, qw + 2 kvw] act */
@@ -109,9 +107,13 @@ struct olmoe_work {
 
 /* olmoe_work_size() - bytes of device memory for T tokens; SIZE_MAX when it does not fit. */
 size_t olmoe_work_size(const struct model_config *config, size_t act_size, int T);
-int olmoe_work_alloc(struct backend *b, const struct model_config *config, int T,
-                     struct olmoe_work *ret_work);
-void olmoe_work_free(struct backend *b, struct olmoe_work *work);
+/*
+ * olmoe_work_init() - lay the arrays for T tokens out in @memory of olmoe_work_size() bytes, which
+ * is borrowed; act_size is the backend's. Return: 0 or -ENOMEM.
+ */
+int olmoe_work_init(const struct model_config *config, size_t act_size, int T, struct span memory,
+                    struct olmoe_work *ret_work);
+void olmoe_work_done(struct olmoe_work *work);
 
 /*
  * A look at the inputs of the matrices during a pass. @take is called for each group in turn with

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Bringing the weights of a layer to a backend. */
-#include "daemon/model/arena.h"
 #include "daemon/model/olmoe.h"
 #include "daemon/model/packing.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct tensor *olmoe_tensor(const struct olmoe_source *source, int layer, const char *name) {
@@ -61,8 +61,8 @@ void olmoe_layer_free(struct backend *b, struct olmoe_layer *layer) {
     *layer = (struct olmoe_layer){};
 }
 
-static void codes_layout(const struct model_config *c, int groupsize, struct arena *arena,
-                         struct olmoe_codes *codes) {
+void olmoe_codes_take(const struct model_config *c, int groupsize, struct arena *arena,
+                      struct olmoe_codes *codes) {
     size_t elements = 0, grids = 0, columns = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
@@ -80,34 +80,6 @@ static void codes_layout(const struct model_config *c, int groupsize, struct are
     arena_take(arena, &codes->scales, sizeof(uint16_t), 1, grids);
     arena_take(arena, &codes->zeros, 1, 1, grids);
     arena_take(arena, &codes->g_idx, sizeof(int32_t), 1, columns);
-}
-
-size_t olmoe_codes_size(const struct model_config *config, int groupsize) {
-    struct olmoe_codes codes = {};
-    struct arena arena = {};
-
-    codes_layout(config, groupsize, &arena, &codes);
-    return arena_size(&arena);
-}
-
-int olmoe_codes_alloc(struct backend *b, const struct model_config *config, int groupsize,
-                      struct olmoe_codes *ret_codes) {
-    struct olmoe_codes codes = {};
-    struct arena arena = {};
-    int r;
-
-    codes_layout(config, groupsize, &arena, &codes);
-    r = arena_alloc(b, &arena, &codes.all);
-    if (r)
-        return r;
-    codes_layout(config, groupsize, &arena, &codes);
-    *ret_codes = codes;
-    return 0;
-}
-
-void olmoe_codes_free(struct backend *b, struct olmoe_codes *codes) {
-    b->ops->free(b, &codes->all);
-    *codes = (struct olmoe_codes){};
 }
 
 struct quantized olmoe_codes_view(const struct olmoe_codes *codes, const struct group_shape *shape,
@@ -191,39 +163,41 @@ static int stage_group(struct backend *b, const struct olmoe_source *source, int
 
 /* ---- quantized weights ---- */
 
-/* Brings one packed matrix to its rows of a stack: @dst [rows, n] act. */
-static int load_quantized_matrix(struct backend *b, const struct olmoe_source *source, int layer,
-                                 const char *name, int rows, int n, struct span dst,
-                                 struct olmoe_codes *codes, struct failure *failure) {
+/* Brings one packed matrix to its rows of a stack: @dst [rows, n] act. The grids stay the host's
+ * until the queue is done with them. */
+static int queue_quantized_matrix(struct backend *b, const struct olmoe_source *source, int layer,
+                                  const char *name, int rows, int n, struct span dst,
+                                  struct olmoe_codes *codes, struct grids *ret_grids,
+                                  struct failure *failure) {
     const struct group_shape shape = {.G = 1, .rows = rows, .n = n};
-    cleanup(grids_done) struct grids grids = {};
     const struct tensor *qweight;
     struct quantized view;
     struct span packed;
     int r;
 
-    r = grids_read(source, layer, name, rows, n, &grids, &qweight, failure);
+    r = grids_read(source, layer, name, rows, n, ret_grids, &qweight, failure);
     if (r)
         return r;
-    view = olmoe_codes_view(codes, &shape, grids.n_groups);
+    view = olmoe_codes_view(codes, &shape, ret_grids->n_groups);
     packed = span_slice(codes->packed, 0, qweight->size);
     r = b->ops->upload(b, packed, qweight->data);
     if (!r)
         r = b->ops->unpack(b, view.codes, packed, source->quantization->wbits, 1, rows, n);
     if (!r)
-        r = b->ops->upload(b, view.scales, grids.scales);
+        r = b->ops->upload(b, view.scales, ret_grids->scales);
     if (!r)
-        r = b->ops->upload(b, view.zeros, grids.zeros);
+        r = b->ops->upload(b, view.zeros, ret_grids->zeros);
     if (!r)
-        r = b->ops->upload(b, view.g_idx, grids.g_idx);
+        r = b->ops->upload(b, view.g_idx, ret_grids->g_idx);
     if (!r)
-        r = b->ops->dequantize(b, dst, &view, grids.n_groups, 1, rows, n);
-    return r ? r : b->ops->sync(b); /* the host's arrays go away */
+        r = b->ops->dequantize(b, dst, &view, ret_grids->n_groups, 1, rows, n);
+    return r;
 }
 
-static int load_quantized_group(struct backend *b, const struct olmoe_source *source, int layer,
-                                const struct group_shape *shape, struct span dst,
-                                struct olmoe_codes *codes, struct failure *failure) {
+static int queue_quantized_group(struct backend *b, const struct olmoe_source *source, int layer,
+                                 const struct group_shape *shape, struct span dst,
+                                 struct olmoe_codes *codes, struct grids *grids,
+                                 struct failure *failure) {
     size_t act = dtype_size(b->ops->act), offset = 0;
 
     for (int g = 0; g < shape->G; g++) {
@@ -233,14 +207,30 @@ static int load_quantized_group(struct backend *b, const struct olmoe_source *so
             char name[MATRIX_NAME_SIZE];
 
             group_matrix_name(shape, layer, g, p, name);
-            r = load_quantized_matrix(b, source, layer, name, rows, shape->n,
-                                      span_slice(dst, offset, size), codes, failure);
+            r = queue_quantized_matrix(b, source, layer, name, rows, shape->n,
+                                       span_slice(dst, offset, size), codes,
+                                       &grids[g * shape->n_parts + p], failure);
             if (r)
                 return r;
             offset += size;
         }
     }
     return 0;
+}
+
+static int load_quantized_group(struct backend *b, const struct olmoe_source *source, int layer,
+                                const struct group_shape *shape, struct span dst,
+                                struct olmoe_codes *codes, struct failure *failure) {
+    int n = shape->G * shape->n_parts, r, synced;
+    cleanup(freep) struct grids *grids = calloc(n, sizeof(*grids));
+
+    if (!grids)
+        return failure_oom(failure);
+    r = queue_quantized_group(b, source, layer, shape, dst, codes, grids, failure);
+    synced = b->ops->sync(b); /* also when it failed: the grids go away */
+    for (int i = 0; i < n; i++)
+        grids_done(&grids[i]);
+    return r ? r : synced;
 }
 
 int olmoe_layer_stage(struct backend *b, const struct olmoe_source *source, int layer,

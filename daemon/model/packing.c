@@ -66,7 +66,14 @@ static const struct tensor *find(const struct olmoe_source *source, int layer, c
 
 static int read_scales(const struct tensor *t, struct grids *grids) {
     size_t n = (size_t)grids->n_groups * grids->rows;
+    uint32_t found = 0;
 
+    if (t->dtype == DTYPE_F16) {
+        memcpy(grids->scales, t->data, n * sizeof(*grids->scales));
+        for (size_t i = 0; i < n; i++)
+            found |= (grids->scales[i] & 0x7c00) == 0x7c00; /* the exponent of Inf and NaN */
+        return found ? -EBADMSG : 0;
+    }
     for (size_t i = 0; i < n; i++) {
         float scale;
 

@@ -4,7 +4,6 @@
  * 1 .. seqlen-1 of a window, each given those before it. A chunk of windows goes through all
  * layers, then the next; so the layers are read once a chunk.
  */
-#include "daemon/model/arena.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
@@ -25,6 +24,7 @@ struct evaluator {
     struct olmoe_ends ends;
     struct olmoe_work work;
     struct span all;                     /* what follows is in */
+    struct span memory;                  /* of work */
     struct span x;                       /* [chunk, seqlen, d] act */
     struct span scratch;                 /* of the head */
     struct span targets, nll, lse, best; /* [batch, seqlen] i32, f32, f32, i32 */
@@ -73,11 +73,15 @@ static bool worth_streaming(const struct run *run) {
     return run->b->ops->streams && !run_source(run).quantization->present;
 }
 
-/* What is neither layers nor codes nor ends nor work. */
+/* What is neither layers nor ends. */
 static void rest_layout(const struct run *run, struct arena *arena, struct evaluator *e) {
     const struct model_config *c = &run->checkpoint->config;
     size_t T = (size_t)run->batch * run->seqlen;
 
+    if (run_source(run).quantization->present)
+        olmoe_codes_take(c, run_source(run).quantization->groupsize, arena, &e->codes);
+    arena_take(arena, &e->memory, 1, 1,
+               olmoe_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
     arena_take(arena, &e->x, 1, chunk_windows(run), window_bytes(run));
     arena_take(arena, &e->targets, sizeof(int32_t), 1, T);
     arena_take(arena, &e->nll, sizeof(float), 1, T);
@@ -99,11 +103,7 @@ size_t evaluate_size(const struct run *run) {
     rest_layout(run, &arena, &e);
     for (int i = 0; i < (worth_streaming(run) ? 2 : 1); i++)
         failed |= checked_add(total, olmoe_layer_size(c, act), &total);
-    if (run_source(run).quantization->present)
-        failed |= checked_add(total, olmoe_codes_size(c, run_source(run).quantization->groupsize),
-                              &total);
     failed |= checked_add(total, olmoe_ends_size(c, act, true), &total);
-    failed |= checked_add(total, olmoe_work_size(c, act, run->batch * run->seqlen), &total);
     failed |= checked_add(total, arena_size(&arena), &total);
     return failed ? SIZE_MAX : total;
 }
@@ -119,9 +119,12 @@ static int rest_alloc(struct evaluator *e) {
         return failure_oom(e->run->failure);
     rest_layout(e->run, &arena, e);
     r = arena_alloc(e->b, &arena, &e->all);
-    if (!r)
-        rest_layout(e->run, &arena, e);
-    return r;
+    if (r)
+        return r;
+    rest_layout(e->run, &arena, e);
+    r = olmoe_work_init(&e->run->checkpoint->config, dtype_size(e->b->ops->act), (int)T, e->memory,
+                        &e->work);
+    return r ? failure_oom(e->run->failure) : 0;
 }
 
 static int evaluator_init(struct evaluator *e, struct run *run) {
@@ -137,21 +140,16 @@ static int evaluator_init(struct evaluator *e, struct run *run) {
     };
     for (int i = 0; i < (e->streams ? 2 : 1) && !r; i++)
         r = olmoe_layer_alloc(e->b, c, &e->layers[i]);
-    if (!r && e->source.quantization->present)
-        r = olmoe_codes_alloc(e->b, c, e->source.quantization->groupsize, &e->codes);
     if (!r)
         r = olmoe_ends_load(e->b, run->checkpoint, true, &e->ends, run->failure);
-    if (!r)
-        r = olmoe_work_alloc(e->b, c, run->batch * run->seqlen, &e->work);
     return r ? r : rest_alloc(e);
 }
 
 static void evaluator_done(struct evaluator *e) {
     e->b->ops->stage_wait(e->b); /* nothing may still read the model or write to its memory */
     e->b->ops->free(e->b, &e->all);
-    olmoe_work_free(e->b, &e->work);
+    olmoe_work_done(&e->work);
     olmoe_ends_free(e->b, &e->ends);
-    olmoe_codes_free(e->b, &e->codes);
     for (size_t i = 0; i < ARRAY_SIZE(e->layers); i++)
         olmoe_layer_free(e->b, &e->layers[i]);
     free(e->host_nll);

@@ -194,6 +194,7 @@ static int write_quantd_json(struct run *run, struct folder *folder) {
     json_t *params = params_to_json(run->params), *perplexity = json_object();
 
     json_object_set_new(params, "seqlen", json_integer(run->seqlen));
+    json_object_set_new(params, "batch", json_integer(run->batch));
     for (int i = 0; i < run->n_evals; i++)
         json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
     all = json_pack("{s:s s:s s:o s:s s:s s:o s:o}", "quantd", QUANTD_VERSION, "device",

@@ -160,20 +160,23 @@ static int write_dense_layer(struct run *run, struct folder *folder, int layer,
 
 static int write_dense_layers(struct run *run, struct folder *folder) {
     const struct model_config *c = &run->checkpoint->config;
+    struct arena sizing = {}, arena = {};
     struct olmoe_layer weights = {};
-    struct olmoe_codes codes = {};
+    struct olmoe_codes codes;
     int r;
 
-    r = olmoe_layer_alloc(run->b, c, &weights);
+    olmoe_codes_take(c, run->params->groupsize, &sizing, &codes);
+    r = arena_alloc(run->b, &sizing, &arena.all);
     if (!r)
-        r = olmoe_codes_alloc(run->b, c, run->params->groupsize, &codes);
+        r = olmoe_layer_alloc(run->b, c, &weights);
+    olmoe_codes_take(c, run->params->groupsize, &arena, &codes);
     for (int i = 0; i < run_layers(run) && !r; i++) {
         r = run_cancelled(run);
         if (!r)
             r = write_dense_layer(run, folder, i, &weights, &codes);
     }
-    olmoe_codes_free(run->b, &codes);
     olmoe_layer_free(run->b, &weights);
+    run->b->ops->free(run->b, &arena.all);
     return r;
 }
 

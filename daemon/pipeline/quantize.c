@@ -5,7 +5,6 @@
  * pass, with the quantized weights, makes the next layer's input (arXiv 2210.17323, section 4).
  */
 #include "base/clock.h"
-#include "daemon/model/arena.h"
 #include "daemon/pipeline/run.h"
 #include "daemon/pipeline/solver.h"
 #include "daemon/pipeline/writer.h"
@@ -21,6 +20,7 @@ struct quantizer {
     struct backend *b;
     struct olmoe_layer layers[2]; /* the one at work and, on a device that streams, the next */
     int staged;                   /* the layer that is staged in the other one; -1: none */
+    struct span shared;           /* of work and solver, which take turns */
     struct olmoe_work work;
     struct solver solver;
     struct writer writer;
@@ -76,8 +76,6 @@ static int calibration_alloc(struct quantizer *q) {
 
     r = grams_alloc(q);
     if (!r)
-        r = olmoe_work_alloc(q->b, &run->checkpoint->config, run->batch * run->seqlen, &q->work);
-    if (!r)
         r = q->b->ops->alloc(q->b, run->calibration->n * window, &q->x);
     if (!r)
         r = q->b->ops->alloc(q->b, run->batch * window, &q->batch);
@@ -89,6 +87,31 @@ static struct olmoe_layer *layer_of(struct quantizer *q, int layer) {
     return &q->layers[q->b->ops->streams ? layer % 2 : 0];
 }
 
+/* A pass and the solver never run at the same time, and leave nothing in their memory. */
+static size_t shared_size(const struct run *run) {
+    size_t work = run->calibration
+                      ? olmoe_work_size(&run->checkpoint->config, dtype_size(run->b->ops->act),
+                                        run->batch * run->seqlen)
+                      : 0;
+
+    return MAX(work, solver_size(run));
+}
+
+static int shared_alloc(struct quantizer *q) {
+    struct run *run = q->run;
+    int r;
+
+    r = q->b->ops->alloc(q->b, shared_size(run), &q->shared);
+    if (r)
+        return r;
+    solver_init(&q->solver, run, q->shared);
+    if (!run->calibration)
+        return 0;
+    r = olmoe_work_init(&run->checkpoint->config, dtype_size(q->b->ops->act),
+                        run->batch * run->seqlen, q->shared, &q->work);
+    return r ? failure_oom(run->failure) : 0;
+}
+
 static int quantizer_init(struct quantizer *q, struct run *run) {
     int r = 0;
 
@@ -96,7 +119,7 @@ static int quantizer_init(struct quantizer *q, struct run *run) {
     for (int i = 0; i < (run->b->ops->streams ? 2 : 1) && !r; i++)
         r = olmoe_layer_alloc(q->b, &run->checkpoint->config, &q->layers[i]);
     if (!r)
-        r = solver_init(&q->solver, run);
+        r = shared_alloc(q);
     if (!r && run->calibration)
         r = calibration_alloc(q);
     return r;
@@ -111,8 +134,8 @@ static void quantizer_done(struct quantizer *q) {
     q->b->ops->free(q->b, &q->grams);
     q->b->ops->free(q->b, &q->batch);
     q->b->ops->free(q->b, &q->x);
-    olmoe_work_free(q->b, &q->work);
-    solver_done(&q->solver, q->b);
+    olmoe_work_done(&q->work);
+    q->b->ops->free(q->b, &q->shared);
     for (size_t i = 0; i < ARRAY_SIZE(q->layers); i++)
         olmoe_layer_free(q->b, &q->layers[i]);
 }
@@ -126,11 +149,10 @@ size_t quantize_size(const struct run *run) {
 
     for (int i = 0; i < (run->b->ops->streams ? 2 : 1); i++)
         failed |= checked_add(total, olmoe_layer_size(c, act), &total);
-    failed |= checked_add(total, solver_size(run), &total);
+    failed |= checked_add(total, shared_size(run), &total);
     if (run->calibration) {
         grams_layout(&q, &arena);
         failed |= checked_add(total, arena_size(&arena), &total);
-        failed |= checked_add(total, olmoe_work_size(c, act, run->batch * run->seqlen), &total);
         failed |= checked_add(total, window * (run->calibration->n + run->batch), &total);
         failed |= checked_add(total, olmoe_ends_size(c, act, false), &total);
     }

@@ -2,7 +2,6 @@
 #include "daemon/pipeline/solver.h"
 
 #include "base/clock.h"
-#include "daemon/model/arena.h"
 #include "daemon/model/packing.h"
 
 #include <errno.h>
@@ -52,6 +51,7 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
         scratch = MAX(scratch, ops->gptq_scratch(run->b, shape.G, shape.rows, shape.n));
         scratch = MAX(scratch, ops->output_error_scratch(run->b, shape.G, shape.rows, shape.n));
     }
+    olmoe_codes_take(&run->checkpoint->config, run->params->groupsize, arena, &s->codes);
     arena_take(arena, &s->packed, 1, 1, packed);
     arena_take(arena, &s->dq, act, 1, dq);
     if (run->params->nearest)
@@ -66,34 +66,16 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
 size_t solver_size(const struct run *run) {
     struct solver solver = {};
     struct arena arena = {};
-    size_t codes = olmoe_codes_size(&run->checkpoint->config, run->params->groupsize), all;
 
     solver_layout(run, &arena, &solver);
-    return checked_add(arena_size(&arena), codes, &all) ? SIZE_MAX : all;
+    return arena_size(&arena);
 }
 
-int solver_init(struct solver *solver, const struct run *run) {
-    struct arena arena = {};
-    int r;
+void solver_init(struct solver *solver, const struct run *run, struct span memory) {
+    struct arena arena = {.all = memory};
 
     *solver = (struct solver){};
-    r = olmoe_codes_alloc(run->b, &run->checkpoint->config, run->params->groupsize, &solver->codes);
-    if (r)
-        return r;
     solver_layout(run, &arena, solver);
-    r = arena_alloc(run->b, &arena, &solver->all);
-    if (r) {
-        solver_done(solver, run->b);
-        return r;
-    }
-    solver_layout(run, &arena, solver);
-    return 0;
-}
-
-void solver_done(struct solver *solver, struct backend *b) {
-    b->ops->free(b, &solver->all);
-    olmoe_codes_free(b, &solver->codes);
-    *solver = (struct solver){};
 }
 
 void solver_begin_layer(struct solver *solver) {

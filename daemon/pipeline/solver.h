@@ -15,9 +15,8 @@ struct gram {
     uint64_t least_tokens; /* stacks that saw fewer are rounded to nearest */
 };
 
-/* Device memory that serves every group in turn. */
+/* Device memory that serves every group in turn; nothing in it lasts beyond the layer. */
 struct solver {
-    struct span all;
     struct olmoe_codes codes;
     struct span packed;   /* a whole layer's codes: fetched while the next thing is computed */
     size_t packed_used;   /* bytes, of the groups of this layer so far */
@@ -30,8 +29,8 @@ struct solver {
 
 /* solver_size() - bytes of device memory; SIZE_MAX when they do not fit. */
 size_t solver_size(const struct run *run);
-int solver_init(struct solver *solver, const struct run *run);
-void solver_done(struct solver *solver, struct backend *b);
+/* solver_init() - lay it out in @memory of solver_size() bytes, which is borrowed. */
+void solver_init(struct solver *solver, const struct run *run, struct span memory);
 
 /* solver_begin_layer() - the layer before has been fetched: its memory may be used again. */
 void solver_begin_layer(struct solver *solver);

@@ -127,8 +127,11 @@ int work_open(struct run *run) {
     if (!str_equal(json_string_value(json_object_get(old, "fingerprint")), text))
         return start_over(run, path, text);
 
-    free(path);
     r = choose_batch(run, (int)json_integer_value(json_object_get(old, "batch")));
+    /* Another batch is another order of sums: the finished layers would not fit the rest. */
+    if (r == -ENOMEM && !run->params->batch)
+        return start_over(run, path, text);
+    free(path);
     if (!r && run->quantizes)
         r = find_layers(run);
     if (r)

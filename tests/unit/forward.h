@@ -32,7 +32,7 @@ struct forward {
     struct olmoe_codes codes;
     struct olmoe_ends ends;
     struct olmoe_work work;
-    struct span x, ids, targets, nll, lse, best, logits, scratch;
+    struct span x, ids, targets, nll, lse, best, logits, scratch, memory;
     int32_t *host; /* [T] ids, then [T] the next ones */
     int T, d, n_logits;
 };
@@ -81,15 +81,22 @@ static inline void forward_open(struct forward *f, const char *dir, const json_t
 static inline void forward_alloc(struct forward *f) {
     const struct model_config *c = &f->checkpoint->config;
     size_t T = f->T, scratch = f->ops->head_scratch(f->b, f->T, f->d, c->vocab_size);
+    size_t work = olmoe_work_size(c, sizeof(float), f->T);
+    struct arena sizing = {}, arena = {};
     struct failure failure = {};
     const struct {
         struct span *span;
         size_t size;
     } all[] = {
-        {&f->x, T * f->d * sizeof(float)},  {&f->ids, T * sizeof(int32_t)},
-        {&f->targets, T * sizeof(int32_t)}, {&f->nll, T * sizeof(float)},
-        {&f->lse, T * sizeof(float)},       {&f->best, T * sizeof(int32_t)},
-        {&f->scratch, MAX(scratch, 1)},     {&f->logits, T * f->n_logits * sizeof(float)},
+        {&f->x, T * f->d * sizeof(float)},
+        {&f->ids, T * sizeof(int32_t)},
+        {&f->targets, T * sizeof(int32_t)},
+        {&f->nll, T * sizeof(float)},
+        {&f->lse, T * sizeof(float)},
+        {&f->best, T * sizeof(int32_t)},
+        {&f->scratch, MAX(scratch, 1)},
+        {&f->memory, work},
+        {&f->logits, T * f->n_logits * sizeof(float)},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
@@ -97,10 +104,13 @@ static inline void forward_alloc(struct forward *f) {
         all[i].span->size = all[i].size;
     }
     forward_ok(olmoe_layer_alloc(f->b, c, &f->layer));
-    if (c->quantization.present)
-        forward_ok(olmoe_codes_alloc(f->b, c, c->quantization.groupsize, &f->codes));
+    if (c->quantization.present) {
+        olmoe_codes_take(c, c->quantization.groupsize, &sizing, &f->codes);
+        forward_ok(arena_alloc(f->b, &sizing, &arena.all));
+        olmoe_codes_take(c, c->quantization.groupsize, &arena, &f->codes);
+    }
     forward_ok(olmoe_ends_load(f->b, f->checkpoint, true, &f->ends, &failure));
-    forward_ok(olmoe_work_alloc(f->b, c, f->T, &f->work));
+    forward_ok(olmoe_work_init(c, sizeof(float), f->T, f->memory, &f->work));
     forward_ok(f->ops->upload(f->b, f->ids, f->host));
     forward_ok(f->ops->upload(f->b, f->targets, f->host + f->T));
 }
@@ -183,7 +193,7 @@ static inline void forward_compare(const char *dir, const json_t *expected) {
     forward_layers(&f);
     forward_check_head(&f);
     free(f.host);
-    olmoe_work_free(f.b, &f.work);
+    olmoe_work_done(&f.work);
     checkpoint_free(f.checkpoint);
     f.ops->close(f.b); /* frees every span */
 }
