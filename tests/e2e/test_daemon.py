@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon as its users meet it: curl, quantctl, kill -9 and a restart.
+
+Usage: test_daemon.py QUANTD QUANTCTL SOURCE. Prints what it does; the exit status tells.
+"""
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
+HOME = tempfile.mkdtemp(prefix="quantd-e2e-")
+SOCKET = HOME + "/quantd.sock"
+JOB = {
+    "model": "olmoe-demo", "dataset": "file:short.txt", "eval": "file:short.txt", "wbits": 4,
+    "groupsize": 128, "act_order": True, "nsamples": 16, "seqlen": 256,
+}
+
+
+class Daemon:
+    """quantd on a state folder that outlives it."""
+
+    def __init__(self):
+        self.log = open(HOME + "/log", "ab")
+        self.process = subprocess.Popen(
+            [QUANTD, "--state-dir", HOME + "/state", "--cache-dir", HOME + "/cache", "--listen",
+             "unix:" + SOCKET, "--device", "cpu", "--model-root", SOURCE + "/data",
+             "--model-root", HOME + "/models", "--data-root", HOME + "/texts"],
+            stderr=self.log)
+        for _ in range(100):
+            if curl("/healthz")[0] == 200:
+                return
+            time.sleep(0.05)
+        raise AssertionError("quantd does not answer: " + open(HOME + "/log").read())
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout=30) == 0, "quantd did not stop cleanly"
+
+
+def curl(path, *options):
+    """Status and body of one request."""
+    done = subprocess.run(
+        ["curl", "-sS", "--max-time", "60", "--unix-socket", SOCKET, "-w", "\n%{http_code}",
+         "http://localhost" + path, *options], capture_output=True, check=False)
+    body, _, status = done.stdout.rpartition(b"\n")
+    return int(status or 0), body
+
+
+def submit(request):
+    status, body = curl("/v1/jobs", "-H", "Content-Type: application/json", "-d",
+                        request if isinstance(request, str) else json.dumps(request))
+    return status, json.loads(body)
+
+
+def job(job_id):
+    return json.loads(curl(f"/v1/jobs/{job_id}")[1])
+
+
+def wait_for(job_id, condition, seconds=60):
+    end = time.time() + seconds
+    while time.time() < end:
+        state = job(job_id)
+        if condition(state):
+            return state
+        assert state["status"] not in ("failed", "cancelled"), state["error"]
+        time.sleep(0.02)
+    raise AssertionError(f"job {job_id} did not get there: {state}")
+
+
+def succeeded(job_id):
+    return wait_for(job_id, lambda state: state["status"] == "succeeded")
+
+
+def artifact_hashes(job_id):
+    """Hash of every artifact as it is downloaded, held to what the list says."""
+    hashes = {}
+    for entry in json.loads(curl(f"/v1/jobs/{job_id}/artifacts")[1])["data"]:
+        status, body = curl(entry["url"])
+        hashes[entry["name"]] = hashlib.sha256(body).hexdigest()
+        assert status == 200 and len(body) == entry["bytes"], entry
+        assert hashes[entry["name"]] == entry["sha256"], entry
+    assert "model.safetensors.index.json" in hashes
+    return hashes
+
+
+def prepare():
+    os.makedirs(HOME + "/texts")
+    os.makedirs(HOME + "/models")
+    with open(SOURCE + "/data/texts/demo-calibration.txt", "rb") as f:
+        text = f.read(60000)
+    with open(HOME + "/texts/short.txt", "wb") as f:
+        f.write(text[:text.rindex(b"\n")])
+    with open(HOME + "/texts/tiny.txt", "wb") as f:
+        f.write(b"too short")
+    broken = HOME + "/models/broken"
+    shutil.copytree(SOURCE + "/data/olmoe-demo", broken)
+    os.remove(broken + "/model-00002-of-00002.safetensors")
+
+
+def check_curl_alone():
+    """Submit, watch, fetch the result, download: nothing but curl."""
+    status, made = submit(JOB)
+    assert status == 202 and made["status"] in ("queued", "running"), made
+    status, stream = curl(f"/v1/jobs/{made['id']}/events", "-N", "-H", "Accept: text/event-stream")
+    kinds = [line[7:] for line in stream.decode().splitlines() if line.startswith("event: ")]
+    assert kinds[0] == "job" and kinds[-1] == "job.succeeded", kinds
+    assert kinds.count("layer.finished") == 3 and kinds.count("eval.finished") == 1, kinds
+    state = succeeded(made["id"])
+    assert 5 < state["result"]["perplexity"]["file:short.txt"]["value"] < 20, state["result"]
+    return made["id"], artifact_hashes(made["id"])
+
+
+def check_kill(daemon, undisturbed):
+    """kill -9 while layer 2 of 3 is worked on: the job goes on, and ends in the same bytes."""
+    made = submit(JOB)[1]
+    wait_for(made["id"], lambda s: len(json.loads(
+        curl(f"/v1/jobs/{made['id']}/layers")[1])["data"]) == 1)
+    daemon.kill()
+    daemon = Daemon()
+    state = succeeded(made["id"])
+    events = json.loads(curl(f"/v1/jobs/{made['id']}/events")[1])["data"]
+    resumed = [e["data"]["layer"] for e in events if e["type"] == "job.resumed"]
+    assert state["attempt"] == 2 and resumed and resumed[-1] >= 1, (state["attempt"], resumed)
+    assert artifact_hashes(made["id"]) == undisturbed, "the bytes differ after kill -9"
+    return daemon
+
+
+def check_refusals():
+    """Bad input: a clear error at once, or a failed job that says why."""
+    for request, status, code, word in (
+            ('{"model": ', 400, "malformed_json", "line"),
+            ({**JOB, "model": "no-such-model"}, 422, "model_not_found", "no-such-model"),
+            ({**JOB, "model": "../etc"}, 422, "model_not_found", "../etc"),
+            ({**JOB, "wbits": 5}, 422, "invalid_parameter", "wbits"),
+            ({**JOB, "colour": "red"}, 422, "invalid_parameter", "colour"),
+            ({**JOB, "groupsize": 12}, 422, "invalid_parameter", "groupsize"),
+            ({**JOB, "eval": ["nothing"]}, 422, "invalid_parameter", "nothing")):
+        got, problem = submit(request)
+        assert got == status and problem["code"] == code, (got, problem)
+        assert word in problem["detail"] and problem["request_id"], problem
+    for request, code in (({**JOB, "groupsize": 96}, "invalid_parameter"),
+                          ({**JOB, "model": "broken"}, "model_incomplete"),
+                          ({**JOB, "dataset": "file:tiny.txt"}, "dataset_too_short"),
+                          ({**JOB, "dataset": "wikitext2"}, "dataset_not_found")):
+        made = submit(request)[1]
+        for _ in range(500):
+            state = job(made["id"])
+            if state["status"] == "failed":
+                break
+            time.sleep(0.02)
+        assert state["status"] == "failed" and state["error"]["code"] == code, state
+        assert state["error"]["detail"] and state["error"]["hint"], state["error"]
+
+
+def quantctl(*arguments):
+    return subprocess.run([QUANTCTL, "--server", "unix:" + SOCKET, *arguments],
+                          capture_output=True, text=True, timeout=120, check=False)
+
+
+def check_quantctl():
+    """The client's own way, and its exit statuses."""
+    saved = HOME + "/saved"
+    done = quantctl("quantize", "olmoe-demo", "file:short.txt", "--wbits", "3", "--nearest",
+                    "--eval", "file:short.txt", "--seqlen", "256", "--save", saved)
+    assert done.returncode == 0, done
+    assert "file:short.txt" in done.stdout and os.path.exists(saved + "/config.json"), done
+    done = quantctl("--json", "eval", "olmoe-demo", "--eval", "file:short.txt", "--seqlen", "256")
+    result = json.loads(done.stdout)
+    assert done.returncode == 0 and result["status"] == "succeeded", done
+    done = quantctl("quantize", "olmoe-demo", "file:tiny.txt", "--wbits", "4")
+    assert done.returncode == 1 and "dataset_too_short" in done.stdout + done.stderr, done
+    done = quantctl("quantize", "olmoe-demo", "--wbits", "5")
+    assert done.returncode == 3 and "wbits" in done.stderr, done
+    assert quantctl("quantize", "olmoe-demo", "--colour").returncode == 2
+    assert quantctl("list").returncode == 0
+
+
+def check_cancel():
+    made = submit({**JOB, "nsamples": 2048})[1]
+    wait_for(made["id"], lambda s: s["status"] == "running")
+    assert curl(f"/v1/jobs/{made['id']}/cancel", "-X", "POST")[0] == 202
+    for _ in range(500):
+        if job(made["id"])["status"] == "cancelled":
+            return
+        time.sleep(0.02)
+    raise AssertionError("the job is not cancelled")
+
+
+def main():
+    prepare()
+    daemon = Daemon()
+    try:
+        _, undisturbed = check_curl_alone()
+        print("ok: curl alone submits, watches, fetches and downloads")
+        daemon = check_kill(daemon, undisturbed)
+        print("ok: kill -9 in the second layer, the same bytes")
+        check_refusals()
+        print("ok: bad input is refused with a reason")
+        check_quantctl()
+        print("ok: quantctl and its exit statuses")
+        check_cancel()
+        print("ok: cancel while it runs")
+        daemon.stop()
+        print("ok: SIGTERM stops it")
+    finally:
+        daemon.process.kill()
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+main()
