@@ -7,9 +7,10 @@
 
 /*
  * Compiles a hot loop for wider vectors too, chosen when the program starts. One machine always
- * makes the same choice, so results stay the same there.
+ * makes the same choice, so results stay the same there. Not for ThreadSanitizer, which is not
+ * ready yet when the choice is made.
  */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define vector_clones __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define vector_clones
