@@ -65,8 +65,9 @@ static const char *set_name(const char *name) {
 
 static json_t *request_of(const struct context *context, const json_t *row) {
     json_t *config = json_object_get(row, "config"), *request = json_object(), *eval = json_array();
-    static const char *const same[] = {
-        "groupsize", "sym", "act_order", "nsamples", "static_groups", "true_sequential", "nearest"};
+    static const char *const same[] = {"groupsize", "sym",           "act_order",
+                                       "nsamples",  "static_groups", "true_sequential",
+                                       "nearest",   "batch"};
     const char *calibrate = json_string_value(json_object_get(config, "calibrate")), *set;
     json_t *value;
 
