@@ -149,7 +149,7 @@ void hub_reply_read(CURL *easy, struct hub_reply *reply) {
                   : reply->status / 100 == 2 ? header(easy, "ETag")
                                              : NULL,
                   reply->etag);
-    reply->linked = reply->linked || (linked && reply->etag[0]);
+    reply->linked = reply->linked || linked;
     if (size && !reply->has_size)
         reply->has_size = !str_parse_u64(size, INT64_MAX, &reply->size);
     if (!reply->has_size && reply->status / 100 == 2 &&
