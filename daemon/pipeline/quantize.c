@@ -246,6 +246,8 @@ static int solve_layer(struct quantizer *q, int layer, struct shard *shard, json
         r = gather_inputs(q, layer, 0, N_GROUPS - 1);
     for (int i = 0; i < N_GROUPS && !r; i++) {
         if (run->params->true_sequential)
+            r = q->b->ops->fetch_wait(q->b); /* the pass takes the memory of what was packed */
+        if (!r && run->params->true_sequential)
             r = gather_inputs(q, layer, i, i);
         if (!r)
             r = run_cancelled(run);
