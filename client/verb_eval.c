@@ -6,12 +6,14 @@ static const struct arg_option options[] = {
     {"eval", "LIST",
      "sets to measure, with commas: wikitext2, ptb, c4 (the default),\nptb-new, c4-new, file:PATH"},
     {"seqlen", "N", "tokens of a window; by default 2048, or what the model can"},
+    {"batch", "N", "windows at a time; by default as many as the device has room for"},
     SUBMIT_OPTIONS,
 };
 
 static const struct submit_field fields[] = {
     {"eval", "eval", FIELD_LIST},
     {"seqlen", "seqlen", FIELD_INT},
+    {"batch", "batch", FIELD_INT},
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
