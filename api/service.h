@@ -77,6 +77,19 @@ struct service {
     /* {object: "list", data: [{id, kind, name, memory_total, memory_free, job}], ...} */
     int (*devices)(void *ctx, json_t **ret_list, struct failure *failure);
 
+    /*
+     * Models that were fetched: {object: "list", data: [{id, object, revisions, bytes,
+     * last_used_at, pinned}], has_more: false}.
+     */
+    int (*models)(void *ctx, json_t **ret_list, struct failure *failure);
+
+    /*
+     * Deletes the fetched model @org/@name: {id, object: "model", deleted: true, bytes}. -EBUSY
+     * when a job that has not ended uses it.
+     */
+    int (*remove_model)(void *ctx, const char *org, const char *name, json_t **ret_removed,
+                        struct failure *failure);
+
     /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
     int (*health)(void *ctx, json_t **ret_health, struct failure *failure);
 

@@ -4,6 +4,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/config_check.h"
+#include "daemon/config_hub.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -28,6 +29,13 @@ const char config_usage[] =
     "  --model-root DIR     folder below which jobs find models; may be repeated\n"
     "  --data-root DIR      folder below which jobs find file:PATH data sets; may be repeated\n"
     "  --mirror DIR         local copy of public data sets by URL path; may be repeated\n"
+    "  --hub-endpoint URL   hub that models and data sets come from (https://huggingface.co)\n"
+    "  --hub-cache DIR      its cache, in the Hugging Face layout (CACHE-DIR/hub)\n"
+    "  --hub-token-file FILE  token for gated and private models\n"
+    "  --hub-offline yes    open no connection, use what is in the cache\n"
+    "  --data-source NAME=URL  another address of a data set's file; may be repeated\n"
+    "  --disk-floor SIZE    leave so much free when fetching: 500M, 10G (1G)\n"
+    "  --cache-limit SIZE   keep models of so much, remove the longest unused (no limit)\n"
     "  --allowed-host HOST  Host header to answer beside loopback names; may be repeated\n"
     "  --idle-seconds N     give an idle device back after N seconds (60)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
@@ -56,6 +64,13 @@ static const struct option {
     {"model-root", KIND_LIST, offsetof(struct config, model_roots), false},
     {"data-root", KIND_LIST, offsetof(struct config, data_roots), false},
     {"mirror", KIND_LIST, offsetof(struct config, mirrors), false},
+    {"hub-endpoint", KIND_STRING, offsetof(struct config, hub_endpoint), false},
+    {"hub-cache", KIND_STRING, offsetof(struct config, hub_cache), false},
+    {"hub-token-file", KIND_STRING, offsetof(struct config, hub_token_file), false},
+    {"hub-offline", KIND_STRING, offsetof(struct config, hub_offline_text), false},
+    {"data-source", KIND_LIST, offsetof(struct config, data_sources), false},
+    {"disk-floor", KIND_STRING, offsetof(struct config, disk_floor_text), false},
+    {"cache-limit", KIND_STRING, offsetof(struct config, cache_limit_text), false},
     {"allowed-host", KIND_LIST, offsetof(struct config, allowed_hosts), false},
     {"log-level", KIND_STRING, offsetof(struct config, log_level_name), false},
     {"idle-seconds", KIND_STRING, offsetof(struct config, idle_text), false},
@@ -108,6 +123,7 @@ void config_free(struct config *config) {
         else if (options[i].kind == KIND_LIST)
             list_clear(at);
     }
+    free(config->hub_token);
     free(config);
 }
 
@@ -269,6 +285,8 @@ int config_read(int argc, char *const *argv, char *const *environment, struct co
         if (!r)
             r = config_check(config, variable(environment, "", "state-directory"),
                              variable(environment, "", "cache-directory"), failure);
+        if (!r)
+            r = config_hub(config, environment, failure);
     }
     if (r)
         return r;

@@ -11,6 +11,7 @@
 #include "base/failure.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Strings; owned, at[n] is not a terminator. */
 struct config_list {
@@ -25,6 +26,15 @@ struct config {
     struct config_list listen;  /* default the unix socket and the loopback port of api/wire.h */
     struct config_list devices; /* default auto */
     struct config_list model_roots, data_roots, mirrors, allowed_hosts;
+    char *hub_endpoint;   /* default $HF_ENDPOINT, then HUB_ENDPOINT */
+    char *hub_cache;      /* default $HF_HUB_CACHE, $HF_HOME/hub, then CACHE_DIR/hub */
+    char *hub_token_file; /* default the credential hf_token, $HF_TOKEN, $HF_TOKEN_PATH */
+    char *hub_offline_text, *disk_floor_text, *cache_limit_text;
+    char *hub_token; /* what was read; NULL: none */
+    bool hub_offline;
+    uint64_t disk_floor;  /* bytes; default 1 GiB */
+    uint64_t cache_limit; /* bytes; 0: none */
+    struct config_list data_sources;
     char *log_level_name;
     char *idle_text;
     int log_level;    /* as syslog's */

@@ -37,12 +37,50 @@ static int make_folders(const struct config *config, struct failure *failure) {
     return 0;
 }
 
+static bool is_pinned(void *ctx, const char *id) {
+    struct daemon *daemon = ctx;
+
+    return jobs_use_model(&daemon->jobs, id);
+}
+
+static int open_hub(struct daemon *daemon, struct failure *failure) {
+    const struct config *config = daemon->config;
+    struct hub_config hub = {.endpoint = config->hub_endpoint,
+                             .token = config->hub_token,
+                             .cache_dir = config->hub_cache,
+                             .own_dir = config->cache_dir,
+                             .offline = config->hub_offline,
+                             .sources = config->data_sources.at,
+                             .n_sources = config->data_sources.n,
+                             .disk_floor = config->disk_floor,
+                             .cache_limit = config->cache_limit,
+                             .pinned = is_pinned,
+                             .ctx = daemon};
+
+    return hub_open(&hub, &daemon->hub, failure);
+}
+
+static void on_pulled(void *ctx) {
+    struct daemon *daemon = ctx;
+
+    for (int i = 0; i < daemon->n_workers; i++)
+        worker_wake(daemon->workers[i]);
+}
+
+static int start_puller(struct daemon *daemon, struct failure *failure) {
+    struct puller_config config = {.jobs = &daemon->jobs, .pulled = on_pulled, .ctx = daemon};
+
+    return puller_start(&config, &daemon->puller, failure);
+}
+
 static int open_queue(struct daemon *daemon, struct failure *failure) {
     const struct config *config = daemon->config;
     int r = make_folders(config, failure);
 
     if (!r)
         r = store_open(config->state_dir, &daemon->store, failure);
+    if (!r)
+        r = open_hub(daemon, failure);
     if (r)
         return r;
     daemon->events = events_new(daemon->store);
@@ -52,8 +90,11 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     daemon->jobs = (struct jobs){.store = daemon->store,
                                  .events = daemon->events,
                                  .models = &daemon->models,
-                                 .state_dir = config->state_dir};
-    source_mirror_init(&daemon->source, config->mirrors.at, config->mirrors.n);
+                                 .state_dir = config->state_dir,
+                                 .source = &daemon->source.source,
+                                 .hub = daemon->hub};
+    source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
+    hub_source_init(&daemon->source, &daemon->mirror.source, daemon->hub);
     daemon->corpora = (struct corpora){.source = &daemon->source.source,
                                        .data_roots = config->data_roots.at,
                                        .n_data_roots = config->data_roots.n};
@@ -144,6 +185,8 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
         r = start_workers(daemon, failure);
     }
     if (!r)
+        r = start_puller(daemon, failure);
+    if (!r)
         r = start_api(daemon, failure);
     if (r) {
         daemon_stop(daemon);
@@ -158,6 +201,9 @@ int daemon_stop(struct daemon *daemon) {
         return 0;
     for (int i = 0; i < daemon->n_workers; i++)
         worker_stop(daemon->workers[i]);
+    /* While workers stop: it does not take longer. */
+    puller_stop(daemon->puller);
+    daemon->puller = NULL;
     /* Workers first: watchers still see that their job was interrupted. */
     for (int i = 0; i < daemon->n_workers; i++) {
         if (worker_join(daemon->workers[i], STOP_SECONDS)) {
@@ -170,6 +216,7 @@ int daemon_stop(struct daemon *daemon) {
         worker_free(daemon->workers[i]);
     events_free(daemon->events);
     store_close(daemon->store);
+    hub_close(daemon->hub);
     if (daemon->failed_fd >= 0)
         close(daemon->failed_fd);
     free(daemon);

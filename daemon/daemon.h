@@ -5,7 +5,9 @@
 #include "api/http.h"
 #include "base/cleanup.h"
 #include "daemon/config.h"
+#include "daemon/data/hub_source.h"
 #include "daemon/jobs.h"
+#include "daemon/puller.h"
 #include "daemon/worker.h"
 
 #include <stdatomic.h>
@@ -16,10 +18,13 @@ struct daemon {
     struct events *events;
     struct models models;
     struct jobs jobs;
-    struct source_mirror source;
+    struct source_mirror mirror;
+    struct hub_client *hub;
+    struct hub_source source;
     struct corpora corpora;
     struct worker *workers[EVENTS_RUNNING_MAX];
     int n_workers;
+    struct puller *puller;
     struct service service;
     struct api *api;
     int failed_fd; /* eventfd: readable once a device can be used by a new process only */

@@ -21,7 +21,7 @@ struct slot {
 struct events {
     struct store *store;
     pthread_mutex_t mutex; /* guards all below; taken inside the store's, never around it */
-    struct slot slots[EVENTS_RUNNING_MAX];
+    struct slot slots[EVENTS_SLOTS];
     void (*wake)(void *ctx);
     void *wake_ctx;
 };

@@ -11,7 +11,8 @@
 #include "base/cleanup.h"
 #include "daemon/store.h"
 
-#define EVENTS_RUNNING_MAX 16 /* jobs that run at the same time */
+#define EVENTS_RUNNING_MAX 16                 /* jobs that run at the same time */
+#define EVENTS_SLOTS (EVENTS_RUNNING_MAX + 1) /* and one whose files are fetched */
 
 struct events;
 

@@ -37,14 +37,14 @@ static uint64_t object_version(struct jobs *jobs, const struct job_row *row, uin
     if (job_status_ended(row->status))
         return row->version;
     if (row->status == JOB_QUEUED)
-        progress = store_version_queue(jobs->store);
+        progress = MAX(progress, store_version_queue(jobs->store));
     return MAX(row->version, progress);
 }
 
 static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
                                 uint64_t *ret_version) {
     *ret_version = 0;
-    if (row->status != JOB_RUNNING && row->status != JOB_CANCELLING)
+    if (row->status != JOB_RUNNING && row->status != JOB_CANCELLING && !row->pull)
         return NULL;
     return events_current(jobs->events, row->id, ret_version);
 }
@@ -172,13 +172,46 @@ static int resolve_job(struct jobs *jobs, const char *name, int64_t id, char **r
     return 0;
 }
 
-static int resolve_model(struct jobs *jobs, const char *name, char **ret_dir,
+/* Where a job's model is, or will be. */
+struct place {
+    char *dir;                    /* "": it has to be fetched; owned */
+    struct hub_name name;         /* id "": not from the hub */
+    char commit[HUB_COMMIT_SIZE]; /* "": not from the hub, or not known yet */
+};
+
+static void place_done(struct place *place) {
+    free(place->dir);
+}
+
+/* A model that no root has, from the cache of the hub or to be fetched into it. */
+static int resolve_hub(struct jobs *jobs, const char *name, struct place *place,
+                       struct failure *failure) {
+    int r = hub_find_model(jobs->hub, &place->name, &place->dir, place->commit, failure);
+
+    if (!r || r != -ENOENT)
+        return r == -EXDEV || r == -EBADMSG ? -EINVAL : r;
+    if (hub_is_offline(jobs->hub)) {
+        failure_field(
+            failure, "model", "switch hub-offline off, or bring the model into the cache",
+            "'%s' is in no model root and not whole in the cache, and the hub is not asked", name);
+        snprintf(failure->code, sizeof(failure->code), "model_not_found");
+        return -EINVAL;
+    }
+    place->dir = strdup("");
+    return place->dir ? 0 : failure_oom(failure);
+}
+
+static int resolve_model(struct jobs *jobs, const char *name, struct place *place,
                          struct failure *failure) {
     int64_t id;
+    int r;
 
     if (models_job_reference(name, &id))
-        return resolve_job(jobs, name, id, ret_dir, failure);
-    return models_resolve(jobs->models, name, ret_dir, failure);
+        return resolve_job(jobs, name, id, &place->dir, failure);
+    r = models_find(jobs->models, name, &place->dir, failure);
+    if (r == -ENOENT && jobs->hub && !hub_parse_name(name, &place->name))
+        return resolve_hub(jobs, name, place, failure);
+    return r == -ENOENT ? models_resolve(jobs->models, name, &place->dir, failure) : r;
 }
 
 /* The job that @key already stands for, 0 when it is new; another request: -EINVAL. */
@@ -233,37 +266,56 @@ static int insert(struct jobs *jobs, const struct job_row *row, const char *key,
     return r;
 }
 
+/* Where the submission's model and data sets are, for the row. */
+static int locate(struct jobs *jobs, const struct submission *submission, struct place *place,
+                  struct job_row *row, struct failure *failure) {
+    int r = resolve_model(jobs, submission->params->model, place, failure);
+
+    if (r)
+        return r;
+    row->model_dir = place->dir;
+    row->hub_model = place->name.id[0] ? place->name.id : NULL;
+    row->pull = !place->dir[0] ||
+                (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind));
+    row->params = params_to_json(submission->params);
+    if (!row->params || (place->commit[0] && json_object_set_new(row->params, "model_commit",
+                                                                 json_string(place->commit))))
+        return failure_oom(failure);
+    return 0;
+}
+
 /* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
 static int submit(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
                   const json_t *json, int64_t *ret_id, struct failure *failure) {
     cleanup(submission_freep) struct submission *submission = NULL;
-    cleanup(freep) char *model_dir = NULL;
-    cleanup(json_decrefp) json_t *params = NULL;
+    cleanup(place_done) struct place place = {};
     struct job_row row = {.attempt = 1, .created_at = clock_wall_ms()};
     int r;
 
     r = submission_parse(json, &submission, failure);
-    if (!r)
-        r = resolve_model(jobs, submission->params->model, &model_dir, failure);
     if (r)
         return r;
-    params = params_to_json(submission->params);
-    if (!params)
-        return failure_oom(failure);
+    /* From here to the row nobody removes the model: then it is the row that keeps it. */
+    if (jobs->hub)
+        hub_hold(jobs->hub);
+    r = locate(jobs, submission, &place, &row, failure);
     row.kind = (char *)job_kind_name(submission->kind);
     row.owner = (char *)owner;
     row.name = submission->name;
     row.labels = submission->labels;
     row.priority = submission->priority;
     row.request = submission->asked;
-    row.params = params;
-    row.model_dir = model_dir;
 
-    r = store_begin(jobs->store, STORE_WRITE, failure);
-    if (r)
-        return r;
-    r = insert(jobs, &row, key, sha256, ret_id, failure);
-    r = store_end(jobs->store, r, failure);
+    if (!r) {
+        r = store_begin(jobs->store, STORE_WRITE, failure);
+        if (!r) {
+            r = insert(jobs, &row, key, sha256, ret_id, failure);
+            r = store_end(jobs->store, r, failure);
+        }
+    }
+    if (jobs->hub)
+        hub_release(jobs->hub);
+    json_decref(row.params);
     if (!r)
         log_info("job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, owner, row.kind,
                  submission->params->model);

@@ -7,8 +7,11 @@
 #pragma once
 
 #include "api/service.h"
+#include "daemon/data/hub.h"
+#include "daemon/data/source.h"
 #include "daemon/events.h"
 #include "daemon/models.h"
+#include "daemon/pipeline/params.h"
 #include "daemon/store.h"
 
 #define JOBS_QUEUED_MAX 1000
@@ -21,6 +24,8 @@ struct jobs {
     struct events *events;
     const struct models *models;
     const char *state_dir;
+    struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
+    struct hub_client *hub; /* NULL: no models and files are fetched */
 };
 
 /* -------- what clients ask for (jobs.c) -------- */
@@ -45,6 +50,31 @@ int jobs_cancel(struct jobs *jobs, int64_t id, struct failure *failure);
 
 /* jobs_find() - the row of job @id, owned by the caller; -ENOENT. */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
+
+/* -------- files that a waiting job needs (jobs_pull.c) -------- */
+
+/* jobs_files() - sets files[id] for each file of the catalog that such a job reads; how many. */
+int jobs_files(const struct params *params, enum job_kind kind, bool *files);
+
+/* jobs_files_are_here() - are all of them on this machine? */
+bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);
+
+/* jobs_next_pull() - the first job whose files are missing; -ENOENT without a failure: none. */
+int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *failure);
+
+/*
+ * jobs_pulled() - its files are here, its model in @model_dir, from the hub at @commit ("": it is
+ * not from there). -ESTALE: it has ended meanwhile.
+ */
+int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_dir,
+                const char *commit, struct failure *failure);
+
+/* jobs_pull_failed() - the waiting job fails because of @why. -ESTALE as above. */
+int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
+                     struct failure *failure);
+
+/* jobs_use_model() - does a job that has not ended need model "org/name" of the hub? */
+bool jobs_use_model(struct jobs *jobs, const char *hub_model);
 
 /* -------- what becomes of a running job (jobs_run.c) -------- */
 

@@ -99,8 +99,8 @@ static int look_up(const struct models *models, const char *name, char **ret_dir
     return -ENOENT;
 }
 
-int models_resolve(const struct models *models, const char *name, char **ret_dir,
-                   struct failure *failure) {
+int models_find(const struct models *models, const char *name, char **ret_dir,
+                struct failure *failure) {
     char plain[NAME_MAX_BYTES + 1];
     char *at;
     int r;
@@ -115,12 +115,20 @@ int models_resolve(const struct models *models, const char *name, char **ret_dir
         *at = '\0';
         r = look_up(models, plain, ret_dir, failure);
     }
+    return r;
+}
+
+int models_resolve(const struct models *models, const char *name, char **ret_dir,
+                   struct failure *failure) {
+    int r = models_find(models, name, ret_dir, failure);
+
     if (r != -ENOENT)
         return r;
-    if (name[0] == '/')
-        return not_found("give a folder inside a --model-root of the daemon", failure,
-                         "no such folder in a model root:", name);
-    return not_found("this quantd does not download models: put its files into a folder of that "
-                     "name below a --model-root of the daemon",
-                     failure, "no such folder below a model root:", name);
+    return not_found(name[0] == '/' ? "give a folder inside a --model-root of the daemon"
+                                    : "name a folder below a --model-root of the daemon, or a "
+                                      "model of the hub as org/name[@revision]",
+                     failure,
+                     name[0] == '/' ? "no such folder in a model root:"
+                                    : "no such folder below a model root:",
+                     name);
 }

@@ -23,6 +23,10 @@ struct models {
 int models_resolve(const struct models *models, const char *name, char **ret_dir,
                    struct failure *failure);
 
+/* models_find() - the same, but -ENOENT when no root has such a folder. */
+int models_find(const struct models *models, const char *name, char **ret_dir,
+                struct failure *failure);
+
 /* models_job_reference() - is @name `job:<id>`? *ret_id is -1 when what follows is no id. */
 bool models_job_reference(const char *name, int64_t *ret_id);
 

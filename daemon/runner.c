@@ -47,6 +47,10 @@ static int on_facts(struct run *run, json_t *data) {
 
     if (r)
         return r;
+    /* Which commit of the hub it is, the pipeline does not know. */
+    if (json_object_get(run->row->params, "model_commit"))
+        json_object_set(json_object_get(data, "params"), "model_commit",
+                        json_object_get(run->row->params, "model_commit"));
     r = store_set_facts(jobs->store, run->row->id, json_object_get(data, "params"),
                         json_object_get(data, "model"));
     r = store_end(jobs->store, r, &run->failure);
@@ -168,6 +172,8 @@ bool runner_run(struct runner *runner, const struct job_row *row, struct backend
     struct outcome outcome = {};
     struct backend_info info = {};
 
+    if (row->hub_model && runner->jobs->hub)
+        hub_note_use(runner->jobs->hub, row->hub_model);
     failure_set(&outcome.failure, -EIO, "internal", NULL, "the pipeline gave no reason");
     outcome.r = run_pipeline(&run, backend, &outcome.result, &outcome.failure);
     backend->ops->info(backend, &info);

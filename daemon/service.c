@@ -31,6 +31,8 @@ static int submit(void *ctx, const char *owner, const char *key, const json_t *r
 
     for (int i = 0; i < daemon->n_workers && !r; i++)
         worker_wake(daemon->workers[i]);
+    if (!r)
+        puller_wake(daemon->puller);
     return r;
 }
 
@@ -59,6 +61,7 @@ static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failu
         return r;
     for (int i = 0; i < daemon->n_workers; i++)
         worker_cancel(daemon->workers[i], id);
+    puller_cancel(daemon->puller, id);
     return jobs_object(&daemon->jobs, id, 0, ret_job, &version, failure);
 }
 
@@ -187,6 +190,30 @@ static int list_devices(void *ctx, json_t **ret_list, struct failure *failure) {
     return make_list(data, ret_list, failure);
 }
 
+static int list_models(void *ctx, json_t **ret_list, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    json_t *data = NULL;
+    int r = hub_list_models(daemon->hub, &data, failure);
+
+    return r ? r : make_list(data, ret_list, failure);
+}
+
+static int remove_model(void *ctx, const char *org, const char *name, json_t **ret_removed,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+    char id[HUB_ID_MAX * 2];
+    uint64_t bytes = 0;
+    int r;
+
+    snprintf(id, sizeof(id), "%s/%s", org, name);
+    r = hub_remove_model(daemon->hub, id, &bytes, failure);
+    if (r)
+        return r;
+    *ret_removed = json_pack("{ss ss sb sI}", "id", id, "object", "model", "deleted", 1, "bytes",
+                             (json_int_t)bytes);
+    return *ret_removed ? 0 : failure_oom(failure);
+}
+
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     struct daemon *daemon = ctx;
     struct failure why;
@@ -226,6 +253,8 @@ void service_init(struct service *service, struct daemon *daemon) {
         .artifacts = list_artifacts,
         .artifact_open = artifact_open,
         .devices = list_devices,
+        .models = list_models,
+        .remove_model = remove_model,
         .health = health,
         .subscribe = subscribe,
     };

@@ -53,6 +53,8 @@ struct job_row {
     json_t *model, *progress, *result, *error; /* NULL: none */
     int64_t created_at, started_at, finished_at;
     int64_t position; /* in the queue, from 1; 0 when not queued */
+    bool pull;        /* files of it have to be fetched before it can be claimed */
+    char *hub_model;  /* "org/name" when the model is from the hub; NULL: it is not */
     uint64_t version;
 };
 
@@ -112,12 +114,21 @@ struct store_filter {
 int store_list_jobs(struct store *store, const struct store_filter *filter,
                     int (*each)(void *ctx, const struct job_row *row), void *ctx);
 
+/* store_next_pull() - the first job of the queue whose files are to be fetched. -ENOENT: none. */
+int store_next_pull(struct store *store, struct job_row **ret_row);
+
+/* store_set_pulled() - its files are here. Return: 0, -ESTALE when it has ended, -errno. */
+int store_set_pulled(struct store *store, int64_t id, const char *model_dir, json_t *params);
+
+/* store_uses_model() - does a job that has not ended use @hub_model? */
+int store_uses_model(struct store *store, const char *hub_model, bool *ret_used);
+
 /* store_count_jobs() - how many jobs have @status. */
 int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n);
 
 /*
- * store_claim_job() - the first job of the queue becomes running at time @at. The caller owns
- * *ret_row. Return: 0, -ENOENT when the queue is empty, -errno.
+ * store_claim_job() - the first job of the queue that has all its files becomes running at time
+ * @at. The caller owns *ret_row. Return: 0, -ENOENT when the queue is empty, -errno.
  */
 int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row);
 

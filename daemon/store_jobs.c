@@ -6,7 +6,8 @@
 
 #define COLUMNS                                                                                    \
     "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
-    "model, progress, result, error, version, created_at, started_at, finished_at"
+    "model, progress, result, error, version, created_at, started_at, finished_at, "               \
+    "pull, hub_model"
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -19,6 +20,7 @@ void job_row_free(struct job_row *row) {
     free(row->owner);
     free(row->name);
     free(row->model_dir);
+    free(row->hub_model);
     json_decref(row->labels);
     json_decref(row->request);
     json_decref(row->params);
@@ -44,8 +46,9 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
     row->created_at = sqlite3_column_int64(statement, 16);
     row->started_at = sqlite3_column_int64(statement, 17);
     row->finished_at = sqlite3_column_int64(statement, 18);
-    if (sqlite3_column_count(statement) > 19)
-        row->position = sqlite3_column_int64(statement, 19);
+    row->pull = sqlite3_column_int(statement, 19) != 0;
+    if (sqlite3_column_count(statement) > 21)
+        row->position = sqlite3_column_int64(statement, 21);
     if ((r = store_column_text(store, statement, 1, &row->kind)) ||
         (r = store_column_text(store, statement, 2, &status)) ||
         (r = store_column_text(store, statement, 3, &row->owner)) ||
@@ -57,7 +60,8 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
         (r = store_column_json(store, statement, 11, &row->model)) ||
         (r = store_column_json(store, statement, 12, &row->progress)) ||
         (r = store_column_json(store, statement, 13, &row->result)) ||
-        (r = store_column_json(store, statement, 14, &row->error)))
+        (r = store_column_json(store, statement, 14, &row->error)) ||
+        (r = store_column_text(store, statement, 20, &row->hub_model)))
         return r;
     if (job_status_from_name(status, &row->status))
         return -EBADMSG;
@@ -77,11 +81,12 @@ static uint64_t next_queue_version(struct store *store) {
 int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id) {
     int r = store_exec(store,
                        "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
-                       "request, params, model_dir, version, created_at) "
-                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjiijjsii", row->kind, row->owner, row->name, row->labels,
+                       "request, params, model_dir, version, created_at, pull, hub_model) "
+                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjiijjsiiis", row->kind, row->owner, row->name, row->labels,
                        (int64_t)row->priority, (int64_t)row->attempt, row->request, row->params,
-                       row->model_dir, (int64_t)next_queue_version(store), row->created_at);
+                       row->model_dir, (int64_t)next_queue_version(store), row->created_at,
+                       (int64_t)row->pull, row->hub_model);
 
     if (r < 0)
         return r;
@@ -147,7 +152,8 @@ int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row) {
                     "UPDATE jobs SET status = 'running', version = ?1, "
                     "started_at = coalesce(started_at, ?2), "
                     "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
-                    "WHERE id = (SELECT id FROM queue ORDER BY position LIMIT 1) "
+                    "WHERE id = (SELECT queue.id FROM queue JOIN jobs AS waiting "
+                    "ON waiting.id = queue.id WHERE waiting.pull = 0 ORDER BY position LIMIT 1) "
                     "AND status = 'queued' RETURNING " COLUMNS,
                     "ii", (int64_t)next_queue_version(store), at);
     if (!r)

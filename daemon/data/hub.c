@@ -157,6 +157,10 @@ int hub_open(const struct hub_config *config, struct hub_client **ret_client,
     return 0;
 }
 
+bool hub_is_offline(const struct hub_client *client) {
+    return client->offline;
+}
+
 void hub_hold(struct hub_client *client) {
     pthread_mutex_lock(&client->hold);
 }

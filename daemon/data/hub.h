@@ -51,6 +51,9 @@ int hub_open(const struct hub_config *config, struct hub_client **ret_client,
 void hub_close(struct hub_client *client); /* NULL is fine */
 DEFINE_CLEANUP(struct hub_client *, hub_closep, hub_close)
 
+/* hub_is_offline() - must no connection be opened? */
+bool hub_is_offline(const struct hub_client *client);
+
 /*
  * hub_check_source() - is @source NAME=URL, NAME of a file in the catalog, and URL one that the
  * client would ask? Return: 0 or -EINVAL (config_invalid).

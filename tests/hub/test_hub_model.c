@@ -122,68 +122,66 @@ static void test_recovers(void **state) {
 }
 
 /* It stays as bad as it is: a clear failure, soon. */
-static void test_refuses(void **state) {
-    static const struct {
-        const char *rules, *code, *detail;
-        int r;
-    } cases[] = {
-        {"[{'host': 'cdn', 'do': 'cut', 'bytes': 0}]", "hub_unreachable", "cannot fetch", -ECOMM},
-        {"[{'do': 'status', 'status': 500}]", "hub_busy", "status 500", -EAGAIN},
-        {"[{'do': 'status', 'status': 429, 'headers': {'Retry-After': '86400'}}]", "hub_busy",
-         "status 429", -EAGAIN},
-        {"[{'do': 'status', 'status': 401}]", "hub_forbidden", "refuses", -EACCES},
-        {"[{'match': 'config.json', 'do': 'status', 'status': 403, "
-         "'headers': {'X-Error-Code': 'GatedRepo'}}]",
-         "hub_forbidden", "GatedRepo", -EACCES},
-        {"[{'match': 'config.json', 'do': 'status', 'status': 404}]", "hub_not_found", "", -ENOENT},
-        {"[{'match': 'config.json', 'do': 'loop'}]", "hub_invalid", "redirects", -ELOOP},
-        {"[{'host': 'cdn', 'do': 'loop'}]", "hub_invalid", "redirects", -ELOOP},
-        {"[{'host': 'cdn', 'do': 'corrupt'}]", "hub_invalid", "hash", -EBADMSG},
-        {"[{'match': 'resolve-cache', 'method': 'GET', 'do': 'corrupt'}]", "hub_invalid", "hash",
-         -EBADMSG},
-        {"[{'host': 'cdn', 'do': 'gzip'}]", "hub_invalid", "encoded", -EPROTO},
-        {"[{'host': 'cdn', 'do': 'headers', 'headers': {'Content-Range': 'bytes 5-9/100'}}]",
-         "hub_invalid", "announced", -EPROTO},
-        {"[{'host': 'cdn', 'do': 'bytes', 'body': 'AAAA'}]", "", "", 0},
-        {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
-         "'headers': {'X-Linked-Size': '200000000000'}}]",
-         "hub_invalid", "200000000000 bytes", -EFBIG},
-        {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
-         "'headers': {'X-Linked-Size': '99999999999999999999999'}}]",
-         "", "", 0},
-        {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
-         "'headers': {'X-Linked-Size': '1000'}}]",
-         "hub_invalid", "announced", -EPROTO},
-        {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
-         "'headers': {'X-Linked-Etag': '../../../etc/passwd'}}]",
-         "hub_invalid", "hash", -EPROTO},
-        {"[{'match': 'model-0', 'method': 'GET', 'host': 'hub', 'do': 'headers', "
-         "'headers': {'Location': 'file:///etc/passwd'}}]",
-         "hub_invalid", "https", -EINVAL},
-        {"[{'match': 'model-0', 'method': 'GET', 'host': 'hub', 'do': 'headers', "
-         "'headers': {'Location': 'http://192.0.2.1/x'}}]",
-         "hub_invalid", "https", -EINVAL},
-        {"[{'match': '/api/models', 'do': 'json', 'body': 'nonsense'}]", "hub_invalid", "",
-         -EBADMSG},
-        {"[{'match': '/api/models', 'do': 'json', 'body': '{}'}]", "hub_invalid", "commit",
-         -EPROTO},
-    };
+static const struct {
+    const char *rules, *code, *detail;
+    int r;
+} refusals[] = {
+    {"[{'host': 'cdn', 'do': 'cut', 'bytes': 0}]", "hub_unreachable", "cannot fetch", -ECOMM},
+    {"[{'do': 'status', 'status': 500}]", "hub_busy", "status 500", -EAGAIN},
+    {"[{'do': 'status', 'status': 429, 'headers': {'Retry-After': '86400'}}]", "hub_busy",
+     "status 429", -EAGAIN},
+    {"[{'do': 'status', 'status': 401}]", "hub_forbidden", "refuses", -EACCES},
+    {"[{'match': 'config.json', 'do': 'status', 'status': 403, "
+     "'headers': {'X-Error-Code': 'GatedRepo'}}]",
+     "hub_forbidden", "GatedRepo", -EACCES},
+    {"[{'match': 'config.json', 'do': 'status', 'status': 404}]", "hub_not_found", "", -ENOENT},
+    {"[{'match': 'config.json', 'do': 'loop'}]", "hub_invalid", "redirects", -ELOOP},
+    {"[{'host': 'cdn', 'do': 'loop'}]", "hub_invalid", "redirects", -ELOOP},
+    {"[{'host': 'cdn', 'do': 'corrupt'}]", "hub_invalid", "hash", -EBADMSG},
+    {"[{'match': 'resolve-cache', 'method': 'GET', 'do': 'corrupt'}]", "hub_invalid", "hash",
+     -EBADMSG},
+    {"[{'host': 'cdn', 'do': 'gzip'}]", "hub_invalid", "encoded", -EPROTO},
+    {"[{'host': 'cdn', 'do': 'headers', 'headers': {'Content-Range': 'bytes 5-9/100'}}]",
+     "hub_invalid", "announced", -EPROTO},
+    {"[{'host': 'cdn', 'do': 'bytes', 'body': 'AAAA'}]", "", "", 0},
+    {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
+     "'headers': {'X-Linked-Size': '200000000000'}}]",
+     "hub_invalid", "200000000000 bytes", -EFBIG},
+    {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
+     "'headers': {'X-Linked-Size': '99999999999999999999999'}}]",
+     "", "", 0},
+    {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
+     "'headers': {'X-Linked-Size': '1000'}}]",
+     "hub_invalid", "announced", -EPROTO},
+    {"[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
+     "'headers': {'X-Linked-Etag': '../../../etc/passwd'}}]",
+     "hub_invalid", "hash", -EPROTO},
+    {"[{'match': 'model-0', 'method': 'GET', 'host': 'hub', 'do': 'headers', "
+     "'headers': {'Location': 'file:///etc/passwd'}}]",
+     "hub_invalid", "https", -EINVAL},
+    {"[{'match': 'model-0', 'method': 'GET', 'host': 'hub', 'do': 'headers', "
+     "'headers': {'Location': 'http://192.0.2.1/x'}}]",
+     "hub_invalid", "https", -EINVAL},
+    {"[{'match': '/api/models', 'do': 'json', 'body': 'nonsense'}]", "hub_invalid", "", -EBADMSG},
+    {"[{'match': '/api/models', 'do': 'json', 'body': '{}'}]", "hub_invalid", "commit", -EPROTO},
+};
 
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+static void test_refuses(void **state) {
+    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
         struct site *site = *state;
         int r;
 
         site_clean(state);
         site_fresh(state);
-        site_plan(site, cases[i].rules);
+        site_plan(site, refusals[i].rules);
         r = PULL(NULL);
-        if (cases[i].code[0] && r != cases[i].r)
-            fail_msg("%s: %d, %s", cases[i].rules, r, site->failure.detail);
+        if (refusals[i].code[0] && r != refusals[i].r)
+            fail_msg("%s: %d, %s", refusals[i].rules, r, site->failure.detail);
         assert_true(r < 0);
-        if (cases[i].code[0])
-            assert_string_equal(site->failure.code, cases[i].code);
-        if (!strstr(site->failure.detail, cases[i].detail))
-            fail_msg("%s: %s", cases[i].rules, site->failure.detail);
+        if (refusals[i].code[0])
+            assert_string_equal(site->failure.code, refusals[i].code);
+        if (!strstr(site->failure.detail, refusals[i].detail))
+            fail_msg("%s: %s", refusals[i].rules, site->failure.detail);
     }
 }
 

@@ -81,20 +81,20 @@ static void test_progress_is_stored_in_time(void **state) {
 static void test_many_jobs(void **state) {
     struct fixture *f = *state;
     cleanup(events_freep) struct events *events = events_new(f->store);
-    int64_t ids[EVENTS_RUNNING_MAX + 1];
+    int64_t ids[EVENTS_SLOTS + 1];
     uint64_t version;
 
-    for (int i = 0; i <= EVENTS_RUNNING_MAX; i++) {
+    for (int i = 0; i <= EVENTS_SLOTS; i++) {
         ids[i] = insert(f, "a", 0);
         progress(f, events, ids[i], i);
     }
-    for (int i = 0; i < EVENTS_RUNNING_MAX; i++) {
+    for (int i = 0; i < EVENTS_SLOTS; i++) {
         cleanup(json_decrefp) json_t *data = events_current(events, ids[i], &version);
 
         assert_true(json_number_value(json_object_get(data, "fraction")) == i);
     }
     /* One too many is not kept, and does no harm. */
-    assert_null(events_current(events, ids[EVENTS_RUNNING_MAX], &version));
+    assert_null(events_current(events, ids[EVENTS_SLOTS], &version));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
