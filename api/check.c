@@ -115,12 +115,12 @@ static bool check_route(struct request *request, const char *method, const char 
                   "nothing is at '%s'", url);
 }
 
-/* A browser names the page that makes it post; only one of our own may. */
+/* A browser names the page that makes it change something; only one of our own may. */
 static bool check_origin(struct request *request) {
     const char *origin = request_header(request, "Origin");
     const char *host = request_header(request, MHD_HTTP_HEADER_HOST), *authority;
 
-    if (!request->route->is_post || !origin)
+    if ((!request->route->is_post && !request->route->is_delete) || !origin)
         return true;
     authority = strstr(origin, "://");
     if (authority && host && strcasecmp(authority + 3, host) == 0)

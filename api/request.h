@@ -28,6 +28,7 @@ struct request {
 
     int64_t job;                  /* {id} of the path */
     char name[REQUEST_NAME_SIZE]; /* {name} of the path */
+    char org[REQUEST_NAME_SIZE];  /* {org} of the path */
 
     struct strbuf body; /* at most WIRE_BODY_MAX bytes */
     size_t n_received;  /* bytes of body so far, also those dropped */

@@ -24,8 +24,18 @@ const struct route routes[] = {
     {"/v1/jobs/{id}/layers", job_layers_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}/artifacts", artifacts_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}/artifacts/{name}", artifact_get},
+    {"/v1/models", models_get, .type = WIRE_JSON},
+    {"/v1/models/{org}/{name}", model_delete, .type = WIRE_JSON, .is_delete = true},
 };
 const size_t n_routes = ARRAY_SIZE(routes);
+
+static bool take_name(char name[REQUEST_NAME_SIZE], const char *text, size_t size) {
+    if (size >= REQUEST_NAME_SIZE)
+        return false;
+    memcpy(name, text, size);
+    name[size] = '\0';
+    return str_is_safe_name(name);
+}
 
 /* The part of a path that stands for @part of a pattern; false: it cannot. */
 static bool take_part(struct request *request, const char *part, size_t part_size, const char *text,
@@ -43,13 +53,10 @@ static bool take_part(struct request *request, const char *part, size_t part_siz
         request->job = (int64_t)id;
         return true;
     }
-    if (part_size == 6 && memcmp(part, "{name}", 6) == 0) {
-        if (size >= sizeof(request->name))
-            return false;
-        memcpy(request->name, text, size);
-        request->name[size] = '\0';
-        return str_is_safe_name(request->name);
-    }
+    if (part_size == 6 && memcmp(part, "{name}", 6) == 0)
+        return take_name(request->name, text, size);
+    if (part_size == 5 && memcmp(part, "{org}", 5) == 0)
+        return take_name(request->org, text, size);
     return size == part_size && memcmp(part, text, size) == 0;
 }
 
@@ -69,17 +76,20 @@ static void allow(struct request *request, const struct route *route) {
     size_t n = strlen(request->allow);
 
     snprintf(request->allow + n, sizeof(request->allow) - n, "%s%s", n ? ", " : "",
-             route->is_post ? "POST" : "GET, HEAD");
+             route->is_post     ? "POST"
+             : route->is_delete ? "DELETE"
+                                : "GET, HEAD");
 }
 
 enum route_match route_find(const char *method, const char *path, struct request *request) {
     bool post = strcmp(method, "POST") == 0;
     bool get = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+    bool delete = strcmp(method, "DELETE") == 0;
 
     for (size_t i = 0; i < n_routes; i++) {
         if (!path_matches(request, routes[i].path, path))
             continue;
-        if (routes[i].is_post ? post : get) {
+        if (routes[i].is_post ? post : routes[i].is_delete ? delete : get) {
             request->route = &routes[i];
             request->allow[0] = '\0';
             return ROUTE_FOUND;

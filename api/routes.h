@@ -8,11 +8,12 @@
 #include <stddef.h>
 
 struct route {
-    const char *path; /* its parts "{id}" and "{name}" stand for a job and an artifact */
+    const char *path; /* its parts "{id}", "{org}" and "{name}" stand for what request.h says */
     enum MHD_Result (*handle)(struct request *request);
     const char *query; /* parameters, a space between; NULL: none */
     const char *type;  /* what it answers, as openapi.json says too; NULL: it depends */
     bool is_post;      /* else GET, and HEAD with it */
+    bool is_delete;    /* neither */
     bool body_is_optional;
     bool streams; /* answers text/event-stream too */
 };
@@ -23,7 +24,7 @@ extern const size_t n_routes;
 enum route_match { ROUTE_FOUND, ROUTE_OTHER_METHOD, ROUTE_NONE };
 
 /*
- * route_find() - find who answers @method and @path; sets the route, job and name of @request, or
+ * route_find() - find who answers @method and @path; sets route, job, org, name of @request, or
  * with ROUTE_OTHER_METHOD its allow.
  */
 enum route_match route_find(const char *method, const char *path, struct request *request);
@@ -44,6 +45,10 @@ enum MHD_Result events_get(struct request *request);
 /* artifacts.c */
 enum MHD_Result artifacts_get(struct request *request);
 enum MHD_Result artifact_get(struct request *request);
+
+/* routes_models.c */
+enum MHD_Result models_get(struct request *request);
+enum MHD_Result model_delete(struct request *request);
 
 /* routes_system.c */
 enum MHD_Result root_get(struct request *request);

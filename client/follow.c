@@ -54,6 +54,20 @@ static void show_phase(struct follow *follow, const char *phase) {
         progress_say(&follow->progress, STYLE_PLAIN, "%s", phase);
 }
 
+/* What a job waits for: its files. */
+static void show_pull(struct follow *follow, const json_t *data) {
+    char bytes[TEXT_SIZE], total[TEXT_SIZE], rate[TEXT_SIZE];
+
+    text_bytes(job_number(data, "bytes"), bytes);
+    text_bytes(job_number(data, "bytes_total"), total);
+    text_bytes(job_number(data, "rate"), rate);
+    progress_set_step(&follow->progress, "pull  %s of %s", bytes, total);
+    if (job_number(data, "rate") > 0)
+        progress_set_note(&follow->progress, "%s, %s/s", job_text(data, "file"), rate);
+    else
+        progress_set_note(&follow->progress, "%s", job_text(data, "file"));
+}
+
 static void show_progress(struct follow *follow, const json_t *data) {
     const char *phase = job_text(data, "phase");
     int64_t layer = job_int(data, "layer", -1), total = job_int(data, "layers_total", 0);
@@ -64,6 +78,8 @@ static void show_progress(struct follow *follow, const json_t *data) {
     if (str_equal(phase, "quantize") && layer >= 0 && total > 0)
         progress_set_step(&follow->progress, "%s  layer %" PRId64 "/%" PRId64, phase,
                           MIN(layer + 1, total), total);
+    else if (str_equal(phase, "pull"))
+        show_pull(follow, data);
     else if (phase[0])
         progress_set_step(&follow->progress, "%s", phase);
     progress_set_done(&follow->progress, job_number(data, "fraction"),
@@ -73,9 +89,12 @@ static void show_progress(struct follow *follow, const json_t *data) {
 static void show_job(struct follow *follow, const json_t *data) {
     int64_t position = job_int(data, "queue_position", 0);
     const char *status = job_text(data, "status");
+    const json_t *progress = json_object_get(data, "progress");
 
     follow->queued = str_equal(status, "queued");
-    if (follow->queued) {
+    if (follow->queued && str_equal(job_text(progress, "phase"), "pull")) {
+        show_progress(follow, progress);
+    } else if (follow->queued) {
         follow->phase[0] = '\0';
         progress_set_done(&follow->progress, NAN, NAN);
         if (position > 1)
@@ -85,7 +104,7 @@ static void show_job(struct follow *follow, const json_t *data) {
     } else if (str_equal(status, "cancelling")) {
         progress_set_step(&follow->progress, "cancelling");
     } else if (str_equal(status, "running")) {
-        show_progress(follow, json_object_get(data, "progress"));
+        show_progress(follow, progress);
     }
 }
 

@@ -87,6 +87,8 @@ static void add_row(struct table *table, const json_t *job) {
     table_cell(table, "%" PRId64, job_id(job));
     if (str_equal(status, "running") && isfinite(fraction))
         table_cell(table, "%s %.0f %%", status, fraction * 100);
+    else if (str_equal(status, "queued") && isfinite(fraction))
+        table_cell(table, "pull %.0f %%", fraction * 100);
     else if (str_equal(status, "queued") && job_int(job, "queue_position", 0) > 0)
         table_cell(table, "%s #%" PRId64, status, job_int(job, "queue_position", 0));
     else

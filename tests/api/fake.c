@@ -234,6 +234,26 @@ static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
     return 0;
 }
 
+static int models(void *ctx, json_t **ret_list, struct failure *failure) {
+    (void)ctx;
+    (void)failure;
+    *ret_list =
+        json_pack("{s:s, s:[{s:s, s:[], s:i, s:n, s:b}], s:b}", "object", "list", "data", "id",
+                  "org/name", "revisions", "bytes", 5, "last_used_at", "pinned", 0, "has_more", 0);
+    return 0;
+}
+
+static int remove_model(void *ctx, const char *org, const char *name, json_t **ret_removed,
+                        struct failure *failure) {
+    (void)ctx;
+    if (str_equal(org, "busy"))
+        return failure_set(failure, -EBUSY, "model_in_use", NULL, "a job uses '%s'", name);
+    if (!str_equal(org, "org"))
+        return failure_set(failure, -ENOENT, "model_not_found", NULL, "no model '%s'", name);
+    *ret_removed = json_pack("{s:s, s:b, s:i}", "id", name, "deleted", 1, "bytes", 5);
+    return 0;
+}
+
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     struct fake *fake = ctx;
 
@@ -289,6 +309,8 @@ struct fake *fake_new(void) {
         .artifacts = some_list,
         .artifact_open = artifact_open,
         .devices = devices,
+        .models = models,
+        .remove_model = remove_model,
         .health = health,
         .subscribe = subscribe,
     };

@@ -4,6 +4,7 @@
 #include "api/routes.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "base/macros.h"
 #include "visit.h"
 
 #include <setjmp.h>
@@ -51,10 +52,14 @@ static void check_required(json_t *schema, const json_t *value) {
         fail_msg("'%s' is missing", json_string_value(name));
 }
 
+static const char *method_of(const struct route *route) {
+    return route->is_post ? "post" : route->is_delete ? "delete" : "get";
+}
+
 static json_t *operation(const struct route *route) {
     json_t *path = json_object_get(json_object_get(document, "paths"), route->path);
 
-    return json_object_get(path, route->is_post ? "post" : "get");
+    return json_object_get(path, method_of(route));
 }
 
 static void check_parameters(const struct route *route, json_t *parameters) {
@@ -105,10 +110,23 @@ static void test_routes_are_listed(void **state) {
 
 /* "/v1/jobs/{id}/x" as "/v1/jobs/1/x". */
 static void fill_in(const char *pattern, char *path, size_t size) {
-    const char *id = strstr(pattern, "{id}"), *name = strstr(pattern, "{name}");
+    static const char *const parts[][2] = {
+        {"{id}", "1"}, {"{org}", "org"}, {"{name}", "quantd.json"}};
+    size_t n = 0;
 
-    snprintf(path, size, "%.*s%s%.*s%s", (int)strcspn(pattern, "{"), pattern, id ? "1" : "",
-             id ? (int)strcspn(id + 4, "{") : 0, id ? id + 4 : "", name ? "quantd.json" : "");
+    path[0] = '\0';
+    while (*pattern && n < size) {
+        size_t i = 0;
+
+        while (i < ARRAY_SIZE(parts) && strncmp(pattern, parts[i][0], strlen(parts[i][0])))
+            i++;
+        if (i < ARRAY_SIZE(parts)) {
+            n += (size_t)snprintf(path + n, size - n, "%s", parts[i][1]);
+            pattern += strlen(parts[i][0]);
+        } else {
+            n += (size_t)snprintf(path + n, size - n, "%c", *pattern++);
+        }
+    }
 }
 
 /* @answer is one that @route's operation describes. */
@@ -135,7 +153,8 @@ static void check_described(const struct route *route, const struct answer *answ
 
 static struct answer ask(struct site *site, const struct route *route, const char *accept,
                          const char *path) {
-    struct visit request = {.path = path, .headers = {accept}};
+    struct visit request = {
+        .path = path, .headers = {accept}, .method = route->is_delete ? "DELETE" : NULL};
 
     if (route->is_post) {
         request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\"}";

@@ -144,8 +144,32 @@ static void test_methods(void **state) {
     check_allow(ASK(.path = "/v1/jobs/1", .method = "DELETE"), "GET, HEAD");
     check_allow(ASK(.path = "/v1/jobs/1", .method = "POST", .body = "x"), "GET, HEAD");
     check_allow(ASK(.path = "/v1/jobs/1/cancel"), "POST");
+    check_allow(ASK(.path = "/v1/models", .method = "DELETE"), "GET, HEAD");
+    check_allow(ASK(.path = "/v1/models/org/name"), "DELETE");
     check_allow(ASK(.path = "/v1/jobs/1/cancel", .method = "BREW"), "POST");
     check_problem(ASK(.path = "/nothing", .method = "DELETE"), 404, "not_found");
+}
+
+static void test_models(void **state) {
+    struct answer answer = ASK(.path = "/v1/models");
+    cleanup(json_decrefp) json_t *list = parse(&answer), *removed = NULL;
+
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(json_array_size(json_object_get(list, "data")), 1);
+    answer_done(&answer);
+    answer = ASK(.path = "/v1/models/org/name-1.5_x", .method = "DELETE", .over_unix = true);
+    removed = parse(&answer);
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(text_of(removed, "id"), "name-1.5_x");
+    answer_done(&answer);
+    check_problem(ASK(.path = "/v1/models/busy/name", .method = "DELETE"), 409, "model_in_use");
+    check_problem(ASK(.path = "/v1/models/nobody/name", .method = "DELETE"), 404,
+                  "model_not_found");
+    check_problem(ASK(.path = "/v1/models/org/..", .method = "DELETE"), 404, "not_found");
+    check_problem(ASK(.path = "/v1/models/org%2f..%2fx/y", .method = "DELETE"), 404, "not_found");
+    check_problem(ASK(.path = "/v1/models/org/name", .method = "DELETE",
+                      .headers = {"Origin: http://elsewhere.example"}),
+                  403, "origin_not_allowed");
 }
 
 static void test_submit(void **state) {
@@ -452,6 +476,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_plain_gets, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_not_found, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_methods, open_site, close_site),
+        cmocka_unit_test_setup_teardown(test_models, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_submit, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_owner_of_unix_socket, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_malformed_json, open_site, close_site),

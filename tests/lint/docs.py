@@ -20,7 +20,7 @@ class Programs:
         text = output(quantctl, "help")
         self.quantctl = {}
         common = set(FLAG.findall(text))
-        for verb in re.findall(r"^  ([a-z]+)\b", text, re.MULTILINE):
+        for verb in re.findall(r"^  ([a-z][a-z-]*)\b", text, re.MULTILINE):
             more = "" if verb == "help" else output(quantctl, "help", verb)
             self.quantctl[verb] = common | set(FLAG.findall(more))
 
@@ -54,7 +54,7 @@ def check_man_verbs(tree, programs):
     if not tree.has(name):
         return
     section = man_text(tree, name).split(".SH VERBS")[-1].split(".SH ")[0]
-    found = set(re.findall(r'^\.TP\n\.BI?R? "?([a-z]+)\b', section, re.MULTILINE))
+    found = set(re.findall(r'^\.TP\n\.BI?R? "?([a-z-]+)\b', section, re.MULTILINE))
     for verb in sorted(set(programs.quantctl) - found):
         yield name, 1, f"does not know the verb '{verb}'"
     for verb in sorted(found - set(programs.quantctl)):
