@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A quantized matrix in a hostile file: two bytes that choose the format, then safetensors. */
+#include "base/macros.h"
+#include "daemon/model/packing.h"
+#include "tests/fuzz/fuzz.h"
+
+#define ROWS 32
+#define COLUMNS 32
+
+static void check(const struct grids *g, const struct quantization_config *q) {
+    for (int i = 0; i < g->n; i++)
+        fuzz_require(g->g_idx[i] >= 0 && g->g_idx[i] < g->n_groups);
+    for (int i = 0; i < g->n_groups * g->rows; i++) {
+        fuzz_require(g->zeros[i] < 1 << q->wbits);
+        fuzz_require((g->scales[i] & 0x7c00) != 0x7c00);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const int bits[] = {2, 3, 4, 8}, groups[] = {-1, 8, 16, 32};
+    cleanup(safetensors_freep) struct safetensors *file = NULL;
+    struct quantization_config q = {.present = true};
+    struct checkpoint checkpoint = {.shards = &file, .n_shards = 1};
+    const struct olmoe_source source = {.checkpoint = &checkpoint, .quantization = &q};
+    const struct tensor *qweight = NULL;
+    cleanup(grids_done) struct grids grids = {};
+    struct failure failure = {};
+    int r;
+
+    if (size < 2)
+        return 0;
+    q.wbits = bits[data[0] % ARRAY_SIZE(bits)];
+    q.groupsize = groups[data[1] % ARRAY_SIZE(groups)];
+    q.v2 = data[1] & 64;
+    if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
+        return 0;
+    r = grids_read(&source, 0, "self_attn.q_proj", ROWS, COLUMNS, &grids, &qweight, &failure);
+    fuzz_require(!r == !!qweight);
+    if (!r)
+        check(&grids, &q);
+    return 0;
+}

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the first inputs of each fuzz target to tests/fuzz/corpus; findings are added by hand.
+
+Usage: make_corpus.py [FOLDER]
+"""
+import gzip
+import io
+import json
+import os
+import struct
+import sys
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FOLDER = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
+
+
+def put(target, name, data):
+    os.makedirs(os.path.join(FOLDER, target), exist_ok=True)
+    with open(os.path.join(FOLDER, target, name), "wb") as file:
+        file.write(data if isinstance(data, bytes) else data.encode())
+
+
+def safetensors(tensors, metadata=None):
+    header, at = ({"__metadata__": metadata} if metadata else {}), 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header, separators=(",", ":"))
+    text += " " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text.encode() + b"".join(t[2] for t in tensors.values())
+
+
+def tensor_files():
+    good = safetensors({"a": ("BF16", [2, 3], bytes(12)), "b": ("F32", [], bytes(4)),
+                        "c.é\"": ("I64", [0, 5], b"")}, {"format": "pt"})
+    put("safetensors", "good", good)
+    put("safetensors", "none", safetensors({}))
+    put("safetensors", "long-header", struct.pack("<Q", 1 << 63) + b"{}")
+    put("safetensors", "short-data", good[:-3])
+    put("safetensors", "gap", good.replace(b"[12,16]", b"[13,16]"))
+    put("safetensors", "huge-shape", good.replace(b"[2,3]", b"[9999999999999999999,3]"))
+    put("header", "good", good[8:-16])
+    put("header", "escapes", r'{"\u00e9\n\ud83d\ude00":{"dtype":"U8","shape":[1],'
+                             r'"data_offsets":[0,1]},"__metadata__":{"a":"\\"}}')
+    put("header", "nested", '{"a":' + "[" * 200)
+    put("header", "surrogate", r'{"\ud83d":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}')
+
+
+def gptq(wbits, groups, choice, scale=b"\x00\x3c", dtype="F16", g_idx=None):
+    n = 32
+    tensors = {
+        "self_attn.q_proj.qweight": ("I32", [n * wbits // 32, n], bytes(range(128)) * wbits),
+        "self_attn.q_proj.qzeros": ("I32", [groups, n * wbits // 32], b"\x77" * (groups * n // 8 * wbits)),
+        "self_attn.q_proj.scales": (dtype, [groups, n], scale * (groups * n)),
+    }
+    if g_idx is not None:
+        tensors["self_attn.q_proj.g_idx"] = ("I32", [n], struct.pack(f"<{n}i", *g_idx))
+    return bytes(choice) + safetensors(tensors)
+
+
+def quantized_files():
+    put("gptq", "bits4-group8", gptq(4, 4, (2, 1), g_idx=[i // 8 for i in range(32)]))
+    put("gptq", "bits3-row-v2", gptq(3, 1, (1, 64)))
+    put("gptq", "bits2-group16", gptq(2, 2, (0, 2), b"\x80\x3f", "BF16"))
+    put("gptq", "bits8-f32", gptq(8, 1, (3, 3), b"\x00\x00\x80\x3f", "F32"))
+    put("gptq", "scale-nan", gptq(4, 4, (2, 1), b"\x00\x7e"))
+    put("gptq", "scale-large", gptq(4, 4, (2, 1), b"\xff\xff\x7f\x7f", "F32"))
+    put("gptq", "g-idx-beyond", gptq(4, 4, (2, 1), g_idx=[4] * 32))
+    put("gptq", "g-idx-negative", gptq(4, 4, (2, 1), g_idx=[-1] * 32))
+
+
+def byte_letters():
+    """The letters by which GPT-2 writes bytes."""
+    keep = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return keep, [b for b in range(256) if b not in keep]
+
+
+def tokenizer_files():
+    keep, rest = byte_letters()
+    letters = [chr(b) for b in keep] + [chr(256 + i) for i in range(len(rest))]
+    vocab = {letter: i for i, letter in enumerate(letters)}
+    for word in ("ab", "abc", "Ġa", "Ġt", "es", "est"):
+        vocab[word] = len(vocab)
+    with open(os.path.join(HERE, "../../data/olmoe-demo/tokenizer.json"), encoding="utf-8") as file:
+        root = json.load(file)
+    root["model"].update(vocab=vocab, merges=["a b", "ab c", "Ġ a", "Ġ t", "e s", "es t"])
+    root["added_tokens"] = [{"id": len(vocab), "content": "<|endoftext|>", "single_word": False,
+                             "lstrip": False, "rstrip": False, "normalized": False,
+                             "special": True}]
+    put("tokenizer", "small", json.dumps(root, ensure_ascii=False))
+    root["model"]["merges"] = [merge.split(" ") for merge in root["model"]["merges"]]
+    root["added_tokens"][0].update(lstrip=True, rstrip=True, normalized=True)
+    put("tokenizer", "pairs", json.dumps(root))
+    root["model"]["merges"] = [["a", "zz"]]
+    put("tokenizer", "unknown-merge", json.dumps(root))
+    root["model"].update(merges=[], vocab={"a": 1 << 31})
+    put("tokenizer", "huge-id", json.dumps(root))
+    put("tokenizer", "empty", "{}")
+    put("encode", "mixed", "It's a\u0300 test:  12 <|endoftext|>\n\n caf\u00e9 \u4e16\u754c")
+    put("encode", "marks", "a" + "\u0300" * 40 + "\u0323" * 40 + "\u1100\u1161\u11a8")
+    put("encode", "invalid", b"ab\xff\xfe\xed\xa0\x80\xf4\x90\x80\x80")
+    put("encode", "long-word", "abababab" * 100 + "\0" + " " * 50)
+
+
+CONFIG = {
+    "model_type": "olmoe", "hidden_size": 64, "intermediate_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 4,
+    "num_experts_per_tok": 2, "vocab_size": 96, "max_position_embeddings": 64, "clip_qkv": 0.7,
+    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "norm_topk_prob": True, "rope_scaling": None,
+    "tie_word_embeddings": False, "hidden_act": "silu", "attention_bias": False,
+}
+QUANTIZATION = {"quant_method": "gptq", "bits": 4, "group_size": 16, "sym": False,
+                "desc_act": True, "checkpoint_format": "gptq_v2", "lm_head": False,
+                "dynamic": None, "damp_percent": 0.01, "true_sequential": True}
+
+
+def config_files():
+    put("config", "plain", json.dumps(CONFIG))
+    put("config", "quantized", json.dumps({**CONFIG, "quantization_config": QUANTIZATION}))
+    put("config", "quantize-config", json.dumps(CONFIG).encode() + b"\0" +
+        json.dumps({**QUANTIZATION, "group_size": -1, "checkpoint_format": "gptq"}).encode())
+    put("config", "large", json.dumps({**CONFIG, "hidden_size": 1 << 40, "vocab_size": 1e400}))
+    put("config", "other", '{"model_type":"llama"}')
+
+
+def job_files():
+    job = {"kind": "quantize", "model": "m", "wbits": 4, "groupsize": 128, "dataset": "wikitext2",
+           "nsamples": 128, "seqlen": 2048, "seed": 0, "act_order": True, "percdamp": 0.01,
+           "eval": ["wikitext2", "file:a/b.txt"], "format": "gptq", "priority": 5, "name": "n",
+           "labels": {"a": "b"}, "sym": True, "mse": False, "true_sequential": True, "batch": 4}
+    put("job", "whole", json.dumps(job))
+    queue = ("kind", "priority", "name", "labels")
+    put("job", "parameters", json.dumps({k: v for k, v in job.items() if k not in queue}))
+    put("job", "eval", '{"kind":"eval","model":"m","eval":["ptb"]}')
+    put("job", "eval-parameters", '{"model":"m","eval":["ptb","c4-new"],"seqlen":128}')
+    put("job", "least", '{"model":"m"}')
+    put("job", "up", '{"dataset":"file:../x","model":"../y","wbits":5}')
+    put("job", "deep", "[" * 100)
+    put("job", "twice", '{"a":1,"a":2}')
+    put("job", "large", '{"seed":18446744073709551615,"percdamp":1e999,"nsamples":-1}')
+
+
+def data_files():
+    lines = "".join(json.dumps({"text": text, "timestamp": "2019", "url": "http://a/"}) + "\n"
+                    for text in ("one two", "caf\u00e9 \U0001f600", ""))
+    put("c4", "good", lines)
+    put("c4", "no-newline", lines[:-1])
+    put("c4", "no-text", '{"url":"a"}\n')
+    put("c4", "nul", '{"text":"a\\u0000b"}\n\n')
+    packed = gzip.compress(lines.encode(), mtime=0)
+    put("gzip", "good", packed)
+    put("gzip", "two-members", packed + packed)
+    put("gzip", "checksum", packed[:-8] + b"\0" * 8)
+    put("gzip", "trailer", packed + b"more")
+    put("gzip", "bomb", gzip.compress(bytes(1 << 20), mtime=0))
+    for name, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED),
+                         ("bzip2", zipfile.ZIP_BZIP2)):
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", method) as file:
+            file.writestr(zipfile.ZipInfo("member.txt", (1980, 1, 1, 0, 0, 0)), lines, method)
+        put("zip", name, archive.getvalue())
+    put("zip", "checksum", archive.getvalue().replace(b"PK\x01\x02", b"PK\x01\x03"))
+    put("zip", "end-only", b"PK\x05\x06" + bytes(18))
+
+
+def header_files():
+    for i, text in enumerate(("bytes=0-499", "bytes=500-", "bytes=-500", "bytes=0-0,5-6", "bytes=",
+                              "bytes=5-4", "bytes=99999999999999999999-", "BYTES=1-2", "items=0-1")):
+        put("range", str(i), text)
+    for i, text in enumerate(('"1234abcd-7"', 'W/"1234abcd-7", "x"', "*", '"a', ",,",
+                              '"1234abcd-18446744073709551615"', '"1234abcd-+7"')):
+        put("etag", str(i), text)
+    for i, text in enumerate(("application/json", "text/*;q=0.5, */*;q=0", "text/event-stream",
+                              "application/json; charset=utf-8", ";;,q=", "*/*;q=1.0001")):
+        put("media", str(i), text)
+
+
+def stream_files():
+    put("sse", "events", "retry: 500\n\nid: 7\nevent: progress\ndata: {\"a\":1}\ndata: b\n\n"
+                         ": heartbeat\n\nid\ndata\n\n")
+    put("sse", "ends", b"\xef\xbb\xbfdata: a\r\n\r\ndata:b\r\rdata:c\n\r\nid: a\0b\n\n")
+    put("sse", "long-id", "id: " + "x" * 200 + "\ndata: y\n\n")
+    put("sse", "retry", "retry: 99999999999999999999\nretry: -1\nretry: 5x\ndata\n\n")
+    host = "Host: localhost\r\n"
+    requests = {
+        "list": f"GET /v1/jobs?limit=5&status=running&after=3 HTTP/1.1\r\n{host}\r\n",
+        "submit": f"POST /v1/jobs HTTP/1.1\r\n{host}Content-Type: application/json\r\n"
+                  "Idempotency-Key: k\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}",
+        "chunked": f"POST /v1/jobs HTTP/1.1\r\n{host}Content-Type: application/json\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        "range": "GET /v1/jobs/1/artifacts/model.safetensors HTTP/1.1\r\n"
+                 f"{host}Range: bytes=5-9\r\nIf-None-Match: \"x\"\r\n\r\n",
+        "events": f"GET /v1/jobs/1/events?after=0 HTTP/1.1\r\n{host}Accept: text/event-stream\r\n"
+                  "Last-Event-ID: 1\r\n\r\n",
+        "cancel": f"POST /v1/jobs/1/cancel HTTP/1.1\r\n{host}Content-Length: 0\r\n\r\n",
+        "pipelined": f"HEAD /healthz HTTP/1.1\r\n{host}\r\n" * 3,
+        "host": "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
+        "escape": f"GET /v1/jobs/1/artifacts/..%2f..%2fetc%00 HTTP/1.1\r\n{host}\r\n",
+        "query": f"GET /v1/jobs?limit=%zz&limit&=&&limit=99999999999999999999 HTTP/1.1\r\n{host}\r\n",
+        "old": "GET /openapi.json HTTP/1.0\r\n\r\n",
+        "method": f"BREW /v1/jobs/1 HTTP/1.1\r\n{host}Origin: http://a\r\n\r\n",
+    }
+    for name, text in requests.items():
+        put("http", name, text)
+
+
+for make in (tensor_files, quantized_files, tokenizer_files, config_files, job_files, data_files,
+             header_files, stream_files):
+    make()
