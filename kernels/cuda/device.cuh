@@ -13,6 +13,7 @@ extern "C" {
 #include "kernels/backend.h"
 }
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -29,6 +30,7 @@ enum {
     SMALL_SIZE = 32 << 20,     /* bytes of device memory that ops use for small things */
     PINNED_SIZE = 1 << 20,     /* bytes of host memory for results that ops return */
     MAX_OP_ARGS = 8,
+    N_CHOICES = 1024,
 };
 
 struct lane {
@@ -36,6 +38,20 @@ struct lane {
     cublasHandle_t blas;
     cudaEvent_t done;
     void *workspace; /* BLAS_WORKSPACE bytes, from the first alloc() on */
+};
+
+/* The kernel that cuBLAS chose for a kind of product (product.cu). */
+struct product_choice {
+    bool gram;
+    int n_in, n_out;
+    long bucket; /* tokens, rounded up; 0: an empty place */
+    bool known;  /* cuBLAS had one */
+    cublasLtMatmulAlgo_t algo;
+};
+
+struct product_choices {
+    int n;
+    struct product_choice table[N_CHOICES];
 };
 
 struct memory_block {
@@ -53,6 +69,7 @@ struct cuda_backend {
     unsigned char *small;  /* device, SMALL_SIZE bytes, from the first alloc() on */
     unsigned char *pinned; /* host, PINNED_SIZE bytes */
     struct streamer *stager, *fetcher;
+    struct product_choices choices;
 
     /* the op that runs: for its failure */
     const char *op;
@@ -142,6 +159,13 @@ int lanes_pick(long *load, long work);
 /* y [T, n_out] = x [T, n_in] * w', bf16, + beta * y; f32 accumulation (linear.cu) */
 int linear_on(struct cuda_backend *b, struct lane *lane, void *y, cudaDataType y_type,
               const void *x, const void *w, long T, int n_in, int n_out, float beta);
+
+/* The same where the count of tokens is another one at every call (product.cu). */
+int product_linear(struct cuda_backend *b, struct lane *lane, bf16 *y, const bf16 *x, const bf16 *w,
+                   int tokens, int n_in, int n_out);
+/* h [n, n] f32 += x' x of x [tokens, n], f32 accumulation; likewise */
+int product_gram(struct cuda_backend *b, struct lane *lane, float *h, const bf16 *x, int tokens,
+                 int n);
 
 /* -------- streaming (stream.cu) -------- */
 

@@ -12,7 +12,6 @@
 int cuda_hessian_add(struct backend *base, struct span h, struct span x, const int32_t *offsets,
                      int G, int n) {
     struct cuda_backend *b = cuda_of(base);
-    const float one = 1.0f;
     long S = 0, load[N_LANES] = {};
 
     TRY(op_begin(b, "hessian_add", "G n", G, n));
@@ -25,10 +24,8 @@ int cuda_hessian_add(struct backend *base, struct span h, struct span x, const i
 
         if (!rows || !n)
             continue;
-        BLAS_TRY(b, cublasGemmEx(b->lanes[lanes_pick(load, rows)].blas, CUBLAS_OP_N, CUBLAS_OP_T, n,
-                                 n, rows, &one, at, CUDA_R_16BF, n, at, CUDA_R_16BF, n, &one,
-                                 (float *)h.at + (size_t)g * n * n, CUDA_R_32F, n,
-                                 CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+        TRY(product_gram(b, &b->lanes[lanes_pick(load, rows)], (float *)h.at + (size_t)g * n * n,
+                         at, rows, n));
     }
     return lanes_join(b);
 }

@@ -49,9 +49,9 @@ int cuda_expert_linear(struct backend *base, struct span y, struct span x, struc
 
         if (!rows)
             continue;
-        TRY(linear_on(b, &b->lanes[lanes_pick(load, rows)], (bf16 *)y.at + first * n_out,
-                      CUDA_R_16BF, (bf16 *)x.at + first * n_in,
-                      (bf16 *)w.at + (size_t)e * n_out * n_in, rows, n_in, n_out, 0.0f));
+        TRY(product_linear(b, &b->lanes[lanes_pick(load, rows)], (bf16 *)y.at + first * n_out,
+                           (bf16 *)x.at + first * n_in, (bf16 *)w.at + (size_t)e * n_out * n_in,
+                           (int)rows, n_in, n_out));
     }
     return lanes_join(b);
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Every op at the shapes of OLMoE-1B-7B, 16 windows of 2048 tokens: time, TFLOP/s or GB/s, and
- * the share of what the device reaches in the same run on a bf16 product of 8192^3 or on a copy.
+ * the share of what the device reaches in the same run on a bf16 product of 8192^3 or on a copy;
+ * and what a call costs the host until it returns.
+ * "fresh counts": every call gives each expert another count of tokens, as every batch does.
  *
  * usage: bench_ops [DEVICE [N_WINDOWS]]
  */
@@ -11,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define EXIT_SKIP 77
 
@@ -23,6 +27,7 @@ struct bench {
     size_t act;                          /* bytes */
     int n_windows, T, S;
     unsigned char *noise; /* host, NOISE bytes of act in [-1, 1) */
+    uint64_t random;
 };
 
 #define NOISE ((size_t)64 << 20)
@@ -55,19 +60,19 @@ static struct span take_noise(struct bench *m, size_t n) {
     return span;
 }
 
-static void make_noise(struct bench *m) {
-    uint64_t z = 88172645463325252;
+static uint64_t next_random(struct bench *m) {
+    m->random ^= m->random << 13;
+    m->random ^= m->random >> 7;
+    return m->random ^= m->random << 17;
+}
 
+static void make_noise(struct bench *m) {
     m->noise = malloc(NOISE);
     if (!m->noise)
         exit(EXIT_FAILURE);
     for (size_t i = 0; i < NOISE / m->act; i++) {
-        float f;
+        float f = (float)(next_random(m) >> 40) * 0x1p-23f - 1;
 
-        z ^= z << 13;
-        z ^= z >> 7;
-        z ^= z << 17;
-        f = (float)(z >> 40) * 0x1p-23f - 1;
         if (m->act == sizeof(float))
             ((float *)m->noise)[i] = f;
         else
@@ -75,7 +80,8 @@ static void make_noise(struct bench *m) {
     }
 }
 
-static void report(struct bench *m, const char *name, double seconds, double flops, double bytes) {
+static void report(struct bench *m, const char *name, double seconds, double host, double flops,
+                   double bytes) {
     double by_flops = m->flops_ceiling > 0 ? flops / m->flops_ceiling : 0;
     double by_bytes = m->bytes_ceiling > 0 ? bytes / m->bytes_ceiling : 0;
 
@@ -86,27 +92,29 @@ static void report(struct bench *m, const char *name, double seconds, double flo
         printf(" %8.0f GB/s   ", bytes / seconds * 1e-9);
     if (by_flops + by_bytes > 0)
         printf("  %5.1f %%", 100 * (by_flops > by_bytes ? by_flops : by_bytes) / seconds);
-    putchar('\n');
+    printf("  host %7.3f ms\n", host * 1e3);
     fflush(stdout);
 }
 
 /* Runs @call once to warm up, then for at least 30 ms, and reports the mean. */
 #define MEASURE(m, name, flops, bytes, call)                                                       \
     do {                                                                                           \
-        double start_, now_;                                                                       \
+        double start_, now_, host_ = 0;                                                            \
         int times_ = 0;                                                                            \
                                                                                                    \
         check(m, call, name);                                                                      \
         check(m, (m)->ops->sync((m)->b), name);                                                    \
         start_ = clock_monotonic();                                                                \
         do {                                                                                       \
+            now_ = clock_monotonic();                                                              \
             for (int i_ = 0; i_ < 4; i_++, times_++)                                               \
                 check(m, call, name);                                                              \
+            host_ += clock_monotonic() - now_;                                                     \
             check(m, (m)->ops->sync((m)->b), name);                                                \
             now_ = clock_monotonic();                                                              \
         } while (now_ - start_ < 0.03);                                                            \
         last_seconds = (now_ - start_) / times_;                                                   \
-        report(m, name, last_seconds, flops, bytes);                                               \
+        report(m, name, last_seconds, host_ / times_, flops, bytes);                               \
     } while (0)
 
 static double last_seconds;
@@ -158,6 +166,19 @@ struct experts {
     int32_t offsets[E + 1];
 };
 
+/* A thousandth of the tokens to each expert, the rest in shares of a factor of up to eight. */
+static const int32_t *fresh_counts(struct bench *m) {
+    static int32_t offsets[E + 1];
+    double shares[E], sum = 0, rest = m->S - E * (m->S / 1000);
+
+    for (int i = 0; i < E; i++)
+        sum += shares[i] = 1 + (double)(next_random(m) % 7000) / 1000;
+    for (int i = 0; i < E; i++)
+        offsets[i + 1] = offsets[i] + m->S / 1000 + (int32_t)(shares[i] / sum * rest);
+    offsets[E] = m->S;
+    return offsets;
+}
+
 static void bench_experts(struct bench *m, struct experts *e) {
     double s = m->S, t = m->T;
     size_t S = (size_t)m->S, T = (size_t)m->T;
@@ -178,9 +199,13 @@ static void bench_experts(struct bench *m, struct experts *e) {
     MEASURE(m, "gather", 0, s * D * 4, m->ops->gather(m->b, e->xs, e->x, e->order, m->S, m->T, D));
     MEASURE(m, "expert_linear gate up", s * D * I * 4, 0,
             m->ops->expert_linear(m->b, e->gu, e->xs, w, e->offsets, E, D, 2 * I));
+    MEASURE(m, "  fresh counts", s * D * I * 4, 0,
+            m->ops->expert_linear(m->b, e->gu, e->xs, w, fresh_counts(m), E, D, 2 * I));
     MEASURE(m, "swiglu", 0, s * I * 6, m->ops->swiglu(m->b, e->mid, e->gu, m->S, I));
     MEASURE(m, "expert_linear down", s * D * I * 2, 0,
             m->ops->expert_linear(m->b, e->gu, e->mid, w, e->offsets, E, I, D));
+    MEASURE(m, "  fresh counts", s * D * I * 2, 0,
+            m->ops->expert_linear(m->b, e->gu, e->mid, w, fresh_counts(m), E, I, D));
     MEASURE(m, "combine", 0, s * D * 2 + t * D * 4,
             m->ops->combine(m->b, e->x, e->gu, e->position, e->weights, m->T, D, K));
     check(m, m->ops->swiglu(m->b, e->mid, e->xs, m->S, I), "swiglu");
@@ -229,6 +254,9 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
         damp[i] = 0.01f;
     check(m, m->ops->zero(m->b, h), "zero");
     MEASURE(m, "hessian_add", 2 * s * nn, 0, m->ops->hessian_add(m->b, h, x, offsets, G, n));
+    if (G == E)
+        MEASURE(m, "  fresh counts", 2 * s * nn, 0,
+                m->ops->hessian_add(m->b, h, x, fresh_counts(m), G, n));
     MEASURE(m, "hessian_order", 0, g * n * 8, m->ops->hessian_order(m->b, perm, h, G, n, true));
     MEASURE(m, "factor", g * nn * n * 2 / 3, 0,
             m->ops->factor(m->b, u, h, perm, damp, info, G, n, scratch));
@@ -270,6 +298,40 @@ static int fetch_all(struct bench *m, void *dst, struct span src) {
     return r ? r : m->ops->fetch_wait(m->b);
 }
 
+/* The experts of a layer, as they lie in a file: mapped anew each time when @fd is one. */
+static int stage_experts(struct bench *m, struct span dst, const unsigned char *host, int fd) {
+    size_t one = (size_t)D * I * 2;
+    const unsigned char *from = host;
+    int r = 0;
+
+    if (fd >= 0)
+        from = mmap(NULL, one * E * 3, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (from == MAP_FAILED)
+        exit(EXIT_FAILURE);
+    for (size_t i = 0; i < E * 3 && !r; i++)
+        r = m->ops->stage(m->b, span_slice(dst, i * D * I * m->act, D * I * m->act), from + i * one,
+                          DTYPE_BF16, (size_t)D * I);
+    if (!r)
+        r = m->ops->stage_wait(m->b);
+    if (fd >= 0)
+        munmap((void *)from, one * E * 3);
+    return r;
+}
+
+static void bench_layer(struct bench *m, const unsigned char *host) {
+    size_t size = (size_t)D * I * 2 * E * 3;
+    struct span dst = take(m, size / 2 * m->act);
+    FILE *file = tmpfile();
+
+    MEASURE(m, "stage 192 x 4 MiB", 0, (double)size, stage_experts(m, dst, host, -1));
+    if (!file || fwrite(host, 1, size, file) != size || fflush(file))
+        exit(EXIT_FAILURE);
+    MEASURE(m, "  of a file mapped anew", 0, (double)size,
+            stage_experts(m, dst, NULL, fileno(file)));
+    fclose(file);
+    m->ops->free(m->b, &dst);
+}
+
 static void bench_streaming(struct bench *m) {
     size_t n = (size_t)256 << 20;
     struct span dst = take(m, n * m->act);
@@ -280,13 +342,14 @@ static void bench_streaming(struct bench *m) {
     memset(host, 1, n * sizeof(*host));
     MEASURE(m, "stage bf16", 0, (double)n * 2, stage_all(m, dst, host, DTYPE_BF16, n));
     MEASURE(m, "stage f32", 0, (double)n * 4, stage_all(m, dst, host, DTYPE_F32, n));
+    bench_layer(m, (const unsigned char *)host);
     MEASURE(m, "fetch", 0, (double)n * 2, fetch_all(m, host, span_slice(dst, 0, n * 2)));
     free(host);
     m->ops->free(m->b, &dst);
 }
 
 int main(int argc, char **argv) {
-    struct bench m = {.n_windows = argc > 2 ? atoi(argv[2]) : 16};
+    struct bench m = {.n_windows = argc > 2 ? atoi(argv[2]) : 16, .random = 88172645463325252};
     struct failure failure;
     struct backend_info info;
     struct experts e = {};
