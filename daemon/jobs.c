@@ -284,6 +284,20 @@ static int locate(struct jobs *jobs, const struct submission *submission, struct
     return 0;
 }
 
+/* Inside a transaction: the checkpoint that the job was to read may have been deleted meanwhile. */
+static int check_still_there(struct jobs *jobs, const char *model, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int64_t id;
+    int r = models_job_reference(model, &id) ? store_get_job(jobs->store, id, &row) : 0;
+
+    if (r != -ENOENT)
+        return r;
+    failure_field(failure, "model", "name a quantize job that succeeded",
+                  "'%s': there is no such job", model);
+    snprintf(failure->code, sizeof(failure->code), "model_not_found");
+    return -EINVAL;
+}
+
 /* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
 static int submit(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
                   const json_t *json, int64_t *ret_id, struct failure *failure) {
@@ -309,7 +323,9 @@ static int submit(struct jobs *jobs, const char *owner, const char *key, const c
     if (!r) {
         r = store_begin(jobs->store, STORE_WRITE, failure);
         if (!r) {
-            r = insert(jobs, &row, key, sha256, ret_id, failure);
+            r = check_still_there(jobs, submission->params->model, failure);
+            if (!r)
+                r = insert(jobs, &row, key, sha256, ret_id, failure);
             r = store_end(jobs->store, r, failure);
         }
     }

@@ -28,7 +28,7 @@ struct jobs {
     struct hub_client *hub; /* NULL: no models and files are fetched */
 };
 
-/* -------- what clients ask for (jobs.c) -------- */
+/* -------- what clients ask for (jobs.c, jobs_ended.c) -------- */
 
 /* jobs_submit() - as struct service's submit. */
 int jobs_submit(struct jobs *jobs, const char *owner, const char *key, const json_t *request,
@@ -47,6 +47,21 @@ int jobs_list(struct jobs *jobs, const struct job_filter *filter, uint64_t known
  * to be told. -EBUSY when it has ended, -ENOENT.
  */
 int jobs_cancel(struct jobs *jobs, int64_t id, struct failure *failure);
+
+/*
+ * jobs_retry() - submit job @id, which failed or was cancelled, anew: a job of its own with the
+ * same request, of @owner; @key as for jobs_submit(). -EBUSY when it is in any other state,
+ * -ENOENT.
+ */
+int jobs_retry(struct jobs *jobs, const char *owner, const char *key, int64_t id, json_t **ret_job,
+               struct failure *failure);
+
+/*
+ * jobs_delete() - a job that has ended is gone, with its events, layers, perplexities and files; no
+ * other job will have its id. -EBUSY when it has not ended, or another job reads its checkpoint;
+ * -ENOENT.
+ */
+int jobs_delete(struct jobs *jobs, int64_t id, struct failure *failure);
 
 /* jobs_find() - the row of job @id, owned by the caller; -ENOENT. */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
@@ -100,6 +115,6 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool count
 
 /*
  * jobs_recover() - after a start: jobs that ran go back to the queue, files of jobs that failed or
- * were cancelled are removed.
+ * were cancelled are removed, and folders of jobs that were deleted.
  */
 int jobs_recover(struct jobs *jobs, struct failure *failure);

@@ -155,7 +155,10 @@ static int check_database(struct store *store, const char *dir, struct failure *
                        report ? report : store->failure.detail);
 }
 
-/* Counts this start, so that no version of an earlier one comes again. */
+/*
+ * Counts this start, so that no version of an earlier one comes again. The newest seq is the newest
+ * that ever was, also when its job was deleted: cursors that clients hold stay good.
+ */
 static int start_epoch(struct store *store, struct failure *failure) {
     sqlite3_stmt *statement = NULL;
     uint64_t version = 0, seq = 0;
@@ -165,7 +168,8 @@ static int start_epoch(struct store *store, struct failure *failure) {
         return r;
     r = store_query(store, &statement,
                     "UPDATE daemon SET epoch = epoch + 1 "
-                    "RETURNING epoch, (SELECT coalesce(max(seq), 0) FROM events)",
+                    "RETURNING epoch, (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE "
+                    "name = 'events')",
                     "");
     if (!r)
         r = store_step(store, statement);

@@ -123,6 +123,18 @@ int store_set_pulled(struct store *store, int64_t id, const char *model_dir, jso
 /* store_uses_model() - does a job that has not ended use @hub_model? */
 int store_uses_model(struct store *store, const char *hub_model, bool *ret_used);
 
+/*
+ * store_delete_job() - the row of a job that has ended, and with it its events, layers, evals and
+ * keys. Return: 0, -ENOENT when there is no such job that has ended, -errno.
+ */
+int store_delete_job(struct store *store, int64_t id);
+
+/* store_find_user() - a job that has not ended and reads the model in @model_dir. -ENOENT: none. */
+int store_find_user(struct store *store, const char *model_dir, int64_t *ret_id);
+
+/* store_last_job() - the largest id that any job ever had, deleted ones too; 0: none. */
+int store_last_job(struct store *store, int64_t *ret_id);
+
 /* store_count_jobs() - how many jobs have @status. */
 int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n);
 

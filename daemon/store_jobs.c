@@ -187,3 +187,44 @@ int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *mod
         return r;
     return r == 1 ? 0 : -ENOENT;
 }
+
+int store_delete_job(struct store *store, int64_t id) {
+    int r = store_exec(store,
+                       "DELETE FROM jobs WHERE id = ? "
+                       "AND status IN ('succeeded', 'failed', 'cancelled')",
+                       "i", id);
+
+    if (r < 0)
+        return r;
+    next_queue_version(store);
+    return r == 1 ? 0 : -ENOENT;
+}
+
+int store_find_user(struct store *store, const char *model_dir, int64_t *ret_id) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT id FROM jobs WHERE model_dir = ? "
+                        "AND status IN ('queued', 'running', 'cancelling') LIMIT 1",
+                        "s", model_dir);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -ENOENT;
+    *ret_id = sqlite3_column_int64(statement, 0);
+    return 0;
+}
+
+int store_last_job(struct store *store, int64_t *ret_id) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    /* Jobs have AUTOINCREMENT: SQLite remembers the largest one here, for good. */
+    int r = store_query(store, &statement,
+                        "SELECT max(seq) FROM sqlite_sequence WHERE name = 'jobs'", "");
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -EIO;
+    *ret_id = sqlite3_column_int64(statement, 0);
+    return 0;
+}

@@ -324,15 +324,154 @@ static void test_versions(void **state) {
     assert_null(job);
 }
 
+/* A job of @text that has succeeded, with files. */
+static int64_t succeed(struct queue *q, const char *text) {
+    cleanup(json_decrefp) json_t *result = make_result(10), *job = NULL;
+    struct failure failure;
+    bool created;
+    int64_t id;
+
+    assert_int_equal(submit_text(q, text, NULL, &job, &created, &failure), 0);
+    id = json_integer_value(json_object_get(job, "id"));
+    assert_int_equal(claim_next(q), id);
+    assert_int_equal(jobs_succeed(&q->jobs, id, result, &failure), 0);
+    return id;
+}
+
+static char *job_dir(struct queue *q, int64_t id) {
+    char *dir = str_format("%s/jobs/%d/artifact", q->f->dir, (int)id);
+
+    assert_int_equal(dir_make(dir), 0);
+    *strrchr(dir, '/') = '\0';
+    return dir;
+}
+
+static void test_retry(void **state) {
+    static const char *const same[] = {"kind", "name", "labels", "priority", "params"};
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *old = NULL, *job = NULL, *again = NULL;
+    int64_t id = submit(q, NULL), done;
+    struct failure failure;
+
+    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, 99, &job, &failure), -ENOENT);
+    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, id, &job, &failure), -EBUSY);
+    assert_string_equal(failure.code, "job_not_retryable");
+    assert_true(failure.hint[0]);
+    assert_int_equal(claim_next(q), id);
+    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, id, &job, &failure), -EBUSY);
+    failure_set(&failure, -EIO, "why", NULL, "because");
+    assert_int_equal(jobs_fail(&q->jobs, id, &failure, &failure), 0);
+
+    assert_int_equal(jobs_retry(&q->jobs, "bert", "key", id, &job, &failure), 0);
+    old = object(q, id);
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+        assert_true(json_equal(json_object_get(job, same[i]), json_object_get(old, same[i])));
+    assert_string_equal(json_string_value(json_object_get(job, "owner")), "bert");
+    assert_string_equal(json_string_value(json_object_get(job, "status")), "queued");
+    expect_status(q, id, "failed", 1);
+    assert_int_equal(jobs_retry(&q->jobs, "bert", "key", id, &again, &failure), 0);
+    assert_true(json_equal(job, again));
+
+    id = json_integer_value(json_object_get(job, "id"));
+    assert_int_equal(jobs_cancel(&q->jobs, id, &failure), 0);
+    json_decref(steal_ptr(again));
+    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, id, &again, &failure), 0);
+    assert_int_equal(claim_next(q), id + 1);
+    assert_int_equal(jobs_cancelled(&q->jobs, id + 1, &failure), 0);
+    done = succeed(q, request_text);
+    json_decref(steal_ptr(again));
+    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, done, &again, &failure), -EBUSY);
+}
+
+static size_t n_events(struct queue *q, uint64_t after) {
+    cleanup(json_decrefp) json_t *events = NULL;
+
+    begin(q->f);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, after, 1000, &events)), 0);
+    return json_array_size(events);
+}
+
+static void test_delete(void **state) {
+    struct queue *q = *state;
+    int64_t id = submit(q, "key");
+    cleanup(freep) char *dir = job_dir(q, id);
+    cleanup(json_decrefp) json_t *result = make_result(10);
+    struct failure failure;
+    uint64_t seq, version;
+    json_t *job = NULL;
+
+    assert_int_equal(jobs_delete(&q->jobs, 99, &failure), -ENOENT);
+    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -EBUSY);
+    assert_string_equal(failure.code, "job_not_ended");
+    assert_int_equal(claim_next(q), id);
+    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -EBUSY);
+    assert_int_equal(access(dir, F_OK), 0);
+    assert_int_equal(jobs_succeed(&q->jobs, id, result, &failure), 0);
+    seq = store_last_seq(q->f->store);
+    version = store_version(q->f->store);
+
+    assert_int_equal(jobs_delete(&q->jobs, id, &failure), 0);
+    assert_int_not_equal(access(dir, F_OK), 0);
+    assert_true(store_version(q->f->store) > version);
+    assert_int_equal(jobs_object(&q->jobs, id, 0, &job, &version, &failure), -ENOENT);
+    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -ENOENT);
+    assert_int_equal(n_events(q, 0), 0);
+    /* Cursors that were handed out stay behind all that comes, also after a restart. */
+    restart(q);
+    assert_int_equal(store_last_seq(q->f->store), seq);
+    assert_int_equal(submit(q, "key"), id + 1);
+    assert_int_equal(n_events(q, seq), 1);
+}
+
+static void test_delete_of_a_used_checkpoint(void **state) {
+    struct queue *q = *state;
+    int64_t id = succeed(q, request_text), user;
+    cleanup(freep) char *dir = job_dir(q, id);
+    cleanup(json_decrefp) json_t *job = NULL;
+    struct failure failure;
+    bool created;
+
+    assert_int_equal(submit_text(q, "{\"kind\": \"eval\", \"model\": \"job:1\"}", NULL, &job,
+                                 &created, &failure),
+                     0);
+    user = json_integer_value(json_object_get(job, "id"));
+    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -EBUSY);
+    assert_string_equal(failure.code, "job_in_use");
+    assert_int_equal(access(dir, F_OK), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, user, &failure), 0);
+    assert_int_equal(jobs_delete(&q->jobs, id, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, "anna", NULL, user, &job, &failure), -EINVAL);
+    assert_string_equal(failure.code, "model_not_found");
+}
+
+/* What a crash between row and files leaves is removed; what never was a job of ours stays. */
+static void test_delete_and_crash(void **state) {
+    struct queue *q = *state;
+    int64_t id = succeed(q, request_text), kept = succeed(q, request_text);
+    cleanup(freep) char *dir = job_dir(q, id), *kept_dir = job_dir(q, kept);
+    cleanup(freep) char *foreign = job_dir(q, kept + 5);
+
+    begin(q->f);
+    assert_int_equal(end(q->f, store_delete_job(q->f->store, id)), 0);
+    restart(q);
+    assert_int_not_equal(access(dir, F_OK), 0);
+    assert_int_equal(access(kept_dir, F_OK), 0);
+    assert_int_equal(access(foreign, F_OK), 0);
+    restart(q);
+    expect_status(q, kept, "succeeded", 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_object),      TEST(test_bad_requests),
-        TEST(test_idempotency), TEST(test_cancel),
-        TEST(test_recovery),    TEST(test_recovery_of_cancelling),
-        TEST(test_interrupt),   TEST(test_success_and_baseline),
-        TEST(test_versions),
+        TEST(test_object),           TEST(test_bad_requests),
+        TEST(test_idempotency),      TEST(test_cancel),
+        TEST(test_recovery),         TEST(test_recovery_of_cancelling),
+        TEST(test_interrupt),        TEST(test_success_and_baseline),
+        TEST(test_versions),         TEST(test_retry),
+        TEST(test_delete),           TEST(test_delete_of_a_used_checkpoint),
+        TEST(test_delete_and_crash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
