@@ -11,6 +11,7 @@
 const struct route routes[] = {
     {"/", root_get, .type = "text/plain"},
     {"/healthz", health_get, .type = WIRE_JSON},
+    {"/readyz", ready_get, .type = WIRE_JSON},
     {"/openapi.json", openapi_get, .type = WIRE_JSON},
     {"/v1/version", version_get, .type = WIRE_JSON},
     {"/v1/devices", devices_get, .type = WIRE_JSON},
@@ -18,7 +19,10 @@ const struct route routes[] = {
     {"/v1/jobs", jobs_get, "status owner limit after", WIRE_JSON},
     {"/v1/jobs", jobs_post, .type = WIRE_JSON, .is_post = true},
     {"/v1/jobs/{id}", job_get, .type = WIRE_JSON},
+    {"/v1/jobs/{id}", job_delete, .is_delete = true},
     {"/v1/jobs/{id}/cancel", job_cancel, .type = WIRE_JSON, .is_post = true,
+     .body_is_optional = true},
+    {"/v1/jobs/{id}/retry", job_retry, .type = WIRE_JSON, .is_post = true,
      .body_is_optional = true},
     {"/v1/jobs/{id}/events", job_events_get, "after limit", WIRE_JSON, .streams = true},
     {"/v1/jobs/{id}/layers", job_layers_get, .type = WIRE_JSON},

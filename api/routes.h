@@ -36,6 +36,8 @@ enum MHD_Result jobs_post(struct request *request);
 enum MHD_Result jobs_get(struct request *request);
 enum MHD_Result job_get(struct request *request);
 enum MHD_Result job_cancel(struct request *request);
+enum MHD_Result job_retry(struct request *request);
+enum MHD_Result job_delete(struct request *request);
 enum MHD_Result job_layers_get(struct request *request);
 
 /* routes_events.c */
@@ -56,3 +58,4 @@ enum MHD_Result openapi_get(struct request *request);
 enum MHD_Result version_get(struct request *request);
 enum MHD_Result devices_get(struct request *request);
 enum MHD_Result health_get(struct request *request);
+enum MHD_Result ready_get(struct request *request);

@@ -172,6 +172,36 @@ enum MHD_Result job_cancel(struct request *request) {
     return request_json_answer(request, MHD_HTTP_ACCEPTED, job, NULL);
 }
 
+enum MHD_Result job_retry(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *job = NULL;
+    char owner[REQUEST_OWNER_SIZE];
+    struct failure failure = {};
+    const char *key = NULL;
+    int r;
+
+    r = take_key(request, &key, &failure);
+    if (r == 0)
+        r = check_empty_object(request, &failure);
+    if (r == 0)
+        r = request_owner(request, owner, &failure);
+    if (r == 0)
+        r = service->retry(service->ctx, owner, key, request->job, &job, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_submitted(request, job);
+}
+
+enum MHD_Result job_delete(struct request *request) {
+    struct service *service = request->api->service;
+    struct failure failure = {};
+    int r = service->remove(service->ctx, request->job, &failure);
+
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_answer(request, MHD_HTTP_NO_CONTENT, response_empty());
+}
+
 enum MHD_Result job_layers_get(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *list = NULL;

@@ -22,7 +22,8 @@ enum MHD_Result root_get(struct request *request) {
         "  /v1/jobs        the queue\n"
         "  /v1/events      what happens, as server-sent events\n"
         "  /v1/devices     what it runs on\n"
-        "  /healthz        whether it works\n";
+        "  /healthz        whether it works\n"
+        "  /readyz         whether jobs can run\n";
 
     return request_answer(request, MHD_HTTP_OK,
                           response_static(text, sizeof(text) - 1, "text/plain; charset=utf-8"));
@@ -76,4 +77,16 @@ enum MHD_Result health_get(struct request *request) {
     if (r)
         return request_fail(request, r, &failure);
     return request_json_answer(request, MHD_HTTP_OK, health, NULL);
+}
+
+enum MHD_Result ready_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *ready = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->ready(service->ctx, &ready, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, ready, NULL);
 }

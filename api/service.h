@@ -57,6 +57,19 @@ struct service {
     int (*cancel)(void *ctx, int64_t id, json_t **ret_job, struct failure *failure);
 
     /*
+     * Submits a job that failed or was cancelled anew, with its request, as a job of @owner. Key as
+     * for submit. In any other state: -EBUSY.
+     */
+    int (*retry)(void *ctx, const char *owner, const char *idempotency_key, int64_t id,
+                 json_t **ret_job, struct failure *failure);
+
+    /*
+     * Deletes a job that has ended, with its events and files; a file that is open stays readable.
+     * -EBUSY when it has not ended, or when a job that has not ended reads its checkpoint.
+     */
+    int (*remove)(void *ctx, int64_t id, struct failure *failure);
+
+    /*
      * Events with seq > @after of job @id (0: of all jobs), ascending, at most @limit: an array of
      * {seq, job, type, at, data}. *ret_ended: the job has ended and no later event will come.
      */
@@ -92,6 +105,12 @@ struct service {
 
     /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
     int (*health)(void *ctx, json_t **ret_health, struct failure *failure);
+
+    /*
+     * {status: "ok"} when jobs can run: the store answers, a device is usable, the disk has room.
+     * Else -EAGAIN with a code that says which.
+     */
+    int (*ready)(void *ctx, json_t **ret_ready, struct failure *failure);
 
     /*
      * Calls @wake after events were stored or progress changed, from any thread, until

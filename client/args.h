@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define ARGS_POSITIONAL_MAX 4
+#define ARGS_POSITIONAL_MAX 64
 #define ARGS_GIVEN_MAX 64
 
 struct arg_option {

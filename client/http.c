@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define STATUS_NO_CONTENT 204
 #define ANSWER_MAX (64u << 20) /* a list of 500 jobs has some MB */
 #define CONNECT_SECONDS 10L
 #define ANSWER_SECONDS 60L
@@ -334,8 +335,10 @@ int http_call(struct http *http, const char *method, const char *path, const jso
         curl_easy_setopt(http->easy, CURLOPT_CUSTOMREQUEST, method);
     }
     r = perform(&transfer, path, headers, failure);
-    if (!r && json_parse(transfer.body.data ? transfer.body.data : "", transfer.body.length,
-                         "answer", "bad_answer", ret_answer, NULL))
+    if (!r && http->status == STATUS_NO_CONTENT)
+        *ret_answer = json_null();
+    else if (!r && json_parse(transfer.body.data ? transfer.body.data : "", transfer.body.length,
+                              "answer", "bad_answer", ret_answer, NULL))
         r = failure_set(failure, -EPROTO, "bad_answer", "is this the address of quantd?",
                         "cannot use the answer of '%s': it is not JSON", http->name);
     strbuf_done(&transfer.body);

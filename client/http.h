@@ -44,7 +44,7 @@ bool http_is_transient(const struct http *http, int r);
  * http_call() - one request, answered with JSON.
  * @body:            sent as JSON; NULL: none
  * @idempotency_key: NULL: none
- * @ret_answer:      owned by the caller
+ * @ret_answer:      owned by the caller; null for an answer without a body
  */
 int http_call(struct http *http, const char *method, const char *path, const json_t *body,
               const char *idempotency_key, json_t **ret_answer, struct failure *failure);

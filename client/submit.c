@@ -152,8 +152,8 @@ int submit_request(const struct args *args, const char *kind, const struct submi
 }
 
 /* The key makes it safe to send a request again whose answer was lost. */
-static int send_request(struct client *client, const json_t *request, json_t **ret_job,
-                        struct failure *failure) {
+static int send_request(struct client *client, const char *path, const json_t *request,
+                        json_t **ret_job, struct failure *failure) {
     unsigned char bytes[16];
     char key[2 * sizeof(bytes) + 1];
     int r;
@@ -162,17 +162,17 @@ static int send_request(struct client *client, const json_t *request, json_t **r
         return failure_errno(failure, -errno, "cannot draw", "a random key");
     for (size_t i = 0; i < sizeof(bytes); i++)
         snprintf(key + 2 * i, 3, "%02x", bytes[i]);
-    r = http_call(client->http, "POST", "/v1/jobs", request, key, ret_job, failure);
+    r = http_call(client->http, "POST", path, request, key, ret_job, failure);
     for (int i = 1; r && i < TRIES_MAX && failure && str_equal(failure->code, "connection_lost");
          i++) {
         interrupt_sleep(RETRY_SECONDS * i);
-        r = http_call(client->http, "POST", "/v1/jobs", request, key, ret_job, failure);
+        r = http_call(client->http, "POST", path, request, key, ret_job, failure);
     }
     return r;
 }
 
-int submit_run(struct client *client, const struct args *args, const json_t *request,
-               struct failure *failure) {
+int submit_run(struct client *client, const struct args *args, const char *path,
+               const json_t *request, struct failure *failure) {
     const char *save = args_get(args, "save");
     bool detach = args_has(args, "detach"), force = args_has(args, "force");
     cleanup(json_decrefp) json_t *job = NULL;
@@ -184,7 +184,7 @@ int submit_run(struct client *client, const struct args *args, const json_t *req
                            "options '--save' and '--detach' exclude each other");
     r = save ? fetch_check(save, force, failure) : 0;
     if (!r)
-        r = send_request(client, request, &job, failure);
+        r = send_request(client, path, request, &job, failure);
     if (r)
         return r;
     if (!detach)

@@ -6,6 +6,9 @@
 
 #include <jansson.h>
 
+/* Where jobs are submitted. */
+#define SUBMIT_PATH "/v1/jobs"
+
 /* How an option becomes a field of the request. */
 enum field_type { FIELD_INT, FIELD_REAL, FIELD_SWITCH, FIELD_TEXT, FIELD_LIST };
 
@@ -31,8 +34,8 @@ int submit_request(const struct args *args, const char *kind, const struct submi
                    size_t n_fields, json_t **ret_request, struct failure *failure);
 
 /*
- * submit_run() - send @request and follow the job as the options say (--detach, --save, --force).
- * Return: an exit status, or -errno.
+ * submit_run() - send @request to @path, NULL: an empty one, and follow the job as the options say
+ * (--detach, --save, --force). Return: an exit status, or -errno.
  */
-int submit_run(struct client *client, const struct args *args, const json_t *request,
-               struct failure *failure);
+int submit_run(struct client *client, const struct args *args, const char *path,
+               const json_t *request, struct failure *failure);

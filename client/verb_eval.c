@@ -20,7 +20,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     cleanup(json_decrefp) json_t *request = NULL;
     int r = submit_request(args, "eval", fields, ARRAY_SIZE(fields), &request, failure);
 
-    return r ? r : submit_run(client, args, request, failure);
+    return r ? r : submit_run(client, args, SUBMIT_PATH, request, failure);
 }
 
 const struct verb verb_eval = {

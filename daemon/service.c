@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define LIST_MAX 500
 #define EVENTS_MAX 10000
@@ -24,15 +25,20 @@ static int make_list(json_t *data, json_t **ret_list, struct failure *failure) {
     return 0;
 }
 
+/* There is a job to claim, or files to fetch for one. */
+static void wake_all(struct daemon *daemon) {
+    for (int i = 0; i < daemon->n_workers; i++)
+        worker_wake(daemon->workers[i]);
+    puller_wake(daemon->puller);
+}
+
 static int submit(void *ctx, const char *owner, const char *key, const json_t *request,
                   json_t **ret_job, bool *ret_created, struct failure *failure) {
     struct daemon *daemon = ctx;
     int r = jobs_submit(&daemon->jobs, owner, key, request, ret_job, ret_created, failure);
 
-    for (int i = 0; i < daemon->n_workers && !r; i++)
-        worker_wake(daemon->workers[i]);
     if (!r)
-        puller_wake(daemon->puller);
+        wake_all(daemon);
     return r;
 }
 
@@ -63,6 +69,22 @@ static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failu
         worker_cancel(daemon->workers[i], id);
     puller_cancel(daemon->puller, id);
     return jobs_object(&daemon->jobs, id, 0, ret_job, &version, failure);
+}
+
+static int retry(void *ctx, const char *owner, const char *key, int64_t id, json_t **ret_job,
+                 struct failure *failure) {
+    struct daemon *daemon = ctx;
+    int r = jobs_retry(&daemon->jobs, owner, key, id, ret_job, failure);
+
+    if (!r)
+        wake_all(daemon);
+    return r;
+}
+
+static int remove_job(void *ctx, int64_t id, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return jobs_delete(&daemon->jobs, id, failure);
 }
 
 static int list_events(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
@@ -157,24 +179,41 @@ static int open_listed(struct daemon *daemon, int64_t id, const json_t *item,
     return 0;
 }
 
+/* The entry of @name in the result of @row; NULL: there is none. */
+static const json_t *find_artifact(const struct job_row *row, const char *name) {
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
+        if (str_is_safe_name(name) &&
+            str_equal(json_string_value(json_object_get(item, "name")), name))
+            return item;
+    }
+    return NULL;
+}
+
 static int artifact_open(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
                          struct failure *failure) {
     struct daemon *daemon = ctx;
-    cleanup(job_row_freep) struct job_row *row = NULL;
-    json_t *item;
-    size_t i;
+    cleanup(job_row_freep) struct job_row *row = NULL, *still = NULL;
+    struct failure gone;
+    const json_t *item;
     int r = jobs_find(&daemon->jobs, id, &row, failure);
 
     if (r)
         return r;
-    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
-        if (str_is_safe_name(name) &&
-            str_equal(json_string_value(json_object_get(item, "name")), name))
-            return open_listed(daemon, id, item, ret_artifact, failure);
+    item = find_artifact(row, name);
+    if (!item)
+        return failure_set(failure, -ENOENT, "artifact_not_found",
+                           "list the job's artifacts to see their names",
+                           "job %" PRId64 " has no file '%s'", id, name);
+    r = open_listed(daemon, id, item, ret_artifact, failure);
+    /* The job may have been deleted between its row and its file: then that is the answer. */
+    if (r && jobs_find(&daemon->jobs, id, &still, &gone) == -ENOENT) {
+        *failure = gone;
+        return -ENOENT;
     }
-    return failure_set(failure, -ENOENT, "artifact_not_found",
-                       "list the job's artifacts to see their names",
-                       "job %" PRId64 " has no file '%s'", id, name);
+    return r;
 }
 
 static int list_devices(void *ctx, json_t **ret_list, struct failure *failure) {
@@ -234,6 +273,46 @@ static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     return *ret_health ? 0 : failure_oom(failure);
 }
 
+/* What a running job needs the most of is room for its layers. */
+static int check_disk(struct daemon *daemon, struct failure *failure) {
+    const char *dir = daemon->config->state_dir;
+    struct statvfs st;
+    uint64_t n_free;
+
+    if (statvfs(dir, &st)) {
+        failure_errno(failure, -errno, "cannot ask for the free space of", dir);
+        return -EAGAIN;
+    }
+    n_free = (uint64_t)st.f_bavail * st.f_frsize;
+    if (n_free >= daemon->config->disk_floor)
+        return 0;
+    return failure_set(failure, -EAGAIN, "disk_full", "delete jobs, or make room on its disk",
+                       "the disk of the state folder has %" PRIu64
+                       " bytes left, fewer than %" PRIu64,
+                       n_free, daemon->config->disk_floor);
+}
+
+static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    json_t *healthy = NULL;
+    bool usable = false;
+    int r = health(ctx, &healthy, failure);
+
+    for (int i = 0; i < daemon->n_workers; i++)
+        usable |= worker_is_usable(daemon->workers[i]);
+    if (!r && !usable)
+        r = failure_set(failure, -EAGAIN, "no_device", "the log of quantd has the reason",
+                        "no device can be opened");
+    if (!r)
+        r = check_disk(daemon, failure);
+    if (r) {
+        json_decref(healthy);
+        return r;
+    }
+    *ret_ready = healthy;
+    return 0;
+}
+
 static void subscribe(void *ctx, void (*wake)(void *wake_ctx), void *wake_ctx) {
     struct daemon *daemon = ctx;
 
@@ -247,6 +326,8 @@ void service_init(struct service *service, struct daemon *daemon) {
         .job = get_job,
         .jobs = list_jobs,
         .cancel = cancel,
+        .retry = retry,
+        .remove = remove_job,
         .events = list_events,
         .last_seq = last_seq,
         .layers = list_layers,
@@ -256,6 +337,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .models = list_models,
         .remove_model = remove_model,
         .health = health,
+        .ready = ready,
         .subscribe = subscribe,
     };
 }

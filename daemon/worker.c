@@ -27,7 +27,7 @@ struct worker {
     struct backend_info info; /* as last seen */
     const char *kind;         /* "cpu", "cuda": as last seen */
     int64_t job_id;           /* 0: none */
-    bool woken;
+    bool woken, usable;
     atomic_bool cancel, stop;
 };
 
@@ -40,10 +40,14 @@ static int open_backend(struct worker *worker, struct failure *failure) {
     if (worker->backend)
         return 0;
     r = backend_open(worker->device, &backend, failure);
-    if (r)
-        return r;
-    backend->ops->info(backend, &info);
+    if (!r)
+        backend->ops->info(backend, &info);
     pthread_mutex_lock(&worker->mutex);
+    worker->usable = !r;
+    if (r) {
+        pthread_mutex_unlock(&worker->mutex);
+        return r;
+    }
     worker->backend = backend;
     worker->info = info;
     worker->kind = backend->ops->name;
@@ -96,6 +100,7 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
         poisoned = runner_run(&runner, row, worker->backend);
     pthread_mutex_lock(&worker->mutex);
     worker->job_id = 0;
+    worker->usable &= !poisoned;
     pthread_mutex_unlock(&worker->mutex);
     return !poisoned;
 }
@@ -201,6 +206,15 @@ json_t *worker_describe(struct worker *worker) {
                      "memory_total", (json_int_t)info.memory_total, "memory_free",
                      (json_int_t)info.memory_free, "job",
                      job_id ? json_integer(job_id) : json_null());
+}
+
+bool worker_is_usable(struct worker *worker) {
+    bool usable;
+
+    pthread_mutex_lock(&worker->mutex);
+    usable = worker->usable;
+    pthread_mutex_unlock(&worker->mutex);
+    return usable;
 }
 
 void worker_stop(struct worker *worker) {

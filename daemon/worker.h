@@ -35,6 +35,9 @@ void worker_cancel(struct worker *worker, int64_t id);
 /* worker_describe() - {id, kind, name, memory_total, memory_free, job}; NULL: no memory. Any. */
 json_t *worker_describe(struct worker *worker);
 
+/* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */
+bool worker_is_usable(struct worker *worker);
+
 /* worker_stop() - begin to stop: a running job goes back to the queue. Any thread. */
 void worker_stop(struct worker *worker);
 

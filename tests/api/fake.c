@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 
 static bool is_over(const char *status) {
-    return str_equal(status, "succeeded") || str_equal(status, "cancelled");
+    return str_equal(status, "succeeded") || str_equal(status, "failed") ||
+           str_equal(status, "cancelled");
 }
 
 /* Under the mutex, as are the others with this prefix. */
@@ -31,7 +32,7 @@ static int not_found(struct failure *failure, int64_t id) {
 }
 
 static bool locked_has(struct fake *fake, int64_t id) {
-    return id >= 1 && id <= fake->n_jobs;
+    return id >= 1 && id <= fake->n_jobs && fake->jobs[id].status[0];
 }
 
 static void locked_event(struct fake *fake, int64_t job, const char *type, const char *text) {
@@ -157,6 +158,38 @@ static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failu
     return r;
 }
 
+static int retry(void *ctx, const char *owner, const char *key, int64_t id, json_t **ret_job,
+                 struct failure *failure) {
+    struct fake *fake = ctx;
+    int r = 0;
+
+    (void)key;
+    pthread_mutex_lock(&fake->mutex);
+    if (!locked_has(fake, id))
+        r = not_found(failure, id);
+    else if (!str_equal(fake->jobs[id].status, "failed"))
+        r = failure_set(failure, -EBUSY, "job_not_retryable", "a hint", "it has not failed");
+    else
+        *ret_job = locked_job(fake, locked_add(fake, owner, "queued"));
+    pthread_mutex_unlock(&fake->mutex);
+    return r;
+}
+
+static int remove_job(void *ctx, int64_t id, struct failure *failure) {
+    struct fake *fake = ctx;
+    int r = 0;
+
+    pthread_mutex_lock(&fake->mutex);
+    if (!locked_has(fake, id))
+        r = not_found(failure, id);
+    else if (!is_over(fake->jobs[id].status))
+        r = failure_set(failure, -EBUSY, "job_not_ended", "a hint", "it has not ended");
+    else
+        locked_set_status(fake, id, "");
+    pthread_mutex_unlock(&fake->mutex);
+    return r;
+}
+
 static int get_events(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
                       bool *ret_ended, struct failure *failure) {
     struct fake *fake = ctx;
@@ -263,6 +296,15 @@ static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     return 0;
 }
 
+static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
+    struct fake *fake = ctx;
+
+    if (fake->sick)
+        return failure_set(failure, -EAGAIN, "no_device", NULL, "no device can be opened");
+    *ret_ready = json_pack("{s:s}", "status", "ok");
+    return 0;
+}
+
 static void subscribe(void *ctx, void (*wake)(void *), void *wake_ctx) {
     struct fake *fake = ctx;
 
@@ -303,6 +345,8 @@ struct fake *fake_new(void) {
         .job = get_job,
         .jobs = get_jobs,
         .cancel = cancel,
+        .retry = retry,
+        .remove = remove_job,
         .events = get_events,
         .last_seq = last_seq,
         .layers = some_list,
@@ -312,6 +356,7 @@ struct fake *fake_new(void) {
         .models = models,
         .remove_model = remove_model,
         .health = health,
+        .ready = ready,
         .subscribe = subscribe,
     };
     pthread_mutex_init(&fake->mutex, NULL);
@@ -351,6 +396,13 @@ void fake_progress(struct fake *fake, int64_t job, int layer) {
     pthread_mutex_lock(&fake->mutex);
     fake->jobs[job].layer = layer;
     fake->jobs[job].version = ++fake->version;
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+}
+
+void fake_set_status(struct fake *fake, int64_t job, const char *status) {
+    pthread_mutex_lock(&fake->mutex);
+    locked_set_status(fake, job, status);
     pthread_mutex_unlock(&fake->mutex);
     fake_wake(fake);
 }

@@ -47,6 +47,8 @@ int64_t fake_job(struct fake *fake);
 void fake_event(struct fake *fake, int64_t job, const char *type, const char *text);
 /* fake_progress() - change the job's progress without a row, and wake. */
 void fake_progress(struct fake *fake, int64_t job, int layer);
+/* fake_set_status() - without an event; "": there is no such job any more. */
+void fake_set_status(struct fake *fake, int64_t job, const char *status);
 /* fake_end() - the job succeeds. */
 void fake_end(struct fake *fake, int64_t job);
 void fake_wake(struct fake *fake);

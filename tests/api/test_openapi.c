@@ -139,6 +139,10 @@ static void check_described(const struct route *route, const struct answer *answ
     response = json_object_get(responses, status);
     if (!response)
         fail_msg("%s does not describe status %s", route->path, status);
+    if (!json_object_get(response, "content")) {
+        assert_int_equal(answer->body.length, 0);
+        return;
+    }
     answer_header(answer, "Content-Type", buffer, sizeof(buffer));
     type[strcspn(type, ";")] = '\0';
     media = json_object_get(json_object_get(response, "content"), type);
@@ -172,8 +176,11 @@ static void test_answers_are_described(void **state) {
         struct answer answer;
 
         fill_in(route->path, path, sizeof(path));
+        /* What is done to jobs that have ended. */
+        fake_set_status(site->fake, 1,
+                        route->is_delete || strstr(path, "/retry") ? "failed" : "running");
         answer = ask(site, route, "Accept: */*", path);
-        assert_in_range(answer.status, 200, 202);
+        assert_in_range(answer.status, 200, 204);
         check_described(route, &answer);
         answer_done(&answer);
         if (route->type) {

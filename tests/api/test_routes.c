@@ -4,7 +4,7 @@
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "visit.h"
+#include "check.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -17,69 +17,20 @@
 
 #include <cmocka.h>
 
-#define JSON_TYPE "Content-Type: application/json"
-#define ASK(...) visit(*state, (struct visit){__VA_ARGS__})
-
-static json_t *parse(const struct answer *answer) {
-    json_t *value = NULL;
-    struct failure failure = {};
-
-    if (json_parse(answer->body.data, answer->body.length, "answer", "x", &value, &failure))
-        fail_msg("%s in '%s'", failure.detail, answer->body.data);
-    return value;
-}
-
-static const char *text_of(const json_t *value, const char *key) {
-    const char *text = json_string_value(json_object_get(value, key));
-
-    return text ? text : "";
-}
-
-/* A problem as RFC 9457 and our own members want it. Frees the answer. */
-static void check_problem(struct answer answer, long status, const char *code) {
-    cleanup(json_decrefp) json_t *problem = parse(&answer);
-    char buffer[128];
-
-    assert_int_equal(answer.result, CURLE_OK);
-    if (answer.status != status)
-        fail_msg("status %ld, not %ld: %s", answer.status, status, answer.body.data);
-    assert_string_equal(answer_header(&answer, "Content-Type", buffer, sizeof(buffer)),
-                        WIRE_PROBLEM);
-    assert_int_equal(json_integer_value(json_object_get(problem, "status")), status);
-    assert_string_equal(text_of(problem, "code"), code);
-    assert_true(text_of(problem, "detail")[0]);
-    assert_true(text_of(problem, "title")[0]);
-    assert_string_equal(text_of(problem, "request_id"),
-                        answer_header(&answer, "X-Request-Id", buffer, sizeof(buffer)));
-    if (status == 429 || status == 503)
-        assert_true(answer_header(&answer, "Retry-After", buffer, sizeof(buffer))[0]);
-    answer_done(&answer);
-}
-
-static void check_header(const struct answer *answer, const char *name, const char *expected) {
-    char buffer[256];
-
-    assert_string_equal(answer_header(answer, name, buffer, sizeof(buffer)), expected);
-}
-
-static int open_site(void **state) {
-    struct site *site = site_open();
-
-    fake_job(site->fake);
-    *state = site;
-    return 0;
-}
-
-static int close_site(void **state) {
-    site_close(*state);
-    return 0;
-}
-
 static void test_plain_gets(void **state) {
-    static const char *const paths[] = {
-        "/",           "/healthz",          "/openapi.json",        "/v1/version",
-        "/v1/devices", "/v1/jobs/1",        "/v1/jobs/1/artifacts", "/v1/jobs/1/layers",
-        "/v1/jobs",    "/v1/jobs/1/events", "/v1/events",           "/v1/jobs/1/artifacts/empty"};
+    static const char *const paths[] = {"/",
+                                        "/healthz",
+                                        "/openapi.json",
+                                        "/v1/version",
+                                        "/readyz",
+                                        "/v1/devices",
+                                        "/v1/jobs/1",
+                                        "/v1/jobs/1/artifacts",
+                                        "/v1/jobs/1/layers",
+                                        "/v1/jobs",
+                                        "/v1/jobs/1/events",
+                                        "/v1/events",
+                                        "/v1/jobs/1/artifacts/empty"};
     static const char *const methods[] = {NULL, "HEAD"};
 
     for (size_t i = 0; i < ARRAY_SIZE(paths) * 4; i++) {
@@ -91,7 +42,7 @@ static void test_plain_gets(void **state) {
         assert_int_equal(answer.status, 200);
         assert_true(answer_header(&answer, "X-Request-Id", buffer, sizeof(buffer))[0]);
         check_header(&answer, "X-Content-Type-Options", "nosniff");
-        if (i % 2 == 0 && i / 4 > 0 && i / 4 < 11) {
+        if (i % 2 == 0 && i / 4 > 0 && i / 4 < 12) {
             cleanup(json_decrefp) json_t *body = parse(&answer);
 
             assert_true(json_is_object(body));
@@ -130,6 +81,8 @@ static void test_not_found(void **state) {
     check_problem(ASK(.path = "/v1/jobs/77/events", .headers = {"Accept: text/event-stream"}), 404,
                   "job_not_found");
     check_problem(ASK(.path = "/v1/jobs/77/cancel", .method = "POST"), 404, "job_not_found");
+    check_problem(ASK(.path = "/v1/jobs/77/retry", .method = "POST"), 404, "job_not_found");
+    check_problem(ASK(.path = "/v1/jobs/77", .method = "DELETE"), 404, "job_not_found");
     check_problem(ASK(.path = "/v1/jobs/1/artifacts/nothing"), 404, "not_found");
 }
 
@@ -139,10 +92,19 @@ static void check_allow(struct answer answer, const char *allow) {
 }
 
 static void test_methods(void **state) {
+    struct answer answer;
+
     check_allow(ASK(.path = "/v1/jobs", .method = "DELETE"), "GET, HEAD, POST");
     check_allow(ASK(.path = "/v1/jobs", .method = "OPTIONS"), "GET, HEAD, POST");
-    check_allow(ASK(.path = "/v1/jobs/1", .method = "DELETE"), "GET, HEAD");
-    check_allow(ASK(.path = "/v1/jobs/1", .method = "POST", .body = "x"), "GET, HEAD");
+    check_allow(ASK(.path = "/v1/jobs/1", .method = "PUT"), "GET, HEAD, DELETE");
+    check_allow(ASK(.path = "/v1/jobs/1", .method = "POST", .body = "x"), "GET, HEAD, DELETE");
+    check_allow(ASK(.path = "/v1/jobs/1/layers", .method = "DELETE"), "GET, HEAD");
+    check_allow(ASK(.path = "/v1/jobs/1/retry"), "POST");
+    answer = ASK(.path = "/v1/jobs/1/retry", .method = "HEAD");
+    assert_int_equal(answer.status, 405);
+    check_header(&answer, "Allow", "POST");
+    answer_done(&answer);
+    check_allow(ASK(.path = "/readyz", .method = "POST", .body = "x"), "GET, HEAD");
     check_allow(ASK(.path = "/v1/jobs/1/cancel"), "POST");
     check_allow(ASK(.path = "/v1/models", .method = "DELETE"), "GET, HEAD");
     check_allow(ASK(.path = "/v1/models/org/name"), "DELETE");
@@ -279,29 +241,6 @@ static void test_body_sizes(void **state) {
     }
 }
 
-static void test_cancel(void **state) {
-    struct site *site = *state;
-    static const char *const bodies[] = {NULL, "{}"};
-
-    for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
-        struct answer answer = ASK(.path = "/v1/jobs/1/cancel", .method = "POST",
-                                   .headers = {bodies[i] ? JSON_TYPE : NULL}, .body = bodies[i]);
-        cleanup(json_decrefp) json_t *job = parse(&answer);
-
-        assert_int_equal(answer.status, 202);
-        assert_string_equal(text_of(job, "status"), "cancelling");
-        answer_done(&answer);
-    }
-    check_problem(ASK(.path = "/v1/jobs/1/cancel", .headers = {JSON_TYPE}, .body = "{\"a\": 1}"),
-                  422, "invalid_parameter");
-    check_problem(ASK(.path = "/v1/jobs/1/cancel", .headers = {JSON_TYPE}, .body = "[]"), 422,
-                  "invalid_parameter");
-    check_problem(ASK(.path = "/v1/jobs/1/cancel", .headers = {JSON_TYPE}, .body = "{"), 400,
-                  "malformed_json");
-    fake_end(site->fake, 1);
-    check_problem(ASK(.path = "/v1/jobs/1/cancel", .method = "POST"), 409, "job_ended");
-}
-
 static void test_errors_of_the_service(void **state) {
     static const struct {
         int r;
@@ -323,6 +262,7 @@ static void test_errors_of_the_service(void **state) {
     site->fake->submit_error = 0;
     site->fake->sick = true;
     check_problem(ASK(.path = "/healthz"), 503, "unhealthy");
+    check_problem(ASK(.path = "/readyz"), 503, "no_device");
     site->fake->sick = false;
 }
 
@@ -482,7 +422,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_malformed_json, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_media_types, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_body_sizes, open_site, close_site),
-        cmocka_unit_test_setup_teardown(test_cancel, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_errors_of_the_service, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_hosts, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_origins, open_site, close_site),
