@@ -114,6 +114,8 @@ static int pull_all(struct pull *pull, struct failure *failure) {
         r = pull_model(pull, params, &dir, commit, failure);
     if (!r)
         r = pull_datasets(pull, params, kind, failure);
+    /* Before the job can be claimed: from then on its progress is the worker's. */
+    events_forget(jobs->events, row->id);
     return r ? r : jobs_pulled(jobs, row, dir, commit, failure);
 }
 
@@ -142,7 +144,6 @@ static int pull_job(struct puller *puller, const struct job_row *row) {
     log_info("job %" PRId64 ": fetching its files", row->id);
     failure_set(&failure, -EIO, "internal", NULL, "the pull gave no reason");
     r = pull_all(&pull, &failure);
-    events_forget(jobs->events, row->id);
     pthread_mutex_lock(&puller->mutex);
     puller->job_id = 0;
     pthread_mutex_unlock(&puller->mutex);

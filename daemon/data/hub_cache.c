@@ -292,7 +292,7 @@ int hub_repo_link(const struct hub_repo *repo, const char *commit, const char *n
     if (!path || !(parent = strdup(path)))
         return failure_oom(failure);
     *strrchr(parent, '/') = '\0';
-    temporary = str_format("%s.%s.tmp", path, "quantd");
+    temporary = str_format("%s.quantd-%d", path, (int)getpid());
     strbuf_puts(&target, "../../");
     for (const char *at = name; *at; at++)
         if (*at == '/')
@@ -316,6 +316,7 @@ int hub_repo_set_ref(const struct hub_repo *repo, const char *revision, const ch
                      struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/refs/%s", repo->dir, revision);
     cleanup(freep) char *parent = path ? strdup(path) : NULL;
+    char now[HUB_COMMIT_SIZE];
     int r;
 
     if (!parent)
@@ -326,5 +327,8 @@ int hub_repo_set_ref(const struct hub_repo *repo, const char *revision, const ch
     r = dir_make(parent);
     if (!r)
         r = file_replace(path, commit, strlen(commit));
+    /* Another process that writes the same may have come first. */
+    if (r && !hub_repo_commit(repo, revision, now) && str_equal(now, commit))
+        return 0;
     return r ? failure_errno(failure, r, "cannot write", path) : 0;
 }
