@@ -151,6 +151,24 @@ static void test_files(void **state) {
     assert_int_equal(access(root, F_OK), -1);
 }
 
+static void expect_digest(enum digest_kind kind, const char *expected) {
+    cleanup(digest_freep) struct digest *digest = digest_new(kind);
+    char text[DIGEST_TEXT_SIZE];
+
+    digest_update(digest, "a", 1);
+    digest_update(digest, "bc", 2);
+    digest_finish(digest, text);
+    assert_string_equal(text, expected);
+}
+
+static void test_digests(void **state) {
+    (void)state;
+    expect_digest(DIGEST_MD5, "900150983cd24fb0d6963f7d28e17f72");
+    expect_digest(DIGEST_SHA1, "a9993e364706816aba3e25717850c26c9cd0d89d");
+    expect_digest(DIGEST_SHA256,
+                  "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
 static void test_clock(void **state) {
     char text[CLOCK_TEXT_SIZE];
 
@@ -164,7 +182,8 @@ int main(void) {
         cmocka_unit_test(test_half_round_trip), cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_checked),         cmocka_unit_test(test_str),
         cmocka_unit_test(test_failure),         cmocka_unit_test(test_json),
-        cmocka_unit_test(test_files),           cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_files),           cmocka_unit_test(test_digests),
+        cmocka_unit_test(test_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
