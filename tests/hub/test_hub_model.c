@@ -97,8 +97,8 @@ static void test_recovers(void **state) {
         "[{'host': 'cdn', 'do': 'status', 'status': 500, 'times': 4}]",
         "[{'host': 'cdn', 'do': 'status', 'status': 403, 'times': 2}]",
         "[{'host': 'hub', 'do': 'status', 'status': 503, 'times': 4}]",
-        "[{'host': 'hub', 'do': 'status', 'status': 429, 'times': 1, "
-        "'headers': {'Retry-After': '1'}}]",
+        ("[{'host': 'hub', 'do': 'status', 'status': 429, 'times': 1, "
+         "'headers': {'Retry-After': '1'}}]"),
         "[{'host': 'hub', 'do': 'status', 'status': 408, 'times': 1}]",
         "[{'host': 'hub', 'do': 'cut', 'bytes': 10, 'times': 2}]",
         "[{'host': 'cdn', 'do': 'longer', 'times': 3}]",
@@ -299,8 +299,8 @@ static void test_cancel(void **state) {
     static const char *const plans[] = {"[{'host': 'cdn', 'do': 'slow', 'rate': 100000}]",
                                         "[{'host': 'hub', 'do': 'stall', 'bytes': 0}]",
                                         "[{'host': 'cdn', 'do': 'stall', 'bytes': 0}]",
-                                        "[{'do': 'status', 'status': 429, "
-                                        "'headers': {'Retry-After': '60'}}]"};
+                                        ("[{'do': 'status', 'status': 429, "
+                                         "'headers': {'Retry-After': '60'}}]")};
     struct site *site = *state;
 
     for (size_t i = 0; i < ARRAY_SIZE(plans); i++) {
