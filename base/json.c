@@ -9,6 +9,24 @@
 
 #define DEPTH_MAX 64
 
+/*
+ * When jansson runs out of memory it says that the text is wrong, or nothing at all, or gives a
+ * value in which a key is missing. So its allocations are watched.
+ */
+static _Thread_local bool ran_out;
+
+static void *watched_malloc(size_t size) {
+    void *block = malloc(size);
+
+    ran_out |= !block;
+    return block;
+}
+
+/* Before main(), so before any thread uses jansson. */
+static void __attribute__((constructor)) watch_allocations(void) {
+    json_set_alloc_funcs(watched_malloc, free);
+}
+
 /* jansson's own limit is 2048 and its parser recurses: count the brackets before it starts. */
 static bool too_deep(const char *text, size_t size) {
     bool in_string = false;
@@ -34,15 +52,18 @@ static bool too_deep(const char *text, size_t size) {
 
 int json_parse(const char *text, size_t size, const char *subject, const char *code,
                json_t **ret_value, struct failure *failure) {
-    json_error_t error;
+    json_error_t error = {};
     json_t *value;
 
     if (too_deep(text, size))
         return failure_set(failure, -EBADMSG, code, NULL,
                            "cannot parse '%s': nested deeper than %d levels", subject, DEPTH_MAX);
+    ran_out = false;
     value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!value && json_error_code(&error) == json_error_out_of_memory)
+    if (ran_out) {
+        json_decref(value);
         return failure_oom(failure);
+    }
     if (!value)
         return failure_set(failure, -EBADMSG, code, NULL,
                            "cannot parse '%s': line %d column %d: %s", subject, error.line,

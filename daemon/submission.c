@@ -73,6 +73,16 @@ static int read_name(const json_t *value, char **ret_name, struct failure *failu
     return *ret_name ? 0 : failure_oom(failure);
 }
 
+/* The members of @object, or none for NULL. json_copy() leaves some out when memory runs out. */
+static int copy_object(const json_t *object, json_t **ret_copy, struct failure *failure) {
+    cleanup(json_decrefp) json_t *copy = json_object();
+
+    if (!copy || (object && json_object_update(copy, (json_t *)object)))
+        return failure_oom(failure);
+    *ret_copy = steal_ptr(copy);
+    return 0;
+}
+
 static int read_labels(const json_t *value, json_t **ret_labels, struct failure *failure) {
     const char *key;
     json_t *item;
@@ -89,8 +99,7 @@ static int read_labels(const json_t *value, json_t **ret_labels, struct failure 
                                  "'%s' must be a string of at most %d characters, as its name", key,
                                  SUBMISSION_LABEL_MAX);
     }
-    *ret_labels = value ? json_deep_copy(value) : json_object();
-    return *ret_labels ? 0 : failure_oom(failure);
+    return copy_object(value, ret_labels, failure);
 }
 
 int submission_parse(const json_t *object, struct submission **ret_submission,
@@ -104,10 +113,9 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
                            "cannot read the request: it is no JSON object");
     if (!submission)
         return failure_oom(failure);
-    submission->asked = json_copy((json_t *)object);
-    if (!submission->asked)
-        return failure_oom(failure);
-
+    r = copy_object(object, &submission->asked, failure);
+    if (r)
+        return r;
     if ((r = read_kind(json_object_get(object, "kind"), &submission->kind, failure)) ||
         (r = read_priority(json_object_get(object, "priority"), &submission->priority, failure)) ||
         (r = read_name(json_object_get(object, "name"), &submission->name, failure)) ||

@@ -7,7 +7,9 @@
 #include "daemon/model/checkpoint_check.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #define INDEX_BYTES_MAX (32 << 20)
@@ -25,9 +27,10 @@ static int compare_names(const void *a, const void *b) {
 }
 
 static bool has_file(const char *dir, const char *name) {
-    cleanup(freep) char *path = str_format("%s/%s", dir, name);
+    char path[PATH_MAX]; /* no allocation: without memory the answer would be no */
+    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 
-    return path && access(path, F_OK) == 0;
+    return n > 0 && (size_t)n < sizeof(path) && access(path, F_OK) == 0;
 }
 
 static bool has_suffix(const char *s, const char *suffix) {

@@ -67,6 +67,8 @@ static int compile_words(struct tokenizer *tokenizer, struct failure *failure) {
     tokenizer->words = pcre2_compile(
         (PCRE2_SPTR)word_pattern, PCRE2_ZERO_TERMINATED,
         PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NO_START_OPTIMIZE, &code, &at, NULL);
+    if (!tokenizer->words && code == PCRE2_ERROR_HEAP_FAILED)
+        return failure_oom(failure);
     if (!tokenizer->words)
         return failure_set(failure, -ENOTSUP, TOKENIZER_CODE,
                            "use a PCRE2 library built with Unicode support",
