@@ -20,6 +20,8 @@ int writer_start(struct writer *w, struct run *run, int layer, struct shard *sha
     cleanup(json_decrefp) json_t *owned = report;
     int r = writer_finish(w, run);
 
+    if (!r)
+        r = run_cancelled(run); /* whoever heard of the layer before may have had enough */
     if (r)
         return r;
     free(w->path);
