@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/http.h"
 
+#include "api/metrics.h"
 #include "api/request.h"
 #include "api/routes.h"
 #include "api/server.h"
@@ -171,6 +172,9 @@ int api_start(const struct api_config *config, struct service *service, struct a
     if (!api)
         return failure_oom(failure);
     api->service = service;
+    api->metrics = metrics_new();
+    if (!api->metrics)
+        return failure_oom(failure);
     if (getrandom(&api->boot, sizeof(api->boot), 0) != sizeof(api->boot))
         return failure_errno(failure, -EIO, "cannot read", "random numbers");
     r = copy_hosts(api, config, failure);
@@ -213,6 +217,7 @@ void api_stop(struct api *api) {
         endpoint_close(&api->listeners[i].endpoint);
     }
     hub_free(api->hub);
+    metrics_free(api->metrics);
     for (int i = 0; i < api->n_allowed_hosts; i++)
         free(api->allowed_hosts[i]);
     free(api->allowed_hosts);

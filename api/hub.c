@@ -303,6 +303,15 @@ void hub_note(struct hub *hub, struct subscriber *subscriber, uint64_t version, 
     pthread_mutex_unlock(&hub->lock);
 }
 
+int hub_count(struct hub *hub) {
+    int n;
+
+    pthread_mutex_lock(&hub->lock);
+    n = hub->n_subscribers;
+    pthread_mutex_unlock(&hub->lock);
+    return n;
+}
+
 void hub_end_streams(struct hub *hub, double seconds) {
     struct timespec until;
     int r = 0;

@@ -65,5 +65,8 @@ void hub_note(struct hub *hub, struct subscriber *subscriber, uint64_t version, 
  */
 void hub_end_streams(struct hub *hub, double seconds);
 
+/* hub_count() - how many streams take part. */
+int hub_count(struct hub *hub);
+
 /* hub_free() - end the thread; all subscribers must be removed. NULL is fine. */
 void hub_free(struct hub *hub);

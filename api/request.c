@@ -2,12 +2,14 @@
 #include "api/request.h"
 
 #include "api/check.h"
+#include "api/metrics.h"
 #include "api/problem.h"
 #include "api/response.h"
 #include "api/routes.h"
 #include "api/server.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -33,6 +35,8 @@ struct request *request_new(struct listener *listener, struct MHD_Connection *co
     request->api = listener->api;
     request->listener = listener;
     request->connection = connection;
+    request->began = clock_monotonic();
+    request->method = metrics_method(method);
     request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     snprintf(request->id, sizeof(request->id), "%08" PRIx32 "-%08x", request->api->boot,
              atomic_fetch_add(&request->api->n_requests, 1));
@@ -138,6 +142,8 @@ enum MHD_Result request_answer(struct request *request, unsigned status,
     response_header(response, "X-Content-Type-Options", "nosniff");
     result = MHD_queue_response(request->connection, status, response);
     MHD_destroy_response(response);
+    metrics_count(request->api->metrics, request->route, request->method, status,
+                  clock_monotonic() - request->began);
     log_debug("request %s: %s %u", request->id, request->route ? request->route->path : "-",
               status);
     return result;

@@ -25,6 +25,8 @@ struct request {
     const struct route *route; /* NULL when it is refused before one is known */
     char id[REQUEST_ID_SIZE];
     bool is_head;
+    int method;   /* by metrics_method() */
+    double began; /* monotonic; its headers had come */
 
     int64_t job;                  /* {id} of the path */
     char name[REQUEST_NAME_SIZE]; /* {name} of the path */

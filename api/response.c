@@ -12,23 +12,26 @@ static int append(const char *text, size_t size, void *arg) {
     return buf->failed ? -1 : 0;
 }
 
+struct MHD_Response *response_text(struct strbuf *buf, const char *type) {
+    struct MHD_Response *response = NULL;
+
+    if (!buf->failed)
+        response = MHD_create_response_from_buffer(buf->length, buf->data, MHD_RESPMEM_MUST_FREE);
+    if (!response) {
+        strbuf_done(buf);
+        return NULL;
+    }
+    *buf = (struct strbuf){};
+    response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    return response;
+}
+
 struct MHD_Response *response_json(const json_t *body, const char *type) {
-    struct MHD_Response *response;
     struct strbuf buf = {};
 
     json_dump_callback(body, append, &buf, JSON_COMPACT | JSON_ENCODE_ANY);
     strbuf_append(&buf, "\n", 1);
-    if (buf.failed) {
-        strbuf_done(&buf);
-        return NULL;
-    }
-    response = MHD_create_response_from_buffer(buf.length, buf.data, MHD_RESPMEM_MUST_FREE);
-    if (!response) {
-        strbuf_done(&buf);
-        return NULL;
-    }
-    response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
-    return response;
+    return response_text(&buf, type);
 }
 
 struct MHD_Response *response_static(const void *data, size_t size, const char *type) {

@@ -2,12 +2,17 @@
 /* Response objects of libmicrohttpd; each is for one answer. NULL when out of memory. */
 #pragma once
 
+#include "base/str.h"
+
 #include <jansson.h>
 #include <microhttpd.h>
 #include <stddef.h>
 
 /* response_json() - @body (borrowed) as text of @type. */
 struct MHD_Response *response_json(const json_t *body, const char *type);
+
+/* response_text() - the text that @buf holds, which is emptied, as @type. */
+struct MHD_Response *response_text(struct strbuf *buf, const char *type);
 
 /* response_static() - @size bytes at @data, which stay as they are for good. */
 struct MHD_Response *response_static(const void *data, size_t size, const char *type);

@@ -11,6 +11,7 @@
 const struct route routes[] = {
     {"/", root_get, .type = "text/plain"},
     {"/healthz", health_get, .type = WIRE_JSON},
+    {"/metrics", metrics_get, .type = "text/plain"},
     {"/readyz", ready_get, .type = WIRE_JSON},
     {"/openapi.json", openapi_get, .type = WIRE_JSON},
     {"/v1/version", version_get, .type = WIRE_JSON},

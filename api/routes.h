@@ -48,6 +48,9 @@ enum MHD_Result events_get(struct request *request);
 enum MHD_Result artifacts_get(struct request *request);
 enum MHD_Result artifact_get(struct request *request);
 
+/* routes_metrics.c */
+enum MHD_Result metrics_get(struct request *request);
+
 /* routes_models.c */
 enum MHD_Result models_get(struct request *request);
 enum MHD_Result model_delete(struct request *request);

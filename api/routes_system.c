@@ -23,7 +23,8 @@ enum MHD_Result root_get(struct request *request) {
         "  /v1/events      what happens, as server-sent events\n"
         "  /v1/devices     what it runs on\n"
         "  /healthz        whether it works\n"
-        "  /readyz         whether jobs can run\n";
+        "  /readyz         whether jobs can run\n"
+        "  /metrics        numbers for Prometheus\n";
 
     return request_answer(request, MHD_HTTP_OK,
                           response_static(text, sizeof(text) - 1, "text/plain; charset=utf-8"));

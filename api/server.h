@@ -19,6 +19,7 @@ struct listener {
 struct api {
     struct service *service; /* borrowed */
     struct hub *hub;
+    struct metrics *metrics;
     struct listener *listeners;
     int n_listeners;
     char **allowed_hosts;

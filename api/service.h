@@ -12,6 +12,7 @@
 #pragma once
 
 #include "base/failure.h"
+#include "base/histogram.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -28,6 +29,20 @@ struct artifact {
     int fd; /* open for reading; owned by the caller */
     uint64_t size;
     char sha256[65];
+};
+
+#define SERVICE_STATUSES 6
+
+/* Numbers for whoever watches the daemon. */
+struct service_stats {
+    struct {
+        const char *status;
+        uint64_t n;
+    } jobs[SERVICE_STATUSES];    /* that are in the store */
+    struct histogram_copy wait;  /* to a job's first start; histogram_of_jobs */
+    struct histogram_copy run;   /* from there to its end; histogram_of_jobs */
+    struct histogram_copy store; /* transactions; histogram_of_calls */
+    uint64_t n_layers, n_tokens; /* quantized; measured */
 };
 
 struct service {
@@ -111,6 +126,8 @@ struct service {
      * Else -EAGAIN with a code that says which.
      */
     int (*ready)(void *ctx, json_t **ret_ready, struct failure *failure);
+
+    int (*stats)(void *ctx, struct service_stats *ret_stats, struct failure *failure);
 
     /*
      * Calls @wake after events were stored or progress changed, from any thread, until

@@ -12,13 +12,14 @@
 #include "daemon/events.h"
 #include "daemon/models.h"
 #include "daemon/pipeline/params.h"
+#include "daemon/stats.h"
 #include "daemon/store.h"
 
 #define JOBS_QUEUED_MAX 1000
 #define JOBS_ATTEMPTS_MAX 3
 #define JOBS_KEY_MAX 255 /* bytes of an Idempotency-Key */
 
-/* What the queue works with; all borrowed. */
+/* What the queue works with; all pointers are borrowed. */
 struct jobs {
     struct store *store;
     struct events *events;
@@ -26,6 +27,7 @@ struct jobs {
     const char *state_dir;
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
+    struct stats stats;
 };
 
 /* -------- what clients ask for (jobs.c, jobs_ended.c) -------- */

@@ -20,9 +20,8 @@ static void remove_files(struct jobs *jobs, int64_t id) {
         log_warning("cannot remove the files of job %" PRId64 ": %s", id, strerror(-r));
 }
 
-static int claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
+static int claim(struct jobs *jobs, const char *device, int64_t at, struct job_row **ret_row,
                  struct failure *failure) {
-    int64_t at = clock_wall_ms();
     json_t *data;
     int r = store_claim_job(jobs->store, at, ret_row);
 
@@ -39,7 +38,7 @@ static int claim(struct jobs *jobs, const char *device, struct job_row **ret_row
 int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
                struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
-    int64_t n_queued = 0;
+    int64_t n_queued = 0, at = clock_wall_ms();
     int r;
 
     /* A look first: an idle worker does not write. */
@@ -54,13 +53,15 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
     r = store_begin(jobs->store, STORE_WRITE, failure);
     if (r)
         return r;
-    r = claim(jobs, device, &row, failure);
+    r = claim(jobs, device, at, &row, failure);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
     log_info("job %" PRId64 " of '%s' started on %s, attempt %d", row->id, row->owner, device,
              row->attempt);
     events_wake(jobs->events);
+    if (row->started_at == at)
+        histogram_add(&jobs->stats.wait, &histogram_of_jobs, (double)(at - row->created_at) / 1000);
 
     *ret_row = steal_ptr(row);
     return 0;
@@ -166,6 +167,23 @@ static int finish_end(struct jobs *jobs, int64_t id, int r, struct failure *fail
     return 0;
 }
 
+/* The job of @row, which ran, has ended. */
+static void count_end(struct jobs *jobs, const struct job_row *row) {
+    histogram_add(&jobs->stats.run, &histogram_of_jobs,
+                  (double)(clock_wall_ms() - row->started_at) / 1000);
+}
+
+static void count_tokens(struct jobs *jobs, const json_t *result) {
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(json_object_get(result, "perplexity"), name, value) {
+        json_int_t n = json_integer_value(json_object_get(value, "tokens"));
+
+        atomic_fetch_add(&jobs->stats.n_tokens, n > 0 ? (uint64_t)n : 0);
+    }
+}
+
 /* Records the perplexities of @result, and puts what they compare with into it as "baseline". */
 static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *result) {
     json_t *baseline = json_object(), *value;
@@ -220,9 +238,12 @@ int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *
         r = end(jobs, row, &ending);
     }
     r = finish_end(jobs, id, r, failure);
-    if (!r)
-        log_info("job %" PRId64 " succeeded", id);
-    return r;
+    if (r)
+        return r;
+    log_info("job %" PRId64 " succeeded", id);
+    count_end(jobs, row);
+    count_tokens(jobs, copy);
+    return 0;
 }
 
 int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure) {
@@ -235,6 +256,7 @@ int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct f
     if (r)
         return r;
     log_warning("job %" PRId64 " failed: %s: %s", id, why->code, why->detail);
+    count_end(jobs, row);
     remove_files(jobs, id);
     return 0;
 }
@@ -249,6 +271,7 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure) {
     if (r)
         return r;
     log_info("job %" PRId64 " cancelled", id);
+    count_end(jobs, row);
     remove_files(jobs, id);
     return 0;
 }
@@ -266,7 +289,9 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool count
     if (r)
         return r;
     log_notice("job %" PRId64 " interrupted (%s): %s", id, reason, job_status_name(to));
-    if (to != JOB_QUEUED)
+    if (to != JOB_QUEUED) {
+        count_end(jobs, row);
         remove_files(jobs, id);
+    }
     return 0;
 }

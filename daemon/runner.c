@@ -36,9 +36,11 @@ static int on_layer(struct run *run, json_t *data) {
         r = store_append_event(jobs->store, run->row->id, "layer.finished", clock_wall_ms(), data,
                                NULL);
     r = store_end(jobs->store, r, &run->failure);
-    if (!r)
-        events_wake(jobs->events);
-    return r;
+    if (r)
+        return r;
+    atomic_fetch_add(&jobs->stats.n_layers, 1);
+    events_wake(jobs->events);
+    return 0;
 }
 
 static int on_facts(struct run *run, json_t *data) {

@@ -15,6 +15,8 @@
 #define LIST_MAX 500
 #define EVENTS_MAX 10000
 
+_Static_assert(SERVICE_STATUSES == N_JOB_STATUS, "the api shows every status");
+
 /* Takes over @data. */
 static int make_list(json_t *data, json_t **ret_list, struct failure *failure) {
     json_t *list = json_pack("{ss so sb}", "object", "list", "data", data, "has_more", 0);
@@ -313,6 +315,30 @@ static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
     return 0;
 }
 
+static int read_stats(void *ctx, struct service_stats *ret_stats, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    const struct stats *stats = &daemon->jobs.stats;
+    int64_t n[N_JOB_STATUS];
+    int r = store_begin(daemon->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_count_by_status(daemon->store, n);
+    r = store_end(daemon->store, r, failure);
+    if (r)
+        return r;
+    *ret_stats = (struct service_stats){.wait = histogram_read(&stats->wait),
+                                        .run = histogram_read(&stats->run),
+                                        .store = store_seconds(daemon->store),
+                                        .n_layers = atomic_load(&stats->n_layers),
+                                        .n_tokens = atomic_load(&stats->n_tokens)};
+    for (int i = 0; i < N_JOB_STATUS; i++) {
+        ret_stats->jobs[i].status = job_status_name(i);
+        ret_stats->jobs[i].n = (uint64_t)n[i];
+    }
+    return 0;
+}
+
 static void subscribe(void *ctx, void (*wake)(void *wake_ctx), void *wake_ctx) {
     struct daemon *daemon = ctx;
 
@@ -338,6 +364,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .remove_model = remove_model,
         .health = health,
         .ready = ready,
+        .stats = read_stats,
         .subscribe = subscribe,
     };
 }

@@ -33,9 +33,11 @@ int job_status_from_name(const char *name, enum job_status *ret_status) {
 }
 
 int store_begin(struct store *store, enum store_mode mode, struct failure *failure) {
+    double began = clock_monotonic();
     int r;
 
     pthread_mutex_lock(&store->mutex);
+    store->began = began;
     store->failed = false;
     store->pending_seq = 0;
     r = store_exec(store, mode == STORE_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", "");
@@ -61,8 +63,13 @@ int store_end(struct store *store, int r, struct failure *failure) {
     /* SQLite rolls back by itself after some errors, a full disk among them. */
     if (!sqlite3_get_autocommit(store->db))
         store_exec(store, "ROLLBACK", "");
+    histogram_add(&store->seconds, &histogram_of_calls, clock_monotonic() - store->began);
     pthread_mutex_unlock(&store->mutex);
     return r;
+}
+
+struct histogram_copy store_seconds(const struct store *store) {
+    return histogram_read(&store->seconds);
 }
 
 uint64_t store_version(struct store *store) {

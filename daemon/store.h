@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/failure.h"
 #include "base/hash.h"
+#include "base/histogram.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -85,6 +86,9 @@ int store_begin(struct store *store, enum store_mode mode, struct failure *failu
  */
 int store_end(struct store *store, int r, struct failure *failure);
 
+/* store_seconds() - how long transactions took, with the wait for the lock. Any thread. */
+struct histogram_copy store_seconds(const struct store *store);
+
 /* Versions: one counter of all changes that clients can see; it never repeats. Any thread. */
 uint64_t store_version(struct store *store);       /* of the newest change */
 uint64_t store_version_next(struct store *store);  /* a change happens */
@@ -134,6 +138,9 @@ int store_find_user(struct store *store, const char *model_dir, int64_t *ret_id)
 
 /* store_last_job() - the largest id that any job ever had, deleted ones too; 0: none. */
 int store_last_job(struct store *store, int64_t *ret_id);
+
+/* store_count_by_status() - how many jobs there are of each. */
+int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]);
 
 /* store_count_jobs() - how many jobs have @status. */
 int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n);

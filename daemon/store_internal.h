@@ -21,6 +21,8 @@ struct store {
     int n_statements;
     struct failure failure; /* of the transaction's first failed statement */
     bool failed;
+    double began; /* the transaction: monotonic */
+    struct histogram seconds;
     uint64_t pending_seq; /* of the transaction's newest event, 0: none */
     atomic_uint_fast64_t version, version_queue, last_seq;
 };

@@ -3,6 +3,7 @@
 #include "daemon/store_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define COLUMNS                                                                                    \
     "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
@@ -142,6 +143,27 @@ int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n
         return r ? r : -EIO;
     *ret_n = sqlite3_column_int64(statement, 0);
     return 0;
+}
+
+int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement, "SELECT status, count(*) FROM jobs GROUP BY status", "");
+
+    memset(ret_n, 0, N_JOB_STATUS * sizeof(*ret_n));
+    if (r)
+        return r;
+    while ((r = store_step(store, statement)) == 1) {
+        cleanup(freep) char *name = NULL;
+        enum job_status status;
+
+        r = store_column_text(store, statement, 0, &name);
+        if (!r && job_status_from_name(name, &status))
+            r = -EBADMSG;
+        if (r)
+            return r;
+        ret_n[status] = sqlite3_column_int64(statement, 1);
+    }
+    return r;
 }
 
 int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row) {

@@ -262,8 +262,9 @@ static int artifact_open(void *ctx, int64_t id, const char *name, struct artifac
 static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
     (void)ctx;
     (void)failure;
-    *ret_list = json_pack("{s:s, s:[{s:s, s:s}], s:b}", "object", "list", "data", "id", "cpu",
-                          "kind", "cpu", "has_more", 0);
+    *ret_list = json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s, s:i, s:i}], s:b}", "object", "list",
+                          "data", "id", "cpu", "kind", "cpu", "id", "a\"b\\c\nd", "kind", "cuda",
+                          "memory_total", 70, "memory_free", 30, "has_more", 0);
     return 0;
 }
 
@@ -302,6 +303,22 @@ static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
     if (fake->sick)
         return failure_set(failure, -EAGAIN, "no_device", NULL, "no device can be opened");
     *ret_ready = json_pack("{s:s}", "status", "ok");
+    return 0;
+}
+
+static int stats(void *ctx, struct service_stats *ret_stats, struct failure *failure) {
+    static const char *const statuses[] = {"queued",    "running", "cancelling",
+                                           "succeeded", "failed",  "cancelled"};
+
+    (void)ctx;
+    (void)failure;
+    *ret_stats = (struct service_stats){.wait = {.counts = {1, 0, 2}, .sum = 12.5},
+                                        .store = {.counts = {[HISTOGRAM_BUCKETS_MAX] = 3}},
+                                        .n_layers = 5};
+    for (int i = 0; i < SERVICE_STATUSES; i++) {
+        ret_stats->jobs[i].status = statuses[i];
+        ret_stats->jobs[i].n = (uint64_t)i;
+    }
     return 0;
 }
 
@@ -357,6 +374,7 @@ struct fake *fake_new(void) {
         .remove_model = remove_model,
         .health = health,
         .ready = ready,
+        .stats = stats,
         .subscribe = subscribe,
     };
     pthread_mutex_init(&fake->mutex, NULL);

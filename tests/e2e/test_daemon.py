@@ -197,11 +197,56 @@ def check_cancel():
     raise AssertionError("the job is not cancelled")
 
 
+def check_ended(daemon, done):
+    """Jobs that have ended are done again, and deleted; also over a restart."""
+    failed = json.loads(curl("/v1/jobs?status=failed&limit=1")[1])["data"][0]
+    told = quantctl("--json", "retry", str(failed["id"]), "--detach")
+    assert told.returncode == 0, told
+    again = json.loads(told.stdout)
+    assert again["id"] > failed["id"] and again["params"] == failed["params"], again
+    told = quantctl("watch", str(again["id"]))
+    assert told.returncode == 1, told
+    status, problem = curl(f"/v1/jobs/{done}/retry", "-X", "POST")
+    assert status == 409 and json.loads(problem)["hint"], problem
+
+    newest = json.loads(curl("/v1/events?limit=500")[1])["data"][-1]["seq"]
+    folder = f"{HOME}/state/jobs/{done}"
+    assert os.path.exists(folder + "/artifact")
+    told = quantctl("delete", str(done), str(again["id"]))
+    assert told.returncode == 0 and told.stdout.count("deleted") == 2, told
+    assert curl(f"/v1/jobs/{done}")[0] == curl(f"/v1/jobs/{done}/artifacts")[0] == 404
+    assert not os.path.exists(folder)
+    assert quantctl("delete", str(done)).returncode == 3
+    daemon.kill()
+    daemon = Daemon()
+    events = json.loads(curl(f"/v1/events?after={newest}&limit=500")[1])["data"]
+    assert not events, events
+    made = submit({**JOB, "model": "broken"})[1]
+    assert made["id"] > again["id"], made
+    events = json.loads(curl(f"/v1/events?after={newest}&limit=500")[1])["data"]
+    assert events and events[0]["type"] == "job.queued" and events[0]["job"] == made["id"], events
+    return daemon
+
+
+def check_numbers():
+    """/readyz and /metrics of a daemon that has worked."""
+    assert json.loads(curl("/readyz")[1]) == {"status": "ok"}
+    status, body = curl("/metrics")
+    assert status == 200
+    values = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if line[0] != "#")
+    assert float(values["quantd_layers_total"]) > 0 and float(values["quantd_job_tokens_total"]) > 0
+    assert float(values["quantd_job_run_seconds_count"]) > 0
+    assert float(values["quantd_job_wait_seconds_count"]) > 0
+    assert float(values["quantd_store_seconds_count"]) > 0
+    assert float(values['quantd_jobs{status="succeeded"}']) > 0
+    assert float(values['quantd_device_memory_bytes{device="cpu",state="free"}']) > 0
+
+
 def main():
     prepare()
     daemon = Daemon()
     try:
-        _, undisturbed = check_curl_alone()
+        first, undisturbed = check_curl_alone()
         print("ok: curl alone submits, watches, fetches and downloads")
         daemon = check_kill(daemon, undisturbed)
         print("ok: kill -9 in the second layer, the same bytes")
@@ -209,8 +254,12 @@ def main():
         print("ok: bad input is refused with a reason")
         check_quantctl()
         print("ok: quantctl and its exit statuses")
+        check_numbers()
+        print("ok: ready, and numbers for Prometheus")
         check_cancel()
         print("ok: cancel while it runs")
+        daemon = check_ended(daemon, first)
+        print("ok: retry and delete")
         daemon.stop()
         print("ok: SIGTERM stops it")
     finally:
