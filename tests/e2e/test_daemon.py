@@ -26,12 +26,12 @@ JOB = {
 class Daemon:
     """quantd on a state folder that outlives it."""
 
-    def __init__(self):
+    def __init__(self, *options):
         self.log = open(HOME + "/log", "ab")
         self.process = subprocess.Popen(
             [QUANTD, "--state-dir", HOME + "/state", "--cache-dir", HOME + "/cache", "--listen",
              "unix:" + SOCKET, "--device", "cpu", "--model-root", SOURCE + "/data",
-             "--model-root", HOME + "/models", "--data-root", HOME + "/texts"],
+             "--model-root", HOME + "/models", "--data-root", HOME + "/texts", *options],
             stderr=self.log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         for _ in range(100):
             if curl("/healthz")[0] == 200:
@@ -242,6 +242,12 @@ def check_numbers():
     assert float(values['quantd_device_memory_bytes{device="cpu",state="free"}']) > 0
 
 
+def check_full_disk():
+    status, problem = curl("/readyz")
+    assert status == 503 and json.loads(problem)["code"] == "disk_full", problem
+    assert curl("/healthz")[0] == curl("/metrics")[0] == 200
+
+
 def main():
     prepare()
     daemon = Daemon()
@@ -262,6 +268,9 @@ def main():
         print("ok: retry and delete")
         daemon.stop()
         print("ok: SIGTERM stops it")
+        daemon = Daemon("--disk-floor", "1000000T")
+        check_full_disk()
+        print("ok: not ready without room on the disk")
     finally:
         daemon.process.kill()
         shutil.rmtree(HOME, ignore_errors=True)
