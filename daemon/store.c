@@ -60,6 +60,8 @@ int store_end(struct store *store, int r, struct failure *failure) {
     }
     if (r && store->failed && failure)
         *failure = store->failure;
+    else if (r == -ENOMEM)
+        failure_oom(failure); /* it was not SQLite that ran out */
     /* SQLite rolls back by itself after some errors, a full disk among them. */
     if (!sqlite3_get_autocommit(store->db))
         store_exec(store, "ROLLBACK", "");
@@ -108,7 +110,7 @@ static int lock_take(struct store *store, const char *dir, struct failure *failu
 
 static int open_database(struct store *store, const char *dir, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/quantd.db", dir);
-    int rc;
+    int rc, r;
 
     if (!path)
         return failure_oom(failure);
@@ -116,6 +118,8 @@ static int open_database(struct store *store, const char *dir, struct failure *f
                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                              SQLITE_OPEN_NOFOLLOW,
                          NULL);
+    if (rc == SQLITE_NOMEM)
+        return failure_oom(failure);
     if (rc != SQLITE_OK)
         return failure_set(failure, -EIO, "store_error",
                            "check the permissions and the free space of the state folder",
@@ -125,15 +129,14 @@ static int open_database(struct store *store, const char *dir, struct failure *f
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     chmod(path, 0600);
     /* The journal mode is last: it is the first that reads the file. */
-    if (store_script(store, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+    r = store_script(store, "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                             "PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
                             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
                             "PRAGMA journal_size_limit = 16777216;"
-                            "PRAGMA journal_mode = WAL;")) {
+                            "PRAGMA journal_mode = WAL;");
+    if (r)
         *failure = store->failure;
-        return -EIO;
-    }
-    return 0;
+    return r;
 }
 
 /* One row, one value, as text. */
@@ -155,6 +158,8 @@ static int check_database(struct store *store, const char *dir, struct failure *
 
     if (!r && str_equal(report, "ok"))
         return 0;
+    if (r == -ENOMEM)
+        return failure_oom(failure); /* says nothing of the database */
     return failure_set(failure, -EBADMSG, "store_corrupt",
                        "restore quantd.db from a backup, or move it away to start with an empty "
                        "queue",

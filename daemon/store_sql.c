@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/store_internal.h"
 
+#include "base/json.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -163,21 +164,25 @@ int store_column_text(struct store *store, sqlite3_stmt *statement, int column, 
 
 int store_column_json(struct store *store, sqlite3_stmt *statement, int column, json_t **ret_json) {
     const unsigned char *text = sqlite3_column_text(statement, column);
-    json_t *value;
+    int r;
 
-    if (!text) {
+    if (!text && sqlite3_column_type(statement, column) == SQLITE_NULL) {
         *ret_json = NULL;
         return 0;
     }
-    value = json_loadb((const char *)text, sqlite3_column_bytes(statement, column), JSON_DECODE_ANY,
-                       NULL);
-    if (!value) {
+    r = text ? json_parse((const char *)text, sqlite3_column_bytes(statement, column), "a column",
+                          "store_corrupt", ret_json, NULL)
+             : -ENOMEM;
+    if (r == -ENOMEM) {
+        store->failed = true;
+        return failure_oom(&store->failure);
+    }
+    if (r) {
         store->failed = true;
         return failure_set(&store->failure, -EBADMSG, "store_corrupt",
                            "restore quantd.db from a backup",
                            "cannot read the database: column '%s' holds no JSON",
                            sqlite3_column_name(statement, column));
     }
-    *ret_json = value;
     return 0;
 }

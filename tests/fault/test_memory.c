@@ -3,11 +3,13 @@
  * Every allocation of what reads outside data fails in turn: the answer is -ENOMEM with a failure,
  * nothing is left behind (AddressSanitizer looks), and the next call works.
  */
+#include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/data/corpus.h"
 #include "daemon/model/checkpoint.h"
 #include "daemon/model/tokenizer.h"
+#include "daemon/store.h"
 #include "daemon/submission.h"
 
 #include <errno.h>
@@ -112,17 +114,48 @@ static int use_corpus(const char *path, struct failure *failure) {
     return corpus_load(&corpora, "file:demo-evaluation.txt", CORPUS_EVALUATION, &corpus, failure);
 }
 
+/* Opens the store in the folder @path, takes a job, reads it back. */
+static int use_store(const char *path, struct failure *failure) {
+    cleanup(json_decrefp) json_t *empty = json_object();
+    const struct job_row job = {.kind = (char *)"quantize",
+                                .owner = (char *)"ann",
+                                .name = (char *)"",
+                                .model_dir = (char *)"/nowhere",
+                                .labels = empty,
+                                .request = empty,
+                                .params = empty,
+                                .attempt = 1,
+                                .created_at = 1};
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(store_closep) struct store *store = NULL;
+    int64_t id = 0;
+    int r;
+
+    if (!empty)
+        return failure_oom(failure);
+    r = store_open(path, &store, failure);
+    if (!r)
+        r = store_begin(store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = store_insert_job(store, &job, &id);
+    if (!r)
+        r = store_get_job(store, id, &row);
+    return store_end(store, r, failure);
+}
+
 /* ---- tests ---- */
 
-static void fail_everywhere(const char *name, int (*use)(const char *, struct failure *)) {
-    cleanup(freep) char *path = source_file(name);
+/* @sparse: ever fewer of the later allocations. */
+static void fail_everywhere(const char *name, const char *path,
+                            int (*use)(const char *, struct failure *), bool sparse) {
+    int n_failed = 0;
     struct failure failure = {};
     int n, r;
 
-    assert_non_null(path);
     if (use(path, &failure)) /* also what is made once in a process */
         fail_msg("%s: %s", name, failure.detail);
-    for (n = 1; n < CALLS_MAX; n++) {
+    for (n = 1; n < CALLS_MAX; n += sparse ? 1 + n / 16 : 1) {
         bool hit;
 
         failure = (struct failure){};
@@ -132,43 +165,61 @@ static void fail_everywhere(const char *name, int (*use)(const char *, struct fa
         allocations_left = 0;
         if (!hit)
             break;
+        n_failed++;
         if (r != 0 && (r != -ENOMEM || !failure.code[0]))
             fail_msg("%s: allocation %d: %d %s '%s'", name, n, r, failure.code, failure.detail);
     }
     assert_int_equal(r, 0);
-    printf("%s: %d allocations failed in turn\n", name, n - 1);
+    printf("%s: %d of %d allocations failed in turn\n", name, n_failed, n - 1);
 }
 
 static void test_json(void **state) {
+    cleanup(freep) char *path = source_file("tests/data/geometry/tied/config.json");
+
     (void)state;
-    fail_everywhere("tests/data/geometry/tied/config.json", use_json);
+    fail_everywhere("json", path, use_json, false);
 }
 
 static void test_submission(void **state) {
     (void)state;
-    fail_everywhere("", use_submission);
+    fail_everywhere("submission", "", use_submission, false);
 }
 
 static void test_tokenizer(void **state) {
+    cleanup(freep) char *path = source_file("tests/fuzz/corpus/tokenizer/small");
+
     (void)state;
-    fail_everywhere("tests/fuzz/corpus/tokenizer/small", use_tokenizer);
+    fail_everywhere("tokenizer", path, use_tokenizer, false);
 }
 
 static void test_checkpoint(void **state) {
+    cleanup(freep) char *path = source_file("tests/data/geometry/tied");
+
     (void)state;
-    fail_everywhere("tests/data/geometry/tied", use_checkpoint);
+    fail_everywhere("checkpoint", path, use_checkpoint, false);
 }
 
 static void test_corpus(void **state) {
+    cleanup(freep) char *path = source_file("data/texts");
+
     (void)state;
-    fail_everywhere("data/texts", use_corpus);
+    fail_everywhere("corpus", path, use_corpus, false);
+}
+
+static void test_store(void **state) {
+    char path[] = "/tmp/quantd-test-XXXXXX";
+
+    (void)state;
+    assert_non_null(mkdtemp(path));
+    fail_everywhere("store", path, use_store, true);
+    assert_int_equal(dir_remove(path), 0);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),      cmocka_unit_test(test_submission),
         cmocka_unit_test(test_tokenizer), cmocka_unit_test(test_checkpoint),
-        cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_corpus),    cmocka_unit_test(test_store),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
