@@ -154,11 +154,15 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer_file(path)
 
     def answer_model(self, path):
-        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/revision/(.+)", path)
+        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(?:revision|tree)/(.+)", path)
         if not match or match.group(1) != MODEL:
             return self.send(404, {"X-Error-Code": "RepoNotFound"}, b"{}")
         if match.group(2) not in ("main", "v1", self.hub.commit):
             return self.send(404, {"X-Error-Code": "RevisionNotFound"}, b"{}")
+        if "/tree/" in path:  # as huggingface_hub asks
+            body = [{"type": "file", "path": n, "size": len(f.data), "oid": f.etag}
+                    for n, f in self.hub.model.items()]
+            return self.send(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
         names = self.rule.get("names", list(self.hub.model))
         body = {"id": MODEL, "sha": self.hub.commit, "siblings": [{"rfilename": n} for n in names]}
         return self.send(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
@@ -181,6 +185,8 @@ class Handler(BaseHTTPRequestHandler):
         if not file:
             return self.send(404, {}, b"no")
         data, headers, status = file.data, {"ETag": f'W/"{file.etag}"'}, 200
+        if self.host == "hub":
+            headers["X-Repo-Commit"] = self.hub.commit
         action = self.rule.get("do")
         if action == "corrupt":
             data = data[:-1] + bytes([data[-1] ^ 1])
