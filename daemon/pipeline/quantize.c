@@ -23,8 +23,7 @@ struct quantizer {
     struct span shared;           /* of work and solver, which take turns */
     struct olmoe_work work;
     struct solver solver;
-    struct writer writers[2]; /* in turn: one may still wait for the disk */
-    int n_written;            /* layers that were handed to them */
+    struct writer writer;
     struct span x;     /* [windows, seqlen, d] act: the hidden states; empty without calibration */
     struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
     struct span grams;
@@ -129,8 +128,7 @@ static int quantizer_init(struct quantizer *q, struct run *run) {
 static void quantizer_done(struct quantizer *q) {
     q->b->ops->stage_wait(q->b); /* nothing may still read the model or write to its memory */
     q->b->ops->fetch_wait(q->b);
-    for (size_t i = 0; i < ARRAY_SIZE(q->writers); i++)
-        writer_done(&q->writers[i]);
+    writer_done(&q->writer);
     for (int i = 0; i < N_GROUPS; i++)
         free(q->gram[i].tokens);
     q->b->ops->free(q->b, &q->grams);
@@ -187,16 +185,6 @@ static int take_input(void *ctx, enum group group, struct span x, const int32_t 
     return q->b->ops->hessian_add(q->b, q->gram[group].h, x, offsets, shape.G, shape.n);
 }
 
-/* Records what is on disk by now, the older layer first. */
-static int poll_writers(struct quantizer *q) {
-    struct writer *older = &q->writers[q->n_written % 2];
-    int r = writer_poll(older, q->run);
-
-    if (r || older->task.started)
-        return r;
-    return writer_poll(&q->writers[(q->n_written + 1) % 2], q->run);
-}
-
 /* Runs all windows through the layer: with @gather on copies, else in place. */
 static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
@@ -219,7 +207,7 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         if (!r)
             r = q->b->ops->sync(q->b);
         if (!r)
-            r = poll_writers(q);
+            r = writer_poll(&q->writer, run);
         if (!r)
             r = progress_add(run, gather ? count * gather_share(gather) : count);
         if (r)
@@ -344,10 +332,7 @@ static int make_layer(struct quantizer *q, int layer) {
     waited = q->b->ops->fetch_wait(q->b); /* also when it failed: the shard goes away */
     if (!r)
         r = waited;
-    if (!r)
-        r = writer_start(&q->writers[q->n_written % 2], q->run, layer, &shard, steal_ptr(report));
-    q->n_written++;
-    return r;
+    return r ? r : writer_start(&q->writer, q->run, layer, &shard, steal_ptr(report));
 }
 
 static int advance(struct quantizer *q, int layer) {
@@ -394,8 +379,8 @@ int quantize_layers(struct run *run) {
         r = progress_phase(run, PHASE_QUANTIZE);
     for (int i = 0; i < run_layers(run) && !r; i++)
         r = advance(&q, i);
-    for (int i = 0; i < 2 && !r; i++)
-        r = writer_finish(&q.writers[(q.n_written + i) % 2], run);
+    if (!r)
+        r = writer_finish(&q.writer, run);
     quantizer_done(&q);
     return r;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Writes a finished layer to work/, beside the computation. Zero-initialise; used by the thread of
- * the run.
+ * Writes one finished layer at a time to work/, beside the computation. Zero-initialise; used by
+ * the thread of the run.
  */
 #pragma once
 
@@ -22,7 +22,7 @@ struct writer {
 
 /*
  * writer_start() - write @shard (taken) as @layer; @report (taken) becomes its record. Waits for
- * the layer that it wrote before, and records it. Return: 0 or -errno, also that of that layer.
+ * the layer before it. Return: 0 or -errno, also that of the layer before.
  */
 int writer_start(struct writer *writer, struct run *run, int layer, struct shard *shard,
                  json_t *report);
