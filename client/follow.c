@@ -61,7 +61,10 @@ static void show_pull(struct follow *follow, const json_t *data) {
     text_bytes(job_number(data, "bytes"), bytes);
     text_bytes(job_number(data, "bytes_total"), total);
     text_bytes(job_number(data, "rate"), rate);
-    progress_set_step(&follow->progress, "pull  %s of %s", bytes, total);
+    if (job_number(data, "bytes_total") > 0)
+        progress_set_step(&follow->progress, "pull  %s of %s", bytes, total);
+    else
+        progress_set_step(&follow->progress, "pull  %s", bytes);
     if (job_number(data, "rate") > 0)
         progress_set_note(&follow->progress, "%s, %s/s", job_text(data, "file"), rate);
     else

@@ -36,14 +36,15 @@ struct pull {
 
 static void on_progress(void *ctx, const struct hub_progress *progress) {
     struct pull *pull = ctx;
-    double left = (double)(progress->bytes_total - MIN(progress->bytes, progress->bytes_total));
-    double fraction =
-        progress->bytes_total ? (double)progress->bytes / (double)progress->bytes_total : 0;
+    double bytes = (double)progress->bytes, total = (double)progress->bytes_total;
+    bool known = total > 0;
     cleanup(json_decrefp) json_t *data =
-        json_pack("{ss ss sI sI sf sf so}", "phase", "pull", "file", progress->file, "bytes",
+        json_pack("{ss ss sI sI sf so so}", "phase", "pull", "file", progress->file, "bytes",
                   (json_int_t)progress->bytes, "bytes_total", (json_int_t)progress->bytes_total,
-                  "rate", progress->rate, "fraction", MIN(fraction, 1.0), "eta_seconds",
-                  progress->rate > 0 ? json_real(left / progress->rate) : json_null());
+                  "rate", progress->rate, "fraction",
+                  known ? json_real(MIN(bytes / total, 1.0)) : json_null(), "eta_seconds",
+                  known && progress->rate > 0 ? json_real(MAX(total - bytes, 0.0) / progress->rate)
+                                              : json_null());
 
     /* Progress that is not stored is not missed: the next one comes soon. */
     if (data)

@@ -170,10 +170,11 @@ void hub_release(struct hub_client *client) {
 }
 
 bool hub_pull_tick(struct hub_pull *pull, const char *file, uint64_t bytes) {
-    struct hub_progress progress = {.file = file, .bytes_total = pull->bytes_total};
+    struct hub_progress progress = {.file = file};
     double now = clock_monotonic(), seconds = now - pull->rate_at;
 
     progress.bytes = pull->bytes + bytes;
+    progress.bytes_total = pull->more ? 0 : pull->bytes_total;
     if (pull->rate_at == 0) {
         pull->rate_at = now;
         pull->rate_bytes = progress.bytes;

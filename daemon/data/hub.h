@@ -74,7 +74,7 @@ int hub_parse_name(const char *text, struct hub_name *ret_name);
 
 struct hub_progress {
     const char *file;            /* borrowed */
-    uint64_t bytes, bytes_total; /* of all files of this pull that are known by now */
+    uint64_t bytes, bytes_total; /* of all files of this pull; total 0: not all are known yet */
     double rate;                 /* bytes a second, lately */
 };
 

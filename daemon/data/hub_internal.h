@@ -50,6 +50,7 @@ struct hub_pull {
     uint64_t bytes, bytes_total; /* of files that are finished; of all that are known */
     uint64_t rate_bytes;         /* bytes when the rate was taken */
     double rate_at, rate, told_at;
+    bool more;        /* sizes of more files are not known yet */
     atomic_bool stop; /* ends every transfer of the pull */
 };
 

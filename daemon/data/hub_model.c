@@ -126,6 +126,7 @@ static int pull_files(struct model_pull *m, const json_t *names, uint64_t max,
         needed += still_needed(m, &files[i]);
         m->pull->bytes_total += files[i].size;
     }
+    m->pull->more = m->pull->more && max == HUB_JSON_MAX;
     if (!r)
         r = hub_make_room(m->pull->client, needed, failure);
     for (size_t i = 0; i < n && !r; i++)
@@ -185,6 +186,7 @@ static int pull_snapshot(struct hub_pull *pull, struct hub_repo *repo, const cha
         r = hub_repo_prepare(repo, commit, failure);
     m.http = http;
     m.names = names;
+    pull->more = true; /* the index tells which weights there are */
     if (!r)
         r = pull_companions(&m, failure);
     if (!r)

@@ -182,7 +182,7 @@ class DaemonTest(unittest.TestCase):
     def test_others_do_not_wait(self):
         self.plan(SLOW)
         slow = self.submit(priority=50)
-        self.wait_for_pull(slow)
+        self.wait_for_pull(slow, 200000)
         local = self.wait(self.submit(model="olmoe-demo"))
         self.assertEqual(local["status"], "succeeded")
         waiting = self.job(slow)
