@@ -131,7 +131,7 @@ static int answer_files(struct server *s, const char *request, struct strbuf *ou
     if (strstr(request, "/artifacts HTTP")) {
         put_answer(out, 200, "application/json", s->list);
     } else if (sscanf(s->range, "Range: bytes=%lu-", &offset) == 1 && offset <= strlen(CONTENT)) {
-        put_answer(out, 206, "application/octet-stream", CONTENT + offset);
+        put_answer(out, 206, "application/octet-stream", &CONTENT[offset]);
     } else {
         put_answer(out, 200, "application/octet-stream", CONTENT);
     }
