@@ -33,14 +33,10 @@ struct evaluator {
     int32_t *host_targets;
 };
 
-static size_t window_bytes(const struct run *run) {
-    return (size_t)run->seqlen * run->checkpoint->config.hidden_size * dtype_size(run->b->ops->act);
-}
-
 int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends, const int32_t *ids,
                   int n, int seqlen) {
     const struct model_config *c = &run->checkpoint->config;
-    size_t window = window_bytes(run);
+    size_t window = run_window_bytes(run);
     struct backend *b = run->b;
     struct span device_ids = {};
     int r;
@@ -66,7 +62,7 @@ static int chunk_windows(const struct run *run) {
 
     for (int i = 0; i < run->n_evals; i++)
         longest = MAX(longest, run->evals[i].windows->n);
-    return (int)MIN((size_t)longest, MAX(bytes / window_bytes(run), (size_t)run->batch));
+    return (int)MIN((size_t)longest, MAX(bytes / run_window_bytes(run), (size_t)run->batch));
 }
 
 static bool worth_streaming(const struct run *run) {
@@ -82,7 +78,7 @@ static void rest_layout(const struct run *run, struct arena *arena, struct evalu
         olmoe_codes_take(c, run_source(run).quantization->groupsize, arena, &e->codes);
     arena_take(arena, &e->memory, 1, 1,
                olmoe_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
-    arena_take(arena, &e->x, 1, chunk_windows(run), window_bytes(run));
+    arena_take(arena, &e->x, 1, chunk_windows(run), run_window_bytes(run));
     arena_take(arena, &e->targets, sizeof(int32_t), 1, T);
     arena_take(arena, &e->nll, sizeof(float), 1, T);
     arena_take(arena, &e->lse, sizeof(float), 1, T);
@@ -187,7 +183,7 @@ static int score(struct evaluator *e, struct span x, const int32_t *ids, int cou
 /* Runs @count windows, which are the hidden states e->x, through one layer. */
 static int run_layer(struct evaluator *e, const struct olmoe_layer *layer, int count) {
     struct run *run = e->run;
-    size_t window = window_bytes(run);
+    size_t window = run_window_bytes(run);
 
     for (int first = 0; first < count; first += run->batch) {
         int some = MIN(run->batch, count - first), r = run_cancelled(run);
@@ -234,7 +230,7 @@ static int run_layers_over(struct evaluator *e, int count) {
 
 static int run_chunk(struct evaluator *e, const int32_t *ids, int count, double *ret_means) {
     struct run *run = e->run;
-    size_t window = window_bytes(run);
+    size_t window = run_window_bytes(run);
     int r;
 
     r = embed_windows(run, e->x, &e->ends, ids, count, run->seqlen);

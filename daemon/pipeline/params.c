@@ -10,7 +10,6 @@
 
 #define NSAMPLES_MAX 65536
 #define SEQLEN_MAX 131072
-#define BATCH_MAX 4096
 #define GROUPSIZE_MAX 65536
 #define NAME_MAX_BYTES 1024
 
@@ -88,7 +87,7 @@ static int read_seqlen(const char *name, const json_t *value, void *at, struct f
 
 static int read_batch(const char *name, const json_t *value, void *at, struct failure *failure) {
     json_int_t n = 0;
-    int r = read_integer(name, value, 1, BATCH_MAX, &n, failure);
+    int r = read_integer(name, value, 1, PARAMS_BATCH_MAX, &n, failure);
 
     if (!r)
         *(int *)at = (int)n;

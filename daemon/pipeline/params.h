@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define PARAMS_EVALS_MAX 16
+#define PARAMS_BATCH_MAX 4096 /* windows */
 
 enum job_kind {
     JOB_QUANTIZE,

@@ -11,11 +11,17 @@
 /* Left free, for the libraries of the device and for others. */
 #define RESERVE ((size_t)256 << 20)
 
-/* What the whole job takes at most at a time with @batch windows. */
+/*
+ * What the whole job takes at most at a time with @batch windows; SIZE_MAX when the slots of a
+ * batch cannot be counted in an int, as the ops do.
+ */
 static size_t job_size(struct run *run, int batch) {
+    int64_t tokens = (int64_t)batch * run->seqlen;
     size_t quantize, evaluate;
 
     run->batch = batch;
+    if (tokens > INT32_MAX / run->checkpoint->config.num_experts_per_tok)
+        return SIZE_MAX;
     quantize = run->quantizes ? quantize_size(run) : 0;
     evaluate = evaluate_size(run);
     return MAX(quantize, evaluate);

@@ -32,10 +32,6 @@ struct quantizer {
 
 /* ---- memory ---- */
 
-static size_t window_bytes(const struct run *run) {
-    return (size_t)run->seqlen * run->checkpoint->config.hidden_size * dtype_size(run->b->ops->act);
-}
-
 static void grams_layout(struct quantizer *q, struct arena *arena) {
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
@@ -71,7 +67,7 @@ static int grams_alloc(struct quantizer *q) {
 
 static int calibration_alloc(struct quantizer *q) {
     struct run *run = q->run;
-    size_t window = window_bytes(run);
+    size_t window = run_window_bytes(run);
     int r;
 
     r = grams_alloc(q);
@@ -142,7 +138,7 @@ static void quantizer_done(struct quantizer *q) {
 
 size_t quantize_size(const struct run *run) {
     const struct model_config *c = &run->checkpoint->config;
-    size_t act = dtype_size(run->b->ops->act), window = window_bytes(run), total = 0;
+    size_t act = dtype_size(run->b->ops->act), window = run_window_bytes(run), total = 0;
     struct quantizer q = {.run = (struct run *)run};
     struct arena arena = {};
     bool failed = false;
@@ -193,7 +189,7 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
 
     for (int first = 0; first < n; first += run->batch) {
         int count = MIN(run->batch, n - first), r = run_cancelled(run);
-        size_t window = window_bytes(run), size = count * window;
+        size_t window = run_window_bytes(run), size = count * window;
         struct span x = span_slice(q->x, first * window, size);
 
         if (!r && gather) {

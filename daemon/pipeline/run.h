@@ -55,6 +55,11 @@ static inline int run_layers(const struct run *run) {
     return run->checkpoint->config.num_hidden_layers;
 }
 
+/* run_window_bytes() - the hidden states of one window: [seqlen, d] act. */
+static inline size_t run_window_bytes(const struct run *run) {
+    return (size_t)run->seqlen * run->checkpoint->config.hidden_size * dtype_size(run->b->ops->act);
+}
+
 /* run_source() - the weights as they are to be evaluated, and to be continued from. */
 struct olmoe_source run_source(const struct run *run);
 

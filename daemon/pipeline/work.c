@@ -117,6 +117,7 @@ static int start_over(struct run *run, char *path, const char *fingerprint_text)
 int work_open(struct run *run) {
     char *path = str_format("%s/plan.json", run->work_dir);
     cleanup(json_decrefp) json_t *old = path ? read_json(strdup(path)) : NULL;
+    json_int_t batch = json_integer_value(json_object_get(old, "batch"));
     char text[SHA256_TEXT_SIZE];
     int r;
 
@@ -124,10 +125,11 @@ int work_open(struct run *run) {
         free(path);
         return failure_oom(run->failure);
     }
-    if (!str_equal(json_string_value(json_object_get(old, "fingerprint")), text))
+    if (!str_equal(json_string_value(json_object_get(old, "fingerprint")), text) || batch < 1 ||
+        batch > PARAMS_BATCH_MAX)
         return start_over(run, path, text);
 
-    r = choose_batch(run, (int)json_integer_value(json_object_get(old, "batch")));
+    r = choose_batch(run, (int)batch);
     /* Another batch is another order of sums: the finished layers would not fit the rest. */
     if (r == -ENOMEM && !run->params->batch)
         return start_over(run, path, text);
