@@ -242,6 +242,32 @@ static void test_damaged_work(void **state) {
     }
 }
 
+/* A plan that names no batch, or one that no job can have, is none: the job starts over. */
+static void test_absurd_batch(void **state) {
+    static const json_int_t batches[] = {0, -5, INT32_MAX, INT64_MAX};
+    struct failure failure = {};
+    struct lab *lab = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(batches); i++) {
+        cleanup(freep) char *job = str_format("absurd-%zu", i);
+        cleanup(freep) char *path = lab_path(lab, "jobs/%s/work/plan.json", job);
+        cleanup(json_decrefp) json_t *plan = NULL;
+        json_t *result = NULL;
+
+        lab->stop_kind = "layer.finished";
+        lab->stop_at = 2;
+        assert_int_equal(lab_run(lab, job, NULL, REQUEST, &result, &failure), -ECANCELED);
+        lab->stop_kind = NULL;
+        assert_int_equal(json_parse_file(path, 4096, "damaged", &plan, &failure), 0);
+        assert_true(json_is_integer(json_object_get(plan, "batch")));
+        json_object_set_new(plan, "batch", json_integer(batches[i]));
+        assert_int_equal(json_dump_file(plan, path, 0), 0);
+        json_decref(lab_must(lab, job, NULL, REQUEST));
+        assert_int_equal(lab_count(lab, "layer.finished"), 3);
+        expect_same(lab, "whole", job);
+    }
+}
+
 /* Stops job @job after two layers of @before, then runs @after: it must start over. */
 static void expect_start_over(struct lab *lab, const char *job, const char *model,
                               const char *before, const char *after) {
@@ -325,6 +351,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killed_dense),
         cmocka_unit_test(test_killed_eval),
         cmocka_unit_test(test_damaged_work),
+        cmocka_unit_test(test_absurd_batch),
         cmocka_unit_test(test_changed_parameters),
         cmocka_unit_test(test_changed_model),
         cmocka_unit_test(test_changed_data),
