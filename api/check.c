@@ -59,22 +59,26 @@ static bool is_loopback_host(const char *host, size_t size) {
     return inet_pton(AF_INET, text, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
-static bool is_allowed_host(const struct api *api, const char *host) {
-    size_t size = host_size(host);
+/* Is @host (@size bytes without its port) one of those that the configuration names? */
+static bool is_named_host(struct api *api, const char *host, size_t size) {
+    bool found = false;
 
-    if (!is_port(host + size))
-        return false;
-    if (is_loopback_host(host, size))
-        return true;
-    for (int i = 0; i < api->n_allowed_hosts; i++) {
+    pthread_rwlock_rdlock(&api->hosts_lock);
+    for (int i = 0; i < api->n_allowed_hosts && !found; i++) {
         const char *allowed = api->allowed_hosts[i];
         bool any_port = host_size(allowed) == strlen(allowed);
+        size_t n = any_port ? size : strlen(host);
 
-        if (strncasecmp(host, allowed, any_port ? size : strlen(host)) == 0 &&
-            strlen(allowed) == (any_port ? size : strlen(host)))
-            return true;
+        found = strlen(allowed) == n && strncasecmp(host, allowed, n) == 0;
     }
-    return false;
+    pthread_rwlock_unlock(&api->hosts_lock);
+    return found;
+}
+
+static bool is_allowed_host(struct api *api, const char *host) {
+    size_t size = host_size(host);
+
+    return is_port(host + size) && (is_loopback_host(host, size) || is_named_host(api, host, size));
 }
 
 static enum MHD_Result count_host(void *arg, enum MHD_ValueKind kind, const char *key,

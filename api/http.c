@@ -128,18 +128,32 @@ static int open_listeners(struct api *api, const struct api_config *config,
     return 0;
 }
 
-static int copy_hosts(struct api *api, const struct api_config *config, struct failure *failure) {
-    if (config->n_allowed_hosts <= 0)
-        return 0;
-    api->allowed_hosts = calloc((size_t)config->n_allowed_hosts, sizeof(char *));
-    if (!api->allowed_hosts)
-        return failure_oom(failure);
-    for (int i = 0; i < config->n_allowed_hosts; i++) {
-        api->allowed_hosts[i] = strdup(config->allowed_hosts[i]);
-        if (!api->allowed_hosts[i])
-            return failure_oom(failure);
-        api->n_allowed_hosts++;
+static void free_hosts(char **hosts, int n_hosts) {
+    for (int i = 0; i < n_hosts; i++)
+        free(hosts[i]);
+    free(hosts);
+}
+
+int api_set_allowed_hosts(struct api *api, char *const *hosts, int n_hosts) {
+    char **copy = calloc((size_t)MAX(n_hosts, 1), sizeof(char *)), **old;
+    int n_old;
+
+    if (!copy)
+        return -ENOMEM;
+    for (int i = 0; i < n_hosts; i++) {
+        copy[i] = strdup(hosts[i]);
+        if (!copy[i]) {
+            free_hosts(copy, i);
+            return -ENOMEM;
+        }
     }
+    pthread_rwlock_wrlock(&api->hosts_lock);
+    old = api->allowed_hosts;
+    n_old = api->n_allowed_hosts;
+    api->allowed_hosts = copy;
+    api->n_allowed_hosts = n_hosts;
+    pthread_rwlock_unlock(&api->hosts_lock);
+    free_hosts(old, n_old);
     return 0;
 }
 
@@ -172,12 +186,15 @@ int api_start(const struct api_config *config, struct service *service, struct a
     if (!api)
         return failure_oom(failure);
     api->service = service;
+    pthread_rwlock_init(&api->hosts_lock, NULL);
     api->metrics = metrics_new();
     if (!api->metrics)
         return failure_oom(failure);
     if (getrandom(&api->boot, sizeof(api->boot), 0) != sizeof(api->boot))
         return failure_errno(failure, -EIO, "cannot read", "random numbers");
-    r = copy_hosts(api, config, failure);
+    r = api_set_allowed_hosts(api, config->allowed_hosts, config->n_allowed_hosts);
+    if (r)
+        failure_oom(failure);
     if (r == 0)
         r = open_listeners(api, config, failure);
     if (r == 0)
@@ -218,9 +235,8 @@ void api_stop(struct api *api) {
     }
     hub_free(api->hub);
     metrics_free(api->metrics);
-    for (int i = 0; i < api->n_allowed_hosts; i++)
-        free(api->allowed_hosts[i]);
-    free(api->allowed_hosts);
+    free_hosts(api->allowed_hosts, api->n_allowed_hosts);
+    pthread_rwlock_destroy(&api->hosts_lock);
     free(api->listeners);
     free(api);
 }

@@ -29,6 +29,12 @@ struct api_config {
 int api_start(const struct api_config *config, struct service *service, struct api **ret_api,
               struct failure *failure);
 
+/*
+ * api_set_allowed_hosts() - other Host header values than those that it was started with; copied.
+ * Any thread. Return: 0 or -ENOMEM: they stay as they were.
+ */
+int api_set_allowed_hosts(struct api *api, char *const *hosts, int n_hosts);
+
 /* api_port() - the TCP port of the first TCP listener, 0 when there is none. */
 int api_port(const struct api *api);
 

@@ -7,6 +7,7 @@
 #include "api/listen.h"
 
 #include <microhttpd.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@ struct api {
     struct metrics *metrics;
     struct listener *listeners;
     int n_listeners;
+    pthread_rwlock_t hosts_lock; /* of the two below */
     char **allowed_hosts;
     int n_allowed_hosts;
     uint32_t boot; /* random; part of request ids and entity tags */

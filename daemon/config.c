@@ -127,6 +127,32 @@ void config_free(struct config *config) {
     free(config);
 }
 
+static bool lists_equal(const struct config_list *a, const struct config_list *b) {
+    for (int i = 0; i < MIN(a->n, b->n); i++) {
+        if (!str_equal(a->at[i], b->at[i]))
+            return false;
+    }
+    return a->n == b->n;
+}
+
+void config_compare(const struct config *a, const struct config *b,
+                    void (*each)(void *ctx, const char *option), void *ctx) {
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        const void *x = (const char *)a + options[i].offset;
+        const void *y = (const char *)b + options[i].offset;
+        bool equal = true;
+
+        if (options[i].kind == KIND_STRING)
+            equal = str_equal(*(char *const *)x, *(char *const *)y);
+        else if (options[i].kind == KIND_LIST)
+            equal = lists_equal(x, y);
+        if (str_equal(options[i].name, "hub-token-file"))
+            equal = equal && str_equal(a->hub_token, b->hub_token);
+        if (!equal)
+            each(ctx, options[i].name);
+    }
+}
+
 static int find_option(const char *name, size_t size) {
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         if (strlen(options[i].name) == size && !strncmp(options[i].name, name, size))

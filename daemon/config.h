@@ -54,5 +54,12 @@ void config_free(struct config *config); /* NULL is fine */
 
 DEFINE_CLEANUP(struct config *, config_freep, config_free)
 
+/*
+ * config_compare() - call @each with the name of every option of which @a and @b have different
+ * values; hub-token-file is one of them when the token differs.
+ */
+void config_compare(const struct config *a, const struct config *b,
+                    void (*each)(void *ctx, const char *option), void *ctx);
+
 /* config_usage() - the text of --help. */
 extern const char config_usage[];

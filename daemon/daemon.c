@@ -86,7 +86,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     daemon->events = events_new(daemon->store);
     if (!daemon->events)
         return failure_oom(failure);
-    daemon->models = (struct models){config->model_roots.at, config->model_roots.n};
+    models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
     daemon->jobs = (struct jobs){.store = daemon->store,
                                  .events = daemon->events,
                                  .models = &daemon->models,
@@ -176,6 +176,7 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     if (!daemon)
         return failure_oom(failure);
     daemon->config = config;
+    daemon->disk_floor = config->disk_floor;
     daemon->failed_fd = -1;
 
     notify_status("checking the store");
@@ -219,6 +220,7 @@ int daemon_stop(struct daemon *daemon) {
     hub_close(daemon->hub);
     if (daemon->failed_fd >= 0)
         close(daemon->failed_fd);
+    config_free(daemon->loaded);
     free(daemon);
     return 0;
 }

@@ -13,7 +13,9 @@
 #include <stdatomic.h>
 
 struct daemon {
-    const struct config *config; /* borrowed */
+    const struct config *config; /* what it was started with; borrowed */
+    struct config *loaded;       /* what was read last, NULL: not since; owned */
+    atomic_uint_fast64_t disk_floor;
     struct store *store;
     struct events *events;
     struct models models;

@@ -23,7 +23,7 @@
 struct jobs {
     struct store *store;
     struct events *events;
-    const struct models *models;
+    struct models *models;
     const char *state_dir;
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
+#include "daemon/reload.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,45 +19,87 @@ static void print_failure(const struct failure *failure) {
     log_error("%s%s%s", failure->detail, failure->hint[0] ? "; " : "", failure->hint);
 }
 
-static int signal_fd = -1;                /* eventfd: readable once a signal asked to stop */
-static volatile sig_atomic_t signal_seen; /* which one */
+/* What the program was called with: the configuration is read from it again. */
+struct program {
+    int argc;
+    char **argv;
+    const struct config *config;
+};
+
+static int signal_fd = -1;                  /* eventfd: readable once a signal came */
+static volatile sig_atomic_t signal_seen;   /* which one asked to stop; 0: none */
+static volatile sig_atomic_t reload_wanted; /* SIGHUP came */
 
 static void on_signal(int number) {
     int saved = errno;
 
-    signal_seen = number;
+    if (number == SIGHUP)
+        reload_wanted = true;
+    else
+        signal_seen = number;
     eventfd_write(signal_fd, 1);
     errno = saved;
 }
 
 /*
  * A handler, not a mask with signalfd: libraries start threads before main() that would take the
- * signal unmasked. A second signal ends the process at once.
+ * signal unmasked. A second signal to stop ends the process at once.
  */
 static int catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_RESETHAND};
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_RESETHAND};
+    struct sigaction reload = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);
     signal_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (signal_fd < 0 || sigaction(SIGTERM, &action, NULL) || sigaction(SIGINT, &action, NULL))
+    if (signal_fd < 0 || sigaction(SIGTERM, &stop, NULL) || sigaction(SIGINT, &stop, NULL) ||
+        sigaction(SIGHUP, &reload, NULL))
         return -errno;
     return 0;
 }
 
-/* Returns when a signal asks to stop, or a device needs a new process. */
-static void wait_for_end(struct daemon *daemon) {
-    struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {daemon->failed_fd, POLLIN, 0}};
+/* A configuration that is no good changes nothing. */
+static void reload(const struct program *program, struct daemon *daemon) {
+    struct config *config = NULL;
+    struct failure failure;
+    int n_fixed;
 
-    while (poll(fds, 2, -1) < 0 && errno == EINTR)
-        ;
+    notify_reloading();
+    if (config_read(program->argc, program->argv, environ, &config, &failure)) {
+        log_error("the configuration stays as it was: %s", failure.detail);
+        notify_status("serving; the new configuration is not used: %s", failure.detail);
+    } else {
+        n_fixed = daemon_reload(daemon, config);
+        log_notice("the configuration was read again");
+        if (n_fixed)
+            notify_status("serving; options that need a restart: %d", n_fixed);
+        else
+            notify_status("serving");
+    }
+    notify_ready();
+}
+
+/* Returns when a signal asks to stop, or a device needs a new process. */
+static void wait_for_end(const struct program *program, struct daemon *daemon) {
+    struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {daemon->failed_fd, POLLIN, 0}};
+    eventfd_t n;
+
+    while (!signal_seen && !fds[1].revents) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            break;
+        eventfd_read(signal_fd, &n);
+        if (reload_wanted) {
+            reload_wanted = false;
+            reload(program, daemon);
+        }
+    }
     if (fds[1].revents)
         log_error("a device failed, a new process is needed");
     else
         log_info("stopping: %s", strsignal(signal_seen));
 }
 
-static int run(const struct config *config) {
+static int run(const struct program *program) {
+    const struct config *config = program->config;
     struct daemon *daemon = NULL;
     struct failure failure;
     bool device_failed;
@@ -72,7 +115,7 @@ static int run(const struct config *config) {
     log_info("quantd %s serves, state in '%s'", QUANTD_VERSION, config->state_dir);
     notify_status("serving");
     notify_ready();
-    wait_for_end(daemon);
+    wait_for_end(program, daemon);
 
     notify_stopping();
     device_failed = daemon->device_failed;
@@ -86,6 +129,7 @@ static int run(const struct config *config) {
 int main(int argc, char **argv) {
     cleanup(config_freep) struct config *config = NULL;
     struct failure failure;
+    struct program program = {.argc = argc, .argv = argv};
 
     umask(0077);
     if (config_read(argc, argv, environ, &config, &failure)) {
@@ -107,5 +151,6 @@ int main(int argc, char **argv) {
         return EXIT_SUCCESS;
     }
     log_set_level(config->log_level);
-    return run(config);
+    program.config = config;
+    return run(&program);
 }

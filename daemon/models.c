@@ -69,7 +69,8 @@ static const char *inside(const char *root, const char *name) {
     return *name ? name : ".";
 }
 
-/* Looks @name up in every root. Return: 0, -ENOENT, or another -errno with the failure. */
+/* Looks @name up in every root, with the lock held. Return: 0, -ENOENT, or another -errno with the
+ * failure. */
 static int look_up(const struct models *models, const char *name, char **ret_dir,
                    struct failure *failure) {
     for (int i = 0; i < models->n_roots; i++) {
@@ -99,8 +100,14 @@ static int look_up(const struct models *models, const char *name, char **ret_dir
     return -ENOENT;
 }
 
-int models_find(const struct models *models, const char *name, char **ret_dir,
-                struct failure *failure) {
+void models_set_roots(struct models *models, char *const *roots, int n_roots) {
+    pthread_rwlock_wrlock(&models->lock);
+    models->roots = roots;
+    models->n_roots = n_roots;
+    pthread_rwlock_unlock(&models->lock);
+}
+
+int models_find(struct models *models, const char *name, char **ret_dir, struct failure *failure) {
     char plain[NAME_MAX_BYTES + 1];
     char *at;
     int r;
@@ -108,6 +115,7 @@ int models_find(const struct models *models, const char *name, char **ret_dir,
     if (!name[0] || strlen(name) > NAME_MAX_BYTES)
         return failure_field(failure, "model", NULL, "must have 1 to %d bytes", NAME_MAX_BYTES);
 
+    pthread_rwlock_rdlock(&models->lock);
     r = look_up(models, name, ret_dir, failure);
     snprintf(plain, sizeof(plain), "%s", name);
     at = strrchr(plain, '@');
@@ -115,10 +123,11 @@ int models_find(const struct models *models, const char *name, char **ret_dir,
         *at = '\0';
         r = look_up(models, plain, ret_dir, failure);
     }
+    pthread_rwlock_unlock(&models->lock);
     return r;
 }
 
-int models_resolve(const struct models *models, const char *name, char **ret_dir,
+int models_resolve(struct models *models, const char *name, char **ret_dir,
                    struct failure *failure) {
     int r = models_find(models, name, ret_dir, failure);
 

@@ -4,14 +4,22 @@
 
 #include "base/failure.h"
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Where models are looked up. */
+/* Where models are looked up. Zero-initialise, then models_set_roots(). */
 struct models {
-    char *const *roots; /* absolute folders; borrowed */
+    pthread_rwlock_t lock; /* of all below */
+    char *const *roots;    /* absolute folders; borrowed */
     int n_roots;
 };
+
+/*
+ * models_set_roots() - look models up in @roots (borrowed) from now on; on return nobody uses
+ * those of before. Any thread.
+ */
+void models_set_roots(struct models *models, char *const *roots, int n_roots);
 
 /*
  * models_resolve() - the folder of model @name: a path relative to a root or absolute inside one;
@@ -20,12 +28,11 @@ struct models {
  *
  * Return: 0; -EINVAL, the field "model" named, with code model_not_found; or -errno. Any thread.
  */
-int models_resolve(const struct models *models, const char *name, char **ret_dir,
+int models_resolve(struct models *models, const char *name, char **ret_dir,
                    struct failure *failure);
 
 /* models_find() - the same, but -ENOENT when no root has such a folder. */
-int models_find(const struct models *models, const char *name, char **ret_dir,
-                struct failure *failure);
+int models_find(struct models *models, const char *name, char **ret_dir, struct failure *failure);
 
 /* models_job_reference() - is @name `job:<id>`? *ret_id is -1 when what follows is no id. */
 bool models_job_reference(const char *name, int64_t *ret_id);

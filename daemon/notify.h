@@ -11,6 +11,8 @@
 void notify_status(const char *format, ...) printf_format(1, 2);
 /* notify_ready() - started: clients are served. */
 void notify_ready(void);
+/* notify_reloading() - the configuration is read anew; notify_ready() follows. */
+void notify_reloading(void);
 /* notify_stopping() - on the way out. */
 void notify_stopping(void);
 

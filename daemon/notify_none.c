@@ -8,6 +8,9 @@ void notify_status(const char *format, ...) {
 void notify_ready(void) {
 }
 
+void notify_reloading(void) {
+}
+
 void notify_stopping(void) {
 }
 

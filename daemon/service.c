@@ -279,19 +279,19 @@ static int health(void *ctx, json_t **ret_health, struct failure *failure) {
 static int check_disk(struct daemon *daemon, struct failure *failure) {
     const char *dir = daemon->config->state_dir;
     struct statvfs st;
-    uint64_t n_free;
+    uint64_t n_free, floor = daemon->disk_floor;
 
     if (statvfs(dir, &st)) {
         failure_errno(failure, -errno, "cannot ask for the free space of", dir);
         return -EAGAIN;
     }
     n_free = (uint64_t)st.f_bavail * st.f_frsize;
-    if (n_free >= daemon->config->disk_floor)
+    if (n_free >= floor)
         return 0;
     return failure_set(failure, -EAGAIN, "disk_full", "delete jobs, or make room on its disk",
                        "the disk of the state folder has %" PRIu64
                        " bytes left, fewer than %" PRIu64,
-                       n_free, daemon->config->disk_floor);
+                       n_free, floor);
 }
 
 static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {

@@ -28,6 +28,7 @@ struct worker {
     const char *kind;         /* "cpu", "cuda": as last seen */
     int64_t job_id;           /* 0: none */
     bool woken, usable;
+    atomic_int idle_seconds;
     atomic_bool cancel, stop;
 };
 
@@ -136,7 +137,7 @@ static void *worker_main(void *arg) {
             break;
         }
         if (r == -ENOENT) {
-            double idle = worker->backend ? clock_monotonic() + worker->config.idle_seconds : 0;
+            double idle = worker->backend ? clock_monotonic() + worker->idle_seconds : 0;
 
             if (!wait_for_work(worker, idle))
                 close_backend(worker);
@@ -156,6 +157,7 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     if (!worker)
         return failure_oom(failure);
     worker->config = *config;
+    worker->idle_seconds = config->idle_seconds;
     snprintf(worker->device, sizeof(worker->device), "%s", config->device);
     pthread_mutex_init(&worker->mutex, NULL);
     pthread_cond_init(&worker->cond, NULL);
@@ -174,6 +176,10 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     }
     *ret_worker = worker;
     return 0;
+}
+
+void worker_set_idle(struct worker *worker, int seconds) {
+    worker->idle_seconds = seconds;
 }
 
 void worker_wake(struct worker *worker) {

@@ -26,6 +26,9 @@ struct worker_config {
 int worker_start(const struct worker_config *config, struct worker **ret_worker,
                  struct failure *failure);
 
+/* worker_set_idle() - another idle_seconds, from the next time it is idle. Any thread. */
+void worker_set_idle(struct worker *worker, int seconds);
+
 /* worker_wake() - there may be a job to claim. Any thread. */
 void worker_wake(struct worker *worker);
 

@@ -157,6 +157,11 @@ int hub_open(const struct hub_config *config, struct hub_client **ret_client,
     return 0;
 }
 
+void hub_set_limits(struct hub_client *client, uint64_t disk_floor, uint64_t cache_limit) {
+    client->disk_floor = disk_floor;
+    client->cache_limit = cache_limit;
+}
+
 bool hub_is_offline(const struct hub_client *client) {
     return client->offline;
 }

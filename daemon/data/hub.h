@@ -51,6 +51,9 @@ int hub_open(const struct hub_config *config, struct hub_client **ret_client,
 void hub_close(struct hub_client *client); /* NULL is fine */
 DEFINE_CLEANUP(struct hub_client *, hub_closep, hub_close)
 
+/* hub_set_limits() - disk_floor and cache_limit of the next pulls. Any thread. */
+void hub_set_limits(struct hub_client *client, uint64_t disk_floor, uint64_t cache_limit);
+
 /* hub_is_offline() - must no connection be opened? */
 bool hub_is_offline(const struct hub_client *client);
 

@@ -29,7 +29,8 @@ struct hub_client {
     char *cache_dir, *own_dir;
     char *sources[CATALOG_FILES]; /* another URL of the file, NULL: its own; owned */
     bool offline;
-    uint64_t disk_floor, cache_limit, part_size;
+    atomic_uint_fast64_t disk_floor, cache_limit;
+    uint64_t part_size;
     bool (*pinned)(void *ctx, const char *id);
     void *ctx;
     pthread_mutex_t hold; /* who removes holds it, and who must not see a removal */

@@ -285,24 +285,23 @@ static uint64_t bytes_cached(struct hub_client *client) {
 }
 
 int hub_make_room(struct hub_client *client, uint64_t bytes, struct failure *failure) {
-    uint64_t total = client->cache_limit ? bytes_cached(client) : 0, available;
+    uint64_t floor = client->disk_floor, limit = client->cache_limit;
+    uint64_t total = limit ? bytes_cached(client) : 0, available;
     struct statvfs fs;
 
     /* Each round removes one model. */
-    while (client->cache_limit &&
-           (bytes > client->cache_limit || total > client->cache_limit - bytes) &&
-           !remove_oldest(client, &total))
+    while (limit && (bytes > limit || total > limit - bytes) && !remove_oldest(client, &total))
         ;
     if (statvfs(client->cache_dir, &fs))
         return failure_errno(failure, -errno, "cannot examine", client->cache_dir);
     available = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (bytes == 0 || (available >= client->disk_floor && available - client->disk_floor >= bytes))
+    if (bytes == 0 || (available >= floor && available - floor >= bytes))
         return 0;
     return failure_set(failure, -ENOSPC, "disk_full",
                        "remove models with quantctl rm-model, or make room on the disk",
                        "cannot fetch %llu bytes: %llu are free, and %llu have to stay free",
                        (unsigned long long)bytes, (unsigned long long)available,
-                       (unsigned long long)client->disk_floor);
+                       (unsigned long long)floor);
 }
 
 /* -------- sweeping -------- */

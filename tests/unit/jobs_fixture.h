@@ -41,7 +41,7 @@ static inline int setup(void **state) {
     assert_int_equal(file_replace(config, "{}", 2), 0);
     snprintf(q->root, sizeof(q->root), "%s/models", q->f->dir);
     q->roots[0] = q->root;
-    q->models = (struct models){q->roots, 1};
+    models_set_roots(&q->models, q->roots, 1);
     connect_queue(q);
     *state = q;
     return 0;

@@ -194,11 +194,39 @@ static void test_relative_state_dir(void **state) {
     assert_non_null(strstr(config->state_dir, "/here"));
 }
 
+static void note_option(void *ctx, const char *option) {
+    strbuf_printf(ctx, "%s ", option);
+}
+
+static void test_compare(void **state) {
+    cleanup(config_freep) struct config *a = NULL, *b = NULL;
+    cleanup(strbuf_done) struct strbuf options = {};
+    char *one[] = {(char *)"quantd", (char *)"--model-root=/tmp", (char *)"--disk-floor=1G",
+                   (char *)"--state-dir=/srv", NULL};
+    char *other[] = {(char *)"quantd",          (char *)"--model-root=/tmp",
+                     (char *)"--disk-floor=2G", (char *)"--state-dir=/srv",
+                     (char *)"--device=cpu",    NULL};
+    char *more[] = {(char *)"HF_TOKEN=secret", (char *)"QUANTD_MIRROR=/tmp,/usr", NULL};
+    struct failure failure;
+
+    (void)state;
+    assert_int_equal(read_config(one, nothing, &a, &failure), 0);
+    config_compare(a, a, note_option, &options);
+    assert_null(options.data);
+    assert_int_equal(read_config(other, more, &b, &failure), 0);
+    config_compare(a, b, note_option, &options);
+    assert_string_equal(options.data, "device mirror hub-token-file disk-floor ");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),           cmocka_unit_test(test_order),
-        cmocka_unit_test(test_bad_flags),          cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_bad_files),          cmocka_unit_test(test_help_checks_nothing),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_bad_flags),
+        cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_help_checks_nothing),
         cmocka_unit_test(test_relative_state_dir),
     };
 

@@ -55,7 +55,7 @@ static int setup(void **state) {
     make_link(r->top, "/", "two/slash");
     r->list[0] = r->one;
     r->list[1] = r->two;
-    r->models = (struct models){r->list, 2};
+    models_set_roots(&r->models, r->list, 2);
     *state = r;
     return 0;
 }

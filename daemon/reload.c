@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/reload.h"
+
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/str.h"
+
+static int set_log_level(struct daemon *daemon, const struct config *config) {
+    (void)daemon;
+    log_set_level(config->log_level);
+    return 0;
+}
+
+static int set_hosts(struct daemon *daemon, const struct config *config) {
+    return api_set_allowed_hosts(daemon->api, config->allowed_hosts.at, config->allowed_hosts.n);
+}
+
+static int set_disk(struct daemon *daemon, const struct config *config) {
+    daemon->disk_floor = config->disk_floor;
+    hub_set_limits(daemon->hub, config->disk_floor, config->cache_limit);
+    return 0;
+}
+
+static int set_idle(struct daemon *daemon, const struct config *config) {
+    for (int i = 0; i < daemon->n_workers; i++)
+        worker_set_idle(daemon->workers[i], config->idle_seconds);
+    return 0;
+}
+
+/* Jobs that were submitted keep the folder that they found. */
+static int set_model_roots(struct daemon *daemon, const struct config *config) {
+    models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
+    return 0;
+}
+
+/* What can change at run time. All else needs a restart. */
+static const struct live {
+    const char *option;
+    int (*set)(struct daemon *daemon, const struct config *config); /* 0 or -ENOMEM */
+} live_options[] = {
+    {"allowed-host", set_hosts}, {"cache-limit", set_disk},    {"disk-floor", set_disk},
+    {"idle-seconds", set_idle},  {"log-level", set_log_level}, {"model-root", set_model_roots},
+};
+
+static const struct live *find_live(const char *option) {
+    for (size_t i = 0; i < ARRAY_SIZE(live_options); i++) {
+        if (str_equal(live_options[i].option, option))
+            return &live_options[i];
+    }
+    return NULL;
+}
+
+struct reload {
+    struct daemon *daemon;
+    const struct config *config;
+    int n_fixed;
+};
+
+/* An option differs from what was read last. */
+static void take_live(void *ctx, const char *option) {
+    struct reload *reload = ctx;
+    const struct live *live = find_live(option);
+
+    if (!live)
+        return;
+    if (live->set(reload->daemon, reload->config))
+        log_error("cannot change '%s' while running: out of memory", option);
+    else
+        log_info("reloaded: '%s' has changed", option);
+}
+
+/* An option differs from what the daemon was started with. */
+static void note_fixed(void *ctx, const char *option) {
+    struct reload *reload = ctx;
+
+    if (find_live(option))
+        return;
+    log_warning("'%s' has changed and needs a restart", option);
+    reload->n_fixed++;
+}
+
+int daemon_reload(struct daemon *daemon, struct config *config) {
+    struct reload reload = {.daemon = daemon, .config = config};
+
+    config_compare(daemon->loaded ? daemon->loaded : daemon->config, config, take_live, &reload);
+    config_compare(daemon->config, config, note_fixed, &reload);
+    /* The new one lends its lists now; nobody uses those of the old one any more. */
+    config_free(daemon->loaded);
+    daemon->loaded = config;
+    return reload.n_fixed;
+}
