@@ -24,7 +24,7 @@ enum MHD_Result artifacts_get(struct request *request) {
     struct failure failure = {};
     int r;
 
-    r = service->artifacts(service->ctx, request->job, &list, &failure);
+    r = service->artifacts(service->ctx, &request->caller, request->job, &list, &failure);
     if (r)
         return request_fail(request, r, &failure);
     return request_json_answer(request, MHD_HTTP_OK, list, NULL);
@@ -101,7 +101,8 @@ enum MHD_Result artifact_get(struct request *request) {
     char tag[ETAG_SIZE];
     int r;
 
-    r = service->artifact_open(service->ctx, request->job, request->name, &artifact, &failure);
+    r = service->artifact_open(service->ctx, &request->caller, request->job, request->name,
+                               &artifact, &failure);
     if (r)
         return request_fail(request, r, &failure);
     snprintf(tag, sizeof(tag), "\"%s\"", artifact.sha256);

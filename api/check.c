@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/check.h"
 
+#include "api/caller.h"
 #include "api/media.h"
 #include "api/request.h"
 #include "api/routes.h"
@@ -63,15 +64,15 @@ static bool is_loopback_host(const char *host, size_t size) {
 static bool is_named_host(struct api *api, const char *host, size_t size) {
     bool found = false;
 
-    pthread_rwlock_rdlock(&api->hosts_lock);
-    for (int i = 0; i < api->n_allowed_hosts && !found; i++) {
-        const char *allowed = api->allowed_hosts[i];
+    pthread_rwlock_rdlock(&api->names_lock);
+    for (int i = 0; i < api->allowed_hosts.n && !found; i++) {
+        const char *allowed = api->allowed_hosts.at[i];
         bool any_port = host_size(allowed) == strlen(allowed);
         size_t n = any_port ? size : strlen(host);
 
         found = strlen(allowed) == n && strncasecmp(host, allowed, n) == 0;
     }
-    pthread_rwlock_unlock(&api->hosts_lock);
+    pthread_rwlock_unlock(&api->names_lock);
     return found;
 }
 
@@ -117,6 +118,20 @@ static bool check_route(struct request *request, const char *method, const char 
                       "the Allow header has the methods", "cannot %s '%s'", method, url);
     return refuse(request, MHD_HTTP_NOT_FOUND, "not_found", "see /openapi.json for what is there",
                   "nothing is at '%s'", url);
+}
+
+/* Before anything tells what is there. */
+static bool check_caller(struct request *request) {
+    struct failure failure = {};
+
+    if (caller_find(request, &request->caller, &failure))
+        return refuse(request, MHD_HTTP_INTERNAL_SERVER_ERROR, failure.code, NULL, "%s",
+                      failure.detail);
+    if (request->caller.role >= request->route->needs)
+        return true;
+    return refuse(request, MHD_HTTP_FORBIDDEN, "forbidden", "ask an admin of quantd",
+                  "'%s' has the role '%s', and this needs '%s'", request->caller.owner,
+                  role_name(request->caller.role), role_name(request->route->needs));
 }
 
 /* A browser names the page that makes it change something; only one of our own may. */
@@ -208,8 +223,8 @@ static bool check_body(struct request *request) {
 }
 
 void request_check(struct request *request, const char *method, const char *url) {
-    if (!check_host(request) || !check_route(request, method, url) || !check_origin(request) ||
-        !check_query(request) || !check_accept(request))
+    if (!check_host(request) || !check_route(request, method, url) || !check_caller(request) ||
+        !check_origin(request) || !check_query(request) || !check_accept(request))
         return;
     check_body(request);
 }

@@ -6,6 +6,6 @@ struct request;
 
 /*
  * request_check() - look at @request, whose connection is set, for @method and @url. Sets its
- * route, job and name; or refusal, failure and allow.
+ * route, job, name and caller; or refusal, failure and allow.
  */
 void request_check(struct request *request, const char *method, const char *url);

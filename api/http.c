@@ -128,33 +128,39 @@ static int open_listeners(struct api *api, const struct api_config *config,
     return 0;
 }
 
-static void free_hosts(char **hosts, int n_hosts) {
-    for (int i = 0; i < n_hosts; i++)
-        free(hosts[i]);
-    free(hosts);
+static void free_names(struct names *names) {
+    for (int i = 0; i < names->n; i++)
+        free(names->at[i]);
+    free(names->at);
 }
 
-int api_set_allowed_hosts(struct api *api, char *const *hosts, int n_hosts) {
-    char **copy = calloc((size_t)MAX(n_hosts, 1), sizeof(char *)), **old;
-    int n_old;
+/* Puts a copy of the @n strings @at in the place of @names. */
+static int set_names(struct api *api, struct names *names, char *const *at, int n) {
+    struct names copy = {.at = calloc((size_t)MAX(n, 1), sizeof(char *))}, old;
 
-    if (!copy)
+    if (!copy.at)
         return -ENOMEM;
-    for (int i = 0; i < n_hosts; i++) {
-        copy[i] = strdup(hosts[i]);
-        if (!copy[i]) {
-            free_hosts(copy, i);
+    for (; copy.n < n; copy.n++) {
+        copy.at[copy.n] = strdup(at[copy.n]);
+        if (!copy.at[copy.n]) {
+            free_names(&copy);
             return -ENOMEM;
         }
     }
-    pthread_rwlock_wrlock(&api->hosts_lock);
-    old = api->allowed_hosts;
-    n_old = api->n_allowed_hosts;
-    api->allowed_hosts = copy;
-    api->n_allowed_hosts = n_hosts;
-    pthread_rwlock_unlock(&api->hosts_lock);
-    free_hosts(old, n_old);
+    pthread_rwlock_wrlock(&api->names_lock);
+    old = *names;
+    *names = copy;
+    pthread_rwlock_unlock(&api->names_lock);
+    free_names(&old);
     return 0;
+}
+
+int api_set_allowed_hosts(struct api *api, char *const *hosts, int n_hosts) {
+    return set_names(api, &api->allowed_hosts, hosts, n_hosts);
+}
+
+int api_set_admins(struct api *api, char *const *admins, int n_admins) {
+    return set_names(api, &api->admins, admins, n_admins);
 }
 
 /* Signals are the main thread's: those made here get none but what their own faults raise. */
@@ -186,13 +192,15 @@ int api_start(const struct api_config *config, struct service *service, struct a
     if (!api)
         return failure_oom(failure);
     api->service = service;
-    pthread_rwlock_init(&api->hosts_lock, NULL);
+    pthread_rwlock_init(&api->names_lock, NULL);
     api->metrics = metrics_new();
     if (!api->metrics)
         return failure_oom(failure);
     if (getrandom(&api->boot, sizeof(api->boot), 0) != sizeof(api->boot))
         return failure_errno(failure, -EIO, "cannot read", "random numbers");
     r = api_set_allowed_hosts(api, config->allowed_hosts, config->n_allowed_hosts);
+    if (r == 0)
+        r = api_set_admins(api, config->admins, config->n_admins);
     if (r)
         failure_oom(failure);
     if (r == 0)
@@ -235,8 +243,9 @@ void api_stop(struct api *api) {
     }
     hub_free(api->hub);
     metrics_free(api->metrics);
-    free_hosts(api->allowed_hosts, api->n_allowed_hosts);
-    pthread_rwlock_destroy(&api->hosts_lock);
+    free_names(&api->allowed_hosts);
+    free_names(&api->admins);
+    pthread_rwlock_destroy(&api->names_lock);
     free(api->listeners);
     free(api);
 }

@@ -18,12 +18,15 @@ struct api_config {
      * NAME:PORT; a request with another one is answered 421. */
     char *const *allowed_hosts;
     int n_allowed_hosts;
+    /* Users who are admins on a unix socket, beside root and the daemon's own. */
+    char *const *admins;
+    int n_admins;
 };
 
 /*
  * api_start() - listen and serve @service (borrowed, must outlive the api) from threads of its
- * own; the caller owns *ret_api. Every request runs as owner: the user name of the peer on a unix
- * socket (SO_PEERCRED), "local" on TCP. An address that is not loopback is refused.
+ * own; the caller owns *ret_api. Who asks is the user at the other end of a unix socket
+ * (SO_PEERCRED), "local" on TCP. An address that is not loopback is refused.
  * Return: 0 or -errno with the failure.
  */
 int api_start(const struct api_config *config, struct service *service, struct api **ret_api,
@@ -34,6 +37,9 @@ int api_start(const struct api_config *config, struct service *service, struct a
  * Any thread. Return: 0 or -ENOMEM: they stay as they were.
  */
 int api_set_allowed_hosts(struct api *api, char *const *hosts, int n_hosts);
+
+/* api_set_admins() - the same for the users who are admins. */
+int api_set_admins(struct api *api, char *const *admins, int n_admins);
 
 /* api_port() - the TCP port of the first TCP listener, 0 when there is none. */
 int api_port(const struct api *api);

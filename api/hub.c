@@ -87,8 +87,8 @@ static bool pump_chunk(struct hub *hub) {
     json_t *event;
     int r;
 
-    r = hub->service->events(hub->service->ctx, 0, hub->cursor, PUMP_ROWS, &events, &ended,
-                             &failure);
+    r = hub->service->events(hub->service->ctx, &caller_daemon, 0, hub->cursor, PUMP_ROWS, &events,
+                             &ended, &failure);
     pthread_mutex_lock(&hub->lock);
     if (r) {
         /* The streams ask themselves, and end if the store is broken. */
@@ -145,7 +145,8 @@ static void pump_progress(struct hub *hub) {
         uint64_t version = versions[i];
         struct failure failure;
 
-        if (hub->service->job(hub->service->ctx, jobs[i], versions[i], &job, &version, &failure))
+        if (hub->service->job(hub->service->ctx, &caller_daemon, jobs[i], versions[i], &job,
+                              &version, &failure))
             continue;
         pthread_mutex_lock(&hub->lock);
         for (struct subscriber *s = hub->first; s; s = s->next)

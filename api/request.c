@@ -15,16 +15,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 
 /* Bytes of a body too long that are read and dropped, for the client to get to the answer. */
 #define DRAIN_MAX ((size_t)1 << 20)
-#define PASSWD_SIZE (16 * 1024)
 
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
                             const char *method, const char *url) {
@@ -107,29 +104,6 @@ int request_query_u64(const struct request *request, const char *name, uint64_t 
 int request_json(const struct request *request, json_t **ret_body, struct failure *failure) {
     return json_parse(request->body.data ? request->body.data : "", request->body.length,
                       "request body", "malformed_json", ret_body, failure);
-}
-
-int request_owner(const struct request *request, char ret_owner[REQUEST_OWNER_SIZE],
-                  struct failure *failure) {
-    const union MHD_ConnectionInfo *info;
-    struct ucred peer = {};
-    struct passwd entry, *found = NULL;
-    socklen_t size = sizeof(peer);
-    char buffer[PASSWD_SIZE];
-
-    if (!request->listener->endpoint.is_unix) {
-        snprintf(ret_owner, REQUEST_OWNER_SIZE, "local");
-        return 0;
-    }
-    info = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
-        return failure_errno(failure, -EIO, "cannot tell who is at", "unix socket");
-    if (getpwuid_r(peer.uid, &entry, buffer, sizeof(buffer), &found) == 0 && found &&
-        strlen(entry.pw_name) < REQUEST_OWNER_SIZE)
-        snprintf(ret_owner, REQUEST_OWNER_SIZE, "%s", entry.pw_name);
-    else
-        snprintf(ret_owner, REQUEST_OWNER_SIZE, "%u", (unsigned)peer.uid);
-    return 0;
 }
 
 enum MHD_Result request_answer(struct request *request, unsigned status,

@@ -2,6 +2,7 @@
 /* One HTTP request, from its headers to its answer. One thread at a time uses it. */
 #pragma once
 
+#include "api/service.h"
 #include "base/failure.h"
 #include "base/str.h"
 
@@ -12,7 +13,6 @@
 
 #define REQUEST_ID_SIZE 24
 #define REQUEST_NAME_SIZE 129
-#define REQUEST_OWNER_SIZE 65
 
 struct api;
 struct listener;
@@ -24,6 +24,7 @@ struct request {
     struct MHD_Connection *connection;
     const struct route *route; /* NULL when it is refused before one is known */
     char id[REQUEST_ID_SIZE];
+    struct caller caller; /* who asks; of a request that no check has refused */
     bool is_head;
     int method;   /* by metrics_method() */
     double began; /* monotonic; its headers had come */
@@ -75,10 +76,6 @@ int request_query_u64(const struct request *request, const char *name, uint64_t 
  * *ret_body.
  */
 int request_json(const struct request *request, json_t **ret_body, struct failure *failure);
-
-/* request_owner() - who asks: the user behind a unix socket, or "local". */
-int request_owner(const struct request *request, char ret_owner[REQUEST_OWNER_SIZE],
-                  struct failure *failure);
 
 /*
  * request_answer() - send @response (taken over; NULL when it could not be made: the connection

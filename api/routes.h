@@ -15,7 +15,8 @@ struct route {
     bool is_post;      /* else GET, and HEAD with it */
     bool is_delete;    /* neither */
     bool body_is_optional;
-    bool streams; /* answers text/event-stream too */
+    enum role needs; /* what a caller needs at least; service.h says who may do what to a job */
+    bool streams;    /* answers text/event-stream too */
 };
 
 extern const struct route routes[];

@@ -39,8 +39,8 @@ static enum MHD_Result answer_list(struct request *request) {
                               &failure);
     /* One more than asked for tells whether there are more. */
     if (r == 0)
-        r = service->events(service->ctx, request->job, after, (int)limit + 1, &events, &ended,
-                            &failure);
+        r = service->events(service->ctx, &request->caller, request->job, after, (int)limit + 1,
+                            &events, &ended, &failure);
     if (r)
         return request_fail(request, r, &failure);
     has_more = json_array_size(events) > limit;

@@ -46,7 +46,6 @@ static enum MHD_Result answer_submitted(struct request *request, const json_t *j
 enum MHD_Result jobs_post(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *body = NULL, *job = NULL;
-    char owner[REQUEST_OWNER_SIZE];
     struct failure failure = {};
     const char *key = NULL;
     bool created = false;
@@ -56,9 +55,7 @@ enum MHD_Result jobs_post(struct request *request) {
     if (r == 0)
         r = request_json(request, &body, &failure);
     if (r == 0)
-        r = request_owner(request, owner, &failure);
-    if (r == 0)
-        r = service->submit(service->ctx, owner, key, body, &job, &created, &failure);
+        r = service->submit(service->ctx, &request->caller, key, body, &job, &created, &failure);
     if (r)
         return request_fail(request, r, &failure);
     return answer_submitted(request, job);
@@ -78,9 +75,8 @@ static int take_filter(const struct request *request, struct job_filter *ret_fil
         return failure_field(failure, "status",
                              "one of queued, running, cancelling, succeeded, failed, cancelled",
                              "'%s' is not a status of jobs", filter.status);
-    if (filter.owner && (!*filter.owner || strlen(filter.owner) >= REQUEST_OWNER_SIZE))
-        return failure_field(failure, "owner", NULL, "must have 1 to %d bytes",
-                             REQUEST_OWNER_SIZE - 1);
+    if (filter.owner && (!*filter.owner || strlen(filter.owner) >= OWNER_SIZE))
+        return failure_field(failure, "owner", NULL, "must have 1 to %d bytes", OWNER_SIZE - 1);
     r = request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit, failure);
     if (r == 0)
         r = request_query_u64(request, "after", 0, INT64_MAX, 0, &after, failure);
@@ -119,7 +115,8 @@ enum MHD_Result jobs_get(struct request *request) {
 
     r = take_filter(request, &filter, &failure);
     if (r == 0)
-        r = service->jobs(service->ctx, &filter, known, &list, &version, &failure);
+        r = service->jobs(service->ctx, &request->caller, &filter, known, &list, &version,
+                          &failure);
     if (r)
         return request_fail(request, r, &failure);
     return answer_versioned(request, list, version);
@@ -132,7 +129,7 @@ enum MHD_Result job_get(struct request *request) {
     struct failure failure = {};
     int r;
 
-    r = service->job(service->ctx, request->job, known, &job, &version, &failure);
+    r = service->job(service->ctx, &request->caller, request->job, known, &job, &version, &failure);
     if (r)
         return request_fail(request, r, &failure);
     return answer_versioned(request, job, version);
@@ -166,7 +163,7 @@ enum MHD_Result job_cancel(struct request *request) {
 
     r = check_empty_object(request, &failure);
     if (r == 0)
-        r = service->cancel(service->ctx, request->job, &job, &failure);
+        r = service->cancel(service->ctx, &request->caller, request->job, &job, &failure);
     if (r)
         return request_fail(request, r, &failure);
     return request_json_answer(request, MHD_HTTP_ACCEPTED, job, NULL);
@@ -175,7 +172,6 @@ enum MHD_Result job_cancel(struct request *request) {
 enum MHD_Result job_retry(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *job = NULL;
-    char owner[REQUEST_OWNER_SIZE];
     struct failure failure = {};
     const char *key = NULL;
     int r;
@@ -184,9 +180,7 @@ enum MHD_Result job_retry(struct request *request) {
     if (r == 0)
         r = check_empty_object(request, &failure);
     if (r == 0)
-        r = request_owner(request, owner, &failure);
-    if (r == 0)
-        r = service->retry(service->ctx, owner, key, request->job, &job, &failure);
+        r = service->retry(service->ctx, &request->caller, key, request->job, &job, &failure);
     if (r)
         return request_fail(request, r, &failure);
     return answer_submitted(request, job);
@@ -195,7 +189,7 @@ enum MHD_Result job_retry(struct request *request) {
 enum MHD_Result job_delete(struct request *request) {
     struct service *service = request->api->service;
     struct failure failure = {};
-    int r = service->remove(service->ctx, request->job, &failure);
+    int r = service->remove(service->ctx, &request->caller, request->job, &failure);
 
     if (r)
         return request_fail(request, r, &failure);
@@ -208,7 +202,7 @@ enum MHD_Result job_layers_get(struct request *request) {
     struct failure failure = {};
     int r;
 
-    r = service->layers(service->ctx, request->job, &list, &failure);
+    r = service->layers(service->ctx, &request->caller, request->job, &list, &failure);
     if (r)
         return request_fail(request, r, &failure);
     return request_json_answer(request, MHD_HTTP_OK, list, NULL);

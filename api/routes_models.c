@@ -22,7 +22,8 @@ enum MHD_Result model_delete(struct request *request) {
     struct failure failure = {};
     int r;
 
-    r = service->remove_model(service->ctx, request->org, request->name, &removed, &failure);
+    r = service->remove_model(service->ctx, &request->caller, request->org, request->name, &removed,
+                              &failure);
     if (r)
         return request_fail(request, r, &failure);
     return request_json_answer(request, MHD_HTTP_OK, removed, NULL);

@@ -17,15 +17,20 @@ struct listener {
     struct MHD_Daemon *daemon;
 };
 
+struct names {
+    char **at; /* owned */
+    int n;
+};
+
 struct api {
     struct service *service; /* borrowed */
     struct hub *hub;
     struct metrics *metrics;
     struct listener *listeners;
     int n_listeners;
-    pthread_rwlock_t hosts_lock; /* of the two below */
-    char **allowed_hosts;
-    int n_allowed_hosts;
+    pthread_rwlock_t names_lock; /* of the two below, which a reload may replace */
+    struct names allowed_hosts;
+    struct names admins;
     uint32_t boot; /* random; part of request ids and entity tags */
     atomic_uint n_requests;
 };

@@ -18,6 +18,38 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What a caller may do; each includes those before it. */
+enum role {
+    ROLE_READ,   /* look */
+    ROLE_SUBMIT, /* and submit jobs, cancel and delete own ones */
+    ROLE_ADMIN,  /* and do so with everybody's; tokens, models */
+};
+
+/* role_name() - as clients see it: "read". Any thread. */
+const char *role_name(enum role role);
+/* role_from_name() - the inverse. Return: 0 or -EINVAL. Any thread. */
+int role_from_name(const char *name, enum role *ret_role);
+
+#define OWNER_SIZE 65
+
+/* How a caller is known. */
+enum caller_auth {
+    AUTH_NONE,  /* TCP on loopback while there are no tokens */
+    AUTH_PEER,  /* the user at the other end of the unix socket */
+    AUTH_TOKEN, /* a bearer token */
+};
+
+/* Who asks: the api fills it in once per request. */
+struct caller {
+    char owner[OWNER_SIZE]; /* whose jobs are the caller's own */
+    enum role role;
+    enum caller_auth auth;
+    int64_t token; /* which one, with AUTH_TOKEN */
+};
+
+/* The daemon itself: everything may be seen and done. */
+extern const struct caller caller_daemon;
+
 /* Which jobs a list shows; NULL or 0: no restriction. */
 struct job_filter {
     const char *status, *owner;
@@ -49,58 +81,62 @@ struct service {
     void *ctx; /* first argument of every function */
 
     /*
-     * Appends a job: @request is the parsed body (any JSON value). @owner: who asks.
+     * Appends a job of the caller: @request is the parsed body (any JSON value).
      * @idempotency_key: NULL or the header; the same key of the same owner with the same body
      * gives the job of the first time (*ret_created false), with another body -EINVAL.
      * On disk when it returns.
      */
-    int (*submit)(void *ctx, const char *owner, const char *idempotency_key, const json_t *request,
-                  json_t **ret_job, bool *ret_created, struct failure *failure);
+    int (*submit)(void *ctx, const struct caller *caller, const char *idempotency_key,
+                  const json_t *request, json_t **ret_job, bool *ret_created,
+                  struct failure *failure);
 
     /*
      * One job; *ret_version grows with every change of the object (for an ETag). A caller that
      * knows the version passes it as @known and gets *ret_job NULL when it still holds.
      */
-    int (*job)(void *ctx, int64_t id, uint64_t known, json_t **ret_job, uint64_t *ret_version,
-               struct failure *failure);
+    int (*job)(void *ctx, const struct caller *caller, int64_t id, uint64_t known, json_t **ret_job,
+               uint64_t *ret_version, struct failure *failure);
 
     /* {object: "list", data: [job], has_more}. version: of all jobs together. */
-    int (*jobs)(void *ctx, const struct job_filter *filter, uint64_t known, json_t **ret_list,
-                uint64_t *ret_version, struct failure *failure);
+    int (*jobs)(void *ctx, const struct caller *caller, const struct job_filter *filter,
+                uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure);
 
     /* Asks a job to stop; a queued one is cancelled at once; idempotent; ended ones: -EBUSY. */
-    int (*cancel)(void *ctx, int64_t id, json_t **ret_job, struct failure *failure);
+    int (*cancel)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_job,
+                  struct failure *failure);
 
     /*
-     * Submits a job that failed or was cancelled anew, with its request, as a job of @owner. Key as
-     * for submit. In any other state: -EBUSY.
+     * Submits a job that failed or was cancelled anew, with its request, as a job of the caller.
+     * Key as for submit. In any other state: -EBUSY.
      */
-    int (*retry)(void *ctx, const char *owner, const char *idempotency_key, int64_t id,
+    int (*retry)(void *ctx, const struct caller *caller, const char *idempotency_key, int64_t id,
                  json_t **ret_job, struct failure *failure);
 
     /*
      * Deletes a job that has ended, with its events and files; a file that is open stays readable.
      * -EBUSY when it has not ended, or when a job that has not ended reads its checkpoint.
      */
-    int (*remove)(void *ctx, int64_t id, struct failure *failure);
+    int (*remove)(void *ctx, const struct caller *caller, int64_t id, struct failure *failure);
 
     /*
      * Events with seq > @after of job @id (0: of all jobs), ascending, at most @limit: an array of
      * {seq, job, type, at, data}. *ret_ended: the job has ended and no later event will come.
      */
-    int (*events)(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
-                  bool *ret_ended, struct failure *failure);
+    int (*events)(void *ctx, const struct caller *caller, int64_t id, uint64_t after, int limit,
+                  json_t **ret_events, bool *ret_ended, struct failure *failure);
 
     /* The newest seq of all events. */
     uint64_t (*last_seq)(void *ctx);
 
     /* {object: "list", data: [layer.finished data], has_more: false} of a job. */
-    int (*layers)(void *ctx, int64_t id, json_t **ret_list, struct failure *failure);
+    int (*layers)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                  struct failure *failure);
 
     /* {object: "list", data: [{name, bytes, sha256, url}], has_more: false} of a job. */
-    int (*artifacts)(void *ctx, int64_t id, json_t **ret_list, struct failure *failure);
-    int (*artifact_open)(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
-                         struct failure *failure);
+    int (*artifacts)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                     struct failure *failure);
+    int (*artifact_open)(void *ctx, const struct caller *caller, int64_t id, const char *name,
+                         struct artifact *ret_artifact, struct failure *failure);
 
     /* {object: "list", data: [{id, kind, name, memory_total, memory_free, job}], ...} */
     int (*devices)(void *ctx, json_t **ret_list, struct failure *failure);
@@ -115,8 +151,8 @@ struct service {
      * Deletes the fetched model @org/@name: {id, object: "model", deleted: true, bytes}. -EBUSY
      * when a job that has not ended uses it.
      */
-    int (*remove_model)(void *ctx, const char *org, const char *name, json_t **ret_removed,
-                        struct failure *failure);
+    int (*remove_model)(void *ctx, const struct caller *caller, const char *org, const char *name,
+                        json_t **ret_removed, struct failure *failure);
 
     /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
     int (*health)(void *ctx, json_t **ret_health, struct failure *failure);

@@ -22,8 +22,9 @@
 struct stream {
     struct subscriber subscriber;
     struct api *api;
-    uint64_t cursor;  /* newest event that was sent */
-    uint64_t version; /* of the job as last seen */
+    struct caller caller; /* who reads it */
+    uint64_t cursor;      /* newest event that was sent */
+    uint64_t version;     /* of the job as last seen */
     struct strbuf out;
     size_t n_sent;     /* of out */
     char *progress;    /* as last sent, JSON */
@@ -67,8 +68,8 @@ static int put_rows(struct stream *stream, struct failure *failure) {
     size_t i;
     int r;
 
-    r = service->events(service->ctx, stream->subscriber.job, stream->cursor, CHUNK_ROWS, &events,
-                        &ended, failure);
+    r = service->events(service->ctx, &stream->caller, stream->subscriber.job, stream->cursor,
+                        CHUNK_ROWS, &events, &ended, failure);
     if (r)
         return r;
     json_array_foreach(events, i, event) {
@@ -101,8 +102,8 @@ static int put_progress(struct stream *stream, struct failure *failure) {
     char *text, at[CLOCK_TEXT_SIZE];
     int r;
 
-    r = service->job(service->ctx, stream->subscriber.job, stream->version, &job, &stream->version,
-                     failure);
+    r = service->job(service->ctx, &stream->caller, stream->subscriber.job, stream->version, &job,
+                     &stream->version, failure);
     if (r || !job)
         return r;
     text = new_progress(stream, job);
@@ -232,7 +233,7 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     int r;
 
     if (job_id) {
-        r = service->job(service->ctx, job_id, 0, &job, &version, &failure);
+        r = service->job(service->ctx, &request->caller, job_id, 0, &job, &version, &failure);
         if (r)
             return request_fail(request, r, &failure);
     }
@@ -240,6 +241,7 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     if (!stream)
         return request_fail(request, failure_oom(&failure), &failure);
     stream->api = request->api;
+    stream->caller = request->caller;
     stream->version = version;
     stream->subscriber =
         (struct subscriber){.connection = request->connection, .job = job_id, .version = version};

@@ -37,6 +37,7 @@ const char config_usage[] =
     "  --disk-floor SIZE    leave so much free when fetching: 500M, 10G (1G)\n"
     "  --cache-limit SIZE   keep models of so much, remove the longest unused (no limit)\n"
     "  --allowed-host HOST  Host header to answer beside loopback names; may be repeated\n"
+    "  --admin USER         may do everything on the unix socket, as root may; may be repeated\n"
     "  --idle-seconds N     give an idle device back after N seconds (60)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
@@ -72,6 +73,7 @@ static const struct option {
     {"disk-floor", KIND_STRING, offsetof(struct config, disk_floor_text), false},
     {"cache-limit", KIND_STRING, offsetof(struct config, cache_limit_text), false},
     {"allowed-host", KIND_LIST, offsetof(struct config, allowed_hosts), false},
+    {"admin", KIND_LIST, offsetof(struct config, admins), false},
     {"log-level", KIND_STRING, offsetof(struct config, log_level_name), false},
     {"idle-seconds", KIND_STRING, offsetof(struct config, idle_text), false},
     {"check-config", KIND_SWITCH, offsetof(struct config, check), true},

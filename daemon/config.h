@@ -25,7 +25,7 @@ struct config {
     char *cache_dir;            /* default $CACHE_DIRECTORY, then /var/cache/quantd */
     struct config_list listen;  /* default the unix socket and the loopback port of api/wire.h */
     struct config_list devices; /* default auto */
-    struct config_list model_roots, data_roots, mirrors, allowed_hosts;
+    struct config_list model_roots, data_roots, mirrors, allowed_hosts, admins;
     char *hub_endpoint;   /* default $HF_ENDPOINT, then HUB_ENDPOINT */
     char *hub_cache;      /* default $HF_HUB_CACHE, $HF_HOME/hub, then CACHE_DIR/hub */
     char *hub_token_file; /* default the credential hf_token, $HF_TOKEN, $HF_TOKEN_PATH */

@@ -150,7 +150,9 @@ static int start_api(struct daemon *daemon, struct failure *failure) {
     struct api_config api = {.listen = config->listen.at,
                              .n_listen = config->listen.n,
                              .allowed_hosts = config->allowed_hosts.at,
-                             .n_allowed_hosts = config->allowed_hosts.n};
+                             .n_allowed_hosts = config->allowed_hosts.n,
+                             .admins = config->admins.at,
+                             .n_admins = config->admins.n};
     int fds[SOCKETS_MAX];
     int first = 0, n = 0;
     int r = notify_sockets(&first, &n);

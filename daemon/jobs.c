@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/access.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
 #include "daemon/submission.h"
@@ -30,6 +31,12 @@ int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct fa
     return store_end(jobs->store, r, failure);
 }
 
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct job_row **ret_row,
+             struct failure *failure) {
+    (void)caller;
+    return jobs_find(jobs, id, ret_row, failure);
+}
+
 /* -------- reading -------- */
 
 /* The version of the object: ended jobs stand still, queued ones move with the queue. */
@@ -49,14 +56,15 @@ static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
     return events_current(jobs->events, row->id, ret_version);
 }
 
-int jobs_object(struct jobs *jobs, int64_t id, uint64_t known, json_t **ret_job,
-                uint64_t *ret_version, struct failure *failure) {
+int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
+                json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(json_decrefp) json_t *progress = NULL;
     uint64_t version = 0;
     json_t *job = NULL;
     int r;
 
+    (void)caller;
     r = store_begin(jobs->store, STORE_READ, failure);
     if (r)
         return r;
@@ -101,8 +109,8 @@ static int add_to_listing(void *ctx, const struct job_row *row) {
     return json_array_append_new(listing->data, job_to_json(row, progress)) ? -ENOMEM : 0;
 }
 
-int jobs_list(struct jobs *jobs, const struct job_filter *filter, uint64_t known, json_t **ret_list,
-              uint64_t *ret_version, struct failure *failure) {
+int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_filter *filter,
+              uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure) {
     cleanup(json_decrefp) json_t *data = json_array();
     struct listing listing = {.jobs = jobs, .data = data, .limit = filter->limit};
     struct store_filter rows = {filter->status, filter->owner, filter->after, filter->limit + 1};
@@ -111,6 +119,7 @@ int jobs_list(struct jobs *jobs, const struct job_filter *filter, uint64_t known
     json_t *list;
     int r;
 
+    (void)caller;
     if (!data)
         return failure_oom(failure);
     if (filter->status && job_status_from_name(filter->status, &status))
@@ -299,8 +308,9 @@ static int check_still_there(struct jobs *jobs, const char *model, struct failur
 }
 
 /* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
-static int submit(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
-                  const json_t *json, int64_t *ret_id, struct failure *failure) {
+static int submit(struct jobs *jobs, const struct caller *caller, const char *key,
+                  const char *sha256, const json_t *json, int64_t *ret_id,
+                  struct failure *failure) {
     cleanup(submission_freep) struct submission *submission = NULL;
     cleanup(place_done) struct place place = {};
     struct job_row row = {.attempt = 1, .created_at = clock_wall_ms()};
@@ -314,7 +324,7 @@ static int submit(struct jobs *jobs, const char *owner, const char *key, const c
         hub_hold(jobs->hub);
     r = locate(jobs, submission, &place, &row, failure);
     row.kind = (char *)job_kind_name(submission->kind);
-    row.owner = (char *)owner;
+    row.owner = (char *)caller->owner;
     row.name = submission->name;
     row.labels = submission->labels;
     row.priority = submission->priority;
@@ -333,13 +343,14 @@ static int submit(struct jobs *jobs, const char *owner, const char *key, const c
         hub_release(jobs->hub);
     json_decref(row.params);
     if (!r)
-        log_info("job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, owner, row.kind,
+        log_info("job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, caller->owner, row.kind,
                  submission->params->model);
     return r;
 }
 
-int jobs_submit(struct jobs *jobs, const char *owner, const char *key, const json_t *request,
-                json_t **ret_job, bool *ret_created, struct failure *failure) {
+int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
+                const json_t *request, json_t **ret_job, bool *ret_created,
+                struct failure *failure) {
     char sha256[SHA256_TEXT_SIZE];
     int64_t id = 0;
     uint64_t version;
@@ -353,11 +364,11 @@ int jobs_submit(struct jobs *jobs, const char *owner, const char *key, const jso
     /* Twice at most: the second time the key of the other thread is there. */
     for (int i = 0; i < 2; i++) {
         if (key)
-            r = find_key(jobs, owner, key, sha256, &id, failure);
+            r = find_key(jobs, caller->owner, key, sha256, &id, failure);
         *ret_created = !r && !id;
         if (r || id)
             break;
-        r = submit(jobs, owner, key, sha256, request, &id, failure);
+        r = submit(jobs, caller, key, sha256, request, &id, failure);
         if (r != -EEXIST || !key)
             break;
     }
@@ -365,13 +376,14 @@ int jobs_submit(struct jobs *jobs, const char *owner, const char *key, const jso
         return r;
     if (*ret_created)
         events_wake(jobs->events);
-    return jobs_object(jobs, id, 0, ret_job, &version, failure);
+    return jobs_object(jobs, caller, id, 0, ret_job, &version, failure);
 }
 
 /* -------- cancelling -------- */
 
 /* Inside a transaction. *ret_gone: it has ended by this. */
-static int cancel(struct jobs *jobs, int64_t id, bool *ret_gone, struct failure *failure) {
+static int cancel(struct jobs *jobs, const struct caller *caller, int64_t id, bool *ret_gone,
+                  struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(json_decrefp) json_t *data = json_object();
     struct job_change change = {.at = clock_wall_ms()};
@@ -379,6 +391,8 @@ static int cancel(struct jobs *jobs, int64_t id, bool *ret_gone, struct failure 
 
     if (r == -ENOENT)
         return no_such_job(id, failure);
+    if (!r)
+        r = access_change(caller, row, "cancel", failure);
     if (r)
         return r;
     if (!data)
@@ -399,14 +413,15 @@ static int cancel(struct jobs *jobs, int64_t id, bool *ret_gone, struct failure 
                               change.at, data, NULL);
 }
 
-int jobs_cancel(struct jobs *jobs, int64_t id, struct failure *failure) {
+int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure) {
     cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
     bool gone = false;
     int r = store_begin(jobs->store, STORE_WRITE, failure);
 
     if (r)
         return r;
-    r = cancel(jobs, id, &gone, failure);
+    r = cancel(jobs, caller, id, &gone, failure);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;

@@ -33,40 +33,47 @@ struct jobs {
 /* -------- what clients ask for (jobs.c, jobs_ended.c) -------- */
 
 /* jobs_submit() - as struct service's submit. */
-int jobs_submit(struct jobs *jobs, const char *owner, const char *key, const json_t *request,
-                json_t **ret_job, bool *ret_created, struct failure *failure);
+int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
+                const json_t *request, json_t **ret_job, bool *ret_created,
+                struct failure *failure);
 
 /* jobs_object() - as struct service's job; @known 0: always the object. */
-int jobs_object(struct jobs *jobs, int64_t id, uint64_t known, json_t **ret_job,
-                uint64_t *ret_version, struct failure *failure);
+int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
+                json_t **ret_job, uint64_t *ret_version, struct failure *failure);
 
 /* jobs_list() - as struct service's jobs. */
-int jobs_list(struct jobs *jobs, const struct job_filter *filter, uint64_t known, json_t **ret_list,
-              uint64_t *ret_version, struct failure *failure);
+int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_filter *filter,
+              uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure);
 
 /*
  * jobs_cancel() - a queued job ends at once, a running one becomes cancelling: whoever runs it has
- * to be told. -EBUSY when it has ended, -ENOENT.
+ * to be told. -EBUSY when it has ended, -ENOENT, -EPERM: it is another's.
  */
-int jobs_cancel(struct jobs *jobs, int64_t id, struct failure *failure);
+int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure);
 
 /*
  * jobs_retry() - submit job @id, which failed or was cancelled, anew: a job of its own with the
- * same request, of @owner; @key as for jobs_submit(). -EBUSY when it is in any other state,
- * -ENOENT.
+ * same request, of the caller; @key as for jobs_submit(). -EBUSY when it is in any other state,
+ * -ENOENT, -EPERM.
  */
-int jobs_retry(struct jobs *jobs, const char *owner, const char *key, int64_t id, json_t **ret_job,
-               struct failure *failure);
+int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, int64_t id,
+               json_t **ret_job, struct failure *failure);
 
 /*
  * jobs_delete() - a job that has ended is gone, with its events, layers, perplexities and files; no
  * other job will have its id. -EBUSY when it has not ended, or another job reads its checkpoint;
- * -ENOENT.
+ * -ENOENT, -EPERM.
  */
-int jobs_delete(struct jobs *jobs, int64_t id, struct failure *failure);
+int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure);
 
-/* jobs_find() - the row of job @id, owned by the caller; -ENOENT. */
+/* jobs_find() - the row of job @id, which is to be freed; -ENOENT. */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
+
+/* jobs_see() - jobs_find() for @caller; -ENOENT, -EPERM: it is hidden from the caller. */
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct job_row **ret_row,
+             struct failure *failure);
 
 /* -------- files that a waiting job needs (jobs_pull.c) -------- */
 

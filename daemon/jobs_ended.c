@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/access.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
 
@@ -37,13 +38,15 @@ static json_t *whole_request(const struct job_row *row) {
     return steal_ptr(request);
 }
 
-int jobs_retry(struct jobs *jobs, const char *owner, const char *key, int64_t id, json_t **ret_job,
-               struct failure *failure) {
+int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, int64_t id,
+               json_t **ret_job, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(json_decrefp) json_t *request = NULL;
     bool created = false;
-    int r = jobs_find(jobs, id, &row, failure);
+    int r = jobs_see(jobs, caller, id, &row, failure);
 
+    if (!r)
+        r = access_change(caller, row, "retry", failure);
     if (!r)
         r = check_retry(row, failure);
     if (r)
@@ -51,7 +54,7 @@ int jobs_retry(struct jobs *jobs, const char *owner, const char *key, int64_t id
     request = whole_request(row);
     if (!request)
         return failure_oom(failure);
-    r = jobs_submit(jobs, owner, key, request, ret_job, &created, failure);
+    r = jobs_submit(jobs, caller, key, request, ret_job, &created, failure);
     if (!r && created)
         log_info("job %" JSON_INTEGER_FORMAT " is job %" PRId64 " again",
                  json_integer_value(json_object_get(*ret_job, "id")), id);
@@ -61,7 +64,8 @@ int jobs_retry(struct jobs *jobs, const char *owner, const char *key, int64_t id
 /* -------- deleting -------- */
 
 /* Inside a transaction. @dir: of its checkpoint, which waiting and running jobs may read. */
-static int delete (struct jobs *jobs, int64_t id, const char *dir, struct failure *failure) {
+static int delete (struct jobs *jobs, const struct caller *caller, int64_t id, const char *dir,
+                   struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     int64_t user = 0;
     int r = store_get_job(jobs->store, id, &row);
@@ -69,6 +73,8 @@ static int delete (struct jobs *jobs, int64_t id, const char *dir, struct failur
     if (r == -ENOENT)
         return failure_set(failure, r, "job_not_found", "list the jobs to see their ids",
                            "no job '%" PRId64 "'", id);
+    if (!r)
+        r = access_change(caller, row, "delete", failure);
     if (r)
         return r;
     if (!job_status_ended(row->status))
@@ -83,7 +89,8 @@ static int delete (struct jobs *jobs, int64_t id, const char *dir, struct failur
     return r == -ENOENT ? store_delete_job(jobs->store, id) : r;
 }
 
-int jobs_delete(struct jobs *jobs, int64_t id, struct failure *failure) {
+int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure) {
     cleanup(freep) char *artifact = paths_artifact(jobs->state_dir, id);
     cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
     int r;
@@ -93,7 +100,7 @@ int jobs_delete(struct jobs *jobs, int64_t id, struct failure *failure) {
     r = store_begin(jobs->store, STORE_WRITE, failure);
     if (r)
         return r;
-    r = delete (jobs, id, artifact, failure);
+    r = delete (jobs, caller, id, artifact, failure);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;

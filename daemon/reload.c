@@ -15,6 +15,10 @@ static int set_hosts(struct daemon *daemon, const struct config *config) {
     return api_set_allowed_hosts(daemon->api, config->allowed_hosts.at, config->allowed_hosts.n);
 }
 
+static int set_admins(struct daemon *daemon, const struct config *config) {
+    return api_set_admins(daemon->api, config->admins.at, config->admins.n);
+}
+
 static int set_disk(struct daemon *daemon, const struct config *config) {
     daemon->disk_floor = config->disk_floor;
     hub_set_limits(daemon->hub, config->disk_floor, config->cache_limit);
@@ -38,8 +42,9 @@ static const struct live {
     const char *option;
     int (*set)(struct daemon *daemon, const struct config *config); /* 0 or -ENOMEM */
 } live_options[] = {
-    {"allowed-host", set_hosts}, {"cache-limit", set_disk},    {"disk-floor", set_disk},
-    {"idle-seconds", set_idle},  {"log-level", set_log_level}, {"model-root", set_model_roots},
+    {"admin", set_admins},           {"allowed-host", set_hosts}, {"cache-limit", set_disk},
+    {"disk-floor", set_disk},        {"idle-seconds", set_idle},  {"log-level", set_log_level},
+    {"model-root", set_model_roots},
 };
 
 static const struct live *find_live(const char *option) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/daemon.h"
 
+#include "base/log.h"
 #include "base/str.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
@@ -34,63 +35,65 @@ static void wake_all(struct daemon *daemon) {
     puller_wake(daemon->puller);
 }
 
-static int submit(void *ctx, const char *owner, const char *key, const json_t *request,
+static int submit(void *ctx, const struct caller *caller, const char *key, const json_t *request,
                   json_t **ret_job, bool *ret_created, struct failure *failure) {
     struct daemon *daemon = ctx;
-    int r = jobs_submit(&daemon->jobs, owner, key, request, ret_job, ret_created, failure);
+    int r = jobs_submit(&daemon->jobs, caller, key, request, ret_job, ret_created, failure);
 
     if (!r)
         wake_all(daemon);
     return r;
 }
 
-static int get_job(void *ctx, int64_t id, uint64_t known, json_t **ret_job, uint64_t *ret_version,
-                   struct failure *failure) {
+static int get_job(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
+                   json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     struct daemon *daemon = ctx;
 
-    return jobs_object(&daemon->jobs, id, known, ret_job, ret_version, failure);
+    return jobs_object(&daemon->jobs, caller, id, known, ret_job, ret_version, failure);
 }
 
-static int list_jobs(void *ctx, const struct job_filter *filter, uint64_t known, json_t **ret_list,
-                     uint64_t *ret_version, struct failure *failure) {
+static int list_jobs(void *ctx, const struct caller *caller, const struct job_filter *filter,
+                     uint64_t known, json_t **ret_list, uint64_t *ret_version,
+                     struct failure *failure) {
     struct daemon *daemon = ctx;
 
     if (filter->limit < 1 || filter->limit > LIST_MAX)
         return failure_field(failure, "limit", NULL, "must be from 1 to %d", LIST_MAX);
-    return jobs_list(&daemon->jobs, filter, known, ret_list, ret_version, failure);
+    return jobs_list(&daemon->jobs, caller, filter, known, ret_list, ret_version, failure);
 }
 
-static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failure) {
+static int cancel(void *ctx, const struct caller *caller, int64_t id, json_t **ret_job,
+                  struct failure *failure) {
     struct daemon *daemon = ctx;
     uint64_t version;
-    int r = jobs_cancel(&daemon->jobs, id, failure);
+    int r = jobs_cancel(&daemon->jobs, caller, id, failure);
 
     if (r)
         return r;
     for (int i = 0; i < daemon->n_workers; i++)
         worker_cancel(daemon->workers[i], id);
     puller_cancel(daemon->puller, id);
-    return jobs_object(&daemon->jobs, id, 0, ret_job, &version, failure);
+    return jobs_object(&daemon->jobs, caller, id, 0, ret_job, &version, failure);
 }
 
-static int retry(void *ctx, const char *owner, const char *key, int64_t id, json_t **ret_job,
-                 struct failure *failure) {
+static int retry(void *ctx, const struct caller *caller, const char *key, int64_t id,
+                 json_t **ret_job, struct failure *failure) {
     struct daemon *daemon = ctx;
-    int r = jobs_retry(&daemon->jobs, owner, key, id, ret_job, failure);
+    int r = jobs_retry(&daemon->jobs, caller, key, id, ret_job, failure);
 
     if (!r)
         wake_all(daemon);
     return r;
 }
 
-static int remove_job(void *ctx, int64_t id, struct failure *failure) {
+static int remove_job(void *ctx, const struct caller *caller, int64_t id, struct failure *failure) {
     struct daemon *daemon = ctx;
 
-    return jobs_delete(&daemon->jobs, id, failure);
+    return jobs_delete(&daemon->jobs, caller, id, failure);
 }
 
-static int list_events(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
-                       bool *ret_ended, struct failure *failure) {
+static int list_events(void *ctx, const struct caller *caller, int64_t id, uint64_t after,
+                       int limit, json_t **ret_events, bool *ret_ended, struct failure *failure) {
     struct daemon *daemon = ctx;
     cleanup(job_row_freep) struct job_row *row = NULL;
     json_t *events = NULL;
@@ -99,7 +102,7 @@ static int list_events(void *ctx, int64_t id, uint64_t after, int limit, json_t 
     if (limit < 1 || limit > EVENTS_MAX)
         return failure_field(failure, "limit", NULL, "must be from 1 to %d", EVENTS_MAX);
     /* The status first: what ends between the two reads is seen to have ended the next time. */
-    r = id ? jobs_find(&daemon->jobs, id, &row, failure) : 0;
+    r = id ? jobs_see(&daemon->jobs, caller, id, &row, failure) : 0;
     if (!r)
         r = store_begin(daemon->store, STORE_READ, failure);
     if (r)
@@ -123,11 +126,12 @@ static uint64_t last_seq(void *ctx) {
     return store_last_seq(daemon->store);
 }
 
-static int list_layers(void *ctx, int64_t id, json_t **ret_list, struct failure *failure) {
+static int list_layers(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                       struct failure *failure) {
     struct daemon *daemon = ctx;
     cleanup(job_row_freep) struct job_row *row = NULL;
     json_t *layers = NULL;
-    int r = jobs_find(&daemon->jobs, id, &row, failure);
+    int r = jobs_see(&daemon->jobs, caller, id, &row, failure);
 
     if (!r)
         r = store_begin(daemon->store, STORE_READ, failure);
@@ -144,10 +148,11 @@ static int list_layers(void *ctx, int64_t id, json_t **ret_list, struct failure 
     return make_list(layers, ret_list, failure);
 }
 
-static int list_artifacts(void *ctx, int64_t id, json_t **ret_list, struct failure *failure) {
+static int list_artifacts(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                          struct failure *failure) {
     struct daemon *daemon = ctx;
     cleanup(job_row_freep) struct job_row *row = NULL;
-    int r = jobs_find(&daemon->jobs, id, &row, failure);
+    int r = jobs_see(&daemon->jobs, caller, id, &row, failure);
 
     return r ? r : make_list(job_artifacts(row), ret_list, failure);
 }
@@ -194,13 +199,13 @@ static const json_t *find_artifact(const struct job_row *row, const char *name) 
     return NULL;
 }
 
-static int artifact_open(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
-                         struct failure *failure) {
+static int artifact_open(void *ctx, const struct caller *caller, int64_t id, const char *name,
+                         struct artifact *ret_artifact, struct failure *failure) {
     struct daemon *daemon = ctx;
     cleanup(job_row_freep) struct job_row *row = NULL, *still = NULL;
     struct failure gone;
     const json_t *item;
-    int r = jobs_find(&daemon->jobs, id, &row, failure);
+    int r = jobs_see(&daemon->jobs, caller, id, &row, failure);
 
     if (r)
         return r;
@@ -211,7 +216,7 @@ static int artifact_open(void *ctx, int64_t id, const char *name, struct artifac
                            "job %" PRId64 " has no file '%s'", id, name);
     r = open_listed(daemon, id, item, ret_artifact, failure);
     /* The job may have been deleted between its row and its file: then that is the answer. */
-    if (r && jobs_find(&daemon->jobs, id, &still, &gone) == -ENOENT) {
+    if (r && jobs_see(&daemon->jobs, caller, id, &still, &gone) == -ENOENT) {
         *failure = gone;
         return -ENOENT;
     }
@@ -239,8 +244,8 @@ static int list_models(void *ctx, json_t **ret_list, struct failure *failure) {
     return r ? r : make_list(data, ret_list, failure);
 }
 
-static int remove_model(void *ctx, const char *org, const char *name, json_t **ret_removed,
-                        struct failure *failure) {
+static int remove_model(void *ctx, const struct caller *caller, const char *org, const char *name,
+                        json_t **ret_removed, struct failure *failure) {
     struct daemon *daemon = ctx;
     char id[HUB_ID_MAX * 2];
     uint64_t bytes = 0;
@@ -250,6 +255,7 @@ static int remove_model(void *ctx, const char *org, const char *name, json_t **r
     r = hub_remove_model(daemon->hub, id, &bytes, failure);
     if (r)
         return r;
+    log_info("model '%s' removed by '%s'", id, caller->owner);
     *ret_removed = json_pack("{ss ss sb sI}", "id", id, "object", "model", "deleted", 1, "bytes",
                              (json_int_t)bytes);
     return *ret_removed ? 0 : failure_oom(failure);

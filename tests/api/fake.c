@@ -35,6 +35,22 @@ static bool locked_has(struct fake *fake, int64_t id) {
     return id >= 1 && id <= fake->n_jobs && fake->jobs[id].status[0];
 }
 
+static bool locked_sees(struct fake *fake, const struct caller *caller, int64_t id) {
+    return caller->role == ROLE_ADMIN || !fake->jobs[id].private ||
+           str_equal(fake->jobs[id].owner, caller->owner);
+}
+
+/* May @caller see the job, and with @change change it too? */
+static int locked_check(struct fake *fake, const struct caller *caller, int64_t id, bool change,
+                        struct failure *failure) {
+    if (!locked_has(fake, id))
+        return not_found(failure, id);
+    if (locked_sees(fake, caller, id) &&
+        (!change || caller->role == ROLE_ADMIN || str_equal(fake->jobs[id].owner, caller->owner)))
+        return 0;
+    return failure_set(failure, -EPERM, "forbidden", NULL, "job %" PRId64 " is another's", id);
+}
+
 static void locked_event(struct fake *fake, int64_t job, const char *type, const char *text) {
     if (fake->n_events == fake->capacity) {
         fake->capacity = fake->capacity * 2 + 64;
@@ -71,7 +87,7 @@ static void locked_set_status(struct fake *fake, int64_t id, const char *status)
     fake->jobs[id].version = ++fake->version;
 }
 
-static int submit(void *ctx, const char *owner, const char *key, const json_t *request,
+static int submit(void *ctx, const struct caller *caller, const char *key, const json_t *request,
                   json_t **ret_job, bool *ret_created, struct failure *failure) {
     struct fake *fake = ctx;
     int64_t id = 0;
@@ -87,7 +103,7 @@ static int submit(void *ctx, const char *owner, const char *key, const json_t *r
             id = i;
     *ret_created = id == 0;
     if (id == 0)
-        id = locked_add(fake, owner, "queued");
+        id = locked_add(fake, caller->owner, "queued");
     snprintf(fake->jobs[id].key, sizeof(fake->jobs[id].key), "%s", key ? key : "");
     *ret_job = locked_job(fake, id);
     pthread_mutex_unlock(&fake->mutex);
@@ -95,24 +111,24 @@ static int submit(void *ctx, const char *owner, const char *key, const json_t *r
     return 0;
 }
 
-static int get_job(void *ctx, int64_t id, uint64_t known, json_t **ret_job, uint64_t *ret_version,
-                   struct failure *failure) {
+static int get_job(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
+                   json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     struct fake *fake = ctx;
-    int r = 0;
+    int r;
 
     pthread_mutex_lock(&fake->mutex);
-    if (locked_has(fake, id)) {
+    r = locked_check(fake, caller, id, false, failure);
+    if (r == 0) {
         *ret_version = fake->jobs[id].version;
         *ret_job = known == *ret_version ? NULL : locked_job(fake, id);
-    } else {
-        r = not_found(failure, id);
     }
     pthread_mutex_unlock(&fake->mutex);
     return r;
 }
 
-static int get_jobs(void *ctx, const struct job_filter *filter, uint64_t known, json_t **ret_list,
-                    uint64_t *ret_version, struct failure *failure) {
+static int get_jobs(void *ctx, const struct caller *caller, const struct job_filter *filter,
+                    uint64_t known, json_t **ret_list, uint64_t *ret_version,
+                    struct failure *failure) {
     struct fake *fake = ctx;
     json_t *data = json_array();
     bool has_more = false;
@@ -120,7 +136,7 @@ static int get_jobs(void *ctx, const struct job_filter *filter, uint64_t known, 
     (void)failure;
     pthread_mutex_lock(&fake->mutex);
     for (int64_t id = filter->after ? filter->after - 1 : fake->n_jobs; id >= 1; id--) {
-        if (!locked_has(fake, id) ||
+        if (!locked_has(fake, id) || !locked_sees(fake, caller, id) ||
             (filter->status && !str_equal(filter->status, fake->jobs[id].status)) ||
             (filter->owner && !str_equal(filter->owner, fake->jobs[id].owner)))
             continue;
@@ -140,16 +156,16 @@ static int get_jobs(void *ctx, const struct job_filter *filter, uint64_t known, 
     return 0;
 }
 
-static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failure) {
+static int cancel(void *ctx, const struct caller *caller, int64_t id, json_t **ret_job,
+                  struct failure *failure) {
     struct fake *fake = ctx;
-    int r = 0;
+    int r;
 
     pthread_mutex_lock(&fake->mutex);
-    if (!locked_has(fake, id)) {
-        r = not_found(failure, id);
-    } else if (is_over(fake->jobs[id].status)) {
+    r = locked_check(fake, caller, id, true, failure);
+    if (r == 0 && is_over(fake->jobs[id].status)) {
         r = failure_set(failure, -EBUSY, "job_ended", NULL, "job %" PRId64 " has ended", id);
-    } else {
+    } else if (r == 0) {
         locked_set_status(fake, id, "cancelling");
         *ret_job = locked_job(fake, id);
     }
@@ -158,54 +174,53 @@ static int cancel(void *ctx, int64_t id, json_t **ret_job, struct failure *failu
     return r;
 }
 
-static int retry(void *ctx, const char *owner, const char *key, int64_t id, json_t **ret_job,
-                 struct failure *failure) {
+static int retry(void *ctx, const struct caller *caller, const char *key, int64_t id,
+                 json_t **ret_job, struct failure *failure) {
     struct fake *fake = ctx;
-    int r = 0;
+    int r;
 
     (void)key;
     pthread_mutex_lock(&fake->mutex);
-    if (!locked_has(fake, id))
-        r = not_found(failure, id);
-    else if (!str_equal(fake->jobs[id].status, "failed"))
+    r = locked_check(fake, caller, id, true, failure);
+    if (r == 0 && !str_equal(fake->jobs[id].status, "failed"))
         r = failure_set(failure, -EBUSY, "job_not_retryable", "a hint", "it has not failed");
-    else
-        *ret_job = locked_job(fake, locked_add(fake, owner, "queued"));
+    else if (r == 0)
+        *ret_job = locked_job(fake, locked_add(fake, caller->owner, "queued"));
     pthread_mutex_unlock(&fake->mutex);
     return r;
 }
 
-static int remove_job(void *ctx, int64_t id, struct failure *failure) {
+static int remove_job(void *ctx, const struct caller *caller, int64_t id, struct failure *failure) {
     struct fake *fake = ctx;
-    int r = 0;
+    int r;
 
     pthread_mutex_lock(&fake->mutex);
-    if (!locked_has(fake, id))
-        r = not_found(failure, id);
-    else if (!is_over(fake->jobs[id].status))
+    r = locked_check(fake, caller, id, true, failure);
+    if (r == 0 && !is_over(fake->jobs[id].status))
         r = failure_set(failure, -EBUSY, "job_not_ended", "a hint", "it has not ended");
-    else
+    else if (r == 0)
         locked_set_status(fake, id, "");
     pthread_mutex_unlock(&fake->mutex);
     return r;
 }
 
-static int get_events(void *ctx, int64_t id, uint64_t after, int limit, json_t **ret_events,
-                      bool *ret_ended, struct failure *failure) {
+static int get_events(void *ctx, const struct caller *caller, int64_t id, uint64_t after, int limit,
+                      json_t **ret_events, bool *ret_ended, struct failure *failure) {
     struct fake *fake = ctx;
     json_t *events;
     int r = 0;
 
     pthread_mutex_lock(&fake->mutex);
     fake->n_event_queries++;
-    if (id && !locked_has(fake, id))
-        r = not_found(failure, id);
-    else if (fake->events_error)
+    if (id)
+        r = locked_check(fake, caller, id, false, failure);
+    if (r == 0 && fake->events_error)
         r = failure_set(failure, fake->events_error, "store_broken", NULL, "cannot read");
     if (r == 0) {
         events = json_array();
         for (size_t i = after; i < fake->n_events && json_array_size(events) < (size_t)limit; i++)
-            if (id == 0 || fake->events[i].job == id)
+            if (id == 0 ? locked_sees(fake, caller, fake->events[i].job)
+                        : fake->events[i].job == id)
                 json_array_append_new(
                     events,
                     json_pack("{s:I, s:I, s:s, s:s, s:{s:s}}", "seq", (json_int_t)i + 1, "job",
@@ -228,28 +243,32 @@ static uint64_t last_seq(void *ctx) {
     return seq;
 }
 
-static int some_list(void *ctx, int64_t id, json_t **ret_list, struct failure *failure) {
+static int some_list(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                     struct failure *failure) {
     struct fake *fake = ctx;
-    bool found;
+    int r;
 
     pthread_mutex_lock(&fake->mutex);
-    found = locked_has(fake, id);
+    r = locked_check(fake, caller, id, false, failure);
     pthread_mutex_unlock(&fake->mutex);
-    if (!found)
-        return not_found(failure, id);
+    if (r)
+        return r;
     *ret_list = json_pack("{s:s, s:[], s:b}", "object", "list", "data", "has_more", 0);
     return 0;
 }
 
-static int artifact_open(void *ctx, int64_t id, const char *name, struct artifact *ret_artifact,
-                         struct failure *failure) {
+static int artifact_open(void *ctx, const struct caller *caller, int64_t id, const char *name,
+                         struct artifact *ret_artifact, struct failure *failure) {
     struct fake *fake = ctx;
     char path[256];
     struct stat st;
-    int fd;
+    int fd, r;
 
-    if (id != 1)
-        return not_found(failure, id);
+    pthread_mutex_lock(&fake->mutex);
+    r = locked_check(fake, caller, id, false, failure);
+    pthread_mutex_unlock(&fake->mutex);
+    if (r)
+        return r;
     snprintf(path, sizeof(path), "%s/%s", fake->folder, name);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) || !S_ISREG(st.st_mode))
@@ -277,9 +296,10 @@ static int models(void *ctx, json_t **ret_list, struct failure *failure) {
     return 0;
 }
 
-static int remove_model(void *ctx, const char *org, const char *name, json_t **ret_removed,
-                        struct failure *failure) {
+static int remove_model(void *ctx, const struct caller *caller, const char *org, const char *name,
+                        json_t **ret_removed, struct failure *failure) {
     (void)ctx;
+    (void)caller;
     if (str_equal(org, "busy"))
         return failure_set(failure, -EBUSY, "model_in_use", NULL, "a job uses '%s'", name);
     if (!str_equal(org, "org"))
@@ -397,7 +417,7 @@ int64_t fake_job(struct fake *fake) {
     int64_t id;
 
     pthread_mutex_lock(&fake->mutex);
-    id = locked_add(fake, "ann", "running");
+    id = locked_add(fake, "local", "running");
     pthread_mutex_unlock(&fake->mutex);
     fake_wake(fake);
     return id;
@@ -421,6 +441,15 @@ void fake_progress(struct fake *fake, int64_t job, int layer) {
 void fake_set_status(struct fake *fake, int64_t job, const char *status) {
     pthread_mutex_lock(&fake->mutex);
     locked_set_status(fake, job, status);
+    pthread_mutex_unlock(&fake->mutex);
+    fake_wake(fake);
+}
+
+void fake_give(struct fake *fake, int64_t job, const char *owner, bool private) {
+    pthread_mutex_lock(&fake->mutex);
+    snprintf(fake->jobs[job].owner, sizeof(fake->jobs[job].owner), "%s", owner);
+    fake->jobs[job].private = private;
+    fake->jobs[job].version = ++fake->version;
     pthread_mutex_unlock(&fake->mutex);
     fake_wake(fake);
 }

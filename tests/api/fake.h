@@ -23,6 +23,7 @@ struct fake {
         char owner[80], status[16], key[160];
         uint64_t version;
         int layer;
+        bool private;
     } jobs[FAKE_JOBS + 1]; /* by id */
     int n_jobs;
     uint64_t version;
@@ -41,7 +42,7 @@ struct fake {
 struct fake *fake_new(void);
 void fake_free(struct fake *fake);
 
-/* fake_job() - a new job, which runs, with its first event. Return: its id. */
+/* fake_job() - a new job of "local", which runs, with its first event. Return: its id. */
 int64_t fake_job(struct fake *fake);
 /* fake_event() - store an event whose data holds @text, and wake. */
 void fake_event(struct fake *fake, int64_t job, const char *type, const char *text);
@@ -49,6 +50,8 @@ void fake_event(struct fake *fake, int64_t job, const char *type, const char *te
 void fake_progress(struct fake *fake, int64_t job, int layer);
 /* fake_set_status() - without an event; "": there is no such job any more. */
 void fake_set_status(struct fake *fake, int64_t job, const char *status);
+/* fake_give() - make it a job of @owner, @private or not. */
+void fake_give(struct fake *fake, int64_t job, const char *owner, bool private);
 /* fake_end() - the job succeeds. */
 void fake_end(struct fake *fake, int64_t job);
 void fake_wake(struct fake *fake);

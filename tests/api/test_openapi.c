@@ -157,8 +157,10 @@ static void check_described(const struct route *route, const struct answer *answ
 
 static struct answer ask(struct site *site, const struct route *route, const char *accept,
                          const char *path) {
-    struct visit request = {
-        .path = path, .headers = {accept}, .method = route->is_delete ? "DELETE" : NULL};
+    struct visit request = {.path = path,
+                            .headers = {accept},
+                            .method = route->is_delete ? "DELETE" : NULL,
+                            .over_unix = true};
 
     if (route->is_post) {
         request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\"}";

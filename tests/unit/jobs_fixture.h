@@ -19,6 +19,8 @@ struct queue {
     struct jobs jobs;
 };
 
+static const struct caller anna = {.owner = "anna", .role = ROLE_SUBMIT};
+
 static const char request_text[] =
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"priority\": 3, \"name\": "
     "\"n\", \"labels\": {\"team\": \"a\"}}";
@@ -72,7 +74,7 @@ static inline int submit_text(struct queue *q, const char *text, const char *key
                               bool *ret_created, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = json_loads(text, JSON_DECODE_ANY, NULL);
 
-    return jobs_submit(&q->jobs, "anna", key, request, ret_job, ret_created, failure);
+    return jobs_submit(&q->jobs, &anna, key, request, ret_job, ret_created, failure);
 }
 
 static inline int64_t submit(struct queue *q, const char *key) {
@@ -90,7 +92,7 @@ static inline json_t *object(struct queue *q, int64_t id) {
     uint64_t version;
     json_t *job = NULL;
 
-    assert_int_equal(jobs_object(&q->jobs, id, 0, &job, &version, &failure), 0);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, id, 0, &job, &version, &failure), 0);
     return job;
 }
 

@@ -81,13 +81,13 @@ static void test_cancel(void **state) {
     struct failure failure;
 
     assert_int_equal(claim_next(q), first);
-    assert_int_equal(jobs_cancel(&q->jobs, second, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, second, &failure), 0);
     expect_status(q, second, "cancelled", 1);
     expect_last_event(q, second, "job.cancelled");
-    assert_int_equal(jobs_cancel(&q->jobs, second, &failure), -EBUSY);
-    assert_int_equal(jobs_cancel(&q->jobs, 99, &failure), -ENOENT);
-    assert_int_equal(jobs_cancel(&q->jobs, first, &failure), 0);
-    assert_int_equal(jobs_cancel(&q->jobs, first, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, second, &failure), -EBUSY);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, 99, &failure), -ENOENT);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, first, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, first, &failure), 0);
     expect_status(q, first, "cancelling", 1);
     assert_int_equal(jobs_cancelled(&q->jobs, first, &failure), 0);
     expect_status(q, first, "cancelled", 1);
@@ -125,7 +125,7 @@ static void test_recovery_of_cancelling(void **state) {
     struct failure failure;
 
     assert_int_equal(claim_next(q), id);
-    assert_int_equal(jobs_cancel(&q->jobs, id, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, id, &failure), 0);
     restart(q);
     expect_status(q, id, "cancelled", 1);
     assert_int_equal(claim_next(q), 0);
@@ -180,25 +180,29 @@ static void test_versions(void **state) {
     uint64_t version = 0, known;
     json_t *job = NULL;
 
-    assert_int_equal(jobs_object(&q->jobs, second, 0, &job, &known, &failure), 0);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, second, 0, &job, &known, &failure), 0);
     json_decref(job);
-    assert_int_equal(jobs_object(&q->jobs, second, known, &job, &version, &failure), 0);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, second, known, &job, &version, &failure),
+                     0);
     assert_null(job);
     /* Another job's start moves the queue. */
     assert_int_equal(claim_next(q), first);
-    assert_int_equal(jobs_object(&q->jobs, second, known, &job, &version, &failure), 0);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, second, known, &job, &version, &failure),
+                     0);
     assert_non_null(job);
     assert_true(version > known);
     json_decref(job);
     known = version;
     /* Its progress does not, but changes the running one. */
-    assert_int_equal(jobs_object(&q->jobs, first, 0, &job, &version, &failure), 0);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, first, 0, &job, &version, &failure), 0);
     json_decref(job);
     assert_int_equal(events_progress(q->jobs.events, first, "progress", data, true, &failure), 0);
-    assert_int_equal(jobs_object(&q->jobs, first, version, &job, &version, &failure), 0);
+    assert_int_equal(
+        jobs_object(&q->jobs, &caller_daemon, first, version, &job, &version, &failure), 0);
     assert_non_null(job);
     json_decref(job);
-    assert_int_equal(jobs_object(&q->jobs, second, known, &job, &version, &failure), 0);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, second, known, &job, &version, &failure),
+                     0);
     assert_null(job);
 }
 

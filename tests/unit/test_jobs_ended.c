@@ -24,6 +24,8 @@ static char *job_dir(struct queue *q, int64_t id) {
     return dir;
 }
 
+static const struct caller bert = {.owner = "bert", .role = ROLE_ADMIN};
+
 static void test_retry(void **state) {
     static const char *const same[] = {"kind", "name", "labels", "priority", "params"};
     struct queue *q = *state;
@@ -31,34 +33,34 @@ static void test_retry(void **state) {
     int64_t id = submit(q, NULL), done;
     struct failure failure;
 
-    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, 99, &job, &failure), -ENOENT);
-    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, id, &job, &failure), -EBUSY);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, 99, &job, &failure), -ENOENT);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &job, &failure), -EBUSY);
     assert_string_equal(failure.code, "job_not_retryable");
     assert_true(failure.hint[0]);
     assert_int_equal(claim_next(q), id);
-    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, id, &job, &failure), -EBUSY);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &job, &failure), -EBUSY);
     failure_set(&failure, -EIO, "why", NULL, "because");
     assert_int_equal(jobs_fail(&q->jobs, id, &failure, &failure), 0);
 
-    assert_int_equal(jobs_retry(&q->jobs, "bert", "key", id, &job, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, "key", id, &job, &failure), 0);
     old = object(q, id);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         assert_true(json_equal(json_object_get(job, same[i]), json_object_get(old, same[i])));
     assert_string_equal(json_string_value(json_object_get(job, "owner")), "bert");
     assert_string_equal(json_string_value(json_object_get(job, "status")), "queued");
     expect_status(q, id, "failed", 1);
-    assert_int_equal(jobs_retry(&q->jobs, "bert", "key", id, &again, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, "key", id, &again, &failure), 0);
     assert_true(json_equal(job, again));
 
     id = json_integer_value(json_object_get(job, "id"));
-    assert_int_equal(jobs_cancel(&q->jobs, id, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, id, &failure), 0);
     json_decref(steal_ptr(again));
-    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, id, &again, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &again, &failure), 0);
     assert_int_equal(claim_next(q), id + 1);
     assert_int_equal(jobs_cancelled(&q->jobs, id + 1, &failure), 0);
     done = succeed(q, request_text);
     json_decref(steal_ptr(again));
-    assert_int_equal(jobs_retry(&q->jobs, "bert", NULL, done, &again, &failure), -EBUSY);
+    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, done, &again, &failure), -EBUSY);
 }
 
 static uint64_t count_of(const struct histogram *histogram) {
@@ -83,7 +85,7 @@ static void test_stats(void **state) {
     assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", false, &failure), 0);
     assert_int_equal(count_of(&q->jobs.stats.run), 1);
     /* Ends without a run count nowhere. */
-    assert_int_equal(jobs_cancel(&q->jobs, submit(q, NULL), &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, submit(q, NULL), &failure), 0);
     assert_int_equal(count_of(&q->jobs.stats.run), 1);
     begin(q->f);
     assert_int_equal(end(q->f, store_count_by_status(q->f->store, n)), 0);
@@ -110,21 +112,22 @@ static void test_delete(void **state) {
     uint64_t seq, version;
     json_t *job = NULL;
 
-    assert_int_equal(jobs_delete(&q->jobs, 99, &failure), -ENOENT);
-    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -EBUSY);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, 99, &failure), -ENOENT);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), -EBUSY);
     assert_string_equal(failure.code, "job_not_ended");
     assert_int_equal(claim_next(q), id);
-    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -EBUSY);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), -EBUSY);
     assert_int_equal(access(dir, F_OK), 0);
     assert_int_equal(jobs_succeed(&q->jobs, id, result, &failure), 0);
     seq = store_last_seq(q->f->store);
     version = store_version(q->f->store);
 
-    assert_int_equal(jobs_delete(&q->jobs, id, &failure), 0);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), 0);
     assert_int_not_equal(access(dir, F_OK), 0);
     assert_true(store_version(q->f->store) > version);
-    assert_int_equal(jobs_object(&q->jobs, id, 0, &job, &version, &failure), -ENOENT);
-    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -ENOENT);
+    assert_int_equal(jobs_object(&q->jobs, &caller_daemon, id, 0, &job, &version, &failure),
+                     -ENOENT);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), -ENOENT);
     assert_int_equal(n_events(q, 0), 0);
     /* Cursors that were handed out stay behind all that comes, also after a restart. */
     restart(q);
@@ -145,12 +148,12 @@ static void test_delete_of_a_used_checkpoint(void **state) {
                                  &created, &failure),
                      0);
     user = json_integer_value(json_object_get(job, "id"));
-    assert_int_equal(jobs_delete(&q->jobs, id, &failure), -EBUSY);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), -EBUSY);
     assert_string_equal(failure.code, "job_in_use");
     assert_int_equal(access(dir, F_OK), 0);
-    assert_int_equal(jobs_cancel(&q->jobs, user, &failure), 0);
-    assert_int_equal(jobs_delete(&q->jobs, id, &failure), 0);
-    assert_int_equal(jobs_retry(&q->jobs, "anna", NULL, user, &job, &failure), -EINVAL);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, user, &failure), 0);
+    assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &anna, NULL, user, &job, &failure), -EINVAL);
     assert_string_equal(failure.code, "model_not_found");
 }
 

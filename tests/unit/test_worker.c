@@ -222,7 +222,7 @@ static void test_cancel(void **state) {
     assert_int_equal(start(b, "cpu"), 0);
     job_row_free(wait_status(b, id, JOB_RUNNING));
     worker_cancel(b->worker, id + 1); /* not this one */
-    assert_int_equal(jobs_cancel(&b->jobs, id, &b->f->failure), 0);
+    assert_int_equal(jobs_cancel(&b->jobs, &caller_daemon, id, &b->f->failure), 0);
     worker_cancel(b->worker, id);
     job_row_free(wait_status(b, id, JOB_CANCELLED));
 }

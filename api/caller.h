@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Who sent a request. On its connection's own thread. */
+#pragma once
+
+#include "api/service.h"
+
+struct request;
+
+/*
+ * caller_find() - the user at the other end of a unix socket (root, the daemon's own user and the
+ * admins of the configuration are admins, others may submit), or "local" on TCP.
+ * Return: 0 or -errno with the failure.
+ */
+int caller_find(const struct request *request, struct caller *ret_caller, struct failure *failure);
