@@ -164,8 +164,9 @@ enum MHD_Result request_fail(struct request *request, int r, const struct failur
     unsigned status = problem_status(r);
 
     if (status == MHD_HTTP_INTERNAL_SERVER_ERROR)
-        log_error("request %s failed: %s: %s (%s)", request->id, failure->code, failure->detail,
-                  strerror(-r));
+        log_record(LOG_ERR, LOG_FIELDS(.request = request->id, .code = failure->code),
+                   "request %s failed: %s: %s (%s)", request->id, failure->code, failure->detail,
+                   strerror(-r));
     return answer_problem(request, status, failure);
 }
 

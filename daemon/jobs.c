@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "base/messages.h"
 #include "base/str.h"
 #include "daemon/access.h"
 #include "daemon/job_json.h"
@@ -343,8 +344,9 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
         hub_release(jobs->hub);
     json_decref(row.params);
     if (!r)
-        log_info("job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, caller->owner, row.kind,
-                 submission->params->model);
+        log_record(LOG_INFO, LOG_FIELDS(.job = *ret_id, .owner = caller->owner),
+                   "job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, caller->owner, row.kind,
+                   submission->params->model);
     return r;
 }
 
@@ -425,7 +427,8 @@ int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
-    log_info("job %" PRId64 " %s", id, gone ? "cancelled" : "asked to stop");
+    log_record(LOG_INFO, LOG_FIELDS(gone ? MESSAGE_JOB_ENDED : NULL, .job = id),
+               "job %" PRId64 " %s", id, gone ? "cancelled" : "asked to stop");
     events_wake(jobs->events);
     /* What an interrupted run left; the next start would remove it else. */
     if (gone && dir && dir_remove(dir))

@@ -104,7 +104,7 @@ int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
-    log_info("job %" PRId64 " deleted", id);
+    log_record(LOG_INFO, LOG_FIELDS(.job = id), "job %" PRId64 " deleted", id);
     events_wake(jobs->events);
     /* The row first: what a crash leaves here belongs to no job, and the next start removes it. */
     r = dir_remove(dir);

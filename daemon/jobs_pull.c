@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/messages.h"
 #include "base/str.h"
 #include "daemon/data/catalog.h"
 #include "daemon/job_json.h"
@@ -64,7 +65,8 @@ int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
-    log_info("job %" PRId64 ": all its files are here", row->id);
+    log_record(LOG_INFO, LOG_FIELDS(.job = row->id, .owner = row->owner),
+               "job %" PRId64 ": all its files are here", row->id);
     events_wake(jobs->events);
     return 0;
 }
@@ -88,7 +90,8 @@ int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
-    log_warning("job %" PRId64 " failed: %s: %s", id, why->code, why->detail);
+    log_record(LOG_WARNING, LOG_FIELDS(MESSAGE_JOB_FAILED, .job = id, .code = why->code),
+               "job %" PRId64 " failed: %s: %s", id, why->code, why->detail);
     events_wake(jobs->events);
     return 0;
 }

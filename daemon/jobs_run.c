@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/messages.h"
 #include "base/str.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
@@ -57,8 +58,11 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
-    log_info("job %" PRId64 " of '%s' started on %s, attempt %d", row->id, row->owner, device,
-             row->attempt);
+    log_record(
+        LOG_INFO,
+        LOG_FIELDS(MESSAGE_JOB_STARTED, .job = row->id, .owner = row->owner, .device = device),
+        "job %" PRId64 " of '%s' started on %s, attempt %d", row->id, row->owner, device,
+        row->attempt);
     events_wake(jobs->events);
     if (row->started_at == at)
         histogram_add(&jobs->stats.wait, &histogram_of_jobs, (double)(at - row->created_at) / 1000);
@@ -240,10 +244,18 @@ int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *
     r = finish_end(jobs, id, r, failure);
     if (r)
         return r;
-    log_info("job %" PRId64 " succeeded", id);
+    log_record(LOG_INFO, LOG_FIELDS(MESSAGE_JOB_ENDED, .job = id, .owner = row->owner),
+               "job %" PRId64 " succeeded", id);
     count_end(jobs, row);
     count_tokens(jobs, copy);
     return 0;
+}
+
+static void log_failed(const struct job_row *row, const struct failure *why) {
+    log_record(
+        LOG_WARNING,
+        LOG_FIELDS(MESSAGE_JOB_FAILED, .job = row->id, .owner = row->owner, .code = why->code),
+        "job %" PRId64 " failed: %s: %s", row->id, why->code, why->detail);
 }
 
 int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure) {
@@ -255,7 +267,7 @@ int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct f
     r = finish_end(jobs, id, end_failed(jobs, row, why), failure);
     if (r)
         return r;
-    log_warning("job %" PRId64 " failed: %s: %s", id, why->code, why->detail);
+    log_failed(row, why);
     count_end(jobs, row);
     remove_files(jobs, id);
     return 0;
@@ -270,7 +282,8 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure) {
     r = finish_end(jobs, id, end_cancelled(jobs, row), failure);
     if (r)
         return r;
-    log_info("job %" PRId64 " cancelled", id);
+    log_record(LOG_INFO, LOG_FIELDS(MESSAGE_JOB_ENDED, .job = id, .owner = row->owner),
+               "job %" PRId64 " cancelled", id);
     count_end(jobs, row);
     remove_files(jobs, id);
     return 0;
@@ -288,7 +301,8 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool count
     r = finish_end(jobs, id, r, failure);
     if (r)
         return r;
-    log_notice("job %" PRId64 " interrupted (%s): %s", id, reason, job_status_name(to));
+    log_record(LOG_NOTICE, LOG_FIELDS(MESSAGE_JOB_INTERRUPTED, .job = id, .owner = row->owner),
+               "job %" PRId64 " interrupted (%s): %s", id, reason, job_status_name(to));
     if (to != JOB_QUEUED) {
         count_end(jobs, row);
         remove_files(jobs, id);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
+#include "base/messages.h"
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
 #include "daemon/reload.h"
@@ -65,7 +66,8 @@ static void reload(const struct program *program, struct daemon *daemon) {
 
     notify_reloading();
     if (config_read(program->argc, program->argv, environ, &config, &failure)) {
-        log_error("the configuration stays as it was: %s", failure.detail);
+        log_record(LOG_ERR, LOG_FIELDS(MESSAGE_CONFIG_REFUSED, .code = failure.code),
+                   "the configuration stays as it was: %s", failure.detail);
         notify_status("serving; the new configuration is not used: %s", failure.detail);
     } else {
         n_fixed = daemon_reload(daemon, config);
@@ -92,9 +94,7 @@ static void wait_for_end(const struct program *program, struct daemon *daemon) {
             reload(program, daemon);
         }
     }
-    if (fds[1].revents)
-        log_error("a device failed, a new process is needed");
-    else
+    if (!fds[1].revents)
         log_info("stopping: %s", strsignal(signal_seen));
 }
 
@@ -132,6 +132,7 @@ int main(int argc, char **argv) {
     struct program program = {.argc = argc, .argv = argv};
 
     umask(0077);
+    log_open();
     if (config_read(argc, argv, environ, &config, &failure)) {
         fprintf(stderr, "quantd: %s\n", failure.detail);
         if (failure.hint[0])

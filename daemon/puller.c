@@ -142,7 +142,8 @@ static int pull_job(struct puller *puller, const struct job_row *row) {
     struct failure failure = {}, why;
     int r;
 
-    log_info("job %" PRId64 ": fetching its files", row->id);
+    log_record(LOG_INFO, LOG_FIELDS(.job = row->id, .owner = row->owner),
+               "job %" PRId64 ": fetching its files", row->id);
     failure_set(&failure, -EIO, "internal", NULL, "the pull gave no reason");
     r = pull_all(&pull, &failure);
     pthread_mutex_lock(&puller->mutex);

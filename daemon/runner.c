@@ -39,6 +39,10 @@ static int on_layer(struct run *run, json_t *data) {
     if (r)
         return r;
     atomic_fetch_add(&jobs->stats.n_layers, 1);
+    log_record(LOG_INFO,
+               LOG_FIELDS(.job = run->row->id, .owner = run->row->owner, .has_layer = true,
+                          .layer = (int)layer),
+               "job %" PRId64 ": layer %d is done", run->row->id, (int)layer);
     events_wake(jobs->events);
     return 0;
 }
@@ -158,7 +162,9 @@ static void record_until_done(struct runner *runner, int64_t id, struct outcome 
     struct failure failure;
 
     while (record(runner, id, outcome, &failure)) {
-        log_error("cannot record the end of job %" PRId64 ", trying again: %s", id, failure.detail);
+        log_record(LOG_ERR, LOG_FIELDS(.job = id, .code = failure.code),
+                   "cannot record the end of job %" PRId64 ", trying again: %s", id,
+                   failure.detail);
         for (int i = 0; i < RECORD_RETRY_STEPS; i++) {
             if (*runner->stop) {
                 events_forget(runner->jobs->events, id);
@@ -181,7 +187,9 @@ bool runner_run(struct runner *runner, const struct job_row *row, struct backend
     backend->ops->info(backend, &info);
     outcome.poisoned = info.poisoned;
     if (outcome.r && info.poisoned)
-        log_error("job %" PRId64 ": the device failed: %s", row->id, outcome.failure.detail);
+        log_record(LOG_ERR,
+                   LOG_FIELDS(.job = row->id, .owner = row->owner, .code = outcome.failure.code),
+                   "job %" PRId64 ": the device failed: %s", row->id, outcome.failure.detail);
     /* The store's own reason is better than what the pipeline made of its errno. */
     if (run.store_failed) {
         outcome.failure = run.failure;

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/messages.h"
 #include "base/str.h"
 #include "daemon/runner.h"
 #include "kernels/registry.h"
@@ -133,6 +134,8 @@ static void *worker_main(void *arg) {
         int r = claim(worker, &row);
 
         if (!r && !run_job(worker, row)) {
+            log_record(LOG_ERR, LOG_FIELDS(MESSAGE_DEVICE_FAILED, .device = worker->device),
+                       "device %s failed, a new process is needed", worker->device);
             worker->config.device_failed(worker->config.ctx);
             break;
         }

@@ -47,7 +47,7 @@ HEADERS = {
     r"pcre2.*": ["daemon/model/tokenizer"],
     r"utf8proc.*": ["daemon/model/tokenizer", "client/text.c"],
     r"cblas.*|lapack.*|openblas.*": ["kernels/cpu/"],
-    r"systemd/.*": ["daemon/notify"],
+    r"systemd/.*": ["daemon/notify", "base/journal_systemd.c"],
     r"ini\.h": ["daemon/config"],
 }
 
