@@ -24,6 +24,8 @@ struct run {
     bool store_failed;
 };
 
+static int on_event(void *ctx, const char *kind, json_t *data);
+
 static int on_layer(struct run *run, json_t *data) {
     struct jobs *jobs = run->runner->jobs;
     json_int_t layer = json_integer_value(json_object_get(data, "layer"));
@@ -45,6 +47,19 @@ static int on_layer(struct run *run, json_t *data) {
                "job %" PRId64 ": layer %d is done", run->row->id, (int)layer);
     events_wake(jobs->events);
     return 0;
+}
+
+/* What an earlier attempt finished becomes an event unless that attempt has told of it. */
+static int on_found(struct run *run, const char *kind, json_t *data) {
+    struct jobs *jobs = run->runner->jobs;
+    bool told = false;
+    int r = store_begin(jobs->store, STORE_READ, &run->failure);
+
+    if (r)
+        return r;
+    r = store_has_event(jobs->store, run->row->id, kind, data, &told);
+    r = store_end(jobs->store, r, &run->failure);
+    return r || told ? r : on_event(run, kind, data);
 }
 
 static int on_facts(struct run *run, json_t *data) {
@@ -77,6 +92,10 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
         r = events_progress(events, id, kind, data, false, &run->failure);
     else if (str_equal(kind, "layer.finished"))
         r = on_layer(run, data);
+    else if (str_equal(kind, "layer.found"))
+        r = on_found(run, "layer.finished", data);
+    else if (str_equal(kind, "eval.found"))
+        r = on_found(run, "eval.finished", data);
     else if (str_equal(kind, "facts"))
         r = on_facts(run, data);
     else

@@ -167,6 +167,10 @@ int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *mod
 
 /* -------- what happened (store_events.c) -------- */
 
+/* store_has_event() - has job @job_id an event @type with this @data? */
+int store_has_event(struct store *store, int64_t job_id, const char *type, const json_t *data,
+                    bool *ret_found);
+
 int store_append_event(struct store *store, int64_t job_id, const char *type, int64_t at,
                        const json_t *data, uint64_t *ret_seq);
 

@@ -17,6 +17,29 @@ int store_append_event(struct store *store, int64_t job_id, const char *type, in
     return 0;
 }
 
+int store_has_event(struct store *store, int64_t job_id, const char *type, const json_t *data,
+                    bool *ret_found) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    bool found = false;
+    int r = store_query(store, &statement, "SELECT data FROM events WHERE job_id = ? AND type = ?",
+                        "is", job_id, type);
+
+    if (r)
+        return r;
+    while (!found && (r = store_step(store, statement)) == 1) {
+        cleanup(json_decrefp) json_t *other = NULL;
+
+        r = store_column_json(store, statement, 0, &other);
+        if (r)
+            return r;
+        found = json_equal(other, data);
+    }
+    if (r < 0)
+        return r;
+    *ret_found = found;
+    return 0;
+}
+
 static int read_event(struct store *store, sqlite3_stmt *statement, json_t *events) {
     cleanup(freep) char *type = NULL;
     char at[CLOCK_TEXT_SIZE];

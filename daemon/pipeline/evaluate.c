@@ -271,7 +271,6 @@ static int evaluate_set(struct evaluator *e, int i) {
     struct eval_set *set = &run->evals[i];
     struct windows *windows = set->windows;
     cleanup(freep) double *means = calloc(windows->n, sizeof(*means));
-    json_t *event;
     int r;
 
     if (!means)
@@ -292,14 +291,7 @@ static int evaluate_set(struct evaluator *e, int i) {
         return failure_set(run->failure, -ERANGE, "not_finite",
                            "the model may be damaged; evaluate it with wbits 16",
                            "the perplexity on '%s' is not a finite number", set->name);
-    r = work_keep_eval(run, i);
-    if (r)
-        return r;
-    event = json_copy(set->result);
-    json_object_set_new(event, "perplexity", json_incref(json_object_get(event, "value")));
-    json_object_del(event, "value");
-    json_object_set_new(event, "set", json_string(set->name));
-    return run_event(run, "eval.finished", event);
+    return work_keep_eval(run, i);
 }
 
 int evaluate_sets(struct run *run) {

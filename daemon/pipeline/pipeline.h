@@ -22,6 +22,8 @@ struct pipeline_observer {
      *   phase.started   {phase: load|calibrate|quantize|evaluate|export}
      *   progress        {phase, layer, layers_total, fraction, eta_seconds}: of the whole job;
      *                   may be dropped or merged, at most some a second
+     *   layer.found, eval.found  as *.finished, of what an earlier attempt has done; it may have
+     *                   been killed before it told. Then
      *   job.resumed     {layer}: the first layer that still has to be done
      *   job.warning     {code, detail}
      *   layer.finished  {layer, seconds, matrices: [{name, method: gptq|rtn, reason?, tokens,

@@ -84,12 +84,12 @@ int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
 char *work_layer_path(const struct run *run, int layer, const char *extension);
 
 /*
- * work_keep_layer() - record that the shard of @layer is on disk; takes @report, whose "file"
- * {sha256, bytes} is the shard's.
+ * work_keep_layer() - record that the shard of @layer is on disk, and tell of it; takes @report,
+ * whose "file" {sha256, bytes} is the shard's.
  */
 int work_keep_layer(struct run *run, int layer, json_t *report);
 
-/* work_keep_eval() - record the result of set @i. */
+/* work_keep_eval() - record the result of set @i, and tell of it. */
 int work_keep_eval(struct run *run, int i);
 
 /* embed_windows() - x [n * seqlen, d] act = embedding of @ids [n, seqlen], on the host. */

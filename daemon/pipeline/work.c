@@ -65,11 +65,26 @@ static int fingerprint(const struct run *run, char ret_text[SHA256_TEXT_SIZE]) {
     return text ? sha256_of(text, strlen(text), ret_text) : -ENOMEM;
 }
 
+static int tell_layer(struct run *run, const char *kind, int layer) {
+    return run_event(run, kind, json_incref(run->reports[layer]));
+}
+
+static int tell_eval(struct run *run, const char *kind, int i) {
+    const struct eval_set *set = &run->evals[i];
+    json_t *event = json_copy(set->result);
+
+    json_object_set_new(event, "perplexity", json_incref(json_object_get(event, "value")));
+    json_object_del(event, "value");
+    json_object_set_new(event, "set", json_string(set->name));
+    return run_event(run, kind, event);
+}
+
 /* Opens the finished layers, from the first on, until one is missing. */
 static int find_layers(struct run *run) {
     for (int i = 0; i < run_layers(run); i++) {
         cleanup(freep) char *shard = work_layer_path(run, i, "safetensors");
         json_t *report = read_json(work_layer_path(run, i, "json"));
+        int r;
 
         if (!shard)
             return failure_oom(run->failure);
@@ -79,21 +94,30 @@ static int find_layers(struct run *run) {
         }
         run->reports[i] = report;
         run->n_finished = i + 1;
+        r = tell_layer(run, "layer.found", i);
+        if (r)
+            return r;
     }
     return 0;
 }
 
-static void find_evals(struct run *run) {
+static int find_evals(struct run *run) {
     for (int i = 0; i < run->n_evals; i++) {
         struct eval_set *set = &run->evals[i];
         cleanup(json_decrefp) json_t *record = read_json(eval_path(run, i));
         const char *model = json_string_value(json_object_get(record, "model"));
         json_t *result = json_object_get(record, "result");
+        int r;
 
-        if (str_equal(model, run->checkpoint->fingerprint) &&
-            str_equal(json_string_value(json_object_get(result, "sha256")), set->windows->sha256))
-            set->result = json_incref(result);
+        if (!str_equal(model, run->checkpoint->fingerprint) ||
+            !str_equal(json_string_value(json_object_get(result, "sha256")), set->windows->sha256))
+            continue;
+        set->result = json_incref(result);
+        r = tell_eval(run, "eval.found", i);
+        if (r)
+            return r;
     }
+    return 0;
 }
 
 /* Begins an empty folder for the plan @fingerprint. */
@@ -140,8 +164,8 @@ int work_open(struct run *run) {
         return r;
     /* A set counts only on top of complete layers, which the fingerprint vouches for. */
     if (!run->quantizes || run->n_finished == run_layers(run))
-        find_evals(run);
-    return run_event(run, "job.resumed", json_pack("{s:i}", "layer", run->n_finished));
+        r = find_evals(run);
+    return r ? r : run_event(run, "job.resumed", json_pack("{s:i}", "layer", run->n_finished));
 }
 
 int work_keep_layer(struct run *run, int layer, json_t *report) {
@@ -157,12 +181,13 @@ int work_keep_layer(struct run *run, int layer, json_t *report) {
     if (r)
         return r;
     run->n_finished = layer + 1;
-    return run_event(run, "layer.finished", json_incref(report));
+    return tell_layer(run, "layer.finished", layer);
 }
 
 int work_keep_eval(struct run *run, int i) {
     cleanup(json_decrefp) json_t *record = json_pack(
         "{s:s s:O}", "model", run->checkpoint->fingerprint, "result", run->evals[i].result);
+    int r = record ? write_json(run, eval_path(run, i), record) : failure_oom(run->failure);
 
-    return record ? write_json(run, eval_path(run, i), record) : failure_oom(run->failure);
+    return r ? r : tell_eval(run, "eval.finished", i);
 }

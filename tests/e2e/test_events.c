@@ -198,6 +198,8 @@ static void test_resumed(void **state) {
     json_decref(lab_must(lab, "resumed", NULL, "{'wbits': 4}"));
     expect_phases(lab, "load,calibrate,quantize,evaluate,export");
     assert_int_equal(lab_count(lab, "job.resumed"), 1);
+    assert_int_equal(lab_count(lab, "layer.found"), 2);
+    assert_true(index_of(lab, "layer.found") < index_of(lab, "job.resumed"));
     assert_true(index_of(lab, "job.resumed") < index_of(lab, "layer.finished"));
     check_layers(lab, 2);
     check_progress(lab, 0.3); /* what is done already counts */

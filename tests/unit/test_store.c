@@ -213,6 +213,32 @@ static void test_events(void **state) {
     assert_int_equal(json_array_size(none), 0);
 }
 
+static void expect_event(struct fixture *f, int64_t id, const char *type, double value,
+                         bool there) {
+    cleanup(json_decrefp) json_t *data = json_pack("{sf ss}", "n", value, "k", "v");
+    bool found = !there;
+
+    begin(f);
+    assert_int_equal(end(f, store_has_event(f->store, id, type, data, &found)), 0);
+    assert_true(found == there);
+}
+
+static void test_has_event(void **state) {
+    struct fixture *f = *state;
+    int64_t ids[2] = {insert(f, "a", 0), insert(f, "b", 0)};
+
+    for (int i = 0; i < 3; i++) {
+        cleanup(json_decrefp) json_t *data = json_pack("{ss sf}", "k", "v", "n", 0.1 + i / 3.0);
+
+        begin(f);
+        assert_int_equal(end(f, store_append_event(f->store, ids[0], "x", 1, data, NULL)), 0);
+    }
+    expect_event(f, ids[0], "x", 0.1 + 2 / 3.0, true); /* to the last bit, in any order of keys */
+    expect_event(f, ids[0], "x", 0.7666, false);
+    expect_event(f, ids[0], "y", 0.1, false);
+    expect_event(f, ids[1], "x", 0.1, false);
+}
+
 static void put_layer(struct fixture *f, int64_t id, int layer) {
     cleanup(json_decrefp) json_t *data = json_pack("{si}", "layer", layer);
 
@@ -381,6 +407,7 @@ int main(void) {
         TEST(test_versions_never_repeat),
         TEST(test_rollback),
         TEST(test_events),
+        TEST(test_has_event),
         TEST(test_layers),
         TEST(test_baseline),
         TEST(test_idempotency_key),
