@@ -12,3 +12,7 @@ struct request;
  * Return: 0 or -errno with the failure.
  */
 int caller_find(const struct request *request, struct caller *ret_caller, struct failure *failure);
+
+/* caller_view() - a number for what @caller sees: others may see something else at the same time.
+ */
+uint32_t caller_view(const struct caller *caller);

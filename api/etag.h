@@ -8,8 +8,8 @@
 #define ETAG_SIZE 80 /* the longest is a quoted SHA-256 */
 
 /*
- * etag_of_version() - the tag of a version that the service gave; @boot, a number of this process,
- * keeps a tag of an earlier run from matching.
+ * etag_of_version() - the tag of a version that the service gave; @boot, a number of this process
+ * and of what the caller sees, keeps other tags from matching.
  */
 void etag_of_version(uint32_t boot, uint64_t version, char ret_tag[ETAG_SIZE]);
 

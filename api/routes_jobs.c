@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "api/caller.h"
 #include "api/etag.h"
 #include "api/response.h"
 #include "api/routes.h"
@@ -88,13 +89,18 @@ static int take_filter(const struct request *request, struct job_filter *ret_fil
     return 0;
 }
 
+/* Of this process and of what the caller sees: a tag of another never fits. */
+static uint32_t tag_space(const struct request *request) {
+    return request->api->boot ^ caller_view(&request->caller);
+}
+
 /* @object NULL: it is as the client knows it, by the version it sent. */
 static enum MHD_Result answer_versioned(struct request *request, const json_t *object,
                                         uint64_t version) {
     const char *known = request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH);
     char tag[ETAG_SIZE];
 
-    etag_of_version(request->api->boot, version, tag);
+    etag_of_version(tag_space(request), version, tag);
     if (!object || etag_matches(known, tag))
         return request_not_modified(request, tag);
     return request_json_answer(request, MHD_HTTP_OK, object, tag);
@@ -102,7 +108,7 @@ static enum MHD_Result answer_versioned(struct request *request, const json_t *o
 
 static uint64_t known_version(const struct request *request) {
     return etag_known_version(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH),
-                              request->api->boot);
+                              tag_space(request));
 }
 
 enum MHD_Result jobs_get(struct request *request) {

@@ -63,6 +63,7 @@ static void put_event(struct strbuf *out, uint64_t id, const char *type, const j
 static int put_rows(struct stream *stream, struct failure *failure) {
     struct service *service = stream->api->service;
     cleanup(json_decrefp) json_t *events = NULL;
+    uint64_t newest = service->last_seq(service->ctx);
     bool ended = false;
     json_t *event;
     size_t i;
@@ -80,6 +81,9 @@ static int put_rows(struct stream *stream, struct failure *failure) {
         stream->cursor = seq;
     }
     stream->more = i >= CHUNK_ROWS;
+    /* Rows that are hidden from the caller are not looked at again. */
+    if (!stream->more)
+        stream->cursor = MAX(stream->cursor, newest);
     stream->ended = ended && stream->subscriber.job && !stream->more;
     return 0;
 }

@@ -18,6 +18,7 @@
 static const struct submit_field shared_fields[] = {
     {"name", "name", FIELD_TEXT},
     {"priority", "priority", FIELD_INT},
+    {"private", "private", FIELD_SWITCH},
 };
 
 static json_t *read_list(const char *value) {

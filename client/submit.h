@@ -21,6 +21,7 @@ struct submit_field {
 #define SUBMIT_OPTIONS                                                                             \
     {"name", "NAME", "what the job is called in lists"},                                           \
         {"priority", "N", "a higher one runs earlier; 0 is usual"},                                \
+        {"private", NULL, "only you and admins see the job and its files"},                        \
         {"label", "KEY=VALUE", "a label; may be given several times"}, {                           \
         "detach", NULL, "print the job and leave; do not follow it"                                \
     }

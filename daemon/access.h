@@ -5,15 +5,15 @@
 #include "api/service.h"
 #include "daemon/store.h"
 
-/* access_sees_all() - are there no jobs that are hidden from @caller? */
-bool access_sees_all(const struct caller *caller);
+/* access_viewer() - whose private jobs a list for @caller shows, for the store; NULL: everybody's.
+ */
+const char *access_viewer(const struct caller *caller);
 
-/* access_owns() - is it a job of @caller, or @caller an admin? */
-bool access_owns(const struct caller *caller, const struct job_row *row);
+/* access_see() - may @caller see the job? Return: 0, or -EPERM with the failure. */
+int access_see(const struct caller *caller, const struct job_row *row, struct failure *failure);
 
 /*
- * access_change() - may @caller @verb ("cancel") the job, which it may see? Return: 0, or -EPERM
- * with the failure.
+ * access_change() - may @caller @verb ("cancel") the job? Return: 0, or -EPERM with the failure.
  */
 int access_change(const struct caller *caller, const struct job_row *row, const char *verb,
                   struct failure *failure);

@@ -87,10 +87,11 @@ json_t *failure_to_json(const struct failure *failure) {
 }
 
 json_t *job_to_json(const struct job_row *row, json_t *progress) {
-    cleanup(json_decrefp) json_t *job = json_pack(
-        "{sI ss ss ss ss sO si si sO}", "id", (json_int_t)row->id, "kind", row->kind, "status",
-        job_status_name(row->status), "owner", row->owner, "name", row->name, "labels", row->labels,
-        "priority", row->priority, "attempt", row->attempt, "params", row->params);
+    cleanup(json_decrefp) json_t *job =
+        json_pack("{sI ss ss ss ss sO sb si si sO}", "id", (json_int_t)row->id, "kind", row->kind,
+                  "status", job_status_name(row->status), "owner", row->owner, "name", row->name,
+                  "labels", row->labels, "private", row->private, "priority", row->priority,
+                  "attempt", row->attempt, "params", row->params);
 
     if (!job || put(job, "model", json_incref(row->model)) ||
         put(job, "created_at", time_json(row->created_at)) ||

@@ -34,8 +34,14 @@ int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct fa
 
 int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct job_row **ret_row,
              struct failure *failure) {
-    (void)caller;
-    return jobs_find(jobs, id, ret_row, failure);
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int r = jobs_find(jobs, id, &row, failure);
+
+    if (!r)
+        r = access_see(caller, row, failure);
+    if (!r)
+        *ret_row = steal_ptr(row);
+    return r;
 }
 
 /* -------- reading -------- */
@@ -65,13 +71,14 @@ int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint
     json_t *job = NULL;
     int r;
 
-    (void)caller;
     r = store_begin(jobs->store, STORE_READ, failure);
     if (r)
         return r;
     r = store_get_job(jobs->store, id, &row);
     if (r == -ENOENT)
         no_such_job(id, failure);
+    if (!r)
+        r = access_see(caller, row, failure);
     if (!r) {
         progress = current_progress(jobs, row, &version);
         version = object_version(jobs, row, version);
@@ -114,13 +121,16 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
               uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure) {
     cleanup(json_decrefp) json_t *data = json_array();
     struct listing listing = {.jobs = jobs, .data = data, .limit = filter->limit};
-    struct store_filter rows = {filter->status, filter->owner, filter->after, filter->limit + 1};
+    struct store_filter rows = {.status = filter->status,
+                                .owner = filter->owner,
+                                .viewer = access_viewer(caller),
+                                .after = filter->after,
+                                .limit = filter->limit + 1};
     enum job_status status;
     uint64_t version;
     json_t *list;
     int r;
 
-    (void)caller;
     if (!data)
         return failure_oom(failure);
     if (filter->status && job_status_from_name(filter->status, &status))
@@ -154,12 +164,12 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
 /* -------- submitting -------- */
 
 /* The folder of `job:<id>`: the artifact of a job that succeeded and left one. */
-static int resolve_job(struct jobs *jobs, const char *name, int64_t id, char **ret_dir,
-                       struct failure *failure) {
+static int resolve_job(struct jobs *jobs, const struct caller *caller, const char *name, int64_t id,
+                       char **ret_dir, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(freep) char *dir = NULL;
     const char *why = NULL;
-    int r = id > 0 ? jobs_find(jobs, id, &row, failure) : -ENOENT;
+    int r = id > 0 ? jobs_see(jobs, caller, id, &row, failure) : -ENOENT;
 
     if (r && r != -ENOENT)
         return r;
@@ -211,13 +221,13 @@ static int resolve_hub(struct jobs *jobs, const char *name, struct place *place,
     return place->dir ? 0 : failure_oom(failure);
 }
 
-static int resolve_model(struct jobs *jobs, const char *name, struct place *place,
-                         struct failure *failure) {
+static int resolve_model(struct jobs *jobs, const struct caller *caller, const char *name,
+                         struct place *place, struct failure *failure) {
     int64_t id;
     int r;
 
     if (models_job_reference(name, &id))
-        return resolve_job(jobs, name, id, &place->dir, failure);
+        return resolve_job(jobs, caller, name, id, &place->dir, failure);
     r = models_find(jobs->models, name, &place->dir, failure);
     if (r == -ENOENT && jobs->hub && !hub_parse_name(name, &place->name))
         return resolve_hub(jobs, name, place, failure);
@@ -277,9 +287,10 @@ static int insert(struct jobs *jobs, const struct job_row *row, const char *key,
 }
 
 /* Where the submission's model and data sets are, for the row. */
-static int locate(struct jobs *jobs, const struct submission *submission, struct place *place,
-                  struct job_row *row, struct failure *failure) {
-    int r = resolve_model(jobs, submission->params->model, place, failure);
+static int locate(struct jobs *jobs, const struct caller *caller,
+                  const struct submission *submission, struct place *place, struct job_row *row,
+                  struct failure *failure) {
+    int r = resolve_model(jobs, caller, submission->params->model, place, failure);
 
     if (r)
         return r;
@@ -323,12 +334,13 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     /* From here to the row nobody removes the model: then it is the row that keeps it. */
     if (jobs->hub)
         hub_hold(jobs->hub);
-    r = locate(jobs, submission, &place, &row, failure);
+    r = locate(jobs, caller, submission, &place, &row, failure);
     row.kind = (char *)job_kind_name(submission->kind);
     row.owner = (char *)caller->owner;
     row.name = submission->name;
     row.labels = submission->labels;
     row.priority = submission->priority;
+    row.private = submission->private;
     row.request = submission->asked;
 
     if (!r) {

@@ -33,6 +33,7 @@ static json_t *whole_request(const struct job_row *row) {
     if (!request || json_object_set_new(request, "kind", json_string(row->kind)) ||
         json_object_set_new(request, "name", json_string(row->name)) ||
         json_object_set_new(request, "priority", json_integer(row->priority)) ||
+        json_object_set_new(request, "private", json_boolean(row->private)) ||
         json_object_set(request, "labels", row->labels))
         return NULL;
     return steal_ptr(request);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/access.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
 
@@ -107,7 +108,7 @@ static int list_events(void *ctx, const struct caller *caller, int64_t id, uint6
         r = store_begin(daemon->store, STORE_READ, failure);
     if (r)
         return r;
-    r = store_list_events(daemon->store, id, after, limit, &events);
+    r = store_list_events(daemon->store, id, access_viewer(caller), after, limit, &events);
     if (r == -ENOMEM)
         failure_oom(failure);
     r = store_end(daemon->store, r, failure);

@@ -56,6 +56,7 @@ struct job_row {
     int64_t position; /* in the queue, from 1; 0 when not queued */
     bool pull;        /* files of it have to be fetched before it can be claimed */
     char *hub_model;  /* "org/name" when the model is from the hub; NULL: it is not */
+    bool private;     /* for its owner and admins only */
     uint64_t version;
 };
 
@@ -107,6 +108,7 @@ int store_get_job(struct store *store, int64_t id, struct job_row **ret_row);
 
 struct store_filter {
     const char *status, *owner; /* NULL: any */
+    const char *viewer;         /* without private jobs of others; NULL: with all */
     int64_t after;              /* only smaller ids; 0: all */
     int limit;
 };
@@ -176,10 +178,11 @@ int store_append_event(struct store *store, int64_t job_id, const char *type, in
 
 /*
  * store_list_events() - [{seq, job, type, at, data}] with seq > @after of @job_id (0: all jobs),
- * ascending, at most @limit. The caller owns *ret_events.
+ * ascending, at most @limit. With 0, those of private jobs that are not of @viewer are left out;
+ * NULL: none is. The caller owns *ret_events.
  */
-int store_list_events(struct store *store, int64_t job_id, uint64_t after, int limit,
-                      json_t **ret_events);
+int store_list_events(struct store *store, int64_t job_id, const char *viewer, uint64_t after,
+                      int limit, json_t **ret_events);
 
 /* -------- what came out (store_results.c) -------- */
 

@@ -60,8 +60,8 @@ static int read_event(struct store *store, sqlite3_stmt *statement, json_t *even
     return r ? -ENOMEM : 0;
 }
 
-int store_list_events(struct store *store, int64_t job_id, uint64_t after, int limit,
-                      json_t **ret_events) {
+int store_list_events(struct store *store, int64_t job_id, const char *viewer, uint64_t after,
+                      int limit, json_t **ret_events) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     cleanup(json_decrefp) json_t *events = json_array();
     int64_t from = after > INT64_MAX ? INT64_MAX : (int64_t)after;
@@ -74,6 +74,12 @@ int store_list_events(struct store *store, int64_t job_id, uint64_t after, int l
                         "SELECT seq, job_id, type, at, data FROM events "
                         "WHERE job_id = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2",
                         "iii", from, (int64_t)limit, job_id);
+    else if (viewer)
+        r = store_query(store, &statement,
+                        "SELECT seq, job_id, type, at, data FROM events WHERE seq > ?1 "
+                        "AND job_id NOT IN (SELECT id FROM jobs WHERE private = 1 AND owner <> ?3) "
+                        "ORDER BY seq LIMIT ?2",
+                        "iis", from, (int64_t)limit, viewer);
     else
         r = store_query(store, &statement,
                         "SELECT seq, job_id, type, at, data FROM events "

@@ -8,7 +8,7 @@
 #define COLUMNS                                                                                    \
     "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
     "model, progress, result, error, version, created_at, started_at, finished_at, "               \
-    "pull, hub_model"
+    "pull, hub_model, private"
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -48,8 +48,9 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
     row->started_at = sqlite3_column_int64(statement, 17);
     row->finished_at = sqlite3_column_int64(statement, 18);
     row->pull = sqlite3_column_int(statement, 19) != 0;
-    if (sqlite3_column_count(statement) > 21)
-        row->position = sqlite3_column_int64(statement, 21);
+    row->private = sqlite3_column_int(statement, 21) != 0;
+    if (sqlite3_column_count(statement) > 22)
+        row->position = sqlite3_column_int64(statement, 22);
     if ((r = store_column_text(store, statement, 1, &row->kind)) ||
         (r = store_column_text(store, statement, 2, &status)) ||
         (r = store_column_text(store, statement, 3, &row->owner)) ||
@@ -82,12 +83,12 @@ static uint64_t next_queue_version(struct store *store) {
 int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id) {
     int r = store_exec(store,
                        "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
-                       "request, params, model_dir, version, created_at, pull, hub_model) "
-                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjiijjsiiis", row->kind, row->owner, row->name, row->labels,
+                       "request, params, model_dir, version, created_at, pull, hub_model, private) "
+                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjiijjsiiisi", row->kind, row->owner, row->name, row->labels,
                        (int64_t)row->priority, (int64_t)row->attempt, row->request, row->params,
                        row->model_dir, (int64_t)next_queue_version(store), row->created_at,
-                       (int64_t)row->pull, row->hub_model);
+                       (int64_t)row->pull, row->hub_model, (int64_t)row->private);
 
     if (r < 0)
         return r;
@@ -115,8 +116,10 @@ int store_list_jobs(struct store *store, const struct store_filter *filter,
                     "SELECT " COLUMNS ", queue.position FROM jobs "
                     "LEFT JOIN queue ON queue.id = jobs.id "
                     "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR owner = ?2) "
-                    "AND (?3 = 0 OR jobs.id < ?3) ORDER BY jobs.id DESC LIMIT ?4",
-                    "ssii", filter->status, filter->owner, filter->after, (int64_t)filter->limit);
+                    "AND (?3 = 0 OR jobs.id < ?3) AND (?5 IS NULL OR private = 0 OR owner = ?5) "
+                    "ORDER BY jobs.id DESC LIMIT ?4",
+                    "ssiis", filter->status, filter->owner, filter->after, (int64_t)filter->limit,
+                    filter->viewer);
 
     if (r)
         return r;

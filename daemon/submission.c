@@ -10,7 +10,7 @@
 static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
 
 /* The fields that are the queue's; all others are parameters. */
-static const char *const queue_fields[] = {"kind", "priority", "name", "labels"};
+static const char *const queue_fields[] = {"kind", "priority", "private", "name", "labels"};
 
 const char *job_kind_name(enum job_kind kind) {
     return kind_names[kind];
@@ -60,6 +60,13 @@ static int read_priority(const json_t *value, int *ret_priority, struct failure 
     if (value && (!json_is_integer(value) || priority < -100 || priority > 100))
         return failure_field(failure, "priority", NULL, "must be a whole number from -100 to 100");
     *ret_priority = (int)priority;
+    return 0;
+}
+
+static int read_private(const json_t *value, bool *ret_private, struct failure *failure) {
+    if (value && !json_is_boolean(value))
+        return failure_field(failure, "private", NULL, "must be true or false");
+    *ret_private = json_is_true(value);
     return 0;
 }
 
@@ -118,6 +125,7 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
         return r;
     if ((r = read_kind(json_object_get(object, "kind"), &submission->kind, failure)) ||
         (r = read_priority(json_object_get(object, "priority"), &submission->priority, failure)) ||
+        (r = read_private(json_object_get(object, "private"), &submission->private, failure)) ||
         (r = read_name(json_object_get(object, "name"), &submission->name, failure)) ||
         (r = read_labels(json_object_get(object, "labels"), &submission->labels, failure)))
         return r;

@@ -11,6 +11,7 @@
 struct submission {
     enum job_kind kind;
     int priority;          /* -100 .. 100 */
+    bool private;          /* for its owner and admins only */
     char *name;            /* owned; may be empty */
     json_t *labels;        /* object of strings; owned */
     json_t *asked;         /* the parameters as asked for, without the queue's fields; owned */

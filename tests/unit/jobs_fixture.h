@@ -108,7 +108,7 @@ static inline void expect_last_event(struct queue *q, int64_t id, const char *ty
     size_t n;
 
     begin(q->f);
-    assert_int_equal(end(q->f, store_list_events(q->f->store, id, 0, 1000, &events)), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, id, NULL, 0, 1000, &events)), 0);
     n = json_array_size(events);
     assert_true(n > 0);
     assert_string_equal(json_string_value(json_object_get(json_array_get(events, n - 1), "type")),

@@ -147,8 +147,9 @@ static void test_request(void **state) {
         {"m --eval none", "{\"kind\":\"quantize\",\"model\":\"m\",\"eval\":[]}"},
         {"m --eval ptb,file:x",
          "{\"kind\":\"quantize\",\"model\":\"m\",\"eval\":[\"ptb\",\"file:x\"]}"},
-        {"m --percdamp 0.05 --priority -3 --name n --label a=b --label c=",
+        {"m --percdamp 0.05 --private --priority -3 --name n --label a=b --label c=",
          "{\"kind\":\"quantize\",\"model\":\"m\",\"percdamp\":0.05,\"name\":\"n\",\"priority\":-3,"
+         "\"private\":true,"
          "\"labels\":{\"a\":\"b\",\"c\":\"\"}}"},
         /* the daemon knows the limits, but a request has types */
         {"m --wbits 5", "{\"kind\":\"quantize\",\"model\":\"m\",\"wbits\":5}"},

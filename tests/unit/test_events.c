@@ -13,7 +13,7 @@ static size_t stored(struct fixture *f) {
     cleanup(json_decrefp) json_t *events = NULL;
 
     begin(f);
-    assert_int_equal(end(f, store_list_events(f->store, 0, 0, 1000, &events)), 0);
+    assert_int_equal(end(f, store_list_events(f->store, 0, NULL, 0, 1000, &events)), 0);
     return json_array_size(events);
 }
 

@@ -3,11 +3,11 @@
 #include "jobs_fixture.h"
 
 static void test_object(void **state) {
-    static const char *const names[] = {
-        "id",       "kind",       "status",     "owner",       "name",
-        "labels",   "priority",   "attempt",    "params",      "model",
-        "progress", "created_at", "started_at", "finished_at", "queue_position",
-        "result",   "artifacts",  "error",      "urls"};
+    static const char *const names[] = {"id",         "kind",        "status",         "owner",
+                                        "name",       "labels",      "priority",       "attempt",
+                                        "params",     "model",       "progress",       "created_at",
+                                        "started_at", "finished_at", "queue_position", "result",
+                                        "artifacts",  "error",       "urls",           "private"};
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *job = object(q, submit(q, NULL));
 
@@ -33,6 +33,8 @@ static void test_bad_requests(void **state) {
         {"{\"model\": \"m\", \"wbits\": 16, \"priority\": 101}", "priority"},
         {"{\"model\": \"m\", \"wbits\": 16, \"priority\": 1.5}", "priority"},
         {"{\"model\": \"m\", \"wbits\": 16, \"name\": 5}", "name"},
+        {"{\"model\": \"m\", \"wbits\": 16, \"private\": 1}", "private"},
+        {"{\"model\": \"m\", \"wbits\": 16, \"private\": null}", "private"},
         {"{\"model\": \"m\", \"wbits\": 16, \"labels\": []}", "labels"},
         {"{\"model\": \"m\", \"wbits\": 16, \"labels\": {\"\": \"x\"}}", "labels"},
         {"{\"model\": \"m\", \"wbits\": 16, \"nonsense\": 1}", "nonsense"},

@@ -99,7 +99,7 @@ static size_t n_events(struct queue *q, uint64_t after) {
     cleanup(json_decrefp) json_t *events = NULL;
 
     begin(q->f);
-    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, after, 1000, &events)), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, NULL, after, 1000, &events)), 0);
     return json_array_size(events);
 }
 

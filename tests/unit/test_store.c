@@ -179,7 +179,7 @@ static void test_rollback(void **state) {
     assert_int_equal(end(f, -EIO), -EIO);
     assert_int_equal(store_last_seq(f->store), 0);
     begin(f);
-    assert_int_equal(end(f, store_list_events(f->store, 0, 0, 10, &events)), 0);
+    assert_int_equal(end(f, store_list_events(f->store, 0, NULL, 0, 10, &events)), 0);
     assert_int_equal(json_array_size(events), 0);
 }
 
@@ -201,9 +201,9 @@ static void test_events(void **state) {
     reopen(f);
     assert_int_equal(store_last_seq(f->store), 6);
     begin(f);
-    assert_int_equal(store_list_events(f->store, 0, 2, 3, &all), 0);
-    assert_int_equal(store_list_events(f->store, ids[1], 2, 10, &one), 0);
-    assert_int_equal(end(f, store_list_events(f->store, 0, UINT64_MAX, 10, &none)), 0);
+    assert_int_equal(store_list_events(f->store, 0, NULL, 2, 3, &all), 0);
+    assert_int_equal(store_list_events(f->store, ids[1], NULL, 2, 10, &one), 0);
+    assert_int_equal(end(f, store_list_events(f->store, 0, NULL, UINT64_MAX, 10, &none)), 0);
     assert_int_equal(json_array_size(all), 3);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(all, 0), "seq")), 3);
     assert_int_equal(json_array_size(one), 2);

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Who may see a job, and who may change it, on a real store. */
+#include "jobs_fixture.h"
+
+#define PRIVATE_REQUEST                                                                            \
+    "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"private\": true}"
+
+static const struct caller bert = {.owner = "bert", .role = ROLE_SUBMIT};
+static const struct caller admin = {.owner = "root", .role = ROLE_ADMIN};
+
+static int64_t submit_as(struct queue *q, const struct caller *caller, const char *text) {
+    cleanup(json_decrefp) json_t *request = json_loads(text, 0, NULL), *job = NULL;
+    struct failure failure = {};
+    bool created;
+
+    if (jobs_submit(&q->jobs, caller, NULL, request, &job, &created, &failure))
+        fail_msg("%s", failure.detail);
+    assert_string_equal(json_string_value(json_object_get(job, "owner")), caller->owner);
+    return json_integer_value(json_object_get(job, "id"));
+}
+
+static int look(struct queue *q, const struct caller *caller, int64_t id) {
+    cleanup(json_decrefp) json_t *job = NULL;
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    struct failure failure = {};
+    uint64_t version;
+    int r = jobs_object(&q->jobs, caller, id, 0, &job, &version, &failure);
+
+    assert_int_equal(jobs_see(&q->jobs, caller, id, &row, &failure), r);
+    assert_true((job != NULL) == (r == 0) && (row != NULL) == (r == 0));
+    if (r)
+        assert_string_equal(failure.code, "forbidden");
+    return r;
+}
+
+static void test_private_is_seen_by_few(void **state) {
+    struct queue *q = *state;
+    int64_t open = submit_as(q, &anna, request_text), hidden = submit_as(q, &anna, PRIVATE_REQUEST);
+
+    assert_int_equal(look(q, &bert, open), 0);
+    assert_int_equal(look(q, &bert, hidden), -EPERM);
+    assert_int_equal(look(q, &anna, hidden), 0);
+    assert_int_equal(look(q, &admin, hidden), 0);
+    restart(q);
+    assert_int_equal(look(q, &bert, hidden), -EPERM);
+    assert_int_equal(look(q, &anna, hidden), 0);
+}
+
+/* The ids that a list of at most @limit shows, newest first. */
+static void check_list(struct queue *q, const struct caller *caller, struct job_filter filter,
+                       const char *expected, bool more) {
+    cleanup(json_decrefp) json_t *list = NULL;
+    struct failure failure = {};
+    uint64_t version;
+    char ids[64] = "";
+    json_t *job;
+    size_t i;
+
+    assert_int_equal(jobs_list(&q->jobs, caller, &filter, 0, &list, &version, &failure), 0);
+    json_array_foreach(json_object_get(list, "data"), i, job)
+        snprintf(ids + strlen(ids), sizeof(ids) - strlen(ids), "%d ",
+                 (int)json_integer_value(json_object_get(job, "id")));
+    assert_string_equal(ids, expected);
+    assert_int_equal(json_is_true(json_object_get(list, "has_more")), more);
+}
+
+/* What is hidden takes no place in a list: pages are full, has_more speaks of what is seen. */
+static void test_lists(void **state) {
+    struct queue *q = *state;
+
+    for (int i = 0; i < 3; i++) {
+        submit_as(q, &anna, request_text);    /* 1 4 7 */
+        submit_as(q, &anna, PRIVATE_REQUEST); /* 2 5 8 */
+        submit_as(q, &bert, PRIVATE_REQUEST); /* 3 6 9 */
+    }
+    check_list(q, &admin, (struct job_filter){.limit = 9}, "9 8 7 6 5 4 3 2 1 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 6}, "8 7 5 4 2 1 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 5}, "8 7 5 4 2 ", true);
+    check_list(q, &bert, (struct job_filter){.limit = 2}, "9 7 ", true);
+    check_list(q, &bert, (struct job_filter){.limit = 2, .after = 7}, "6 4 ", true);
+    check_list(q, &bert, (struct job_filter){.limit = 2, .after = 4}, "3 1 ", false);
+    check_list(q, &bert, (struct job_filter){.limit = 9, .owner = "anna"}, "7 4 1 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .owner = "anna", .status = "queued"},
+               "8 7 5 4 2 1 ", false);
+}
+
+static void test_events(void **state) {
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *all = NULL, *berts = NULL, *annas = NULL;
+
+    submit_as(q, &anna, request_text);
+    submit_as(q, &anna, PRIVATE_REQUEST);
+    submit_as(q, &bert, request_text);
+    begin(q->f);
+    assert_int_equal(store_list_events(q->f->store, 0, NULL, 0, 10, &all), 0);
+    assert_int_equal(store_list_events(q->f->store, 0, "bert", 0, 2, &berts), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "anna", 1, 10, &annas)), 0);
+    assert_int_equal(json_array_size(all), 3);
+    assert_int_equal(json_array_size(annas), 2);
+    assert_int_equal(json_array_size(berts), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(berts, 1), "job")), 3);
+}
+
+static void test_changes_are_the_owners(void **state) {
+    static const char *const requests[] = {request_text, PRIVATE_REQUEST};
+    struct queue *q = *state;
+    struct failure failure = {};
+
+    for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+        cleanup(json_decrefp) json_t *job = NULL;
+        int64_t id = submit_as(q, &anna, requests[i]), again;
+
+        assert_int_equal(jobs_cancel(&q->jobs, &bert, id, &failure), -EPERM);
+        assert_non_null(strstr(failure.detail, "anna"));
+        expect_status(q, id, "queued", 1);
+        assert_int_equal(jobs_cancel(&q->jobs, &anna, id, &failure), 0);
+
+        assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &job, &failure), -EPERM);
+        assert_int_equal(jobs_retry(&q->jobs, &anna, NULL, id, &job, &failure), 0);
+        again = json_integer_value(json_object_get(job, "id"));
+        assert_int_equal(look(q, &bert, again), i ? -EPERM : 0);
+        assert_int_equal(jobs_cancel(&q->jobs, &admin, again, &failure), 0);
+
+        assert_int_equal(jobs_delete(&q->jobs, &bert, id, &failure), -EPERM);
+        assert_int_equal(look(q, &anna, id), 0);
+        assert_int_equal(jobs_delete(&q->jobs, &anna, id, &failure), 0);
+        assert_int_equal(jobs_delete(&q->jobs, &admin, again, &failure), 0);
+    }
+}
+
+/* A checkpoint is read by naming its job as the model, too. */
+static void test_private_model(void **state) {
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *result = make_result(1), *request = NULL, *job = NULL;
+    int64_t id = submit_as(q, &anna, PRIVATE_REQUEST);
+    struct failure failure = {};
+    bool created;
+
+    assert_int_equal(claim_next(q), id);
+    assert_int_equal(jobs_succeed(&q->jobs, id, result, &failure), 0);
+    request = json_pack("{ss si ss}", "model", "job:1", "wbits", 16, "eval", "ptb");
+    assert_int_equal(jobs_submit(&q->jobs, &bert, NULL, request, &job, &created, &failure), -EPERM);
+    assert_string_equal(failure.code, "forbidden");
+    assert_int_equal(jobs_submit(&q->jobs, &anna, NULL, request, &job, &created, &failure), 0);
+}
+
+/* A key is its owner's: another's is another key, and shows nothing of the job behind it. */
+static void test_keys(void **state) {
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *request = json_loads(PRIVATE_REQUEST, 0, NULL);
+    cleanup(json_decrefp) json_t *first = NULL, *second = NULL;
+    struct failure failure = {};
+    bool created;
+
+    assert_int_equal(jobs_submit(&q->jobs, &anna, "k", request, &first, &created, &failure), 0);
+    assert_int_equal(jobs_submit(&q->jobs, &bert, "k", request, &second, &created, &failure), 0);
+    assert_true(created);
+    assert_string_equal(json_string_value(json_object_get(second, "owner")), "bert");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_private_is_seen_by_few), TEST(test_lists),         TEST(test_events),
+        TEST(test_changes_are_the_owners), TEST(test_private_model), TEST(test_keys),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
