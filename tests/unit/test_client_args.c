@@ -13,7 +13,7 @@
 static const struct arg_option options[] = {
     {"wbits", "N", "bits"},          {"percdamp", "F", "damping"}, {"act-order", NULL, "order"},
     {"eval", "LIST", "sets"},        {"name", "NAME", "name"},     {"priority", "N", "priority"},
-    {"label", "KEY=VALUE", "label"},
+    {"label", "KEY=VALUE", "label"}, {"private", NULL, "private"},
 };
 static const struct arg_table table = {options, ARRAY_SIZE(options)};
 
@@ -149,8 +149,7 @@ static void test_request(void **state) {
          "{\"kind\":\"quantize\",\"model\":\"m\",\"eval\":[\"ptb\",\"file:x\"]}"},
         {"m --percdamp 0.05 --private --priority -3 --name n --label a=b --label c=",
          "{\"kind\":\"quantize\",\"model\":\"m\",\"percdamp\":0.05,\"name\":\"n\",\"priority\":-3,"
-         "\"private\":true,"
-         "\"labels\":{\"a\":\"b\",\"c\":\"\"}}"},
+         "\"private\":true,\"labels\":{\"a\":\"b\",\"c\":\"\"}}"},
         /* the daemon knows the limits, but a request has types */
         {"m --wbits 5", "{\"kind\":\"quantize\",\"model\":\"m\",\"wbits\":5}"},
         {"m --wbits four", "option '--wbits' takes a whole number, not 'four'"},
