@@ -61,5 +61,8 @@ int client_print_json(const json_t *value, struct failure *failure);
 void interrupt_catch(void);
 bool interrupt_caught(void);
 
+/* interrupt_resized() - has the terminal got another size since the last call? */
+bool interrupt_resized(void);
+
 /* interrupt_sleep() - wait that long, or until interrupted. */
 void interrupt_sleep(double seconds);

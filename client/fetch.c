@@ -330,7 +330,7 @@ static int fetch_file(struct fetch *fetch, const json_t *entry, bool force) {
     closep(&file.fd);
     if (!r) {
         text_bytes((double)file.size, bytes);
-        progress_say(&fetch->progress, STYLE_PLAIN, "%9s  %s", bytes, file.name);
+        block_say(&fetch->progress.block, STYLE_PLAIN, "%9s  %s", bytes, file.name);
     }
     return r;
 }

@@ -4,11 +4,16 @@
 #include <signal.h>
 #include <time.h>
 
-static volatile sig_atomic_t caught;
+static volatile sig_atomic_t caught, resized;
 
 static void handle(int signal_number) {
     (void)signal_number;
     caught = 1;
+}
+
+static void handle_resize(int signal_number) {
+    (void)signal_number;
+    resized = 1;
 }
 
 void interrupt_catch(void) {
@@ -17,6 +22,15 @@ void interrupt_catch(void) {
 
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action = (struct sigaction){.sa_handler = handle_resize};
+    sigaction(SIGWINCH, &action, NULL);
+}
+
+bool interrupt_resized(void) {
+    bool is = resized;
+
+    resized = 0;
+    return is;
 }
 
 bool interrupt_caught(void) {

@@ -5,6 +5,7 @@
 #include "client/client.h"
 #include "client/text.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -155,6 +156,7 @@ void job_layers_add(struct job_layers *sum, const json_t *layer, double percdamp
             .name = job_text(entry, "name"),
             .method = job_text(entry, "method"),
             .error = job_number(entry, "error"),
+            .tokens = job_int(entry, "tokens", -1),
         };
         double damping = job_number(entry, "damping");
 
@@ -173,4 +175,21 @@ void job_layers_add(struct job_layers *sum, const json_t *layer, double percdamp
             add_worst(sum, &matrix);
         }
     }
+}
+
+char *job_layer_line(const json_t *layer, const struct job_layers *sum) {
+    struct strbuf line = {};
+    char seconds[TEXT_SIZE];
+
+    text_duration(job_number(layer, "seconds"), seconds);
+    strbuf_printf(&line, "layer %" PRId64 ": %" PRId64 " matrices in %s",
+                  job_int(layer, "layer", 0) + 1, sum->n_matrices, seconds);
+    if (sum->n_worst)
+        strbuf_printf(&line, ", worst error %.3g in %s", sum->worst[0].error,
+                      job_matrix_name(sum->worst[0].name));
+    if (sum->n_nearest && sum->n_nearest < sum->n_matrices)
+        strbuf_printf(&line, ", %" PRId64 " to nearest", sum->n_nearest);
+    if (sum->n_raised)
+        strbuf_printf(&line, ", damping raised for %" PRId64, sum->n_raised);
+    return strbuf_steal(&line);
 }

@@ -46,7 +46,8 @@ const char *job_matrix_name(const char *name);
 struct job_matrix {
     int64_t layer;
     const char *name, *method;
-    double error; /* relative error of its output */
+    double error;   /* relative error of its output */
+    int64_t tokens; /* that it saw in calibration; -1: not known */
 };
 
 #define JOB_WORST_MAX 5
@@ -69,3 +70,10 @@ struct job_layers {
  * @percdamp: the damping that was asked for; more counts as raised
  */
 void job_layers_add(struct job_layers *sum, const json_t *layer, double percdamp);
+
+/*
+ * job_layer_line() - what one layer's report, summed up in @sum, tells in a line: "layer 3: 52
+ * matrices in 0.9 s, worst error 0.011 in mlp.experts.6.down_proj". Not cleaned, owned by the
+ * caller.
+ */
+char *job_layer_line(const json_t *layer, const struct job_layers *sum);

@@ -3,6 +3,7 @@
 
 #include "client/table.h"
 #include "client/text.h"
+#include "client/view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -142,12 +143,97 @@ int report_layers(struct client *client, const json_t *job, struct job_layers *r
     return 0;
 }
 
+/* ", load 0.1 s, quantize 4.4 s", in the order in which a job goes through them */
+static void report_seconds(const struct terminal *terminal, const json_t *job) {
+    const json_t *seconds = json_object_get(json_object_get(job, "result"), "seconds");
+    const char *before = "time: ";
+    char text[TEXT_SIZE];
+
+    for (int i = 0; i < N_VIEW_PHASES; i++) {
+        double value = job_number(seconds, view_phase_name(i));
+
+        text_duration(value, text);
+        if (isfinite(value)) {
+            fprintf(terminal->file, "%s%s %s", before, view_phase_name(i), text);
+            before = ", ";
+        }
+    }
+    if (str_equal(before, ", "))
+        fputc('\n', terminal->file);
+}
+
+static int report_worst(const struct terminal *terminal, const struct job_layers *sum,
+                        struct failure *failure) {
+    static const struct table_column columns[] = {
+        {"layer", true},  {"worst matrices", false, true}, {"method"},
+        {"tokens", true}, {"output error", true},
+    };
+    struct table table;
+    char tokens[TEXT_SIZE];
+    int r;
+
+    if (!sum->n_worst)
+        return 0;
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    for (int i = 0; i < sum->n_worst; i++) {
+        text_count((double)sum->worst[i].tokens, tokens);
+        table_cell(&table, "%" PRId64, sum->worst[i].layer + 1);
+        table_cell(&table, "%s", job_matrix_name(sum->worst[i].name));
+        table_cell(&table, "%s", sum->worst[i].method);
+        table_cell(&table, "%s", sum->worst[i].tokens >= 0 ? tokens : "");
+        table_cell(&table, "%.4f", sum->worst[i].error);
+    }
+    fputc('\n', terminal->file);
+    r = table_print(&table, terminal);
+    table_done(&table);
+    return r ? failure_oom(failure) : 0;
+}
+
+static void report_files(const struct terminal *terminal, const json_t *job) {
+    const json_t *artifacts = json_object_get(job, "artifacts"), *artifact;
+    size_t i, n = json_array_size(artifacts);
+    double bytes = 0;
+    char text[TEXT_SIZE];
+
+    if (n == 0)
+        return;
+    json_array_foreach(artifacts, i, artifact) {
+        double size = job_number(artifact, "bytes");
+
+        bytes += size > 0 ? size : 0;
+    }
+    text_bytes(bytes, text);
+    fprintf(terminal->file, "files: %zu, %s; save them with: quantctl download %" PRId64 " DIR\n",
+            n, text, job_id(job));
+}
+
+int report_result(const struct terminal *terminal, const json_t *job, const struct job_layers *sum,
+                  struct failure *failure) {
+    int r = report_perplexity(terminal, job, failure);
+
+    if (!r)
+        r = report_worst(terminal, sum, failure);
+    if (r)
+        return r;
+    if (json_is_object(json_object_get(job, "result")))
+        fputc('\n', terminal->file);
+    report_size(terminal, job);
+    report_seconds(terminal, job);
+    report_files(terminal, job);
+    report_warnings(terminal, job, sum);
+    return 0;
+}
+
 static void report_end(const struct terminal *terminal, const json_t *job) {
     double seconds = job_time(job, "finished_at") - job_time(job, "started_at");
     bool cancelled = str_equal(job_text(job, "status"), "cancelled");
+    cleanup(freep) char *title = job_title(job);
     char took[TEXT_SIZE];
 
     text_duration(seconds, took);
+    if (terminal->redraw) /* elsewhere it was the first line */
+        fprintf(terminal->file, "%sjob %" PRId64 ": %s%s\n", terminal_style(terminal, STYLE_BOLD),
+                job_id(job), title ? title : "", terminal_style(terminal, STYLE_PLAIN));
     fprintf(terminal->file, "%sjob %" PRId64 " %s%s",
             terminal_style(terminal, cancelled ? STYLE_YELLOW : STYLE_GREEN), job_id(job),
             cancelled ? "was cancelled" : "succeeded", terminal_style(terminal, STYLE_PLAIN));
@@ -169,14 +255,6 @@ int report_job(struct client *client, const json_t *job, struct failure *failure
     report_end(terminal, job);
     if (!str_equal(job_text(job, "status"), "succeeded"))
         return 0;
-    r = report_perplexity(terminal, job, failure);
-    if (r)
-        return r;
-    if (json_is_number(json_object_get(json_object_get(job, "result"), "size_bytes")))
-        fputc('\n', terminal->file);
-    report_size(terminal, job);
     r = report_layers(client, job, &sum, &layers, failure);
-    if (!r)
-        report_warnings(terminal, job, &sum);
-    return r;
+    return r ? r : report_result(terminal, job, &sum, failure);
 }

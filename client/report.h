@@ -18,6 +18,13 @@ void report_size(const struct terminal *terminal, const json_t *job);
 void report_warnings(const struct terminal *terminal, const json_t *job,
                      const struct job_layers *sum);
 
+/*
+ * report_result() - perplexities, worst matrices, size, time, files and warnings of a job, as far
+ * as there are any.
+ */
+int report_result(const struct terminal *terminal, const json_t *job, const struct job_layers *sum,
+                  struct failure *failure);
+
 /* report_error() - why the job failed, two lines; nothing when it did not. */
 void report_error(const struct terminal *terminal, const json_t *job);
 

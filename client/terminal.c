@@ -9,9 +9,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define WIDTH_LEAST 20
+#define WIDTH_LEAST 8
 #define WIDTH_MOST 1000
 #define WIDTH_UNKNOWN 80 /* of a terminal; a file or pipe takes what comes */
+#define HEIGHT_LEAST 3
+#define HEIGHT_UNKNOWN 24
 
 void terminal_measure(struct terminal *terminal) {
     const char *columns = getenv("COLUMNS");
@@ -20,6 +22,7 @@ void terminal_measure(struct terminal *terminal) {
 
     if (ioctl(fileno(terminal->file), TIOCGWINSZ, &size) == 0)
         width = size.ws_col;
+    terminal->height = size.ws_row ? MAX(size.ws_row, HEIGHT_LEAST) : HEIGHT_UNKNOWN;
     if (!width && (!columns || str_parse_u64(columns, WIDTH_MOST, &width)))
         width = isatty(fileno(terminal->file)) ? WIDTH_UNKNOWN : WIDTH_MOST;
     terminal->width = (int)MIN(MAX(width, WIDTH_LEAST), WIDTH_MOST);

@@ -9,14 +9,15 @@ struct terminal {
     FILE *file;  /* borrowed */
     bool redraw; /* a terminal that can move its cursor */
     bool color;
-    bool utf8; /* draws more than ASCII */
-    int width; /* columns */
+    bool utf8;  /* draws more than ASCII */
+    int width;  /* columns */
+    int height; /* rows */
 };
 
 /* terminal_init() - look at @file and the environment (TERM, NO_COLOR, COLUMNS, locale). */
 void terminal_init(struct terminal *terminal, FILE *file);
 
-/* terminal_measure() - take over the present width; it changes while a program runs. */
+/* terminal_measure() - take over the present width and height; they change while a program runs. */
 void terminal_measure(struct terminal *terminal);
 
 enum style { STYLE_PLAIN, STYLE_BOLD, STYLE_DIM, STYLE_GREEN, STYLE_YELLOW, STYLE_RED, STYLE_CYAN };

@@ -95,6 +95,17 @@ void text_bytes(double bytes, char out[TEXT_SIZE]) {
     snprintf(out, TEXT_SIZE, unit && bytes < 99.95 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
 }
 
+void text_count(double n, char out[TEXT_SIZE]) {
+    static const char *const units[] = {"", "k", "M", "G"};
+    size_t unit = 0;
+
+    while (n >= 999.5 && unit < ARRAY_SIZE(units) - 1) {
+        n /= 1000;
+        unit++;
+    }
+    snprintf(out, TEXT_SIZE, unit && n < 99.95 ? "%.1f%s" : "%.0f%s", n, units[unit]);
+}
+
 void text_duration(double seconds, char out[TEXT_SIZE]) {
     long s;
 

@@ -24,6 +24,9 @@ size_t text_fit(const char *s, int width);
 /* "17 B", "3.9 MB", "13.8 GB": powers of 1000 */
 void text_bytes(double bytes, char out[TEXT_SIZE]);
 
+/* "17", "3.9k", "138k", "2.1M": how many, or how many a second */
+void text_count(double n, char out[TEXT_SIZE]);
+
 /* "0.4 s", "42 s", "1 min 12 s", "2 h 05 min", "3 d 4 h" */
 void text_duration(double seconds, char out[TEXT_SIZE]);
 

@@ -78,67 +78,6 @@ static void print_progress(const struct terminal *terminal, const json_t *job) {
     fprintf(terminal->file, eta >= 0 ? ", %s left\n" : "\n", left);
 }
 
-static void print_seconds(const struct terminal *terminal, const json_t *job) {
-    json_t *seconds = json_object_get(json_object_get(job, "result"), "seconds"), *value;
-    const char *phase;
-    bool first = true;
-
-    json_object_foreach(seconds, phase, value) {
-        cleanup(freep) char *name = text_cleaned(phase);
-        char text[TEXT_SIZE];
-
-        text_duration(json_number_value(value), text);
-        fprintf(terminal->file, "%s%s %s", first ? "time: " : ", ", name ? name : "", text);
-        first = false;
-    }
-    if (!first)
-        fputc('\n', terminal->file);
-}
-
-static int print_worst(const struct terminal *terminal, const struct job_layers *sum,
-                       struct failure *failure) {
-    static const struct table_column columns[] = {
-        {"layer", true},
-        {"worst matrices", false, true},
-        {"method"},
-        {"output error", true},
-    };
-    struct table table;
-    int r;
-
-    if (!sum->n_worst)
-        return 0;
-    table_init(&table, columns, ARRAY_SIZE(columns));
-    for (int i = 0; i < sum->n_worst; i++) {
-        table_cell(&table, "%" PRId64, sum->worst[i].layer + 1);
-        table_cell(&table, "%s", job_matrix_name(sum->worst[i].name));
-        table_cell(&table, "%s", sum->worst[i].method);
-        table_cell(&table, "%.3g", sum->worst[i].error);
-    }
-    fputc('\n', terminal->file);
-    r = table_print(&table, terminal);
-    table_done(&table);
-    return r ? failure_oom(failure) : 0;
-}
-
-static void print_artifacts(const struct terminal *terminal, const json_t *job) {
-    const json_t *artifacts = json_object_get(job, "artifacts"), *artifact;
-    size_t i, n = json_array_size(artifacts);
-    double bytes = 0;
-    char text[TEXT_SIZE];
-
-    if (n == 0)
-        return;
-    json_array_foreach(artifacts, i, artifact) {
-        double size = job_number(artifact, "bytes");
-
-        bytes += size > 0 ? size : 0;
-    }
-    text_bytes(bytes, text);
-    fprintf(terminal->file, "files: %zu, %s; save them with: quantctl download %" PRId64 " DIR\n",
-            n, text, job_id(job));
-}
-
 static void print_head(const struct terminal *terminal, const json_t *job) {
     cleanup(freep) char *title = job_title(job);
     int64_t position = job_int(job, "queue_position", 0), attempt = job_int(job, "attempt", 1);
@@ -184,18 +123,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
         return r;
     print_head(terminal, job);
     report_error(terminal, job);
-    r = report_perplexity(terminal, job, failure);
-    if (!r)
-        r = print_worst(terminal, &sum, failure);
-    if (r)
-        return r;
-    if (json_is_object(json_object_get(job, "result")))
-        fputc('\n', terminal->file);
-    report_size(terminal, job);
-    print_seconds(terminal, job);
-    print_artifacts(terminal, job);
-    report_warnings(terminal, job, &sum);
-    return EXIT_OK;
+    return report_result(terminal, job, &sum, failure);
 }
 
 const struct verb verb_show = {

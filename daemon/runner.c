@@ -22,6 +22,7 @@ struct run {
     const struct job_row *row;
     struct failure failure; /* why the store did not take an event */
     bool store_failed;
+    char fingerprint[65]; /* of the model, once it is known */
 };
 
 static int on_event(void *ctx, const char *kind, json_t *data);
@@ -64,10 +65,13 @@ static int on_found(struct run *run, const char *kind, json_t *data) {
 
 static int on_facts(struct run *run, json_t *data) {
     struct jobs *jobs = run->runner->jobs;
+    const char *fingerprint =
+        json_string_value(json_object_get(json_object_get(data, "model"), "fingerprint"));
     int r = store_begin(jobs->store, STORE_WRITE, &run->failure);
 
     if (r)
         return r;
+    snprintf(run->fingerprint, sizeof(run->fingerprint), "%s", fingerprint ? fingerprint : "");
     /* Which commit of the hub it is, the pipeline does not know. */
     if (json_object_get(run->row->params, "model_commit"))
         json_object_set(json_object_get(data, "params"), "model_commit",
@@ -78,6 +82,28 @@ static int on_facts(struct run *run, json_t *data) {
     if (!r)
         events_wake(jobs->events);
     return r;
+}
+
+/* A perplexity goes out beside that of the model as it is, when an earlier job has measured it. */
+static int on_eval(struct run *run, json_t *data) {
+    struct jobs *jobs = run->runner->jobs;
+    struct eval_row eval = {
+        .name = json_string_value(json_object_get(data, "set")),
+        .model_fingerprint = run->fingerprint,
+        .windows_sha256 = json_string_value(json_object_get(data, "sha256")),
+    };
+    double baseline;
+    int r = store_begin(jobs->store, STORE_READ, &run->failure), found;
+
+    if (r)
+        return r;
+    found = store_find_baseline(jobs->store, &eval, &baseline);
+    r = store_end(jobs->store, found == -ENOENT ? 0 : found, &run->failure);
+    if (r)
+        return r;
+    if (json_object_set_new(data, "baseline", found ? json_null() : json_real(baseline)))
+        return failure_oom(&run->failure);
+    return events_append(jobs->events, run->row->id, "eval.finished", data, &run->failure);
 }
 
 static int on_event(void *ctx, const char *kind, json_t *data) {
@@ -98,6 +124,8 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
         r = on_found(run, "eval.finished", data);
     else if (str_equal(kind, "facts"))
         r = on_facts(run, data);
+    else if (str_equal(kind, "eval.finished"))
+        r = on_eval(run, data);
     else
         r = events_append(events, id, kind, data, &run->failure);
     if (r)

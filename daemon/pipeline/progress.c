@@ -8,6 +8,26 @@
 
 const char *const phase_names[N_PHASES] = {"load", "calibrate", "quantize", "evaluate", "export"};
 
+/*
+ * Tokens that have gone through the whole model in this phase, a second; null before there are any.
+ * A layer of the calibration windows costs what progress_plan() says.
+ */
+static json_t *tokens_per_second(const struct run *run, double now) {
+    const struct progress *p = &run->progress;
+    double seconds = now - p->phase_started, units = p->done - p->phase_done, tokens;
+    double windows = run->calibration ? run->calibration->n : 0;
+
+    if (!(seconds > 0 && units > 0))
+        return json_null();
+    if (p->phase == PHASE_EVALUATE)
+        tokens = units / (run_layers(run) + 1) * run->seqlen;
+    else if (p->phase == PHASE_QUANTIZE && windows > 0)
+        tokens = units / (2 * windows + 64) * windows * run->seqlen / run_layers(run);
+    else
+        return json_null();
+    return json_real(tokens / seconds);
+}
+
 static int tell(struct run *run) {
     struct progress *p = &run->progress;
     double now = clock_monotonic(), fraction = p->total > 0 ? p->done / p->total : 0;
@@ -19,9 +39,10 @@ static int tell(struct run *run) {
         eta = json_real((now - p->started) / fresh * (p->total - p->done));
     p->told = now;
     return run_event(run, "progress",
-                     json_pack("{s:s s:i s:i s:f s:o}", "phase", phase_names[p->phase], "layer",
+                     json_pack("{s:s s:i s:i s:f s:o s:o}", "phase", phase_names[p->phase], "layer",
                                p->layer, "layers_total", run->checkpoint ? run_layers(run) : 0,
-                               "fraction", fraction, "eta_seconds", eta));
+                               "fraction", fraction, "eta_seconds", eta, "tokens_per_second",
+                               tokens_per_second(run, now)));
 }
 
 void progress_end(struct run *run) {
@@ -40,6 +61,7 @@ int progress_phase(struct run *run, enum phase phase) {
     progress_end(run);
     p->phase = phase;
     p->layer = 0;
+    p->phase_done = p->done;
     r = run_event(run, "phase.started", json_pack("{s:s}", "phase", phase_names[phase]));
     return r ? r : tell(run);
 }

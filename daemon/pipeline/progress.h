@@ -19,6 +19,7 @@ struct progress {
     double resumed;       /* units that were done before this run began */
     double started;       /* when the units began, monotonic */
     double phase_started; /* monotonic */
+    double phase_done;    /* units that were done when the phase began */
     double told;          /* when the observer last heard, monotonic */
     double seconds[N_PHASES];
 };

@@ -171,13 +171,17 @@ def quantctl(*arguments):
 def check_quantctl():
     """The client's own way, and its exit statuses."""
     saved = HOME + "/saved"
+    done = quantctl("--json", "eval", "olmoe-demo", "--eval", "file:short.txt", "--seqlen", "256")
+    result = json.loads(done.stdout)
+    assert done.returncode == 0 and result["status"] == "succeeded", done
+    unquantized = result["result"]["perplexity"]["file:short.txt"]["value"]
     done = quantctl("quantize", "olmoe-demo", "file:short.txt", "--wbits", "3", "--nearest",
                     "--eval", "file:short.txt", "--seqlen", "256", "--save", saved)
     assert done.returncode == 0, done
     assert "file:short.txt" in done.stdout and os.path.exists(saved + "/config.json"), done
-    done = quantctl("--json", "eval", "olmoe-demo", "--eval", "file:short.txt", "--seqlen", "256")
-    result = json.loads(done.stdout)
-    assert done.returncode == 0 and result["status"] == "succeeded", done
+    events = json.loads(curl(f"/v1/jobs/{result['id'] + 1}/events")[1])["data"]
+    measured = [e["data"] for e in events if e["type"] == "eval.finished"]
+    assert [data["baseline"] for data in measured] == [unquantized], measured
     done = quantctl("quantize", "olmoe-demo", "file:tiny.txt", "--wbits", "4", "--eval", "none")
     assert done.returncode == 1 and "dataset_too_short" in done.stdout + done.stderr, done
     done = quantctl("quantize", "olmoe-demo", "--wbits", "5")

@@ -42,12 +42,13 @@ static void expect_phases(const struct lab *lab, const char *expected) {
 static void check_progress(const struct lab *lab, double least_first) {
     const char *phase = NULL;
     double last = -1;
-    int n = 0;
+    int n = 0, n_rates = 0;
 
     for (size_t i = 0; i < json_array_size(lab->events); i++) {
         const json_t *data = data_at(lab, i), *eta = json_object_get(data, "eta_seconds");
         json_int_t layer = json_integer_value(json_object_get(data, "layer"));
         json_int_t layers = json_integer_value(json_object_get(data, "layers_total"));
+        const json_t *rate = json_object_get(data, "tokens_per_second");
         double fraction = json_number_value(json_object_get(data, "fraction"));
 
         if (str_equal(kind_at(lab, i), "phase.started"))
@@ -59,6 +60,9 @@ static void check_progress(const struct lab *lab, double least_first) {
             fail_msg("fraction %.6f after %.6f in phase %s", fraction, last, phase);
         assert_true(json_is_null(eta) || (json_is_real(eta) && json_real_value(eta) >= -1e-6 &&
                                           isfinite(json_real_value(eta))));
+        assert_true(json_is_null(rate) ||
+                    (json_real_value(rate) > 0 && isfinite(json_real_value(rate))));
+        n_rates += json_is_real(rate);
         assert_true(layer >= 0 && layer <= layers);
         assert_true(str_equal(phase, "load") ? layers == 0 || layers == 3 : layers == 3);
         if (!str_equal(phase, "load") && last <= 0)
@@ -66,7 +70,7 @@ static void check_progress(const struct lab *lab, double least_first) {
         last = fraction;
         n++;
     }
-    assert_true(n >= 3);
+    assert_true(n >= 3 && n_rates > 0);
 }
 
 /* The layers @first .. 2 are finished in order, once each, while quantizing or right after. */

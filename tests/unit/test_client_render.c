@@ -29,6 +29,7 @@ static void screen_open(struct screen *screen, bool redraw, bool utf8, int width
         .redraw = redraw,
         .utf8 = utf8,
         .width = width,
+        .height = 24,
     };
     assert_non_null(screen->terminal.file);
 }
@@ -105,6 +106,12 @@ static void test_units(void **state) {
     assert_string_equal(text, "12.346");
     text_perplexity(123456.78, text);
     assert_string_equal(text, "123456.8");
+    text_count(999, text);
+    assert_string_equal(text, "999");
+    text_count(13149, text);
+    assert_string_equal(text, "13.1k");
+    text_count(2.5e6, text);
+    assert_string_equal(text, "2.5M");
 }
 
 static void test_escape_and_closest(void **state) {
@@ -157,63 +164,119 @@ static void test_table(void **state) {
     table_done(&table);
 }
 
-static void test_progress_plain(void **state) {
-    struct progress progress;
+/* On what is not a terminal there are only the lines that stay. */
+static void test_block_plain(void **state) {
+    struct line line = {};
     struct screen screen;
+    struct block block;
 
     (void)state;
     screen_open(&screen, false, true, 80);
-    progress_begin(&progress, &screen.terminal, "job 1");
-    progress_set_step(&progress, "load");
-    progress_draw(&progress);
-    progress_say(&progress, STYLE_YELLOW, "warning: %s", "a\033[1mb");
-    progress_draw(&progress);
-    progress_end(&progress);
+    block_begin(&block, &screen.terminal);
+    line_put(&line, STYLE_PLAIN, "load");
+    block_draw(&block, &line, 1);
+    block_say(&block, STYLE_YELLOW, "warning: %s", "a\033[1mb");
+    block_draw(&block, &line, 1);
+    block_end(&block);
+    line_done(&line);
     screen_expect(&screen, "warning: a?[1mb\n");
 }
 
-static void test_progress_block(void **state) {
-    struct progress progress;
+#define BEGIN "\033[?2026h\r"
+#define UP(n) "\033[" #n "A"
+#define ERASE "\033[J"
+#define END "\033[?2026l"
+#define NEXT "\033[K\n"
+
+/* What is drawn again is drawn over, and not at all when it is the same. */
+static void test_block_redraw(void **state) {
+    struct line lines[2] = {};
     struct screen screen;
+    struct block block;
 
     (void)state;
-    screen_open(&screen, true, false, 60);
-    setenv("COLUMNS", "60", 1);
-    progress_begin(&progress, &screen.terminal, "job 1: quantize");
-    progress_set_step(&progress, "quantize  layer 2/4");
-    progress_set_note(&progress, "layer 1: done");
-    progress_set_done(&progress, 0.5, 72.4);
-    progress_draw(&progress);
-    progress_say(&progress, STYLE_PLAIN, "said");
-    progress_end(&progress);
-#define BLOCK                                                                                      \
-    "job 1: quantize\n"                                                                            \
-    "quantize  layer 2/4    [#####----]   50 %  1 min 12 s left\n"                                 \
-    "layer 1: done\n"
-    screen_expect(&screen, BLOCK "\r\033[3A\033[Jsaid\n" BLOCK "\r\033[3A\033[J");
+    screen_open(&screen, true, false, 20);
+    block_begin(&block, &screen.terminal);
+    line_put(&lines[0], STYLE_BOLD, "job \0331");
+    line_put(&lines[1], STYLE_PLAIN, "more than twenty columns have room for");
+    block_draw(&block, lines, 2);
+    block_draw(&block, lines, 2);
+    block_say(&block, STYLE_PLAIN, "said");
+    block_draw(&block, lines, 1);
+    block_end(&block);
+    line_done(&lines[0]);
+    line_done(&lines[1]);
+#define TWO "job ?1" NEXT "more than twenty c~" NEXT
+    screen_expect(&screen, BEGIN TWO ERASE END BEGIN UP(2) ERASE
+                  "said\n" TWO END BEGIN UP(2) "job ?1" NEXT ERASE END BEGIN UP(1) ERASE END);
 }
 
-/* No line of a block is wider than the terminal, however narrow. */
-static void test_progress_narrow(void **state) {
-    struct progress progress;
+/* A terminal that has become narrower has wrapped the lines: more rows are to be drawn over. */
+static void test_block_narrower(void **state) {
+    struct line lines[2] = {};
     struct screen screen;
+    struct block block;
 
     (void)state;
-    for (int width = 20; width < 120; width++) {
-        char columns[8];
+    screen_open(&screen, true, false, 40);
+    block_begin(&block, &screen.terminal);
+    line_put(&lines[0], STYLE_PLAIN, "123456789 123456789 123456789");
+    line_put(&lines[1], STYLE_PLAIN, "b");
+    block_draw(&block, lines, 2);
+    screen.terminal.width = 10;
+    block_draw(&block, lines, 2);
+    line_done(&lines[0]);
+    line_done(&lines[1]);
+    screen_expect(&screen, BEGIN "123456789 123456789 123456789" NEXT "b" NEXT ERASE END BEGIN UP(
+                               4) "12345678~" NEXT "b" NEXT ERASE END);
+    strbuf_done(&block.shown);
+}
 
-        snprintf(columns, sizeof(columns), "%d", width);
-        setenv("COLUMNS", columns, 1);
-        screen_open(&screen, true, width % 2, width);
-        progress_begin(&progress, &screen.terminal, "a title that is longer than most terminals");
-        progress_set_step(&progress, "quantize  layer 2/4");
-        progress_set_done(&progress, 1, 5);
-        progress_draw(&progress);
-        fflush(screen.terminal.file);
-        for (char *line = strtok(screen.text, "\n"); line; line = strtok(NULL, "\n"))
-            assert_true(text_width(line) < width);
-        screen_close(&screen);
-    }
+static void render(struct line *line, struct screen *screen, int width, const char *text) {
+    struct strbuf out = {};
+
+    line_render(line, &screen->terminal, width, &out);
+    assert_string_equal(out.data, text);
+    strbuf_done(&out);
+}
+
+static void test_line(void **state) {
+    struct screen screen;
+    struct line line = {};
+
+    (void)state;
+    screen_open(&screen, true, true, 80);
+    screen.terminal.color = true;
+    line_put(&line, STYLE_RED, "a\n\xe6\xbc\xa2");
+    line_pad(&line, 6);
+    line_repeat(&line, STYLE_PLAIN, "=", 2);
+    line_repeat(&line, STYLE_PLAIN, "never", -1);
+    assert_int_equal(line_width(&line), 8);
+    render(&line, &screen, 8, "\033[31ma?\xe6\xbc\xa2\033[0m  ==");
+    render(&line, &screen, 7, "\033[31ma?\xe6\xbc\xa2\033[0m  \xe2\x80\xa6");
+    /* a wide character is not cut in half */
+    render(&line, &screen, 4, "\033[31ma?\033[0m\xe2\x80\xa6");
+    line_done(&line);
+    screen_close(&screen);
+}
+
+static void test_bar(void **state) {
+    struct screen screen;
+    struct line line = {};
+
+    (void)state;
+    screen_open(&screen, true, false, 80);
+    progress_bar(&line, &screen.terminal, 37, 0.5, 72.4);
+    render(&line, &screen, 80, "[#####-----]  50 %  1 min 12 s left");
+    line_done(&line);
+    progress_bar(&line, &screen.terminal, 30, 0.999, NAN);
+    render(&line, &screen, 80, " 99 %");
+    line_done(&line);
+    screen.terminal.utf8 = true;
+    progress_bar(&line, &screen.terminal, 35, 0.25, NAN);
+    render(&line, &screen, 80, "━━╸───────  25 %");
+    line_done(&line);
+    screen_close(&screen);
 }
 
 static json_t *parse(const char *text) {
@@ -308,18 +371,13 @@ static void test_report_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),
-        cmocka_unit_test(test_width),
-        cmocka_unit_test(test_units),
-        cmocka_unit_test(test_escape_and_closest),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_progress_plain),
-        cmocka_unit_test(test_progress_block),
-        cmocka_unit_test(test_progress_narrow),
-        cmocka_unit_test(test_job),
-        cmocka_unit_test(test_layers),
-        cmocka_unit_test(test_report),
-        cmocka_unit_test(test_report_error),
+        cmocka_unit_test(test_clean),        cmocka_unit_test(test_width),
+        cmocka_unit_test(test_units),        cmocka_unit_test(test_escape_and_closest),
+        cmocka_unit_test(test_table),        cmocka_unit_test(test_block_plain),
+        cmocka_unit_test(test_block_redraw), cmocka_unit_test(test_block_narrower),
+        cmocka_unit_test(test_line),         cmocka_unit_test(test_bar),
+        cmocka_unit_test(test_job),          cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_report),       cmocka_unit_test(test_report_error),
     };
 
     unsetenv("NO_COLOR");
