@@ -92,7 +92,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .models = &daemon->models,
                                  .state_dir = config->state_dir,
                                  .source = &daemon->source.source,
-                                 .hub = daemon->hub};
+                                 .hub = daemon->hub,
+                                 .disk = &daemon->disk};
     source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
     hub_source_init(&daemon->source, &daemon->mirror.source, daemon->hub);
     daemon->corpora = (struct corpora){.source = &daemon->source.source,
@@ -178,8 +179,8 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     if (!daemon)
         return failure_oom(failure);
     daemon->config = config;
-    daemon->disk_floor = config->disk_floor;
     daemon->failed_fd = -1;
+    disk_init(&daemon->disk, config->state_dir, config->disk_floor);
 
     notify_status("checking the store");
     r = open_queue(daemon, failure);
@@ -220,6 +221,7 @@ int daemon_stop(struct daemon *daemon) {
     events_free(daemon->events);
     store_close(daemon->store);
     hub_close(daemon->hub);
+    disk_done(&daemon->disk);
     if (daemon->failed_fd >= 0)
         close(daemon->failed_fd);
     config_free(daemon->loaded);

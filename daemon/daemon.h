@@ -15,10 +15,10 @@
 struct daemon {
     const struct config *config; /* what it was started with; borrowed */
     struct config *loaded;       /* what was read last, NULL: not since; owned */
-    atomic_uint_fast64_t disk_floor;
     struct store *store;
     struct events *events;
     struct models models;
+    struct disk disk;
     struct jobs jobs;
     struct source_mirror mirror;
     struct hub_client *hub;

@@ -26,6 +26,15 @@ static json_t *time_json(int64_t ms) {
     return json_string(text);
 }
 
+/* What a job waits for beside its turn, null: nothing; NULL when out of memory. */
+static json_t *paused_json(const struct job_row *row) {
+    if (!row->paused)
+        return json_null();
+    return json_pack("{sO sO sO so}", "code", json_object_get(row->paused, "code"), "detail",
+                     json_object_get(row->paused, "detail"), "hint",
+                     json_object_get(row->paused, "hint"), "since", time_json(row->paused_at));
+}
+
 static json_t *url_json(int64_t id, const char *rest) {
     char text[256];
 
@@ -92,8 +101,11 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
                   "status", job_status_name(row->status), "owner", row->owner, "name", row->name,
                   "labels", row->labels, "private", row->private, "priority", row->priority,
                   "attempt", row->attempt, "params", row->params);
+    json_t *paused = paused_json(row);
 
-    if (!job || put(job, "model", json_incref(row->model)) ||
+    if (json_object_set_new(job, "paused", paused) ||
+        put(job, "paused_seconds", json_real((double)row->paused_ms / 1000)) ||
+        put(job, "model", json_incref(row->model)) ||
         put(job, "created_at", time_json(row->created_at)) ||
         put(job, "started_at", time_json(row->started_at)) ||
         put(job, "finished_at", time_json(row->finished_at)) ||

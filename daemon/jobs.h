@@ -9,6 +9,7 @@
 #include "api/service.h"
 #include "daemon/data/hub.h"
 #include "daemon/data/source.h"
+#include "daemon/disk.h"
 #include "daemon/events.h"
 #include "daemon/models.h"
 #include "daemon/pipeline/params.h"
@@ -27,6 +28,7 @@ struct jobs {
     const char *state_dir;
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
+    struct disk *disk;      /* of the state folder; NULL: there is always room */
     struct stats stats;
 };
 
@@ -102,7 +104,10 @@ bool jobs_use_model(struct jobs *jobs, const char *hub_model);
 
 /* -------- what becomes of a running job (jobs_run.c) -------- */
 
-/* jobs_claim() - the next job becomes running; -ENOENT without a failure when none waits. */
+/*
+ * jobs_claim() - the next job becomes running; -ENOENT without a failure when none waits. -ENOSPC:
+ * none but jobs that write, for which the disk has no room: the first of them is paused.
+ */
 int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
                struct failure *failure);
 
@@ -121,6 +126,13 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure);
  */
 int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool counts,
                    struct failure *failure);
+
+/*
+ * jobs_pause() - it has stopped because the disk has no room, for which @why has the words: back to
+ * the queue, no attempt is used up, and it goes on when there is room; or cancelled when that was
+ * asked for.
+ */
+int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
 
 /*
  * jobs_recover() - after a start: jobs that ran go back to the queue, files of jobs that failed or

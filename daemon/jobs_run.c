@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/macros.h"
 #include "base/messages.h"
 #include "base/str.h"
 #include "daemon/job_json.h"
@@ -21,11 +22,19 @@ static void remove_files(struct jobs *jobs, int64_t id) {
         log_warning("cannot remove the files of job %" PRId64 ": %s", id, strerror(-r));
 }
 
-static int claim(struct jobs *jobs, const char *device, int64_t at, struct job_row **ret_row,
-                 struct failure *failure) {
-    json_t *data;
-    int r = store_claim_job(jobs->store, at, ret_row);
+/* What clients see of a pause. */
+static json_t *pause_to_json(const struct failure *why) {
+    return json_pack("{ss ss ss}", "code", why->code, "detail", why->detail, "hint", why->hint);
+}
 
+/* Inside a transaction. @writes: the disk has room for a job that writes. */
+static int claim(struct jobs *jobs, const char *device, int64_t at, bool writes,
+                 struct job_row **ret_row, struct failure *failure) {
+    json_t *data;
+    int r = writes ? store_unpause_jobs(jobs->store, at) : 0;
+
+    if (!r)
+        r = store_claim_job(jobs->store, at, writes, ret_row);
     if (r)
         return r;
     data = json_pack("{si ss}", "attempt", (*ret_row)->attempt, "device", device);
@@ -36,25 +45,70 @@ static int claim(struct jobs *jobs, const char *device, int64_t at, struct job_r
     return r;
 }
 
-int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
-               struct failure *failure) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
-    int64_t n_queued = 0, at = clock_wall_ms();
-    int r;
+static int next_job(struct jobs *jobs, bool writes, int64_t *ret_id, bool *ret_paused,
+                    struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_READ, failure);
 
-    /* A look first: an idle worker does not write. */
-    r = store_begin(jobs->store, STORE_READ, failure);
     if (r)
         return r;
-    r = store_count_jobs(jobs->store, JOB_QUEUED, &n_queued);
-    r = store_end(jobs->store, r, failure);
-    if (r || !n_queued)
-        return r ? r : -ENOENT;
+    r = store_next_job(jobs->store, writes, ret_id, ret_paused);
+    return store_end(jobs->store, r, failure);
+}
 
+/* Tells of the job whose turn it is that it waits because of @why. */
+static int pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
+                         struct failure *failure) {
+    cleanup(json_decrefp) json_t *data = pause_to_json(why);
+    int64_t at = clock_wall_ms();
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
     r = store_begin(jobs->store, STORE_WRITE, failure);
     if (r)
         return r;
-    r = claim(jobs, device, at, &row, failure);
+    r = store_pause_job(jobs->store, id, at, data);
+    if (!r)
+        r = store_append_event(jobs->store, id, "job.paused", at, data, NULL);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r == -ESTALE ? 0 : r; /* it was cancelled meanwhile, or another worker was first */
+    log_warning("job %" PRId64 " waits: %s", id, why->detail);
+    events_wake(jobs->events);
+    return 0;
+}
+
+/*
+ * A look first: an idle worker does not write. *ret_writes: a job that writes may be claimed.
+ * -ENOENT: there is none to claim; -ENOSPC: none for which there is room.
+ */
+static int look(struct jobs *jobs, bool *ret_writes, struct failure *failure) {
+    struct failure why;
+    bool room = !jobs->disk || !disk_check(jobs->disk, &why), paused;
+    int64_t id;
+    int r = next_job(jobs, room, &id, &paused, failure);
+
+    *ret_writes = room;
+    if (r != -ENOENT || room)
+        return r;
+    r = next_job(jobs, true, &id, &paused, failure);
+    if (!r && !paused)
+        r = pause_waiting(jobs, id, &why, failure);
+    return r ? r : -ENOSPC;
+}
+
+int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
+               struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int64_t at = clock_wall_ms();
+    bool writes;
+    int r = look(jobs, &writes, failure);
+
+    if (!r)
+        r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = claim(jobs, device, at, writes, &row, failure);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
@@ -75,7 +129,7 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
 struct ending {
     enum job_status to;
     int attempt; /* 0: as it is */
-    json_t *result, *error;
+    json_t *result, *error, *paused;
     const char *event;
     json_t *data;
 };
@@ -92,6 +146,7 @@ static int end(struct jobs *jobs, const struct job_row *row, const struct ending
         .progress = progress,
         .result = ending->result,
         .error = ending->error,
+        .paused = ending->paused,
     };
     int r;
 
@@ -99,6 +154,8 @@ static int end(struct jobs *jobs, const struct job_row *row, const struct ending
         json_object_set_new(progress, "fraction", json_real(1));
         json_object_set_new(progress, "eta_seconds", json_real(0));
     }
+    if (progress && ending->to == JOB_QUEUED) /* nobody knows when it goes on */
+        json_object_set_new(progress, "eta_seconds", json_null());
     r = store_change_job(jobs->store, row->id, &change);
     if (r)
         return r;
@@ -171,10 +228,11 @@ static int finish_end(struct jobs *jobs, int64_t id, int r, struct failure *fail
     return 0;
 }
 
-/* The job of @row, which ran, has ended. */
+/* The job of @row, which ran, has ended. The wall clock may have been set back meanwhile. */
 static void count_end(struct jobs *jobs, const struct job_row *row) {
-    histogram_add(&jobs->stats.run, &histogram_of_jobs,
-                  (double)(clock_wall_ms() - row->started_at) / 1000);
+    int64_t ms = clock_wall_ms() - row->started_at - row->paused_ms;
+
+    histogram_add(&jobs->stats.run, &histogram_of_jobs, (double)MAX(ms, 0) / 1000);
 }
 
 static void count_tokens(struct jobs *jobs, const json_t *result) {
@@ -304,6 +362,32 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool count
     log_record(LOG_NOTICE, LOG_FIELDS(MESSAGE_JOB_INTERRUPTED, .job = id, .owner = row->owner),
                "job %" PRId64 " interrupted (%s): %s", id, reason, job_status_name(to));
     if (to != JOB_QUEUED) {
+        count_end(jobs, row);
+        remove_files(jobs, id);
+    }
+    return 0;
+}
+
+int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *data = pause_to_json(why);
+    struct ending ending = {.to = JOB_QUEUED, .paused = data, .event = "job.paused", .data = data};
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    r = begin_end(jobs, id, &row, failure);
+    if (r)
+        return r;
+    if (row->status == JOB_CANCELLING)
+        r = end_cancelled(jobs, row);
+    else
+        r = end(jobs, row, &ending);
+    r = finish_end(jobs, id, r, failure);
+    if (r)
+        return r;
+    log_warning("job %" PRId64 " paused: %s: %s", id, why->code, why->detail);
+    if (row->status == JOB_CANCELLING) {
         count_end(jobs, row);
         remove_files(jobs, id);
     }

@@ -20,7 +20,7 @@ static int set_admins(struct daemon *daemon, const struct config *config) {
 }
 
 static int set_disk(struct daemon *daemon, const struct config *config) {
-    daemon->disk_floor = config->disk_floor;
+    daemon->disk.floor = config->disk_floor;
     hub_set_limits(daemon->hub, config->disk_floor, config->cache_limit);
     return 0;
 }

@@ -23,9 +23,19 @@ struct run {
     struct failure failure; /* why the store did not take an event */
     bool store_failed;
     char fingerprint[65]; /* of the model, once it is known */
+    struct failure full;  /* why the job has to stop until there is room */
+    bool paused;
 };
 
 static int on_event(void *ctx, const char *kind, json_t *data);
+
+/* The disk may be full: the job stops at its next step. */
+static void check_disk(struct run *run) {
+    struct disk *disk = run->runner->jobs->disk;
+
+    if (disk && disk_check(disk, &run->full))
+        run->paused = true;
+}
 
 static int on_layer(struct run *run, json_t *data) {
     struct jobs *jobs = run->runner->jobs;
@@ -47,6 +57,9 @@ static int on_layer(struct run *run, json_t *data) {
                           .layer = (int)layer),
                "job %" PRId64 ": layer %d is done", run->row->id, (int)layer);
     events_wake(jobs->events);
+    if (jobs->disk)
+        disk_took(jobs->disk);
+    check_disk(run);
     return 0;
 }
 
@@ -130,13 +143,17 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
         r = events_append(events, id, kind, data, &run->failure);
     if (r)
         run->store_failed = true;
+    /* The export writes as much as all layers together. */
+    if (!r && str_equal(json_string_value(json_object_get(data, "phase")), "export") &&
+        str_equal(kind, "phase.started"))
+        check_disk(run);
     return r;
 }
 
 static bool on_cancelled(void *ctx) {
     struct run *run = ctx;
 
-    return *run->runner->cancel || *run->runner->stop;
+    return *run->runner->cancel || *run->runner->stop || run->paused;
 }
 
 /* The job's folder; on its first attempt without what another store may have left there. */
@@ -182,7 +199,7 @@ static int run_pipeline(struct run *run, struct backend *backend, json_t **ret_r
 /* How the run ended. */
 struct outcome {
     int r; /* of the pipeline */
-    bool cancelled, stopped, poisoned;
+    bool cancelled, stopped, paused, poisoned;
     json_t *result;
     struct failure failure;
 };
@@ -195,6 +212,8 @@ static int record(struct runner *runner, int64_t id, struct outcome *outcome,
         return jobs_cancelled(runner->jobs, id, failure);
     if (outcome->stopped)
         return jobs_interrupt(runner->jobs, id, "shutdown", false, failure);
+    if (outcome->paused)
+        return jobs_pause(runner->jobs, id, &outcome->failure, failure);
     if (outcome->poisoned)
         return jobs_interrupt(runner->jobs, id, "device failed", true, failure);
     return jobs_fail(runner->jobs, id, &outcome->failure, failure);
@@ -222,6 +241,26 @@ static void record_until_done(struct runner *runner, int64_t id, struct outcome 
     }
 }
 
+/* What became of @run, whose pipeline returned @outcome->r. */
+static void judge(const struct run *run, struct outcome *outcome) {
+    struct runner *runner = run->runner;
+    struct disk *disk = runner->jobs->disk;
+
+    /* The store's own reason is better than what the pipeline made of its errno. */
+    if (run->store_failed)
+        outcome->failure = run->failure;
+    if (outcome->r == -ECANCELED && !run->store_failed) {
+        outcome->cancelled = *runner->cancel;
+        outcome->stopped = !outcome->cancelled && *runner->stop;
+        outcome->paused = !outcome->cancelled && !outcome->stopped;
+        outcome->failure = run->full;
+    } else if (disk && str_equal(outcome->failure.code, "disk_full") &&
+               (outcome->r == -ENOSPC || outcome->r == -EDQUOT)) {
+        outcome->paused = true;
+        disk_refused(disk);
+    }
+}
+
 bool runner_run(struct runner *runner, const struct job_row *row, struct backend *backend) {
     struct run run = {.runner = runner, .row = row};
     struct outcome outcome = {};
@@ -237,13 +276,7 @@ bool runner_run(struct runner *runner, const struct job_row *row, struct backend
         log_record(LOG_ERR,
                    LOG_FIELDS(.job = row->id, .owner = row->owner, .code = outcome.failure.code),
                    "job %" PRId64 ": the device failed: %s", row->id, outcome.failure.detail);
-    /* The store's own reason is better than what the pipeline made of its errno. */
-    if (run.store_failed) {
-        outcome.failure = run.failure;
-    } else if (outcome.r == -ECANCELED) {
-        outcome.cancelled = *runner->cancel;
-        outcome.stopped = !outcome.cancelled;
-    }
+    judge(&run, &outcome);
     record_until_done(runner, row->id, &outcome);
     json_decref(outcome.result);
     return info.poisoned;

@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #define LIST_MAX 500
 #define EVENTS_MAX 10000
@@ -282,25 +281,6 @@ static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     return *ret_health ? 0 : failure_oom(failure);
 }
 
-/* What a running job needs the most of is room for its layers. */
-static int check_disk(struct daemon *daemon, struct failure *failure) {
-    const char *dir = daemon->config->state_dir;
-    struct statvfs st;
-    uint64_t n_free, floor = daemon->disk_floor;
-
-    if (statvfs(dir, &st)) {
-        failure_errno(failure, -errno, "cannot ask for the free space of", dir);
-        return -EAGAIN;
-    }
-    n_free = (uint64_t)st.f_bavail * st.f_frsize;
-    if (n_free >= floor)
-        return 0;
-    return failure_set(failure, -EAGAIN, "disk_full", "delete jobs, or make room on its disk",
-                       "the disk of the state folder has %" PRIu64
-                       " bytes left, fewer than %" PRIu64,
-                       n_free, floor);
-}
-
 static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
     struct daemon *daemon = ctx;
     json_t *healthy = NULL;
@@ -312,8 +292,8 @@ static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
     if (!r && !usable)
         r = failure_set(failure, -EAGAIN, "no_device", "the log of quantd has the reason",
                         "no device can be opened");
-    if (!r)
-        r = check_disk(daemon, failure);
+    if (!r && disk_check(&daemon->disk, failure))
+        r = -EAGAIN;
     if (r) {
         json_decref(healthy);
         return r;

@@ -53,10 +53,13 @@ struct job_row {
     json_t *params;                            /* the same with defaults; later as resolved */
     json_t *model, *progress, *result, *error; /* NULL: none */
     int64_t created_at, started_at, finished_at;
-    int64_t position; /* in the queue, from 1; 0 when not queued */
-    bool pull;        /* files of it have to be fetched before it can be claimed */
-    char *hub_model;  /* "org/name" when the model is from the hub; NULL: it is not */
-    bool private;     /* for its owner and admins only */
+    int64_t position;  /* in the queue, from 1; 0 when not queued */
+    json_t *paused;    /* code, detail, hint: what a queued job waits for; NULL: its turn */
+    int64_t paused_at; /* 0: it is not */
+    int64_t paused_ms; /* all pauses that are over, of those since its first start */
+    bool pull;         /* files of it have to be fetched before it can be claimed */
+    char *hub_model;   /* "org/name" when the model is from the hub; NULL: it is not */
+    bool private;      /* for its owner and admins only */
     uint64_t version;
 };
 
@@ -120,6 +123,20 @@ struct store_filter {
 int store_list_jobs(struct store *store, const struct store_filter *filter,
                     int (*each)(void *ctx, const struct job_row *row), void *ctx);
 
+/* -------- jobs that wait for room on the disk (store_pause.c) -------- */
+
+/*
+ * store_next_job() - the job that store_claim_job() would take, and whether it is paused.
+ * -ENOENT: none.
+ */
+int store_next_job(struct store *store, bool writes, int64_t *ret_id, bool *ret_paused);
+
+/* store_pause_job() - a queued job waits for more than its turn. -ESTALE: it did so already. */
+int store_pause_job(struct store *store, int64_t id, int64_t at, json_t *why);
+
+/* store_unpause_jobs() - no job waits for more than its turn any longer, from @at on. */
+int store_unpause_jobs(struct store *store, int64_t at);
+
 /* store_next_pull() - the first job of the queue whose files are to be fetched. -ENOENT: none. */
 int store_next_pull(struct store *store, struct job_row **ret_row);
 
@@ -149,9 +166,10 @@ int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n
 
 /*
  * store_claim_job() - the first job of the queue that has all its files becomes running at time
- * @at. The caller owns *ret_row. Return: 0, -ENOENT when the queue is empty, -errno.
+ * @at; without @writes, the first of those that only evaluate a model as it is. The caller owns
+ * *ret_row. Return: 0, -ENOENT when there is none, -errno.
  */
-int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row);
+int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row **ret_row);
 
 /* A change of status. JSON is borrowed; NULL leaves progress as it is. */
 struct job_change {
@@ -159,6 +177,7 @@ struct job_change {
     int64_t at;  /* finished_at when @to has ended */
     int attempt; /* 0: as it is */
     json_t *progress, *result, *error;
+    json_t *paused; /* of a job that goes back to the queue; NULL: it is not paused */
 };
 
 /* store_change_job() - Return: 0, -ESTALE when the job is not in @from, -errno. */

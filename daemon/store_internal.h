@@ -27,6 +27,10 @@ struct store {
     atomic_uint_fast64_t version, version_queue, last_seq;
 };
 
+/* How long a job was paused since its first start, if it is paused and @at (ms) ends that. */
+#define STORE_PAUSED_UNTIL(at)                                                                     \
+    "CASE WHEN paused_at > 0 AND started_at > 0 THEN max(" at " - paused_at, 0) ELSE 0 END"
+
 /* store_fail() - keep SQLite's error as the transaction's reason. Return: -errno. */
 int store_fail(struct store *store, const char *what);
 

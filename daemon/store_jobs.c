@@ -8,7 +8,8 @@
 #define COLUMNS                                                                                    \
     "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
     "model, progress, result, error, version, created_at, started_at, finished_at, "               \
-    "pull, hub_model, private"
+    "pull, hub_model, private, paused, paused_at, paused_ms"
+#define N_COLUMNS 25
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -29,6 +30,7 @@ void job_row_free(struct job_row *row) {
     json_decref(row->progress);
     json_decref(row->result);
     json_decref(row->error);
+    json_decref(row->paused);
     free(row);
 }
 
@@ -49,8 +51,10 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
     row->finished_at = sqlite3_column_int64(statement, 18);
     row->pull = sqlite3_column_int(statement, 19) != 0;
     row->private = sqlite3_column_int(statement, 21) != 0;
-    if (sqlite3_column_count(statement) > 22)
-        row->position = sqlite3_column_int64(statement, 22);
+    row->paused_at = sqlite3_column_int64(statement, 23);
+    row->paused_ms = sqlite3_column_int64(statement, 24);
+    if (sqlite3_column_count(statement) > N_COLUMNS)
+        row->position = sqlite3_column_int64(statement, N_COLUMNS);
     if ((r = store_column_text(store, statement, 1, &row->kind)) ||
         (r = store_column_text(store, statement, 2, &status)) ||
         (r = store_column_text(store, statement, 3, &row->owner)) ||
@@ -63,7 +67,8 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
         (r = store_column_json(store, statement, 12, &row->progress)) ||
         (r = store_column_json(store, statement, 13, &row->result)) ||
         (r = store_column_json(store, statement, 14, &row->error)) ||
-        (r = store_column_text(store, statement, 20, &row->hub_model)))
+        (r = store_column_text(store, statement, 20, &row->hub_model)) ||
+        (r = store_column_json(store, statement, 22, &row->paused)))
         return r;
     if (job_status_from_name(status, &row->status))
         return -EBADMSG;
@@ -169,18 +174,23 @@ int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]) {
     return r;
 }
 
-int store_claim_job(struct store *store, int64_t at, struct job_row **ret_row) {
+int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row **ret_row) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r;
 
-    r = store_query(store, &statement,
-                    "UPDATE jobs SET status = 'running', version = ?1, "
-                    "started_at = coalesce(started_at, ?2), "
-                    "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
-                    "WHERE id = (SELECT queue.id FROM queue JOIN jobs AS waiting "
-                    "ON waiting.id = queue.id WHERE waiting.pull = 0 ORDER BY position LIMIT 1) "
-                    "AND status = 'queued' RETURNING " COLUMNS,
-                    "ii", (int64_t)next_queue_version(store), at);
+    r = store_query(
+        store, &statement,
+        "UPDATE jobs SET status = 'running', version = ?1, "
+        "paused = NULL, paused_at = NULL, "
+        "paused_ms = paused_ms + " STORE_PAUSED_UNTIL(
+            "?2") ", "
+                  "started_at = coalesce(started_at, ?2), "
+                  "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
+                  "WHERE id = (SELECT queue.id FROM queue JOIN jobs AS waiting "
+                  "ON waiting.id = queue.id WHERE waiting.pull = 0 "
+                  "AND (?3 OR waiting.params ->> 'wbits' = 16) ORDER BY position LIMIT 1) "
+                  "AND status = 'queued' RETURNING " COLUMNS,
+        "iii", (int64_t)next_queue_version(store), at, (int64_t)writes);
     if (!r)
         r = store_step(store, statement);
     if (r <= 0)
@@ -193,11 +203,13 @@ int store_change_job(struct store *store, int64_t id, const struct job_change *c
         store,
         "UPDATE jobs SET status = ?3, version = ?4, "
         "finished_at = CASE WHEN ?5 THEN ?6 END, attempt = CASE WHEN ?7 THEN ?7 ELSE attempt END, "
-        "progress = coalesce(?8, progress), result = ?9, error = ?10 "
-        "WHERE id = ?1 AND status = ?2",
-        "issiiiijjj", id, job_status_name(change->from), job_status_name(change->to),
+        "progress = coalesce(?8, progress), result = ?9, error = ?10, paused = ?11, "
+        "paused_at = CASE WHEN ?11 IS NOT NULL THEN ?6 END, "
+        "paused_ms = paused_ms + " STORE_PAUSED_UNTIL("?6") " "
+                                                            "WHERE id = ?1 AND status = ?2",
+        "issiiiijjjj", id, job_status_name(change->from), job_status_name(change->to),
         (int64_t)next_queue_version(store), (int64_t)job_status_ended(change->to), change->at,
-        (int64_t)change->attempt, change->progress, change->result, change->error);
+        (int64_t)change->attempt, change->progress, change->result, change->error, change->paused);
 
     if (r < 0)
         return r;

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-/* How long a worker waits after the store or the device failed before it asks again. */
+/* How long a worker waits after the store failed, or for room on the disk, before it asks again. */
 #define RETRY_SECONDS 5
 
 struct worker {
@@ -82,7 +82,7 @@ static int claim(struct worker *worker, struct job_row **ret_row) {
     if (!r)
         worker->job_id = (*ret_row)->id;
     pthread_mutex_unlock(&worker->mutex);
-    if (r && r != -ENOENT)
+    if (r && r != -ENOENT && r != -ENOSPC)
         log_error("%s: cannot claim a job: %s", worker->device, failure.detail);
     return r;
 }
@@ -145,6 +145,8 @@ static void *worker_main(void *arg) {
             if (!wait_for_work(worker, idle))
                 close_backend(worker);
         } else if (r) {
+            if (r == -ENOSPC)
+                close_backend(worker); /* that may take long */
             wait_for_work(worker, clock_monotonic() + RETRY_SECONDS);
         }
     }

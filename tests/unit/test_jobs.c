@@ -3,11 +3,11 @@
 #include "jobs_fixture.h"
 
 static void test_object(void **state) {
-    static const char *const names[] = {"id",         "kind",        "status",         "owner",
-                                        "name",       "labels",      "priority",       "attempt",
-                                        "params",     "model",       "progress",       "created_at",
-                                        "started_at", "finished_at", "queue_position", "result",
-                                        "artifacts",  "error",       "urls",           "private"};
+    static const char *const names[] = {
+        "id",         "kind",        "status",         "owner",         "name",      "labels",
+        "priority",   "attempt",     "params",         "model",         "progress",  "created_at",
+        "started_at", "finished_at", "queue_position", "result",        "artifacts", "error",
+        "urls",       "private",     "paused",         "paused_seconds"};
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *job = object(q, submit(q, NULL));
 

@@ -12,10 +12,12 @@
 
 /* What the pipeline of the test does next, and what it and the device saw. */
 static struct script {
-    int r;     /* what pipeline_run() returns */
-    bool wait; /* until cancelled */
+    int r;            /* what pipeline_run() returns */
+    const char *code; /* of its failure; NULL: model_invalid */
+    bool wait;        /* until cancelled */
     bool poison;
-    bool bad_event; /* of a layer that no table takes */
+    bool bad_event;    /* of a layer that no table takes */
+    struct disk *fill; /* before the layer is told; NULL: no disk */
     atomic_int runs, opened, closed;
 } script;
 
@@ -59,6 +61,8 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
     tell(job, "phase.started", json_pack("{ss}", "phase", "load"));
     tell(job, "facts",
          json_pack("{s{ss} s{ss}}", "model", "name", "x", "params", "model", "resolved"));
+    if (script.fill)
+        script.fill->floor = UINT64_MAX;
     r = tell(job, "layer.finished", json_pack("{si}", "layer", script.bad_event ? -1 : 0));
     if (r)
         return failure_set(failure, r, "io_error", NULL, "the observer failed");
@@ -70,13 +74,15 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
     }
     poisoned = script.poison;
     if (script.r)
-        return failure_set(failure, script.r, "model_invalid", "a hint", "the model is bad");
+        return failure_set(failure, script.r, script.code ? script.code : "model_invalid", "a hint",
+                           "the model is bad");
     *ret_result = json_pack("{s{} s[]}", "perplexity", "artifacts");
     return 0;
 }
 
 struct bench {
     struct fixture *f;
+    struct disk disk;
     struct events *events;
     struct models models;
     struct jobs jobs;
@@ -109,8 +115,12 @@ static int setup(void **state) {
     poisoned = false;
     fixture_setup((void **)&b->f);
     b->events = events_new(b->f->store);
-    b->jobs = (struct jobs){
-        .store = b->f->store, .events = b->events, .models = &b->models, .state_dir = b->f->dir};
+    disk_init(&b->disk, b->f->dir, 0);
+    b->jobs = (struct jobs){.store = b->f->store,
+                            .events = b->events,
+                            .models = &b->models,
+                            .state_dir = b->f->dir,
+                            .disk = &b->disk};
     *state = b;
     return 0;
 }
@@ -128,6 +138,7 @@ static int teardown(void **state) {
     struct bench *b = *state;
 
     stop(b);
+    disk_done(&b->disk);
     events_free(b->events);
     fixture_teardown((void **)&b->f);
     free(b);
@@ -266,13 +277,75 @@ static void test_missing_device(void **state) {
     assert_null(b->worker);
 }
 
+/* Waits until the job is paused, or no longer. */
+static struct job_row *wait_paused(struct bench *b, int64_t id, bool paused) {
+    for (int i = 0; i < 10000; i++) {
+        struct job_row *row = get(b->f, id);
+
+        if (row->status == JOB_QUEUED && (row->paused != NULL) == paused)
+            return row;
+        job_row_free(row);
+        usleep(1000);
+    }
+    fail_msg("job %d was never %s", (int)id, paused ? "paused" : "without a pause");
+    return NULL;
+}
+
+/* A write found no room: the job waits, loses no attempt, and goes on. */
+static void test_full_disk(void **state) {
+    static const int errors[] = {-ENOSPC, -EDQUOT};
+    struct bench *b = *state;
+
+    for (int i = 0; i < 2; i++) {
+        int64_t id = add_job(b);
+
+        script.r = errors[i];
+        script.code = "disk_full";
+        assert_int_equal(start(b, "cpu"), 0);
+        cleanup(job_row_freep) struct job_row *row = wait_paused(b, id, true);
+        assert_int_equal(row->attempt, 1);
+        assert_string_equal(json_string_value(json_object_get(row->paused, "code")), "disk_full");
+        assert_int_equal(script.runs, 2 * i + 1); /* it is not tried again and again */
+        script.r = 0;
+        b->disk.held_until = 0;
+        worker_wake(b->worker);
+        cleanup(job_row_freep) struct job_row *done = wait_status(b, id, JOB_SUCCEEDED);
+        assert_null(done->paused);
+        assert_int_equal(done->attempt, 1);
+        stop(b);
+    }
+}
+
+/* Below the floor the job stops after the layer at hand, and gives the device back. */
+static void test_disk_floor(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b), other = add_job(b);
+
+    script.wait = true;
+    script.fill = &b->disk;
+    assert_int_equal(start(b, "cpu"), 0);
+    job_row_free(wait_paused(b, id, true));
+    for (int i = 0; i < 10000 && script.closed < script.opened; i++)
+        usleep(1000);
+    assert_int_equal(script.closed, script.opened);
+    assert_int_equal(script.runs, 1);
+    job_row_free(wait_paused(b, other, false));
+    /* A job that is paused can be cancelled, and the daemon be stopped. */
+    assert_int_equal(jobs_cancel(&b->jobs, &caller_daemon, id, &b->f->failure), 0);
+    script.wait = false;
+    script.fill = NULL;
+    b->disk.floor = 0;
+    worker_wake(b->worker);
+    job_row_free(wait_status(b, other, JOB_SUCCEEDED));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_success),        TEST(test_failure),       TEST(test_store_refuses_event),
         TEST(test_cancel),         TEST(test_stop_requeues), TEST(test_poisoned_device),
-        TEST(test_missing_device),
+        TEST(test_missing_device), TEST(test_full_disk),     TEST(test_disk_floor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
