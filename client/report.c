@@ -225,7 +225,9 @@ int report_result(const struct terminal *terminal, const json_t *job, const stru
 }
 
 static void report_end(const struct terminal *terminal, const json_t *job) {
-    double seconds = job_time(job, "finished_at") - job_time(job, "started_at");
+    double paused = job_number(job, "paused_seconds");
+    double seconds =
+        job_time(job, "finished_at") - job_time(job, "started_at") - (paused > 0 ? paused : 0);
     bool cancelled = str_equal(job_text(job, "status"), "cancelled");
     cleanup(freep) char *title = job_title(job);
     char took[TEXT_SIZE];

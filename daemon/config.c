@@ -34,7 +34,7 @@ const char config_usage[] =
     "  --hub-token-file FILE  token for gated and private models\n"
     "  --hub-offline yes    open no connection, use what is in the cache\n"
     "  --data-source NAME=URL  another address of a data set's file; may be repeated\n"
-    "  --disk-floor SIZE    leave so much free when fetching: 500M, 10G (1G)\n"
+    "  --disk-floor SIZE    leave so much free; with less, jobs wait: 500M, 10G (1G)\n"
     "  --cache-limit SIZE   keep models of so much, remove the longest unused (no limit)\n"
     "  --allowed-host HOST  Host header to answer beside loopback names; may be repeated\n"
     "  --admin USER         may do everything on the unix socket, as root may; may be repeated\n"

@@ -6,6 +6,10 @@ ALTER TABLE jobs ADD COLUMN paused TEXT; -- JSON: code, detail, hint; NULL: it w
 ALTER TABLE jobs ADD COLUMN paused_at INTEGER;
 ALTER TABLE jobs ADD COLUMN paused_ms INTEGER NOT NULL DEFAULT 0; -- pauses since its first start
 
+-- The queue is found without a look at all jobs; SQLite did not see that jobs_active would do.
+DROP INDEX jobs_active;
+CREATE INDEX jobs_status ON jobs (status);
+
 -- What has ended long ago is found without a look at all jobs.
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 

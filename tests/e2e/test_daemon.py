@@ -101,6 +101,8 @@ def prepare():
         text = f.read(60000)
     with open(HOME + "/texts/short.txt", "wb") as f:
         f.write(text[:text.rindex(b"\n")])
+    with open(HOME + "/texts/tiny-but-enough.txt", "wb") as f:
+        f.write(text[:2000])
     with open(HOME + "/texts/tiny.txt", "wb") as f:
         f.write(b"too short")
     broken = HOME + "/models/broken"
@@ -246,10 +248,23 @@ def check_numbers():
     assert float(values['quantd_device_memory_bytes{device="cpu",state="free"}']) > 0
 
 
-def check_full_disk():
+def check_full_disk(daemon):
+    """Below the floor jobs that write wait and say why, others run; with room they go on."""
     status, problem = curl("/readyz")
     assert status == 503 and json.loads(problem)["code"] == "disk_full", problem
     assert curl("/healthz")[0] == curl("/metrics")[0] == 200
+    waiting = submit(JOB)[1]["id"]
+    state = wait_for(waiting, lambda s: s["paused"])
+    assert state["status"] == "queued" and state["paused"]["code"] == "disk_full", state
+    assert state["paused"]["detail"] and state["paused"]["hint"] and state["paused"]["since"], state
+    succeeded(submit({"kind": "eval", "model": "olmoe-demo", "eval": "file:tiny-but-enough.txt",
+                      "seqlen": 64})[1]["id"])
+    assert job(waiting)["paused"], job(waiting)
+    daemon.stop()
+    daemon = Daemon()
+    state = succeeded(waiting)
+    assert state["paused"] is None and state["attempt"] == 1, state
+    return daemon
 
 
 def main():
@@ -273,8 +288,8 @@ def main():
         daemon.stop()
         print("ok: SIGTERM stops it")
         daemon = Daemon("--disk-floor", "1000000T")
-        check_full_disk()
-        print("ok: not ready without room on the disk")
+        daemon = check_full_disk(daemon)
+        print("ok: without room on the disk jobs wait, and then go on")
     finally:
         daemon.process.kill()
         shutil.rmtree(HOME, ignore_errors=True)

@@ -61,7 +61,7 @@ static size_t count_events(struct queue *q, int64_t id) {
     cleanup(json_decrefp) json_t *events = NULL;
 
     begin(q->f);
-    assert_int_equal(end(q->f, store_list_events(q->f->store, id, 0, 1000, &events)), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, id, NULL, 0, 1000, &events)), 0);
     return json_array_size(events);
 }
 
