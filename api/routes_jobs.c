@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define KEY_MAX 128
+#define TEXT_MAX 200
 
 static const char *const job_statuses[] = {"queued",    "running", "cancelling",
                                            "succeeded", "failed",  "cancelled"};
@@ -62,22 +63,49 @@ enum MHD_Result jobs_post(struct request *request) {
     return answer_submitted(request, job);
 }
 
+static bool is_status(const char *text, size_t size) {
+    for (size_t i = 0; i < ARRAY_SIZE(job_statuses); i++)
+        if (strlen(job_statuses[i]) == size && memcmp(job_statuses[i], text, size) == 0)
+            return true;
+    return false;
+}
+
+/* NULL, or names of statuses with commas between. */
+static int check_statuses(const char *list, struct failure *failure) {
+    for (const char *word = list; word; word = strchr(word, ',')) {
+        word += word != list;
+        if (!is_status(word, strcspn(word, ",")))
+            return failure_field(
+                failure, "status",
+                "some of queued, running, cancelling, succeeded, failed, cancelled, with commas",
+                "'%s' has what is not a status of jobs", list);
+    }
+    return 0;
+}
+
+/* NULL, or a text of at most @max bytes. */
+static int check_text(const char *name, const char *text, size_t max, struct failure *failure) {
+    if (text && (!*text || strlen(text) > max))
+        return failure_field(failure, name, NULL, "must have 1 to %zu bytes", max);
+    return 0;
+}
+
 static int take_filter(const struct request *request, struct job_filter *ret_filter,
                        struct failure *failure) {
     struct job_filter filter = {.status = request_query(request, "status"),
-                                .owner = request_query(request, "owner")};
+                                .owner = request_query(request, "owner"),
+                                .kind = request_query(request, "kind"),
+                                .text = request_query(request, "text")};
     uint64_t limit, after;
-    bool known = !filter.status;
     int r;
 
-    for (size_t i = 0; i < ARRAY_SIZE(job_statuses); i++)
-        known |= str_equal(filter.status, job_statuses[i]);
-    if (!known)
-        return failure_field(failure, "status",
-                             "one of queued, running, cancelling, succeeded, failed, cancelled",
-                             "'%s' is not a status of jobs", filter.status);
-    if (filter.owner && (!*filter.owner || strlen(filter.owner) >= OWNER_SIZE))
-        return failure_field(failure, "owner", NULL, "must have 1 to %d bytes", OWNER_SIZE - 1);
+    if (filter.kind && !str_equal(filter.kind, "quantize") && !str_equal(filter.kind, "eval"))
+        return failure_field(failure, "kind", "one of quantize, eval", "'%s' is not a kind of jobs",
+                             filter.kind);
+    if ((r = check_statuses(filter.status, failure)) ||
+        (r = check_text("owner", filter.owner, OWNER_SIZE - 1, failure)) ||
+        (r = check_text("text", filter.text, TEXT_MAX, failure)))
+        return r;
     r = request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit, failure);
     if (r == 0)
         r = request_query_u64(request, "after", 0, INT64_MAX, 0, &after, failure);

@@ -52,9 +52,11 @@ extern const struct caller caller_daemon;
 
 /* Which jobs a list shows; NULL or 0: no restriction. */
 struct job_filter {
-    const char *status, *owner;
-    int64_t after; /* only jobs with a smaller id: lists run from the newest to the oldest */
-    int limit;     /* 1 .. 500 */
+    const char *status; /* one, or several with commas */
+    const char *owner, *kind;
+    const char *text; /* in the name or the model, whatever the case of ASCII; or the id */
+    int64_t after;    /* only jobs with a smaller id: lists run from the newest to the oldest */
+    int limit;        /* 1 .. 500 */
 };
 
 struct artifact {

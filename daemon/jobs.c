@@ -123,20 +123,17 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
     struct listing listing = {.jobs = jobs, .data = data, .limit = filter->limit};
     struct store_filter rows = {.status = filter->status,
                                 .owner = filter->owner,
+                                .kind = filter->kind,
+                                .text = filter->text,
                                 .viewer = access_viewer(caller),
                                 .after = filter->after,
                                 .limit = filter->limit + 1};
-    enum job_status status;
     uint64_t version;
     json_t *list;
     int r;
 
     if (!data)
         return failure_oom(failure);
-    if (filter->status && job_status_from_name(filter->status, &status))
-        return failure_field(failure, "status",
-                             "known are queued, running, cancelling, succeeded, failed, cancelled",
-                             "unknown status '%s'", filter->status);
     /* Before the rows: a change in between is then seen again, not missed. */
     version = store_version(jobs->store);
     if (known && known == version) {

@@ -120,11 +120,14 @@ int store_list_jobs(struct store *store, const struct store_filter *filter,
         store_query(store, &statement,
                     "SELECT " COLUMNS ", queue.position FROM jobs "
                     "LEFT JOIN queue ON queue.id = jobs.id "
-                    "WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR owner = ?2) "
-                    "AND (?3 = 0 OR jobs.id < ?3) AND (?5 IS NULL OR private = 0 OR owner = ?5) "
+                    "WHERE (?1 IS NULL OR instr(',' || ?1 || ',', ',' || status || ',')) "
+                    "AND (?2 IS NULL OR owner = ?2) AND (?3 = 0 OR jobs.id < ?3) "
+                    "AND (?5 IS NULL OR private = 0 OR owner = ?5) AND (?6 IS NULL OR kind = ?6) "
+                    "AND (?7 IS NULL OR jobs.id = ?7 OR instr(lower(name), lower(?7)) "
+                    "OR instr(lower(json_extract(params, '$.model')), lower(?7))) "
                     "ORDER BY jobs.id DESC LIMIT ?4",
-                    "ssiis", filter->status, filter->owner, filter->after, (int64_t)filter->limit,
-                    filter->viewer);
+                    "ssiisss", filter->status, filter->owner, filter->after, (int64_t)filter->limit,
+                    filter->viewer, filter->kind, filter->text);
 
     if (r)
         return r;
