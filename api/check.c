@@ -186,11 +186,11 @@ static bool check_accept(struct request *request) {
     const struct route *route = request->route;
 
     if (!route->type || media_accepts(accept, route->type) ||
-        (route->streams && media_accepts(accept, WIRE_EVENT_STREAM)))
+        (route->also && media_accepts(accept, route->also)))
         return true;
     return refuse(request, MHD_HTTP_NOT_ACCEPTABLE, "not_acceptable", NULL,
-                  "this is answered as '%s'%s, and Accept rules that out", route->type,
-                  route->streams ? " or '" WIRE_EVENT_STREAM "'" : "");
+                  "this is answered as '%s'%s%s, and Accept rules that out", route->type,
+                  route->also ? " or " : "", route->also ? route->also : "");
 }
 
 /* Is a body announced? Sets *ret_length when its length is. */

@@ -30,7 +30,7 @@ struct request {
     double began; /* monotonic; its headers had come */
 
     int64_t job;                  /* {id} of the path */
-    char name[REQUEST_NAME_SIZE]; /* {name} of the path */
+    char name[REQUEST_NAME_SIZE]; /* {name} or {asset} of the path */
     char org[REQUEST_NAME_SIZE];  /* {org} of the path */
 
     struct strbuf body; /* at most WIRE_BODY_MAX bytes */

@@ -9,15 +9,16 @@
 #include <string.h>
 
 const struct route routes[] = {
-    {"/", root_get, .type = "text/plain"},
+    {"/", root_get, .type = "text/plain", .also = WIRE_HTML},
+    {"/assets/{asset}", asset_get},
     {"/healthz", health_get, .type = WIRE_JSON},
     {"/metrics", metrics_get, .type = "text/plain"},
     {"/readyz", ready_get, .type = WIRE_JSON},
     {"/openapi.json", openapi_get, .type = WIRE_JSON},
     {"/v1/version", version_get, .type = WIRE_JSON},
     {"/v1/devices", devices_get, .type = WIRE_JSON},
-    {"/v1/events", events_get, "after limit", WIRE_JSON, .streams = true},
-    {"/v1/jobs", jobs_get, "status owner limit after", WIRE_JSON},
+    {"/v1/events", events_get, "after limit", WIRE_JSON, .also = WIRE_EVENT_STREAM},
+    {"/v1/jobs", jobs_get, "status owner kind text limit after", WIRE_JSON},
     {"/v1/jobs", jobs_post, .type = WIRE_JSON, .is_post = true, .needs = ROLE_SUBMIT},
     {"/v1/jobs/{id}", job_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}", job_delete, .is_delete = true, .needs = ROLE_SUBMIT},
@@ -25,7 +26,7 @@ const struct route routes[] = {
      .body_is_optional = true, .needs = ROLE_SUBMIT},
     {"/v1/jobs/{id}/retry", job_retry, .type = WIRE_JSON, .is_post = true, .body_is_optional = true,
      .needs = ROLE_SUBMIT},
-    {"/v1/jobs/{id}/events", job_events_get, "after limit", WIRE_JSON, .streams = true},
+    {"/v1/jobs/{id}/events", job_events_get, "after limit", WIRE_JSON, .also = WIRE_EVENT_STREAM},
     {"/v1/jobs/{id}/layers", job_layers_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}/artifacts", artifacts_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}/artifacts/{name}", artifact_get},
@@ -59,7 +60,8 @@ static bool take_part(struct request *request, const char *part, size_t part_siz
         request->job = (int64_t)id;
         return true;
     }
-    if (part_size == 6 && memcmp(part, "{name}", 6) == 0)
+    if ((part_size == 6 && memcmp(part, "{name}", 6) == 0) ||
+        (part_size == 7 && memcmp(part, "{asset}", 7) == 0))
         return take_name(request->name, text, size);
     if (part_size == 5 && memcmp(part, "{org}", 5) == 0)
         return take_name(request->org, text, size);

@@ -8,15 +8,16 @@
 #include <stddef.h>
 
 struct route {
-    const char *path; /* its parts "{id}", "{org}" and "{name}" stand for what request.h says */
+    const char
+        *path; /* its parts "{id}", "{org}", "{name}" and "{asset}" stand for what request.h says */
     enum MHD_Result (*handle)(struct request *request);
     const char *query; /* parameters, a space between; NULL: none */
     const char *type;  /* what it answers, as openapi.json says too; NULL: it depends */
+    const char *also;  /* another type that it answers, where Accept asks for it */
     bool is_post;      /* else GET, and HEAD with it */
     bool is_delete;    /* neither */
     bool body_is_optional;
     enum role needs; /* what a caller needs at least; service.h says who may do what to a job */
-    bool streams;    /* answers text/event-stream too */
 };
 
 extern const struct route routes[];
@@ -56,8 +57,11 @@ enum MHD_Result metrics_get(struct request *request);
 enum MHD_Result models_get(struct request *request);
 enum MHD_Result model_delete(struct request *request);
 
-/* routes_system.c */
+/* routes_dashboard.c */
 enum MHD_Result root_get(struct request *request);
+enum MHD_Result asset_get(struct request *request);
+
+/* routes_system.c */
 enum MHD_Result openapi_get(struct request *request);
 enum MHD_Result version_get(struct request *request);
 enum MHD_Result devices_get(struct request *request);

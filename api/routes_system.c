@@ -11,25 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum MHD_Result root_get(struct request *request) {
-    static const char text[] =
-        "quantd " QUANTD_VERSION ": quantizes OLMoE models on this machine.\n"
-        "\n"
-        "  quantctl list                       from a shell\n"
-        "  curl -s http://HOST:PORT/v1/jobs    from a script\n"
-        "\n"
-        "  /openapi.json   everything that can be asked\n"
-        "  /v1/jobs        the queue\n"
-        "  /v1/events      what happens, as server-sent events\n"
-        "  /v1/devices     what it runs on\n"
-        "  /healthz        whether it works\n"
-        "  /readyz         whether jobs can run\n"
-        "  /metrics        numbers for Prometheus\n";
-
-    return request_answer(request, MHD_HTTP_OK,
-                          response_static(text, sizeof(text) - 1, "text/plain; charset=utf-8"));
-}
-
 enum MHD_Result openapi_get(struct request *request) {
     struct MHD_Response *response;
     char tag[ETAG_SIZE];

@@ -9,6 +9,7 @@
 #define WIRE_JSON "application/json"
 #define WIRE_PROBLEM "application/problem+json"
 #define WIRE_EVENT_STREAM "text/event-stream"
+#define WIRE_HTML "text/html"
 
 /* Largest request body that the API takes. */
 #define WIRE_BODY_MAX (64 * 1024)

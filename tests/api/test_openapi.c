@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* openapi.json says what the table of routes does, and the answers are of the types it says. */
+#include "api/assets.h"
 #include "api/openapi.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
@@ -111,7 +112,7 @@ static void test_routes_are_listed(void **state) {
 /* "/v1/jobs/{id}/x" as "/v1/jobs/1/x". */
 static void fill_in(const char *pattern, char *path, size_t size) {
     static const char *const parts[][2] = {
-        {"{id}", "1"}, {"{org}", "org"}, {"{name}", "quantd.json"}};
+        {"{id}", "1"}, {"{org}", "org"}, {"{name}", "quantd.json"}, {"{asset}", "main.js"}};
     size_t n = 0;
 
     path[0] = '\0';
@@ -177,6 +178,8 @@ static void test_answers_are_described(void **state) {
         const struct route *route = &routes[i];
         struct answer answer;
 
+        if (n_assets == 0 && strstr(route->path, "{asset}"))
+            continue; /* built without the dashboard */
         fill_in(route->path, path, sizeof(path));
         /* What is done to jobs that have ended. */
         fake_set_status(site->fake, 1,

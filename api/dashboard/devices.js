@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What jobs run on: memory in use and how busy it is, now. */
+import { el, setText, show } from "./dom.js";
+import { Bar } from "./progress.js";
+import { format } from "./router.js";
+import { bytes, percent } from "./units.js";
+
+const PERIOD_MS = 3000;
+
+class Device {
+  #memory;
+  #memoryText = el("span", { class: "figure" });
+  #load;
+  #loadText = el("span", { class: "figure" });
+  #job = el("span", { class: "help" });
+  node;
+
+  constructor(device) {
+    this.#memory = new Bar(`Memory of ${device.id}`);
+    this.#load = new Bar(`Utilisation of ${device.id}`);
+    this.node = el("div", { class: "device" },
+      el("div", { class: "spread" }, el("strong", {}, device.name || String(device.id)), this.#job),
+      el("div", { class: "gauge" }, el("span", {}, "Memory"), this.#memory.node, this.#memoryText),
+      el("div", { class: "gauge" }, el("span", {}, "Busy"), this.#load.node, this.#loadText));
+  }
+
+  update(device) {
+    const total = device.memory_total;
+    const used = total ? total - device.memory_free : NaN;
+    const text = total ? `${bytes(used)} of ${bytes(total)}` : "not known";
+    this.#memory.update(total ? used / total : null, text);
+    setText(this.#memoryText, text);
+    const known = typeof device.utilization === "number";
+    const load = known ? percent(device.utilization) : device.job ? "at work" : "idle";
+    this.#load.node.hidden = !known;
+    this.#load.update(known ? device.utilization : null, load);
+    setText(this.#loadText, load);
+    if (device.job)
+      show(this.#job, "runs ", el("a", { href: format("job", device.job) }, `job ${device.job}`));
+    else show(this.#job, "idle");
+  }
+}
+
+/* Asks every few seconds while it can be seen; only the device of @job when that is given. */
+export class Devices {
+  #api;
+  #job;
+  #timer = 0;
+  #shown = new Map();
+  #list = el("div", { class: "devices" });
+  node;
+
+  constructor(api, job = null) {
+    this.#api = api;
+    this.#job = job;
+    this.node = el("section", { class: "card", "aria-labelledby": "devices-title", hidden: true },
+      el("h2", { id: "devices-title" }, job ? "Device" : "Devices"), this.#list);
+  }
+
+  start() {
+    this.#ask();
+    this.#timer = setInterval(() => document.hidden || this.#ask(), PERIOD_MS);
+  }
+
+  stop() {
+    clearInterval(this.#timer);
+  }
+
+  async #ask() {
+    let list;
+    try {
+      ({ data: list } = await this.#api.get("/v1/devices"));
+    } catch {
+      return; // whoever listens to events says that nobody answers
+    }
+    const devices = list.data.filter((d) => !this.#job || String(d.job) === String(this.#job));
+    this.node.hidden = devices.length === 0;
+    for (const device of devices) {
+      const key = String(device.id);
+      if (!this.#shown.has(key)) {
+        this.#shown.set(key, new Device(device));
+        this.#list.append(this.#shown.get(key).node);
+      }
+      this.#shown.get(key).update(device);
+    }
+  }
+}

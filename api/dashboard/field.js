@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One field of the form: its label, its help, and what is wrong with it. */
+import { el, setAttribute, setText } from "./dom.js";
+import { fromText, kindOf, startOf, toText } from "./schema.js";
+
+function inputFor(kind, schema, id) {
+  if (kind === "choice")
+    return el("select", { id }, schema.enum.map((v) => el("option", { value: v }, String(v))));
+  if (kind === "switch") return el("input", { type: "checkbox", id });
+  if (kind === "pairs")
+    return el("textarea", { id, rows: 2, spellcheck: "false", placeholder: "name=value, one on a line" });
+  return el("input", { type: "text", id, autocomplete: "off", spellcheck: "false",
+    inputmode: kind === "number" && schema.minimum >= 0 ? "decimal" : null,
+    class: kind === "number" ? "short" : null, maxlength: schema.maxLength ?? null,
+    list: schema.examples ? `${id}-examples` : null });
+}
+
+export class Field {
+  #schema;
+  #required;
+  #input;
+  #problem;
+  #kind;
+  name;
+  node;
+
+  constructor({ name, schema, required }) {
+    const id = `field-${name}`;
+    const kind = kindOf(schema);
+    this.name = name;
+    this.#schema = schema;
+    this.#required = required;
+    this.#kind = kind;
+    this.#input = inputFor(kind, schema, id);
+    this.#problem = el("p", { class: "problem", id: `${id}-problem`, hidden: true });
+    const label = el("label", { for: id }, schema.title || name,
+      required ? el("span", { class: "muted" }, " (required)") : null);
+    const help = el("p", { class: "help", id: `${id}-help` }, schema.description);
+    setAttribute(this.#input, "aria-describedby", `${id}-help ${id}-problem`);
+    setAttribute(this.#input, "aria-required", required ? "true" : null);
+    this.node = kind === "switch"
+      ? el("div", { class: "field" }, el("div", { class: "check" }, this.#input, label), help, this.#problem)
+      : el("div", { class: "field" }, label, this.#input, this.#examples(id), help, this.#problem);
+    this.set(startOf(schema));
+    this.#input.addEventListener("input", () => this.complain(null));
+  }
+
+  #examples(id) {
+    if (!this.#schema.examples || this.#kind === "choice" || this.#kind === "pairs") return null;
+    const texts = this.#schema.examples.map((value) => toText(this.#schema, value)).filter(Boolean);
+    return el("datalist", { id: `${id}-examples` }, texts.map((value) => el("option", { value })));
+  }
+
+  get schema() {
+    return this.#schema;
+  }
+
+  /* {value} or {problem}. */
+  read() {
+    return fromText(this.#schema, this.#kind === "switch" ? this.#input.checked : this.#input.value,
+      this.#required);
+  }
+
+  set(value) {
+    if (this.#kind === "switch") this.#input.checked = value;
+    else this.#input.value = value;
+  }
+
+  /* Puts the value of a job into it. */
+  fill(value) {
+    this.set(toText(this.#schema, value));
+  }
+
+  /* Says what is wrong; null: nothing is. */
+  complain(problem, hint) {
+    setText(this.#problem, problem ? `${problem}${hint ? `: ${hint}` : ""}` : "");
+    this.#problem.hidden = !problem;
+    setAttribute(this.#input, "aria-invalid", problem ? "true" : null);
+  }
+
+  focus() {
+    this.#input.focus();
+  }
+}

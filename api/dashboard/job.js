@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a job object means, in words. */
+
+const ENDED = ["succeeded", "failed", "cancelled"];
+const ROLES = ["read", "submit", "admin"];
+
+export const PHASES = ["pull", "load", "calibrate", "quantize", "evaluate", "export"];
+
+export function hasEnded(job) {
+  return ENDED.includes(job.status);
+}
+
+export function title(job) {
+  return job.name || job.params?.model || `job ${job.id}`;
+}
+
+/* Its method in a few words: "GPTQ 4 bit, groups of 128, act-order". */
+export function method(job) {
+  const p = job.params || {};
+  if (job.kind === "eval") return "evaluation";
+  if (p.wbits === 16) return "unquantized";
+  const words = [`${p.nearest ? "nearest" : "GPTQ"} ${p.wbits} bit`];
+  if (p.groupsize > 0) words.push(`g${p.groupsize}`);
+  for (const [name, word] of [["act_order", "act-order"], ["sym", "sym"], ["mse", "mse"],
+    ["true_sequential", "true-sequential"], ["static_groups", "static groups"]])
+    if (p[name]) words.push(word);
+  return words.join(" ");
+}
+
+/* Bits of a weight as stored; 16 for a job that quantizes nothing; NaN when it is not known. */
+export function bits(job) {
+  const value = job.result?.bits_per_weight;
+  if (typeof value === "number") return value;
+  return job.params?.wbits === 16 || job.kind === "eval" ? 16 : NaN;
+}
+
+/* Why @caller may not do what needs @role to @job; null: they may. */
+export function refusal(caller, role, job) {
+  if (!caller) return null;
+  if (ROLES.indexOf(caller.role) < ROLES.indexOf(role))
+    return `needs the role ${role}; yours is ${caller.role}`;
+  if (job && caller.role !== "admin" && caller.owner !== job.owner)
+    return `belongs to ${job.owner}; only they and admins may`;
+  return null;
+}
+
+/* The way from the queue to its end, in words: "queued, 3rd", "quantize, layer 4 of 16". */
+export function standing(job) {
+  const p = job.progress;
+  if (job.paused) return `paused: ${job.paused.detail || job.paused.code}`;
+  if (job.status === "queued" && p?.phase === "pull") return `fetching ${p.file || "its files"}`;
+  if (job.status === "queued")
+    return job.queue_position ? `number ${job.queue_position} in the queue` : "in the queue";
+  if (job.status === "cancelling") return "stopping";
+  if (job.status !== "running" || !p) return job.status;
+  const layers = p.layers_total && (p.phase === "quantize" || p.phase === "evaluate");
+  return layers ? `${p.phase}, layer ${(p.layer ?? 0) + 1} of ${p.layers_total}` : p.phase;
+}
+
+/* How much of it is done, 0 to 1; null when it cannot be told. */
+export function fraction(job) {
+  const p = job.progress;
+  if (!p || hasEnded(job)) return null;
+  if (p.phase === "pull") return p.bytes_total > 0 ? p.bytes / p.bytes_total : null;
+  return typeof p.fraction === "number" ? p.fraction : null;
+}
+
+/* [{set, value, stderr, baseline, windows, tokens}] of what it measured. */
+export function perplexities(job) {
+  const found = job.result?.perplexity || {};
+  return Object.entries(found).map(([set, entry]) => ({
+    set, value: entry.value, stderr: entry.stderr, windows: entry.windows, tokens: entry.tokens,
+    baseline: job.result.baseline?.[set] ?? (job.params?.wbits === 16 ? entry.value : null),
+  }));
+}

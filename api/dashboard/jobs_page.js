@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Queue and history, with filters that are part of the address. */
+import { Problem } from "./api.js";
+import { announce, el, setText, show } from "./dom.js";
+import { Devices } from "./devices.js";
+import { Feed } from "./feed.js";
+import { hasEnded, refusal } from "./job.js";
+import { JobRow } from "./job_row.js";
+import { format, ids } from "./router.js";
+
+const PAGE_SIZE = 50;
+const ROWS_MAX = 1000; // as many as are kept when more and more are asked for
+const REFRESH_MS = 300; // several events, one question
+const TICK_MS = 20000;
+const TYPING_MS = 300;
+const ACTIVE = "running,cancelling,queued";
+const PAST = "succeeded,failed,cancelled";
+const COLUMNS = [["", "pick"], ["Job", "number id"], ["Name and model", "title"],
+  ["Method", "method"], ["Owner", "owner"], ["State", "state"], ["Bits", "number bits"],
+  ["Perplexity", "number ppl"], ["Submitted", "when"]];
+
+/* A table of jobs under a heading. */
+class JobTable {
+  #rows = new Map();
+  #body = el("tbody");
+  #count = el("span", { class: "count" });
+  #empty;
+  #table;
+  #pick;
+  node;
+
+  constructor(name, title, empty, pick) {
+    this.#pick = pick;
+    this.#empty = el("p", { class: "empty" }, empty);
+    this.#table = el("table", { class: "jobs", "aria-labelledby": `${name}-title` },
+      el("thead", {}, el("tr", {}, COLUMNS.map(([text, kind]) => text
+        ? el("th", { scope: "col", class: kind }, text)
+        : el("td", { class: kind })))),
+      this.#body);
+    this.node = el("section", { class: "card", id: name },
+      el("h2", { id: `${name}-title` }, title, " ", this.#count), this.#empty, this.#table);
+  }
+
+  update(jobs, picked, more) {
+    const rows = jobs.map((job) => {
+      const row = this.#rows.get(job.id) || new JobRow(job, this.#pick);
+      row.update(job);
+      row.picked = picked.has(String(job.id));
+      return [job.id, row];
+    });
+    this.#rows = new Map(rows);
+    rows.forEach(([, row], i) => {
+      if (this.#body.children[i] !== row.node)
+        this.#body.insertBefore(row.node, this.#body.children[i] || null);
+    });
+    while (this.#body.children.length > rows.length) this.#body.lastChild.remove();
+    setText(this.#count, rows.length ? `${rows.length}${more ? "+" : ""}` : "");
+    this.#empty.hidden = rows.length > 0;
+    this.#table.hidden = rows.length === 0;
+  }
+
+  row(id) {
+    return this.#rows.get(id);
+  }
+
+  tick() {
+    for (const row of this.#rows.values()) row.tick();
+  }
+}
+
+class JobsPage {
+  #context;
+  #query;
+  #pages = 1; // of the history
+  #picked;
+  #refreshing = 0;
+  #ticking = 0;
+  #typing = 0;
+  #asked = 0; // number of the newest question
+  #feed;
+  #devices;
+  #queue;
+  #history;
+  #more = el("button", { type: "button", hidden: true }, "Show older jobs");
+  #compare = el("a", { class: "button main" });
+  #picker = el("div", { class: "picker", hidden: true }, this.#compare);
+  #problem = el("p", { class: "problem", role: "alert", hidden: true });
+  #filters = {};
+  title = "Jobs";
+  node;
+
+  constructor(context, route) {
+    this.#context = context;
+    this.#query = route.query;
+    this.#picked = new Set(ids(route.query.compare));
+    const pick = (id, on) => this.#pick(id, on);
+    this.#queue = new JobTable("queue", "Queue", "Nothing waits and nothing runs.", pick);
+    this.#history = new JobTable("history", "History", "No job has ended yet.", pick);
+    this.#devices = new Devices(context.api);
+    const refused = refusal(context.session.caller, "submit", null);
+    this.node = el("div", {},
+      el("div", { class: "head" }, el("h1", { tabindex: "-1" }, "Jobs"),
+        refused ? el("span", { class: "help" }, `Submitting ${refused}`)
+          : el("a", { class: "button main", href: format("submit") }, "Submit a job")),
+      this.#devices.node, this.#filterForm(), this.#problem, this.#queue.node, this.#history.node,
+      el("div", { class: "actions" }, this.#more), this.#picker);
+    this.#more.addEventListener("click", () => {
+      this.#pages++;
+      this.#refresh();
+    });
+    this.#showPicked();
+    this.#start();
+  }
+
+  #start() {
+    this.#feed = new Feed(this.#context.api, "/v1/events", null, {
+      event: (event) => this.#event(event),
+      poll: () => this.#load(),
+      state: (state) => this.#context.connection(state),
+      refused: () => {},
+    });
+    this.#load().catch(() => {});
+    this.#feed.start();
+    this.#devices.start();
+    this.#ticking = setInterval(() => {
+      this.#queue.tick();
+      this.#history.tick();
+    }, TICK_MS);
+  }
+
+  close() {
+    this.#feed.stop();
+    this.#devices.stop();
+    clearInterval(this.#ticking);
+    clearTimeout(this.#refreshing);
+    clearTimeout(this.#typing);
+  }
+
+  /* Takes other filters; false: @route is another page. */
+  change(route) {
+    if (route.page !== "jobs") return false;
+    this.#query = route.query;
+    this.#pages = 1;
+    this.#picked = new Set(ids(route.query.compare));
+    for (const [name, field] of Object.entries(this.#filters))
+      if (field !== document.activeElement) field.value = route.query[name] || "";
+    this.#showPicked();
+    this.#refresh();
+    return true;
+  }
+
+  #filterForm() {
+    const select = (name, label, options) => {
+      const field = el("select", { id: `filter-${name}` },
+        options.map(([value, text]) => el("option", { value }, text)));
+      return this.#filterField(name, label, field);
+    };
+    const input = (name, label) =>
+      this.#filterField(name, label, el("input", { type: "search", id: `filter-${name}`,
+        autocomplete: "off", spellcheck: "false", maxlength: name === "owner" ? "64" : "100" }));
+    const states = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
+    const form = el("form", { class: "filters", role: "search", "aria-label": "Filter the jobs" },
+      input("text", "Name, model or number"),
+      select("status", "State", [["", "any"], ...states.map((s) => [s, s])]),
+      select("kind", "Kind", [["", "any"], ["quantize", "quantize"], ["eval", "eval"]]),
+      input("owner", "Owner"),
+      el("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Clear"));
+    form.addEventListener("submit", (event) => event.preventDefault());
+    return form;
+  }
+
+  #filterField(name, label, field) {
+    field.value = this.#query[name] || "";
+    field.addEventListener("input", () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => this.#go({ [name]: field.value.trim() }), TYPING_MS);
+    });
+    this.#filters[name] = field;
+    return el("div", { class: "field" }, el("label", { for: field.id }, label), field);
+  }
+
+  #clear() {
+    for (const field of Object.values(this.#filters)) field.value = "";
+    this.#go({ text: "", status: "", kind: "", owner: "" });
+  }
+
+  /* The same page with other parts of its address; no new entry in the history of the browser. */
+  #go(change) {
+    this.#query = { ...this.#query, ...change };
+    history.replaceState(null, "", format("jobs", null, this.#query));
+    this.#pages = 1;
+    this.#refresh();
+  }
+
+  #pick(id, on) {
+    if (on) this.#picked.add(id);
+    else this.#picked.delete(id);
+    this.#query = { ...this.#query, compare: [...this.#picked].join(",") };
+    history.replaceState(null, "", format("jobs", null, this.#query));
+    this.#showPicked();
+  }
+
+  #showPicked() {
+    const n = this.#picked.size;
+    this.#picker.hidden = n === 0;
+    setText(this.#compare, n === 1 ? "Compare job with others" : `Compare ${n} jobs`);
+    this.#compare.href = format("compare", null, { jobs: [...this.#picked].join(",") });
+  }
+
+  #refresh() {
+    clearTimeout(this.#refreshing);
+    this.#refreshing = setTimeout(() => this.#load().catch(() => {}), REFRESH_MS);
+  }
+
+  #event(event) {
+    const row = this.#queue.row(event.job) || this.#history.row(event.job);
+    if (event.type !== "progress") {
+      if (event.type === "job.failed") announce(`Job ${event.job} failed.`);
+      if (event.type === "job.succeeded") announce(`Job ${event.job} succeeded.`);
+      this.#refresh();
+    } else if (row && !hasEnded(row.job)) {
+      row.update({ ...row.job, progress: event.data });
+    }
+  }
+
+  #path(status, after) {
+    const asked = status.split(",").filter((s) => !this.#query.status || s === this.#query.status);
+    if (!asked.length) return null;
+    const query = new URLSearchParams({ status: asked.join(","), limit: PAGE_SIZE });
+    for (const name of ["kind", "owner", "text"])
+      if (this.#query[name]) query.set(name, this.#query[name]);
+    if (after) query.set("after", after);
+    return `/v1/jobs?${query}`;
+  }
+
+  /* All pages of a list, up to @pages: {jobs, more}. */
+  async #list(status, pages) {
+    const jobs = [];
+    let more = true;
+    for (let i = 0; i < pages && more && jobs.length < ROWS_MAX; i++) {
+      const path = this.#path(status, jobs.at(-1)?.id);
+      if (!path) return { jobs, more: false };
+      const { data: list } = await this.#context.api.get(path);
+      jobs.push(...list.data);
+      more = list.has_more;
+    }
+    return { jobs, more };
+  }
+
+  async #load() {
+    const asked = ++this.#asked;
+    try {
+      const [queue, past] = await Promise.all([this.#list(ACTIVE, 10),
+        this.#list(PAST, this.#pages)]);
+      if (asked !== this.#asked) return; // a newer question was asked meanwhile
+      const place = (job) => (job.status === "queued" ? job.queue_position || Infinity : 0);
+      queue.jobs.sort((a, b) => place(a) - place(b) || a.id - b.id);
+      this.#queue.update(queue.jobs, this.#picked, queue.more);
+      this.#history.update(past.jobs, this.#picked, past.more);
+      this.#more.hidden = !past.more || past.jobs.length >= ROWS_MAX;
+      this.#problem.hidden = true;
+    } catch (error) {
+      if (error instanceof Problem && error.status !== 401) {
+        show(this.#problem, error.message, error.hint ? `: ${error.hint}` : "");
+        this.#problem.hidden = false;
+        return;
+      }
+      throw error;
+    }
+  }
+}
+
+export function jobsPage(context, route) {
+  return new JobsPage(context, route);
+}

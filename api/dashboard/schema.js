@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The fields of a request, as openapi.json describes them: names, kinds, limits and help texts have
+ * one source. Text of a form becomes values here, and back.
+ */
+
+const types = (schema) => [schema.type].flat().filter(Boolean);
+
+/* How a field is asked for: "choice", "switch", "number", "list", "pairs" or "text". */
+export function kindOf(schema) {
+  const type = types(schema);
+  if (schema.enum) return "choice";
+  if (type.includes("boolean")) return "switch";
+  if (type.includes("array")) return "list";
+  if (type.includes("integer") || type.includes("number")) return "number";
+  return type.includes("object") ? "pairs" : "text";
+}
+
+/* [{title, fields: [{name, schema, required}]}]: in the document's groups; the rest comes last. */
+export function groupsOf(document) {
+  const request = document.components.schemas.JobRequest;
+  const field = (name) => ({ name, schema: request.properties[name],
+    required: (request.required || []).includes(name) });
+  const left = new Set(Object.keys(request.properties));
+  const groups = (request["x-groups"] || []).map((group) => ({
+    title: group.title,
+    fields: group.fields.filter((name) => left.delete(name)).map(field),
+  }));
+  if (left.size) groups.push({ title: "More", fields: [...left].map(field) });
+  return groups;
+}
+
+/* Does a job of @kind take the field? */
+export function belongsTo(schema, kind) {
+  return !schema["x-kinds"] || schema["x-kinds"].includes(kind);
+}
+
+/* What a field holds at first: a text, or whether a switch is on. */
+export function startOf(schema) {
+  return toText(schema, schema["x-start"] ?? schema.default);
+}
+
+export function toText(schema, value) {
+  const kind = kindOf(schema);
+  if (kind === "switch") return value === true;
+  if (value === null || value === undefined) return "";
+  if (kind === "list") return [value].flat().join(", ");
+  if (kind === "pairs")
+    return Object.entries(value).map(([name, text]) => `${name}=${text}`).join("\n");
+  return String(value);
+}
+
+/* {value} or {problem} of what was typed; the value is undefined when there is none to send. */
+export function fromText(schema, text, required) {
+  const kind = kindOf(schema);
+  if (kind === "switch") return { value: text };
+  const trimmed = text.trim();
+  if (kind === "list") return { value: trimmed.split(",").map((s) => s.trim()).filter(Boolean) };
+  if (trimmed === "") return required ? { problem: "is required" } : { value: undefined };
+  if (kind === "pairs") return readPairs(trimmed);
+  if (kind === "choice") return { value: schema.enum.find((v) => String(v) === trimmed) };
+  return kind === "number" ? readNumber(schema, trimmed) : { value: trimmed };
+}
+
+function readNumber(schema, text) {
+  const value = Number(text);
+  const whole = types(schema).includes("integer");
+  if (!Number.isFinite(value)) return { problem: `'${text}' is not a number` };
+  if (whole && !Number.isSafeInteger(value)) return { problem: `'${text}' is not a whole number` };
+  if (value < schema.minimum) return { problem: `must be at least ${schema.minimum}` };
+  if (value <= schema.exclusiveMinimum) return { problem: `must be above ${schema.exclusiveMinimum}` };
+  if (value > schema.maximum) return { problem: `must be at most ${schema.maximum}` };
+  return { value };
+}
+
+function readPairs(text) {
+  const value = {};
+  for (const line of text.split("\n").map((s) => s.trim()).filter(Boolean)) {
+    const cut = line.indexOf("=");
+    if (cut < 1) return { problem: `'${line}' is not name=value` };
+    value[line.slice(0, cut).trim()] = line.slice(cut + 1).trim();
+  }
+  return { value };
+}
+
+/* Is @value what the daemon takes without the field? */
+export function isDefault(schema, value) {
+  return value === undefined || JSON.stringify(value) === JSON.stringify(schema.default);
+}
