@@ -39,6 +39,7 @@ const char config_usage[] =
     "  --allowed-host HOST  Host header to answer beside loopback names; may be repeated\n"
     "  --admin USER         may do everything on the unix socket, as root may; may be repeated\n"
     "  --idle-seconds N     give an idle device back after N seconds (60)\n"
+    "  --hang-seconds N     a device that is silent for N seconds hangs (1800)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
     "  --version            print the version and exit\n"
@@ -76,6 +77,7 @@ static const struct option {
     {"admin", KIND_LIST, offsetof(struct config, admins), false},
     {"log-level", KIND_STRING, offsetof(struct config, log_level_name), false},
     {"idle-seconds", KIND_STRING, offsetof(struct config, idle_text), false},
+    {"hang-seconds", KIND_STRING, offsetof(struct config, hang_text), false},
     {"check-config", KIND_SWITCH, offsetof(struct config, check), true},
     {"version", KIND_SWITCH, offsetof(struct config, version), true},
     {"help", KIND_SWITCH, offsetof(struct config, help), true},

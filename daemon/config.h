@@ -36,9 +36,10 @@ struct config {
     uint64_t cache_limit; /* bytes; 0: none */
     struct config_list data_sources;
     char *log_level_name;
-    char *idle_text;
+    char *idle_text, *hang_text;
     int log_level;    /* as syslog's */
     int idle_seconds; /* until an idle device is given back; default 60 */
+    int hang_seconds; /* without a sign of life until a device counts as hung; default 1800 */
     bool check, version, help;
 };
 

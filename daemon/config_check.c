@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <syslog.h>
 
+#define SECONDS_MAX 86400
+
 static const struct {
     const char *name;
     int level;
@@ -140,13 +142,16 @@ static int check_log_level(struct config *config, struct failure *failure) {
                    "it is none of error, warning, notice, info, debug");
 }
 
-static int check_idle(struct config *config, struct failure *failure) {
-    uint64_t seconds = 60;
+/* The option @name, a whole number from @min on; @otherwise when it is not given. */
+static int check_seconds(const char *text, const char *name, int min, int otherwise,
+                         int *ret_seconds, struct failure *failure) {
+    uint64_t seconds = (uint64_t)otherwise;
 
-    if (config->idle_text && str_parse_u64(config->idle_text, 86400, &seconds))
-        return invalid(failure, "idle-seconds", config->idle_text,
-                       "it is no whole number from 0 to 86400");
-    config->idle_seconds = (int)seconds;
+    if (text && (str_parse_u64(text, SECONDS_MAX, &seconds) || seconds < (uint64_t)min))
+        return failure_set(failure, -EINVAL, "config_invalid", "quantd --help lists the options",
+                           "invalid %s '%s': it is no whole number from %d to %d", name, text, min,
+                           SECONDS_MAX);
+    *ret_seconds = (int)seconds;
     return 0;
 }
 
@@ -160,7 +165,10 @@ int config_check(struct config *config, const char *state_directory, const char 
         (r = check_folders(&config->data_roots, "data-root", failure)) ||
         (r = check_folders(&config->mirrors, "mirror", failure)) ||
         (r = check_listeners(config, failure)) || (r = check_devices(config, failure)) ||
-        (r = check_log_level(config, failure)))
+        (r = check_log_level(config, failure)) ||
+        (r = check_seconds(config->idle_text, "idle-seconds", 0, 60, &config->idle_seconds,
+                           failure)))
         return r;
-    return check_idle(config, failure);
+    return check_seconds(config->hang_text, "hang-seconds", 1, 1800, &config->hang_seconds,
+                         failure);
 }

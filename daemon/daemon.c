@@ -94,6 +94,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .source = &daemon->source.source,
                                  .hub = daemon->hub,
                                  .disk = &daemon->disk};
+    lease_boot(daemon->jobs.boot);
     source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
     hub_source_init(&daemon->source, &daemon->mirror.source, daemon->hub);
     daemon->corpora = (struct corpora){.source = &daemon->source.source,
@@ -179,6 +180,7 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     if (!daemon)
         return failure_oom(failure);
     daemon->config = config;
+    daemon->hang_seconds = config->hang_seconds;
     daemon->failed_fd = -1;
     disk_init(&daemon->disk, config->state_dir, config->disk_floor);
 
@@ -198,6 +200,25 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     }
     *ret_daemon = daemon;
     return 0;
+}
+
+bool daemon_is_alive(struct daemon *daemon, struct failure *failure) {
+    int r;
+
+    for (int i = 0; i < daemon->n_workers; i++) {
+        double silence = worker_silence(daemon->workers[i]);
+
+        if (silence > daemon->hang_seconds) {
+            failure_set(failure, -EIO, "device_hangs", "see the log of the kernel",
+                        "worker %d gave no sign of life for %.0f seconds", i, silence);
+            return false;
+        }
+    }
+    /* That it answers is enough: a new process does not make room on a full disk. */
+    r = store_begin(daemon->store, STORE_READ, failure);
+    if (!r)
+        store_end(daemon->store, 0, failure);
+    return true;
 }
 
 int daemon_stop(struct daemon *daemon) {

@@ -15,6 +15,7 @@
 struct daemon {
     const struct config *config; /* what it was started with; borrowed */
     struct config *loaded;       /* what was read last, NULL: not since; owned */
+    atomic_int hang_seconds;
     struct store *store;
     struct events *events;
     struct models models;
@@ -38,6 +39,13 @@ struct daemon {
  * outlive it. The caller owns *ret_daemon. Main thread. Return: 0 or -errno with the failure.
  */
 int daemon_start(const struct config *config, struct daemon **ret_daemon, struct failure *failure);
+
+/*
+ * daemon_is_alive() - does every worker give signs of life, and the store answer? When the store
+ * hangs it does not return. Any thread. Return: false with the failure: something hangs that only
+ * a new process gets rid of.
+ */
+bool daemon_is_alive(struct daemon *daemon, struct failure *failure);
 
 /*
  * daemon_stop() - stop in order and free all: running jobs go back to the queue. NULL is fine.

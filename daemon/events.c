@@ -66,6 +66,8 @@ int events_append(struct events *events, int64_t job_id, const char *type, const
     if (r)
         return r;
     r = store_append_event(events->store, job_id, type, clock_wall_ms(), data, NULL);
+    if (!r)
+        r = store_renew_lease(events->store, job_id);
     r = store_end(events->store, r, failure);
     if (!r)
         events_wake(events);

@@ -31,7 +31,8 @@ void events_subscribe(struct events *events, void (*wake)(void *ctx), void *ctx)
 void events_wake(struct events *events);
 
 /*
- * events_append() - store one event in a transaction of its own and wake. Any thread, outside a
+ * events_append() - store one event in a transaction of its own and wake; of a running job it is
+ * a sign of life. Any thread, outside a
  * transaction. Return: 0 or -errno with the failure.
  */
 int events_append(struct events *events, int64_t job_id, const char *type, const json_t *data,

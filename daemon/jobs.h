@@ -11,6 +11,7 @@
 #include "daemon/data/source.h"
 #include "daemon/disk.h"
 #include "daemon/events.h"
+#include "daemon/lease.h"
 #include "daemon/models.h"
 #include "daemon/pipeline/params.h"
 #include "daemon/stats.h"
@@ -18,7 +19,8 @@
 
 #define JOBS_QUEUED_MAX 1000
 #define JOBS_ATTEMPTS_MAX 3
-#define JOBS_KEY_MAX 255 /* bytes of an Idempotency-Key */
+#define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
+#define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
 
 /* What the queue works with; all pointers are borrowed. */
 struct jobs {
@@ -29,6 +31,7 @@ struct jobs {
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */
+    char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
     struct stats stats;
 };
 
@@ -120,11 +123,18 @@ int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct f
 /* jobs_cancelled() - it has stopped because it was cancelled; its files are removed. */
 int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure);
 
+/* Why a job stopped before its end. */
+enum stop {
+    STOP_ASKED,  /* the daemon was told to stop: costs the job nothing */
+    STOP_CRASH,  /* of the daemon or its device: uses up an attempt; after the last one it fails */
+    STOP_REBOOT, /* of the machine: not the job's fault; JOBS_REBOOTS_MAX times at most */
+};
+
 /*
- * jobs_interrupt() - it has stopped through no fault of its own: back to the queue, or cancelled
- * when that was asked for. @counts: an attempt is used up, and after the last one it fails.
+ * jobs_interrupt() - it has stopped before its end: back to the queue, or cancelled when that was
+ * asked for.
  */
-int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool counts,
+int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop stop,
                    struct failure *failure);
 
 /*

@@ -16,9 +16,9 @@ static int keep_id(void *ctx, const struct job_row *row) {
     return 0;
 }
 
-/* A job that has @status, 0 when there is none. */
+/* A job that has @status, with its lease; 0 when there is none. */
 static int any_job(struct jobs *jobs, enum job_status status, int64_t *ret_id,
-                   struct failure *failure) {
+                   struct lease *ret_lease, struct failure *failure) {
     struct store_filter filter = {.status = job_status_name(status), .limit = 1};
     int r = store_begin(jobs->store, STORE_READ, failure);
 
@@ -26,16 +26,31 @@ static int any_job(struct jobs *jobs, enum job_status status, int64_t *ret_id,
     if (r)
         return r;
     r = store_list_jobs(jobs->store, &filter, keep_id, ret_id);
+    if (!r && *ret_id)
+        r = store_get_lease(jobs->store, *ret_id, ret_lease);
     return store_end(jobs->store, r, failure);
 }
 
+/* By its lease: whose fault is it that the job did not come to an end? */
+static int recover(struct jobs *jobs, int64_t id, const struct lease *lease,
+                   struct failure *failure) {
+    if (jobs->boot[0] && lease->boot[0] && !str_equal(lease->boot, jobs->boot))
+        return jobs_interrupt(jobs, id, "reboot", STOP_REBOOT, failure);
+    if (lease->boot[0])
+        log_record(LOG_NOTICE, LOG_FIELDS(.job = id),
+                   "job %" PRId64 " gave its last sign of life %.1f seconds ago", id,
+                   (double)(lease_now() - lease->at) / 1000);
+    return jobs_interrupt(jobs, id, "restart", STOP_CRASH, failure);
+}
+
 static int requeue(struct jobs *jobs, enum job_status status, struct failure *failure) {
+    struct lease lease;
     int64_t id;
     int r;
 
     /* Each round ends or queues one: the loop ends. */
-    while (!(r = any_job(jobs, status, &id, failure)) && id) {
-        r = jobs_interrupt(jobs, id, "restart", true, failure);
+    while (!(r = any_job(jobs, status, &id, &lease, failure)) && id) {
+        r = recover(jobs, id, &lease, failure);
         if (r)
             return r;
     }

@@ -35,6 +35,8 @@ static int claim(struct jobs *jobs, const char *device, int64_t at, bool writes,
 
     if (!r)
         r = store_claim_job(jobs->store, at, writes, ret_row);
+    if (!r)
+        r = store_start_lease(jobs->store, (*ret_row)->id, jobs->boot);
     if (r)
         return r;
     data = json_pack("{si ss}", "attempt", (*ret_row)->attempt, "device", device);
@@ -177,24 +179,42 @@ static int end_failed(struct jobs *jobs, const struct job_row *row, const struct
     return data ? end(jobs, row, &ending) : -ENOMEM;
 }
 
-static int end_interrupted(struct jobs *jobs, const struct job_row *row, const char *reason,
-                           bool counts, enum job_status *ret_to) {
-    cleanup(json_decrefp) json_t *data = NULL;
-    struct ending ending = {
-        .to = JOB_QUEUED, .attempt = row->attempt + counts, .event = "job.interrupted"};
+/* The job was interrupted too often. @reboots: how often with the machine. */
+static int end_worn_out(struct jobs *jobs, const struct job_row *row, const char *reason,
+                        int reboots) {
     struct failure why;
+
+    failure_set(&why, -EIO, "too_many_attempts",
+                "see the log of quantd around the last attempts, then submit it again",
+                reboots ? "the machine went down %d times while the job ran (%s)"
+                        : "the job was started %d times and did not come to its end (%s)",
+                reboots ? reboots : row->attempt, reason);
+    return end_failed(jobs, row, &why);
+}
+
+static int end_interrupted(struct jobs *jobs, const struct job_row *row, const char *reason,
+                           enum stop stop, enum job_status *ret_to) {
+    cleanup(json_decrefp) json_t *data = NULL;
+    struct ending ending = {.to = JOB_QUEUED,
+                            .attempt = row->attempt + (stop == STOP_CRASH),
+                            .event = "job.interrupted"};
+    struct lease lease = {};
+    int r = 0;
 
     if (row->status == JOB_CANCELLING) {
         *ret_to = JOB_CANCELLED;
         return end_cancelled(jobs, row);
     }
-    if (ending.attempt > JOBS_ATTEMPTS_MAX) {
+    if (stop == STOP_REBOOT) {
+        r = store_count_reboot(jobs->store, row->id);
+        if (!r)
+            r = store_get_lease(jobs->store, row->id, &lease);
+        if (r)
+            return r;
+    }
+    if (ending.attempt > JOBS_ATTEMPTS_MAX || lease.reboots > JOBS_REBOOTS_MAX) {
         *ret_to = JOB_FAILED;
-        failure_set(&why, -EIO, "too_many_attempts",
-                    "see the log of quantd around the last attempts, then submit it again",
-                    "the job was started %d times and did not come to its end (%s)", row->attempt,
-                    reason);
-        return end_failed(jobs, row, &why);
+        return end_worn_out(jobs, row, reason, lease.reboots);
     }
     *ret_to = JOB_QUEUED;
     ending.data = data = json_pack("{ss si}", "reason", reason, "attempt", ending.attempt);
@@ -347,7 +367,7 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure) {
     return 0;
 }
 
-int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool counts,
+int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop stop,
                    struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     enum job_status to = JOB_QUEUED;
@@ -355,7 +375,7 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, bool count
 
     if (r)
         return r;
-    r = end_interrupted(jobs, row, reason, counts, &to);
+    r = end_interrupted(jobs, row, reason, stop, &to);
     r = finish_end(jobs, id, r, failure);
     if (r)
         return r;

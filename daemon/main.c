@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
+#include "base/macros.h"
 #include "base/messages.h"
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
@@ -80,13 +81,32 @@ static void reload(const struct program *program, struct daemon *daemon) {
     notify_ready();
 }
 
+/* Tells the service manager that all is well, and nothing when something hangs. @hung: it did. */
+static bool watch(struct daemon *daemon, bool hung) {
+    struct failure failure;
+
+    if (daemon_is_alive(daemon, &failure)) {
+        notify_alive();
+        return false;
+    }
+    if (!hung) {
+        log_error("%s; the service manager ends this process", failure.detail);
+        notify_status("hangs: %s", failure.detail);
+    }
+    return true;
+}
+
 /* Returns when a signal asks to stop, or a device needs a new process. */
 static void wait_for_end(const struct program *program, struct daemon *daemon) {
     struct pollfd fds[] = {{signal_fd, POLLIN, 0}, {daemon->failed_fd, POLLIN, 0}};
+    int watchdog_ms = notify_watchdog_ms();
+    bool hung = false;
     eventfd_t n;
 
     while (!signal_seen && !fds[1].revents) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (watchdog_ms)
+            hung = watch(daemon, hung);
+        if (poll(fds, 2, watchdog_ms ? MAX(watchdog_ms / 2, 1) : -1) < 0 && errno != EINTR)
             break;
         eventfd_read(signal_fd, &n);
         if (reload_wanted) {

@@ -13,6 +13,12 @@ void notify_status(const char *format, ...) printf_format(1, 2);
 void notify_ready(void);
 /* notify_reloading() - the configuration is read anew; notify_ready() follows. */
 void notify_reloading(void);
+/*
+ * notify_watchdog_ms() - milliseconds within which notify_alive() has to be called again and
+ * again, else the service manager ends the process; 0: it does not watch.
+ */
+int notify_watchdog_ms(void);
+void notify_alive(void);
 /* notify_stopping() - on the way out. */
 void notify_stopping(void);
 

@@ -11,6 +11,13 @@ void notify_ready(void) {
 void notify_reloading(void) {
 }
 
+int notify_watchdog_ms(void) {
+    return 0;
+}
+
+void notify_alive(void) {
+}
+
 void notify_stopping(void) {
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/notify.h"
 
+#include "base/macros.h"
+
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
@@ -27,6 +30,16 @@ void notify_reloading(void) {
     clock_gettime(CLOCK_MONOTONIC, &now);
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64,
                (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+}
+
+int notify_watchdog_ms(void) {
+    uint64_t us = 0;
+
+    return sd_watchdog_enabled(0, &us) > 0 ? (int)MIN(us / 1000, INT_MAX) : 0;
+}
+
+void notify_alive(void) {
+    sd_notify(0, "WATCHDOG=1");
 }
 
 void notify_stopping(void) {

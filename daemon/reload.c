@@ -31,6 +31,11 @@ static int set_idle(struct daemon *daemon, const struct config *config) {
     return 0;
 }
 
+static int set_hang(struct daemon *daemon, const struct config *config) {
+    daemon->hang_seconds = config->hang_seconds;
+    return 0;
+}
+
 /* Jobs that were submitted keep the folder that they found. */
 static int set_model_roots(struct daemon *daemon, const struct config *config) {
     models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
@@ -42,9 +47,9 @@ static const struct live {
     const char *option;
     int (*set)(struct daemon *daemon, const struct config *config); /* 0 or -ENOMEM */
 } live_options[] = {
-    {"admin", set_admins},           {"allowed-host", set_hosts}, {"cache-limit", set_disk},
-    {"disk-floor", set_disk},        {"idle-seconds", set_idle},  {"log-level", set_log_level},
-    {"model-root", set_model_roots},
+    {"admin", set_admins},        {"allowed-host", set_hosts},     {"cache-limit", set_disk},
+    {"disk-floor", set_disk},     {"hang-seconds", set_hang},      {"idle-seconds", set_idle},
+    {"log-level", set_log_level}, {"model-root", set_model_roots},
 };
 
 static const struct live *find_live(const char *option) {

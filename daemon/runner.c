@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "daemon/lease.h"
 #include "daemon/paths.h"
 #include "daemon/pipeline/pipeline.h"
 #include "daemon/submission.h"
@@ -48,6 +49,8 @@ static int on_layer(struct run *run, json_t *data) {
     if (!r)
         r = store_append_event(jobs->store, run->row->id, "layer.finished", clock_wall_ms(), data,
                                NULL);
+    if (!r)
+        r = store_renew_lease(jobs->store, run->row->id);
     r = store_end(jobs->store, r, &run->failure);
     if (r)
         return r;
@@ -125,6 +128,7 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
     int64_t id = run->row->id;
     int r;
 
+    *run->runner->renewed = lease_now();
     if (str_equal(kind, "progress"))
         r = events_progress(events, id, kind, data, true, &run->failure);
     else if (str_equal(kind, "eval.progress"))
@@ -153,6 +157,7 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
 static bool on_cancelled(void *ctx) {
     struct run *run = ctx;
 
+    *run->runner->renewed = lease_now();
     return *run->runner->cancel || *run->runner->stop || run->paused;
 }
 
@@ -211,11 +216,11 @@ static int record(struct runner *runner, int64_t id, struct outcome *outcome,
     if (outcome->cancelled)
         return jobs_cancelled(runner->jobs, id, failure);
     if (outcome->stopped)
-        return jobs_interrupt(runner->jobs, id, "shutdown", false, failure);
+        return jobs_interrupt(runner->jobs, id, "shutdown", STOP_ASKED, failure);
     if (outcome->paused)
         return jobs_pause(runner->jobs, id, &outcome->failure, failure);
     if (outcome->poisoned)
-        return jobs_interrupt(runner->jobs, id, "device failed", true, failure);
+        return jobs_interrupt(runner->jobs, id, "device failed", STOP_CRASH, failure);
     return jobs_fail(runner->jobs, id, &outcome->failure, failure);
 }
 
@@ -236,6 +241,7 @@ static void record_until_done(struct runner *runner, int64_t id, struct outcome 
                 events_forget(runner->jobs->events, id);
                 return;
             }
+            *runner->renewed = lease_now();
             nanosleep(&step, NULL);
         }
     }

@@ -12,8 +12,9 @@
 struct runner {
     struct jobs *jobs;
     const struct corpora *corpora;
-    atomic_bool *cancel; /* the job shall end */
-    atomic_bool *stop;   /* the daemon shall end: the job goes back to the queue */
+    atomic_bool *cancel;          /* the job shall end */
+    atomic_bool *stop;            /* the daemon shall end: the job goes back to the queue */
+    atomic_int_fast64_t *renewed; /* set to lease_now() at every sign of life */
 };
 
 /*

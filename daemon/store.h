@@ -14,6 +14,7 @@
 #include "base/failure.h"
 #include "base/hash.h"
 #include "base/histogram.h"
+#include "daemon/lease.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -187,6 +188,20 @@ int store_change_job(struct store *store, int64_t id, const struct job_change *c
 
 /* store_set_facts() - parameters as resolved and the model's facts of a job that has not ended. */
 int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *model);
+
+/* -------- leases of running jobs (store_lease.c) -------- */
+
+/* store_start_lease() - the job, just claimed, is worked on in this @boot ("": not known). */
+int store_start_lease(struct store *store, int64_t id, const char *boot);
+
+/* store_renew_lease() - a sign of life of the job; nothing happens when it does not run. */
+int store_renew_lease(struct store *store, int64_t id);
+
+/* store_count_reboot() - the machine went down while the job ran. */
+int store_count_reboot(struct store *store, int64_t id);
+
+/* store_get_lease() - of the job's newest run. Return: 0, -ENOENT, -errno. */
+int store_get_lease(struct store *store, int64_t id, struct lease *ret_lease);
 
 /* -------- what happened (store_events.c) -------- */
 

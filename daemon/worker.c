@@ -31,6 +31,8 @@ struct worker {
     bool woken, usable;
     atomic_int idle_seconds;
     atomic_bool cancel, stop;
+    atomic_bool waiting;         /* for work */
+    atomic_int_fast64_t renewed; /* lease_now() at the last sign of life while there is work */
 };
 
 /* Opens the backend. Worker's thread, or before it runs. */
@@ -92,7 +94,8 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
     struct runner runner = {.jobs = worker->config.jobs,
                             .corpora = worker->config.corpora,
                             .cancel = &worker->cancel,
-                            .stop = &worker->stop};
+                            .stop = &worker->stop,
+                            .renewed = &worker->renewed};
     struct failure failure;
     bool poisoned = false;
 
@@ -113,6 +116,7 @@ static bool wait_for_work(struct worker *worker, double until) {
                           .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
     int r = 0;
 
+    worker->waiting = true;
     pthread_mutex_lock(&worker->mutex);
     while (!worker->woken && !worker->stop && r != ETIMEDOUT) {
         if (until > 0)
@@ -122,6 +126,8 @@ static bool wait_for_work(struct worker *worker, double until) {
     }
     worker->woken = false;
     pthread_mutex_unlock(&worker->mutex);
+    worker->renewed = lease_now();
+    worker->waiting = false;
     return r != ETIMEDOUT;
 }
 
@@ -131,7 +137,10 @@ static void *worker_main(void *arg) {
     pthread_setname_np(pthread_self(), "worker");
     while (!worker->stop) {
         cleanup(job_row_freep) struct job_row *row = NULL;
-        int r = claim(worker, &row);
+        int r;
+
+        worker->renewed = lease_now();
+        r = claim(worker, &row);
 
         if (!r && !run_job(worker, row)) {
             log_record(LOG_ERR, LOG_FIELDS(MESSAGE_DEVICE_FAILED, .device = worker->device),
@@ -166,6 +175,7 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     snprintf(worker->device, sizeof(worker->device), "%s", config->device);
     pthread_mutex_init(&worker->mutex, NULL);
     pthread_cond_init(&worker->cond, NULL);
+    worker->renewed = lease_now();
 
     r = open_backend(worker, failure);
     if (!r) {
@@ -228,6 +238,16 @@ bool worker_is_usable(struct worker *worker) {
     return usable;
 }
 
+double worker_silence(struct worker *worker) {
+    int64_t renewed;
+
+    /* In this order: a worker that stops waiting has renewed before. */
+    if (worker->waiting)
+        return 0;
+    renewed = worker->renewed;
+    return (double)(lease_now() - renewed) / 1000;
+}
+
 void worker_stop(struct worker *worker) {
     worker->stop = true;
     worker_wake(worker);
@@ -236,9 +256,9 @@ void worker_stop(struct worker *worker) {
 int worker_join(struct worker *worker, int seconds) {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += seconds;
-    return pthread_timedjoin_np(worker->thread, NULL, &until) ? -ETIMEDOUT : 0;
+    return pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until) ? -ETIMEDOUT : 0;
 }
 
 void worker_free(struct worker *worker) {

@@ -41,6 +41,12 @@ json_t *worker_describe(struct worker *worker);
 /* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */
 bool worker_is_usable(struct worker *worker);
 
+/*
+ * worker_silence() - seconds since the worker gave a sign of life; 0 while it waits for work. Locks
+ * nothing: it answers when the device hangs. Any thread.
+ */
+double worker_silence(struct worker *worker);
+
 /* worker_stop() - begin to stop: a running job goes back to the queue. Any thread. */
 void worker_stop(struct worker *worker);
 

@@ -45,12 +45,27 @@ static int no_model(const char *id, const char *revision, struct failure *failur
                        "the hub has no model '%s' at '%s'", id, revision);
 }
 
+int hub_read_revision(const json_t *info, const char *id, const char *revision,
+                      char ret_commit[HUB_COMMIT_SIZE], json_t **ret_names,
+                      struct failure *failure) {
+    const char *commit = json_string_value(json_object_get(info, "sha"));
+    int r;
+
+    if (!commit || !hub_commit_valid(commit) ||
+        (hub_commit_valid(revision) && !str_equal(commit, revision)))
+        return failure_set(failure, -EPROTO, "hub_invalid", "is hub-endpoint the address of a hub?",
+                           "cannot use what the hub says of '%s': no commit", id);
+    r = take_names(json_object_get(info, "siblings"), id, ret_names, failure);
+    if (!r)
+        snprintf(ret_commit, HUB_COMMIT_SIZE, "%s", commit);
+    return r;
+}
+
 int hub_resolve_revision(struct hub_client *client, struct hub_http *http, const char *id,
                          const char *revision, char ret_commit[HUB_COMMIT_SIZE], json_t **ret_names,
                          struct failure *failure) {
     cleanup(json_decrefp) json_t *info = NULL;
     cleanup(strbuf_done) struct strbuf url = {};
-    const char *commit;
     int r;
 
     strbuf_printf(&url, "%s/api/models/%s/revision/", client->site.endpoint, id);
@@ -60,17 +75,7 @@ int hub_resolve_revision(struct hub_client *client, struct hub_http *http, const
     r = hub_http_json(http, url.data, &info, failure);
     if (r == -ENOENT)
         return no_model(id, revision, failure);
-    if (r)
-        return r;
-    commit = json_string_value(json_object_get(info, "sha"));
-    if (!commit || !hub_commit_valid(commit) ||
-        (hub_commit_valid(revision) && !str_equal(commit, revision)))
-        return failure_set(failure, -EPROTO, "hub_invalid", "is hub-endpoint the address of a hub?",
-                           "cannot use what the hub says of '%s': no commit", id);
-    r = take_names(json_object_get(info, "siblings"), id, ret_names, failure);
-    if (!r)
-        snprintf(ret_commit, HUB_COMMIT_SIZE, "%s", commit);
-    return r;
+    return r ? r : hub_read_revision(info, id, revision, ret_commit, ret_names, failure);
 }
 
 char *hub_file_url(const struct hub_client *client, enum hub_kind kind, const char *id,

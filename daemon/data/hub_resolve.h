@@ -13,6 +13,11 @@ int hub_resolve_revision(struct hub_client *client, struct hub_http *http, const
                          const char *revision, char ret_commit[HUB_COMMIT_SIZE], json_t **ret_names,
                          struct failure *failure);
 
+/* hub_read_revision() - the same from what the hub has said, @info. */
+int hub_read_revision(const json_t *info, const char *id, const char *revision,
+                      char ret_commit[HUB_COMMIT_SIZE], json_t **ret_names,
+                      struct failure *failure);
+
 /* hub_file_url() - where @name at @revision of a repository is; NULL: no memory. */
 char *hub_file_url(const struct hub_client *client, enum hub_kind kind, const char *id,
                    const char *revision, const char *name);

@@ -129,8 +129,12 @@ static json_t *published_result(struct run *run) {
     if (!path || (run->quantizes && access(run->artifact_dir, F_OK)))
         return NULL;
     json_parse_file(path, RESULT_MAX, "damaged", &result, NULL);
-    if (result)
-        dir_remove(run->work_dir); /* which that attempt may not have come to */
+    if (!json_is_object(json_object_get(result, "perplexity")) ||
+        !json_is_array(json_object_get(result, "artifacts"))) {
+        json_decref(result);
+        return NULL;
+    }
+    dir_remove(run->work_dir); /* which that attempt may not have come to */
     return result;
 }
 

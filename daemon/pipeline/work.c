@@ -79,6 +79,14 @@ static int tell_eval(struct run *run, const char *kind, int i) {
     return run_event(run, kind, event);
 }
 
+/* Is @report the record of layer @layer? One that is damaged counts as none. */
+static bool is_report(const json_t *report, int layer) {
+    const json_t *number = json_object_get(report, "layer");
+
+    return json_is_integer(number) && json_integer_value(number) == layer &&
+           json_is_array(json_object_get(report, "matrices"));
+}
+
 /* Opens the finished layers, from the first on, until one is missing. */
 static int find_layers(struct run *run) {
     for (int i = 0; i < run_layers(run); i++) {
@@ -88,7 +96,7 @@ static int find_layers(struct run *run) {
 
         if (!shard)
             return failure_oom(run->failure);
-        if (!report || safetensors_open(shard, &run->shards[i], NULL)) {
+        if (!is_report(report, i) || safetensors_open(shard, &run->shards[i], NULL)) {
             json_decref(report);
             return 0;
         }
@@ -110,6 +118,7 @@ static int find_evals(struct run *run) {
         int r;
 
         if (!str_equal(model, run->checkpoint->fingerprint) ||
+            !json_is_number(json_object_get(result, "value")) ||
             !str_equal(json_string_value(json_object_get(result, "sha256")), set->windows->sha256))
             continue;
         set->result = json_incref(result);

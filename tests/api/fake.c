@@ -130,12 +130,16 @@ static int get_jobs(void *ctx, const struct caller *caller, const struct job_fil
                     uint64_t known, json_t **ret_list, uint64_t *ret_version,
                     struct failure *failure) {
     struct fake *fake = ctx;
+    int64_t newest;
     json_t *data = json_array();
     bool has_more = false;
 
     (void)failure;
     pthread_mutex_lock(&fake->mutex);
-    for (int64_t id = filter->after ? filter->after - 1 : fake->n_jobs; id >= 1; id--) {
+    newest = fake->n_jobs;
+    if (filter->after)
+        newest = MIN(filter->after - 1, newest);
+    for (int64_t id = newest; id >= 1; id--) {
         if (!locked_has(fake, id) || !locked_sees(fake, caller, id) ||
             (filter->status && !strstr(filter->status, fake->jobs[id].status)) ||
             (filter->kind && !str_equal(filter->kind, "quantize")) ||

@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""quantd under a service manager that this test plays: readiness, reload.
+"""quantd under a service manager that this test plays: readiness, reload, watchdog, leases.
 
-Usage: test_operations.py QUANTD SOURCE. Prints what it does; the exit status tells.
+Usage: test_operations.py QUANTD SOURCE [HANG_LIBRARY]. Prints what it does; the exit status tells.
 """
 import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 
 QUANTD, SOURCE = sys.argv[1:3]
+HANG = sys.argv[3] if len(sys.argv) > 3 else None
 HOME = tempfile.mkdtemp(prefix="quantd-ops-")
 SOCKET, CONFIG = HOME + "/quantd.sock", HOME + "/quantd.conf"
 SECONDS = 120
@@ -60,12 +62,13 @@ def configure(*lines):
 
 
 def start(manager, **environment):
+    at = len(manager.lines)
     with open(HOME + "/log", "ab") as log_file:
         process = subprocess.Popen(
             [QUANTD, "--config", CONFIG, "--state-dir", HOME + "/state", "--cache-dir",
              HOME + "/cache"], stderr=log_file,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "NOTIFY_SOCKET": manager.path, **environment})
-    manager.wait_for("READY=1")
+    manager.wait_for("READY=1", at)
     return process
 
 
@@ -124,13 +127,96 @@ def check_reload(manager, process):
     assert reload(manager, process) == "STATUS=serving"
 
 
+def submit():
+    status, job = curl("/v1/jobs", "-H", "Content-Type: application/json", "-d", json.dumps({
+        "model": "olmoe-demo", "dataset": "file:short.txt", "eval": "file:short.txt", "wbits": 4,
+        "nsamples": 16, "seqlen": 256}))
+    assert status == 202, job
+    return job["id"]
+
+
+def wait_for_job(job_id, condition):
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        job = curl(f"/v1/jobs/{job_id}")[1]
+        if condition(job):
+            return job
+        time.sleep(0.05)
+    raise AssertionError(f"job {job_id} did not get there: {job}\n{log()}")
+
+
+def kill(process):
+    process.kill()
+    process.wait()
+
+
+def check_watchdog(manager, process):
+    """A device that hangs ends the pings; what the manager does then costs one attempt."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=SECONDS) == 0
+    configure(f"model-root = {SOURCE}/data", f"data-root = {HOME}/texts", "disk-floor = 1",
+              "hang-seconds = 1")
+    watched = {"WATCHDOG_USEC": "200000", "LD_PRELOAD": HANG, "QUANTD_HANG": HOME + "/hang"}
+    process = start(manager, **watched)
+    try:
+        at = manager.wait_for("WATCHDOG=1")
+        manager.wait_for("WATCHDOG=1", at + 1)
+        with open(HOME + "/hang", "wb"):
+            job_id = submit()
+        manager.wait_for("STATUS=hangs: worker 0 gave no sign of life for ", at)
+        at = len(manager.lines)
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            manager.listen()
+        assert manager.lines[at:] == [], manager.lines[at:]
+        assert curl("/healthz")[0] == 200, "clients are served while a device hangs"
+        kill(process)
+        os.unlink(HOME + "/hang")
+        process = start(manager, **watched)
+        job = wait_for_job(job_id, lambda job: job["status"] == "succeeded")
+        assert job["attempt"] == 2, job
+        assert "gave its last sign of life" in log(), log()
+    except BaseException:
+        kill(process)
+        raise
+    return process
+
+
+def check_reboot(manager, process):
+    """kill -9 and another boot of the machine: no attempt is used up."""
+    job_id = submit()
+    wait_for_job(job_id, lambda job: job["status"] == "running" and job["progress"])
+    kill(process)
+    with sqlite3.connect(HOME + "/state/quantd.db") as store:
+        changed = store.execute("UPDATE jobs SET lease_boot = 'another' WHERE lease_boot IS NOT NULL "
+                                "AND status = 'running'")
+        assert changed.rowcount == 1
+    process = start(manager)
+    job = wait_for_job(job_id, lambda job: job["status"] == "succeeded")
+    assert job["attempt"] == 1, job
+    events = curl(f"/v1/jobs/{job_id}/events", "-H", "Accept: application/json")[1]["data"]
+    reasons = [event["data"]["reason"] for event in events if event["type"] == "job.interrupted"]
+    assert reasons == ["reboot"], events
+    return process
+
+
 def main():
     manager = Manager()
+    os.mkdir(HOME + "/texts")
+    with open(SOURCE + "/data/texts/demo-calibration.txt", "rb") as f:
+        text = f.read(40000)
+    with open(HOME + "/texts/short.txt", "wb") as f:
+        f.write(text)
     configure("disk-floor = 1")
     process = start(manager)
     try:
         check_reload(manager, process)
         print("ok: SIGHUP takes over what can change, names what cannot, and survives a bad file")
+        if HANG:
+            process = check_watchdog(manager, process)
+            print("ok: a device that hangs ends the pings, and the job goes on in a new process")
+            process = check_reboot(manager, process)
+            print("ok: a reboot costs no attempt")
         process.send_signal(signal.SIGTERM)
         manager.wait_for("STOPPING=1")
         assert process.wait(timeout=SECONDS) == 0

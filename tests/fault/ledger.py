@@ -19,6 +19,7 @@ STEPS = {
     "job.queued": (("new",), "queued"),
     "job.started": (("queued",), "running"),
     "job.interrupted": (("running",), "queued"),
+    "job.paused": (("running",), "queued"),
     "job.succeeded": (("running",), "succeeded"),
     "job.failed": (("running",), "failed"),
     "job.cancelled": (("queued", "running"), "cancelled"),

@@ -1,88 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * What a client may send on a connection, to a whole API with a service in memory. The client
- * sends all, ends its side, and reads until the daemon ends its own or has been silent.
- */
-#include "api/http.h"
-#include "base/cleanup.h"
-#include "base/hash.h"
-#include "tests/api/fake.h"
+/* What a client may send on a connection. */
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/talk.h"
 
-#include <poll.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-#define SILENCE_MS 20
-#define READ_MAX ((size_t)1 << 20)
-#define JOBS_MAX (FAKE_JOBS / 2) /* the service holds FAKE_JOBS */
-#define INPUT_MAX 4096           /* no room for so many requests that the other half fills up */
-
-static struct fake *fake; /* of the process, with its api */
-static struct api *api;
-static char path[100];
-
-static void stop(void) {
-    api_stop(api);
-    api = NULL;
-    if (fake)
-        fake_free(fake);
-    fake = NULL;
-}
-
-static void start(void) {
-    cleanup(freep) char *address = NULL;
-    struct api_config config = {.listen = &address, .n_listen = 1};
-    struct failure failure = {};
-    char hash[SHA256_TEXT_SIZE];
-
-    /* libcrypto begins before the API, so that it cleans up after it. */
-    if (!path[0] && (sha256_of("", 0, hash) || atexit(stop)))
-        fuzz_fail(__FILE__, __LINE__, "start");
-    snprintf(path, sizeof(path), "%s/socket", fuzz_folder());
-    fuzz_require(asprintf(&address, "unix:%s", path) > 0);
-    fake = fake_new();
-    fake_job(fake);
-    if (api_start(&config, &fake->service, &api, &failure))
-        fuzz_fail(__FILE__, __LINE__, failure.detail);
-}
-
-static int connect_socket(void) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    memcpy(address.sun_path, path, sizeof(path));
-    fuzz_require(fd >= 0 && !connect(fd, (struct sockaddr *)&address, sizeof(address)));
-    return fd;
-}
+#define INPUT_MAX 4096 /* no room for so many requests that the other half fills up */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    cleanup(closep) int fd = -1;
-    size_t received = 0;
-    char answer[4096];
-    ssize_t n;
+    char start[TALK_START_SIZE];
 
-    if (size > INPUT_MAX)
-        return 0;
-    if (fake && fake->n_jobs > JOBS_MAX)
-        stop();
-    if (!fake)
-        start();
-    fd = connect_socket();
-    if (send(fd, data, size, MSG_NOSIGNAL) < 0)
-        return 0;
-    shutdown(fd, SHUT_WR);
-    do {
-        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
-
-        if (poll(&pollfd, 1, SILENCE_MS) <= 0)
-            break;
-        n = read(fd, answer, sizeof(answer));
-        if (received == 0 && n > 0)
-            fuzz_require(n >= 5 && memcmp(answer, "HTTP/", 5) == 0);
-        received += n > 0 ? (size_t)n : 0;
-    } while (n > 0 && received < READ_MAX);
+    if (size <= INPUT_MAX)
+        talk(data, size, start);
     return 0;
 }

@@ -206,6 +206,85 @@ def stream_files():
         put("http", name, text)
 
 
+def record_files():
+    """The first byte: 0 plan, 1 what follows the fingerprint in it, 2 report, 3 shard, 4 result of
+    an evaluation, 5 result of the job."""
+    for i, text in enumerate(('{"fingerprint":"0","batch":1}', '"batch":1}', '"batch":2147483648}',
+                              '"batch":-1}', '"fingerprint":"x","batch":3}')):
+        put("records", f"plan-{i}", bytes([min(i, 1)]) + text.encode())
+    for i, text in enumerate(('{"layer":0,"matrices":[]}', '{"layer":7,"matrices":[{}]}', "[]",
+                              '{"layer":0,"matrices":[1,{"seconds":[]}],"file":{"sha256":1,'
+                              '"bytes":"x"}}', '{"layer":0,"matrices":[],"file":{"sha256":"",'
+                              '"bytes":-1}}')):
+        put("records", f"report-{i}", b"\2" + text.encode())
+    matrix = gptq(4, 1, (0, 0))[2:]
+    put("records", "shard-other", b"\3" + matrix)
+    put("records", "shard-none", b"\3" + safetensors({}))
+    put("records", "eval", b'\4{"model":"","result":{"sha256":""}}')
+    put("records", "eval-list", b"\4[]")
+    for i, text in enumerate(("null", '{"perplexity":{},"artifacts":[]}', '{"artifacts":{}}')):
+        put("records", f"result-{i}", b"\5" + text.encode())
+
+
+def hub_files():
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    head = f"HTTP/1.1 200 OK\r\nX-Repo-Commit: {commit}\r\n"
+    info = json.dumps({"id": "org/name", "sha": commit, "siblings": [
+        {"rfilename": "config.json"}, {"rfilename": "a/b.safetensors"}]})
+    put("hub", "info", f"\0{head}Content-Length: {len(info)}\r\n\r\n{info}")
+    bad = info.replace("a/b", "../b")
+    put("hub", "up", f"\0{head}Content-Length: {len(bad)}\r\n\r\n{bad}")
+    put("hub", "chunked", f"\0{head}Transfer-Encoding: chunked\r\n\r\n{len(info):x}\r\n{info}\r\n"
+                          "0\r\n\r\n")
+    put("hub", "head", f"\1{head}X-Linked-Size: 5784648\r\nX-Linked-Etag: \"{commit[:24] * 2}"
+                       f"{commit[:16]}\"\r\nETag: W/\"{commit}\"\r\nContent-Length: 3\r\n\r\n")
+    put("hub", "redirect", "\1HTTP/1.1 302 Found\r\nLocation: https://cdn.invalid/x?signed\r\n"
+                           f"X-Linked-Etag: {commit}\r\nX-Linked-Size: 7\r\n"
+                           "Content-Length: 0\r\n\r\n")
+    put("hub", "round", "\0HTTP/1.1 307 Go\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n")
+    put("hub", "range", "\2HTTP/1.1 206 Part\r\nContent-Range: bytes 0-9/100\r\n"
+                        "Content-Length: 10\r\n\r\n0123456789")
+    put("hub", "range-odd", "\2HTTP/1.1 206 Part\r\nContent-Range: bytes 9-1/99999999999999999999\r\n"
+                            "Content-Length: 1\r\n\r\n0")
+    put("hub", "busy", "\0HTTP/1.1 429 Wait\r\nRetry-After: 99999999999\r\n"
+                       "RateLimit: \"api\";r=0;t=18446744073709551616\r\nContent-Length: 2\r\n\r\nno")
+    put("hub", "encoded", f"\0{head}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}")
+    put("hub", "error", "\0HTTP/1.1 404 No\r\nX-Error-Code: RevisionNotFound\r\n"
+                        "X-Error-Message: none\r\nContent-Length: 0\r\n\r\n")
+
+
+def daemon_files():
+    put("conf", "plain", "[daemon]\nstate-dir = /var/lib/quantd\nlisten = 127.0.0.1:7878\n"
+                         "listen = unix:/run/x\ndevice = cuda:0\nmodel-root = /\n# a comment\n"
+                         "disk-floor = 10G\nidle-seconds = 60\nlog-level = info\n")
+    put("conf", "variables", "[daemon]\n\0QUANTD_DEVICE=cpu,cuda:1\0QUANTD_DISK_FLOOR=1T\0"
+                             "HF_ENDPOINT=http://127.0.0.1:1\0QUANTD_LISTEN=,,\0")
+    put("conf", "sections", "state-dir = /x\n[other]\ncheck-config = yes\n")
+    put("conf", "sizes", "[daemon]\ndisk-floor = 18446744073709551615T\ncache-limit = -1\n")
+    put("conf", "long", "[daemon]\nstate-dir = /" + "x" * 5000 + "\n")
+    put("conf", "inherit", "[daemon]\nmodel-root = /\n  /tmp\n  ; no\nconfig = /etc/passwd\n")
+    put("conf", "sources", "[daemon]\ndata-source = ptb.train=https://a/b\ndata-source = c4=\n"
+                           "hub-endpoint = ftp://a\nallowed-host = a:99999\n")
+    for i, text in enumerate(("limit=5&status=running&after=3", "limit=%zz&limit&=&&limit=", "%00",
+                              "status=running;owner=a", "after=18446744073709551615&limit=0",
+                              "owner=%ff%fe%c3&status=" + "x" * 300)):
+        put("query", str(i), bytes([i % 4]) + text.encode())
+
+
+def index_files():
+    names = [f"model.layers.0.mlp.experts.{i}.gate_proj.weight" for i in range(3)]
+    shard = "model-00001-of-00001.safetensors"
+    put("index", "some", json.dumps({"metadata": {}, "weight_map": {n: shard for n in names}}))
+    put("index", "up", json.dumps({"weight_map": {names[0]: "../" + shard}}))
+    put("index", "missing", json.dumps({"weight_map": {names[0]: "model-2.safetensors"}}))
+    put("index", "types", '{"weight_map":{"a":1,"b":null,"c":[]}}')
+    put("index", "no-map", '{"weight_map":[]}')
+    with open(os.path.join(HERE, "../data/geometry/tied/model.safetensors"), "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+    whole = {name: shard for name in header if name != "__metadata__"}
+    put("index", "whole", json.dumps({"weight_map": whole}))
+
+
 for make in (tensor_files, quantized_files, tokenizer_files, config_files, job_files, data_files,
-             header_files, stream_files):
+             header_files, stream_files, record_files, hub_files, daemon_files, index_files):
     make()

@@ -15,6 +15,7 @@ struct queue {
     struct fixture *f;
     char root[96];
     char *roots[1];
+    const char *boot; /* of the machine; NULL: not known */
     struct models models;
     struct jobs jobs;
 };
@@ -30,6 +31,8 @@ static inline void connect_queue(struct queue *q) {
                             .events = events_new(q->f->store),
                             .models = &q->models,
                             .state_dir = q->f->dir};
+    if (q->boot)
+        snprintf(q->jobs.boot, sizeof(q->jobs.boot), "%s", q->boot);
 }
 
 static inline int setup(void **state) {
@@ -56,6 +59,11 @@ static inline int teardown(void **state) {
     fixture_teardown((void **)&q->f);
     free(q);
     return 0;
+}
+
+static inline void connect_queue_again(struct queue *q) {
+    events_free(q->jobs.events);
+    connect_queue(q);
 }
 
 /* As after kill -9: nothing was told to end. */

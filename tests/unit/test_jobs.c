@@ -141,7 +141,7 @@ static void test_interrupt(void **state) {
 
     for (int i = 0; i < 5; i++) {
         assert_int_equal(claim_next(q), id);
-        assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", false, &failure), 0);
+        assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", STOP_ASKED, &failure), 0);
         expect_status(q, id, "queued", 1);
     }
 }
@@ -208,13 +208,85 @@ static void test_versions(void **state) {
     assert_null(job);
 }
 
+/* A machine that goes down is not the job's fault, but not for ever. */
+static void test_reboot(void **state) {
+    static const char *const boots[] = {"even", "odd"};
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *job = NULL;
+    int64_t id;
+
+    q->boot = boots[0];
+    connect_queue_again(q);
+    id = submit(q, NULL);
+    for (int n = 1; n <= JOBS_REBOOTS_MAX; n++) {
+        assert_int_equal(claim_next(q), id);
+        q->boot = boots[n % 2];
+        restart(q);
+        expect_status(q, id, "queued", 1);
+        expect_last_event(q, id, "job.interrupted");
+    }
+    /* In the same boot it is the job's attempt; a boot that is not known is no other one. */
+    assert_int_equal(claim_next(q), id);
+    restart(q);
+    expect_status(q, id, "queued", 2);
+    q->boot = NULL;
+    connect_queue_again(q);
+    assert_int_equal(claim_next(q), id);
+    q->boot = boots[1];
+    restart(q);
+    expect_status(q, id, "queued", 3);
+
+    assert_int_equal(claim_next(q), id);
+    q->boot = boots[0];
+    restart(q);
+    expect_status(q, id, "failed", 3);
+    job = object(q, id);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(job, "error"), "code")),
+                        "too_many_attempts");
+}
+
+static struct lease lease_of(struct queue *q, int64_t id) {
+    struct lease lease = {};
+
+    begin(q->f);
+    assert_int_equal(end(q->f, store_get_lease(q->f->store, id, &lease)), 0);
+    return lease;
+}
+
+/* What a running job stores is a sign of life; what is stored of a waiting one is none. */
+static void test_lease(void **state) {
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *data = json_object();
+    int64_t before = lease_now(), id;
+    struct failure failure;
+    struct lease lease;
+
+    q->boot = "this";
+    connect_queue_again(q);
+    id = submit(q, NULL);
+    assert_int_equal(events_append(q->jobs.events, id, "progress", data, &failure), 0);
+    lease = lease_of(q, id);
+    assert_string_equal(lease.boot, "");
+    assert_int_equal(lease.at, 0);
+
+    assert_int_equal(claim_next(q), id);
+    lease = lease_of(q, id);
+    assert_string_equal(lease.boot, "this");
+    assert_true(lease.at >= before && lease.at <= lease_now());
+    while (lease_now() <= lease.at)
+        usleep(1000);
+    assert_int_equal(events_append(q->jobs.events, id, "progress", data, &failure), 0);
+    assert_true(lease_of(q, id).at > lease.at);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_object),      TEST(test_bad_requests),
         TEST(test_idempotency), TEST(test_cancel),
         TEST(test_recovery),    TEST(test_recovery_of_cancelling),
         TEST(test_interrupt),   TEST(test_success_and_baseline),
-        TEST(test_versions),
+        TEST(test_versions),    TEST(test_reboot),
+        TEST(test_lease),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

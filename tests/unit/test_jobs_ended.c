@@ -82,7 +82,7 @@ static void test_stats(void **state) {
     assert_int_equal(claim_next(q), id);
     assert_int_equal(count_of(&q->jobs.stats.wait), 2);
     assert_int_equal(count_of(&q->jobs.stats.run), 1);
-    assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", false, &failure), 0);
+    assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", STOP_ASKED, &failure), 0);
     assert_int_equal(count_of(&q->jobs.stats.run), 1);
     /* Ends without a run count nowhere. */
     assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, submit(q, NULL), &failure), 0);

@@ -16,6 +16,7 @@ static struct script {
     const char *code; /* of its failure; NULL: model_invalid */
     bool wait;        /* until cancelled */
     bool poison;
+    atomic_bool hang;  /* without a sign of life */
     bool bad_event;    /* of a layer that no table takes */
     struct disk *fill; /* before the layer is told; NULL: no disk */
     atomic_int runs, opened, closed;
@@ -67,6 +68,8 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
     if (r)
         return failure_set(failure, r, "io_error", NULL, "the observer failed");
     tell(job, "progress", json_pack("{sf}", "fraction", 0.5));
+    while (script.hang)
+        usleep(1000);
     while (script.wait) {
         if (job->observer->cancelled(job->observer->ctx))
             return failure_set(failure, -ECANCELED, "cancelled", NULL, "cancelled");
@@ -238,6 +241,35 @@ static void test_cancel(void **state) {
     job_row_free(wait_status(b, id, JOB_CANCELLED));
 }
 
+/* Signs of life: a worker that works or waits gives them, one whose device hangs does not. */
+static void test_silence(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.hang = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    job_row_free(wait_status(b, id, JOB_RUNNING));
+    for (int i = 0; i < 10000 && worker_silence(b->worker) < 0.3; i++)
+        usleep(1000);
+    assert_true(worker_silence(b->worker) >= 0.3);
+    script.hang = false;
+    job_row_free(wait_status(b, id, JOB_SUCCEEDED));
+
+    script.wait = true;
+    id = add_job(b);
+    worker_wake(b->worker);
+    job_row_free(wait_status(b, id, JOB_RUNNING));
+    usleep(400000);
+    for (int i = 0; i < 10000 && worker_silence(b->worker) > 0.2; i++)
+        usleep(1000); /* a loaded machine may keep it from asking for a while */
+    assert_true(worker_silence(b->worker) < 0.3);
+    worker_cancel(b->worker, id);
+    job_row_free(wait_status(b, id, JOB_CANCELLED));
+    for (int i = 0; i < 10000 && worker_silence(b->worker) > 0; i++)
+        usleep(1000);
+    assert_true(worker_silence(b->worker) == 0);
+}
+
 static void test_stop_requeues(void **state) {
     struct bench *b = *state;
     int64_t id = add_job(b);
@@ -346,6 +378,7 @@ int main(void) {
         TEST(test_success),        TEST(test_failure),       TEST(test_store_refuses_event),
         TEST(test_cancel),         TEST(test_stop_requeues), TEST(test_poisoned_device),
         TEST(test_missing_device), TEST(test_full_disk),     TEST(test_disk_floor),
+        TEST(test_silence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
