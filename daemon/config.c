@@ -40,6 +40,9 @@ const char config_usage[] =
     "  --admin USER         may do everything on the unix socket, as root may; may be repeated\n"
     "  --idle-seconds N     give an idle device back after N seconds (60)\n"
     "  --hang-seconds N     a device that is silent for N seconds hangs (1800)\n"
+    "  --keep-days N        delete jobs N days after their end; 0: never (0)\n"
+    "  --owner-jobs N       jobs of one user that have not ended; 0: any number (100)\n"
+    "  --queue-limit N      jobs that wait; 0: any number (1000)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
     "  --version            print the version and exit\n"
@@ -78,6 +81,9 @@ static const struct option {
     {"log-level", KIND_STRING, offsetof(struct config, log_level_name), false},
     {"idle-seconds", KIND_STRING, offsetof(struct config, idle_text), false},
     {"hang-seconds", KIND_STRING, offsetof(struct config, hang_text), false},
+    {"keep-days", KIND_STRING, offsetof(struct config, keep_days_text), false},
+    {"owner-jobs", KIND_STRING, offsetof(struct config, owner_jobs_text), false},
+    {"queue-limit", KIND_STRING, offsetof(struct config, queue_limit_text), false},
     {"check-config", KIND_SWITCH, offsetof(struct config, check), true},
     {"version", KIND_SWITCH, offsetof(struct config, version), true},
     {"help", KIND_SWITCH, offsetof(struct config, help), true},

@@ -36,10 +36,13 @@ struct config {
     uint64_t cache_limit; /* bytes; 0: none */
     struct config_list data_sources;
     char *log_level_name;
-    char *idle_text, *hang_text;
+    char *idle_text, *hang_text, *keep_days_text, *owner_jobs_text, *queue_limit_text;
     int log_level;    /* as syslog's */
     int idle_seconds; /* until an idle device is given back; default 60 */
     int hang_seconds; /* without a sign of life until a device counts as hung; default 1800 */
+    int keep_days;    /* that jobs stay after their end; default 0: for ever */
+    int owner_jobs;   /* of one owner that have not ended; default 100, 0: no limit */
+    int queue_limit;  /* jobs that wait; default 1000, 0: no limit */
     bool check, version, help;
 };
 

@@ -142,16 +142,31 @@ static int check_log_level(struct config *config, struct failure *failure) {
                    "it is none of error, warning, notice, info, debug");
 }
 
-/* The option @name, a whole number from @min on; @otherwise when it is not given. */
-static int check_seconds(const char *text, const char *name, int min, int otherwise,
-                         int *ret_seconds, struct failure *failure) {
-    uint64_t seconds = (uint64_t)otherwise;
+/* The whole numbers. */
+static int check_numbers(struct config *config, struct failure *failure) {
+    const struct {
+        const char *option, *text;
+        int *number, otherwise, min, max;
+    } numbers[] = {
+        {"idle-seconds", config->idle_text, &config->idle_seconds, 60, 0, SECONDS_MAX},
+        {"hang-seconds", config->hang_text, &config->hang_seconds, 1800, 1, SECONDS_MAX},
+        {"keep-days", config->keep_days_text, &config->keep_days, 0, 0, 36500},
+        {"owner-jobs", config->owner_jobs_text, &config->owner_jobs, 100, 0, 1000000},
+        {"queue-limit", config->queue_limit_text, &config->queue_limit, 1000, 0, 1000000},
+    };
 
-    if (text && (str_parse_u64(text, SECONDS_MAX, &seconds) || seconds < (uint64_t)min))
-        return failure_set(failure, -EINVAL, "config_invalid", "quantd --help lists the options",
-                           "invalid %s '%s': it is no whole number from %d to %d", name, text, min,
-                           SECONDS_MAX);
-    *ret_seconds = (int)seconds;
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        uint64_t number = (uint64_t)numbers[i].otherwise;
+        char why[64];
+
+        if (numbers[i].text && (str_parse_u64(numbers[i].text, (uint64_t)numbers[i].max, &number) ||
+                                number < (uint64_t)numbers[i].min)) {
+            snprintf(why, sizeof(why), "it is no whole number from %d to %d", numbers[i].min,
+                     numbers[i].max);
+            return invalid(failure, numbers[i].option, numbers[i].text, why);
+        }
+        *numbers[i].number = (int)number;
+    }
     return 0;
 }
 
@@ -165,10 +180,7 @@ int config_check(struct config *config, const char *state_directory, const char 
         (r = check_folders(&config->data_roots, "data-root", failure)) ||
         (r = check_folders(&config->mirrors, "mirror", failure)) ||
         (r = check_listeners(config, failure)) || (r = check_devices(config, failure)) ||
-        (r = check_log_level(config, failure)) ||
-        (r = check_seconds(config->idle_text, "idle-seconds", 0, 60, &config->idle_seconds,
-                           failure)))
+        (r = check_log_level(config, failure)))
         return r;
-    return check_seconds(config->hang_text, "hang-seconds", 1, 1800, &config->hang_seconds,
-                         failure);
+    return check_numbers(config, failure);
 }

@@ -95,6 +95,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .hub = daemon->hub,
                                  .disk = &daemon->disk};
     lease_boot(daemon->jobs.boot);
+    daemon->jobs.owner_jobs = config->owner_jobs;
+    daemon->jobs.queue_limit = config->queue_limit;
     source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
     hub_source_init(&daemon->source, &daemon->mirror.source, daemon->hub);
     daemon->corpora = (struct corpora){.source = &daemon->source.source,
@@ -193,6 +195,8 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     if (!r)
         r = start_puller(daemon, failure);
     if (!r)
+        r = retention_start(&daemon->jobs, config->keep_days, &daemon->retention, failure);
+    if (!r)
         r = start_api(daemon, failure);
     if (r) {
         daemon_stop(daemon);
@@ -229,6 +233,8 @@ int daemon_stop(struct daemon *daemon) {
     /* While workers stop: it does not take longer. */
     puller_stop(daemon->puller);
     daemon->puller = NULL;
+    retention_stop(daemon->retention);
+    daemon->retention = NULL;
     /* Workers first: watchers still see that their job was interrupted. */
     for (int i = 0; i < daemon->n_workers; i++) {
         if (worker_join(daemon->workers[i], STOP_SECONDS)) {

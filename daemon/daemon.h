@@ -8,6 +8,7 @@
 #include "daemon/data/hub_source.h"
 #include "daemon/jobs.h"
 #include "daemon/puller.h"
+#include "daemon/retention.h"
 #include "daemon/worker.h"
 
 #include <stdatomic.h>
@@ -28,6 +29,7 @@ struct daemon {
     struct worker *workers[EVENTS_RUNNING_MAX];
     int n_workers;
     struct puller *puller;
+    struct retention *retention;
     struct service service;
     struct api *api;
     int failed_fd; /* eventfd: readable once a device can be used by a new process only */

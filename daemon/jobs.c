@@ -10,6 +10,7 @@
 #include "daemon/access.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
+#include "daemon/quota.h"
 #include "daemon/submission.h"
 
 #include <errno.h>
@@ -260,22 +261,19 @@ static int hash_request(const json_t *request, char ret_sha256[SHA256_TEXT_SIZE]
 }
 
 /* The row and its first event; inside a transaction. */
-static int insert(struct jobs *jobs, const struct job_row *row, const char *key, const char *sha256,
-                  int64_t *ret_id, struct failure *failure) {
+static int insert(struct jobs *jobs, const struct caller *caller, const struct job_row *row,
+                  const char *key, const char *sha256, int64_t *ret_id, struct failure *failure) {
     cleanup(json_decrefp) json_t *data = json_pack("{si}", "attempt", row->attempt);
-    int64_t n_queued, id;
+    int64_t id;
     int r;
 
     if (!data)
         return failure_oom(failure);
-    r = store_count_jobs(jobs->store, JOB_QUEUED, &n_queued);
-    if (!r && n_queued >= JOBS_QUEUED_MAX)
-        return failure_set(failure, -EAGAIN, "queue_full", "try again when jobs have ended",
-                           "the queue is full: %d jobs wait", JOBS_QUEUED_MAX);
+    r = quota_check(jobs, caller, failure);
     if (!r)
         r = store_insert_job(jobs->store, row, &id);
     if (!r && key)
-        r = store_put_key(jobs->store, row->owner, key, sha256, id);
+        r = store_put_key(jobs->store, row->owner, key, sha256, id, row->created_at);
     if (!r)
         r = store_append_event(jobs->store, id, "job.queued", row->created_at, data, NULL);
     if (!r)
@@ -345,7 +343,7 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
         if (!r) {
             r = check_still_there(jobs, submission->params->model, failure);
             if (!r)
-                r = insert(jobs, &row, key, sha256, ret_id, failure);
+                r = insert(jobs, caller, &row, key, sha256, ret_id, failure);
             r = store_end(jobs->store, r, failure);
         }
     }

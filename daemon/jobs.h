@@ -17,7 +17,6 @@
 #include "daemon/stats.h"
 #include "daemon/store.h"
 
-#define JOBS_QUEUED_MAX 1000
 #define JOBS_ATTEMPTS_MAX 3
 #define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
 #define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
@@ -32,6 +31,8 @@ struct jobs {
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */
     char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
+    atomic_int owner_jobs;      /* of one owner that have not ended; 0: no limit */
+    atomic_int queue_limit;     /* that wait; 0: no limit */
     struct stats stats;
 };
 

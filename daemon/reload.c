@@ -36,6 +36,18 @@ static int set_hang(struct daemon *daemon, const struct config *config) {
     return 0;
 }
 
+static int set_keep_days(struct daemon *daemon, const struct config *config) {
+    retention_set_days(daemon->retention, config->keep_days);
+    return 0;
+}
+
+/* Jobs that are there stay. */
+static int set_quotas(struct daemon *daemon, const struct config *config) {
+    daemon->jobs.owner_jobs = config->owner_jobs;
+    daemon->jobs.queue_limit = config->queue_limit;
+    return 0;
+}
+
 /* Jobs that were submitted keep the folder that they found. */
 static int set_model_roots(struct daemon *daemon, const struct config *config) {
     models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
@@ -47,9 +59,10 @@ static const struct live {
     const char *option;
     int (*set)(struct daemon *daemon, const struct config *config); /* 0 or -ENOMEM */
 } live_options[] = {
-    {"admin", set_admins},        {"allowed-host", set_hosts},     {"cache-limit", set_disk},
-    {"disk-floor", set_disk},     {"hang-seconds", set_hang},      {"idle-seconds", set_idle},
-    {"log-level", set_log_level}, {"model-root", set_model_roots},
+    {"admin", set_admins},        {"allowed-host", set_hosts},  {"cache-limit", set_disk},
+    {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_idle},
+    {"keep-days", set_keep_days}, {"log-level", set_log_level}, {"model-root", set_model_roots},
+    {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},
 };
 
 static const struct live *find_live(const char *option) {

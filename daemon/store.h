@@ -167,6 +167,9 @@ int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]);
 /* store_count_jobs() - how many jobs have @status. */
 int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n);
 
+/* store_count_owner() - how many jobs of @owner have not ended. */
+int store_count_owner(struct store *store, const char *owner, int64_t *ret_n);
+
 /*
  * store_claim_job() - the first job of the queue that has all its files becomes running at time
  * @at; without @writes, the first of those that only evaluate a model as it is. The caller owns
@@ -247,4 +250,27 @@ int store_find_baseline(struct store *store, const struct eval_row *row, double 
 int store_find_key(struct store *store, const char *owner, const char *key,
                    char ret_sha256[SHA256_TEXT_SIZE], int64_t *ret_job_id);
 int store_put_key(struct store *store, const char *owner, const char *key, const char *sha256,
-                  int64_t job_id);
+                  int64_t job_id, int64_t at);
+
+/* -------- what nobody needs any more (store_expire.c) -------- */
+
+#define STORE_EXPIRE_MAX                                                                           \
+    500 /* rows that one call deletes at most: the store is held for a moment */
+
+/* store_expire_keys() - Idempotency-Keys from before @before. Return: how many, or -errno. */
+int store_expire_keys(struct store *store, int64_t before);
+
+/*
+ * store_expire_progress() - rows of progress of the first job behind *@after that ended before
+ * @before; *@after becomes that job once it has none left. Return: how many; -ENOENT: there is no
+ * such job; or another -errno.
+ */
+int store_expire_progress(struct store *store, int64_t before, int64_t *after);
+
+/* Where a walk over jobs that have ended is: in the order in which they did. */
+struct store_ended {
+    int64_t at, id;
+};
+
+/* store_next_ended() - the next job after *@ended that ended before @before. -ENOENT: none. */
+int store_next_ended(struct store *store, int64_t before, struct store_ended *ended);

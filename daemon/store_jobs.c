@@ -177,6 +177,22 @@ int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]) {
     return r;
 }
 
+int store_count_owner(struct store *store, const char *owner, int64_t *ret_n) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    /* +owner: few jobs have not ended, while an owner may have many that have. */
+    int r = store_query(store, &statement,
+                        "SELECT count(*) FROM jobs WHERE +owner = ? "
+                        "AND status IN ('queued', 'running', 'cancelling')",
+                        "s", owner);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -EIO;
+    *ret_n = sqlite3_column_int64(statement, 0);
+    return 0;
+}
+
 int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row **ret_row) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r;

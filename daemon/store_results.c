@@ -89,11 +89,11 @@ int store_find_key(struct store *store, const char *owner, const char *key,
 }
 
 int store_put_key(struct store *store, const char *owner, const char *key, const char *sha256,
-                  int64_t job_id) {
+                  int64_t job_id, int64_t at) {
     int r = store_exec(store,
-                       "INSERT INTO idempotency (owner, key, request_sha256, job_id) "
-                       "VALUES (?, ?, ?, ?)",
-                       "sssi", owner, key, sha256, job_id);
+                       "INSERT INTO idempotency (owner, key, request_sha256, job_id, created_at) "
+                       "VALUES (?, ?, ?, ?, ?)",
+                       "sssii", owner, key, sha256, job_id, at);
 
     return r < 0 ? r : 0;
 }

@@ -60,6 +60,9 @@ static void test_defaults(void **state) {
     assert_string_equal(config->devices.at[0], "auto");
     assert_int_equal(config->log_level, LOG_INFO);
     assert_int_equal(config->idle_seconds, 60);
+    assert_int_equal(config->keep_days, 0);
+    assert_int_equal(config->owner_jobs, 100);
+    assert_int_equal(config->queue_limit, 1000);
     assert_int_equal(config->model_roots.n, 0);
 }
 
@@ -83,7 +86,8 @@ static void test_order(void **state) {
 
     (void)state;
     write_file("# a comment\n[daemon]\nlisten = unix:/file\nmodel-root = /etc\n"
-               "data-root = /etc\ndata-root = /usr\nidle-seconds = 9\nlog-level = debug\n");
+               "data-root = /etc\ndata-root = /usr\nidle-seconds = 9\nkeep-days = 30\nowner-jobs = "
+               "0\nlog-level = debug\n");
     if (read_config(args, environment, &config, &failure))
         fail_msg("%s", failure.detail);
     assert_int_equal(config->listen.n, 2);
@@ -93,6 +97,8 @@ static void test_order(void **state) {
     assert_string_equal(config->model_roots.at[1], "/usr");
     assert_int_equal(config->data_roots.n, 2);
     assert_int_equal(config->idle_seconds, 7);
+    assert_int_equal(config->keep_days, 30);
+    assert_int_equal(config->owner_jobs, 0);
     assert_int_equal(config->log_level, LOG_DEBUG);
     assert_string_equal(config->state_dir, "/srv/state");
 }
@@ -131,6 +137,9 @@ static void test_bad_flags(void **state) {
         {"--data-root", "/etc/passwd", "/etc/passwd"},
         {"--log-level", "loud", "loud"},
         {"--idle-seconds", "-1", "-1"},
+        {"--keep-days", "36501", "36501"},
+        {"--owner-jobs", "many", "many"},
+        {"--queue-limit", "1e3", "1e3"},
         {"--config", "/does/not/exist", "/does/not/exist"},
     };
 

@@ -295,9 +295,9 @@ static void test_idempotency_key(void **state) {
 
     begin(f);
     assert_int_equal(store_find_key(f->store, "a", "k", sha256, &found), -ENOENT);
-    assert_int_equal(end(f, store_put_key(f->store, "a", "k", "abc", id)), 0);
+    assert_int_equal(end(f, store_put_key(f->store, "a", "k", "abc", id, 1)), 0);
     begin(f);
-    assert_int_equal(end(f, store_put_key(f->store, "a", "k", "def", id)), -EEXIST);
+    assert_int_equal(end(f, store_put_key(f->store, "a", "k", "def", id, 1)), -EEXIST);
     begin(f);
     assert_int_equal(store_find_key(f->store, "b", "k", sha256, &found), -ENOENT);
     assert_int_equal(end(f, store_find_key(f->store, "a", "k", sha256, &found)), 0);
