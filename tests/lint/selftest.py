@@ -7,6 +7,7 @@ import tempfile
 import unittest
 
 import docs
+import manual
 import source
 from tree import Tree
 
@@ -158,6 +159,52 @@ class RulesTest(unittest.TestCase):
     def test_links(self):
         self.rule(docs.check_links, {"docs/a.md": "[b](b.md#part)", "docs/b.md": ""},
                   [{"docs/a.md": "[c](c.md)"}], Programs())
+
+    def test_keys(self):
+        page = '.SH KEYS\n.TP\n.BI "listen = " ADDRESS\nWhere. Changes\nat once.\n.SH SEE\n'
+        good = {manual.CONF: page,
+                "daemon/reload.c": '    {"listen", set_listen},\n'}
+        self.rule(manual.check_keys, good, [
+            {manual.CONF: ".SH KEYS\n"},
+            {manual.CONF: good[manual.CONF].replace("listen", "listens")},
+        ], Programs())
+        self.rule(manual.check_at_once, good, [
+            {"daemon/reload.c": '    {"listen", set_x}, {"other", set_y}\n'},
+            {manual.CONF: good[manual.CONF].replace("at once", "later")},
+        ], Programs())
+
+    def test_operations(self):
+        self.rule(manual.check_operations, {
+            manual.API: '.TP\n.BI "GET /v1/jobs/{id}"\nOne.\n',
+            "api/openapi.json": '{"paths": {"/v1/jobs/{id}": {"get": {}}}}',
+        }, [
+            {manual.API: '.TP\n.BI "GET /v1/jobs"\nOne.\n'},
+            {"api/openapi.json": '{"paths": {"/v1/jobs/{id}": {"get": {}, "delete": {}}}}'},
+        ], Programs())
+
+    def test_events_of_the_manual(self):
+        types = '{"components": {"schemas": {"Event": {"properties": {"type": {"enum": [%s]}}}}}}'
+        self.rule(manual.check_events, {
+            manual.API: ".SH EVENTS\n.B progress\n.BR job.queued\n.SH ERRORS\n",
+            "api/openapi.json": types % '"job.queued", "progress"',
+            "daemon/jobs.c": 'f("job.queued");\n',
+        }, [
+            {manual.API: ".SH EVENTS\n.B progress\n.SH ERRORS\n.B job.queued\n"},
+            {"api/openapi.json": types % '"progress"'},
+            {"daemon/jobs.c": 'f("job.queued", "job.lost");\n'},
+        ], Programs())
+
+    def test_codes(self):
+        self.rule(manual.check_codes, {
+            manual.API: ".SH ERRORS\n.BR queue_full ,\n.B request_id\n",
+            "daemon/jobs.c": 'f("queue_full");\n',
+        }, [{manual.API: ".SH ERRORS\n.B no_such_code\n"}], Programs())
+
+    @unittest.skipUnless(shutil.which("groff"), "no groff")
+    def test_roff(self):
+        page = '.TH A 1\n.SH NAME\na \\- b\n'
+        self.rule(manual.check_roff, {"docs/man/a.1": page},
+                  [{"docs/man/a.1": page + ".UNKNOWN x\n"}], Programs())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 C_SUFFIXES = (".c", ".h", ".cu", ".cuh")
-CODE_SUFFIXES = C_SUFFIXES + (".py", ".sh", ".sql", ".build", ".1", ".5", ".8", ".service",
+CODE_SUFFIXES = C_SUFFIXES + (".py", ".sh", ".sql", ".build", ".1", ".5", ".7", ".8", ".service",
                               ".socket", ".conf", ".js", ".css")
 
 FILE_LINES_MAX = 500
