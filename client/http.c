@@ -315,6 +315,17 @@ static struct curl_slist *add_header(struct curl_slist *headers, const char *nam
     return grown;
 }
 
+/*
+ * A handle of its own for each request: libcurl 7.88 keeps a pointer to the last header over
+ * curl_easy_reset(), and a folded line at the top of the next answer would write through it. The
+ * connections are the multi handle's, and stay.
+ */
+static int renew(struct http *http) {
+    curl_easy_cleanup(http->easy);
+    http->easy = curl_easy_init();
+    return http->easy ? 0 : -ENOMEM;
+}
+
 int http_call(struct http *http, const char *method, const char *path, const json_t *body,
               const char *idempotency_key, json_t **ret_answer, struct failure *failure) {
     cleanup(slist_freep) struct curl_slist *headers = NULL;
@@ -322,9 +333,8 @@ int http_call(struct http *http, const char *method, const char *path, const jso
     struct transfer transfer = {.http = http};
     int r;
 
-    if (!text)
+    if (!text || renew(http))
         return failure_oom(failure);
-    curl_easy_reset(http->easy);
     headers = add_header(NULL, "Accept", WIRE_JSON ", " WIRE_PROBLEM);
     if (body && headers)
         headers = add_header(headers, "Content-Type", WIRE_JSON);
@@ -356,7 +366,8 @@ int http_stream(struct http *http, const char *path, uint64_t last_event_id,
     char id[24];
     int r;
 
-    curl_easy_reset(http->easy);
+    if (renew(http))
+        return failure_oom(failure);
     headers = add_header(NULL, "Accept", WIRE_EVENT_STREAM);
     snprintf(id, sizeof(id), "%llu", (unsigned long long)last_event_id);
     if (last_event_id && headers)
@@ -373,7 +384,8 @@ int http_download(struct http *http, const char *path, uint64_t offset,
     char range[32];
     int r;
 
-    curl_easy_reset(http->easy);
+    if (renew(http))
+        return failure_oom(failure);
     curl_easy_setopt(http->easy, CURLOPT_BUFFERSIZE, 512L * 1024);
     headers = add_header(NULL, "Accept", "*/*");
     snprintf(range, sizeof(range), "%llu-", (unsigned long long)offset);

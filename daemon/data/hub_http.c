@@ -105,13 +105,26 @@ static size_t take_data(char *data, size_t one, size_t size, void *ctx) {
     return transfer->result ? 0 : size;
 }
 
-static void prepare(struct transfer *transfer, const char *url) {
+/*
+ * A handle of its own for each transfer: libcurl 7.88 keeps a pointer to the last header over
+ * curl_easy_reset(), and a folded line at the top of the next answer would write through it. The
+ * connections are the multi handle's, and stay.
+ */
+static int renew(struct hub_http *http) {
+    curl_easy_cleanup(http->easy);
+    http->easy = curl_easy_init();
+    return http->easy ? 0 : -ENOMEM;
+}
+
+static int prepare(struct transfer *transfer, const char *url) {
     struct hub_http *http = transfer->http;
     cleanup(freep) char *origin = hub_origin(url);
     bool own = str_equal(origin, http->site->origin);
-    CURL *easy = http->easy;
+    CURL *easy;
 
-    curl_easy_reset(easy);
+    if (renew(http))
+        return -ENOMEM;
+    easy = http->easy;
     curl_easy_setopt(easy, CURLOPT_URL, url);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, http->site->plain ? "http,https" : "https");
     curl_easy_setopt(easy, CURLOPT_USERAGENT, AGENT);
@@ -137,6 +150,7 @@ static void prepare(struct transfer *transfer, const char *url) {
                  (unsigned long long)transfer->request->last);
         curl_easy_setopt(easy, CURLOPT_RANGE, range);
     }
+    return 0;
 }
 
 /* Runs the prepared transfer. Return: 0 and its code, or -ECANCELED. */
@@ -169,8 +183,9 @@ static int hop(struct hub_http *http, const struct hub_request *request, const c
     int r;
 
     reply->retry_after = -1;
-    prepare(&transfer, url);
-    r = perform(http, &code);
+    r = prepare(&transfer, url);
+    if (!r)
+        r = perform(http, &code);
     if (r)
         return r == -ECANCELED ? hub_cancelled(failure) : failure_oom(failure);
     if (transfer.result)

@@ -19,17 +19,18 @@
 #include <unistd.h>
 
 #define BODY_MAX ((size_t)1 << 20)
+#define ANSWER_MAX ((size_t)64 << 10)
 #define HEAD 1
 #define RANGED 2
 
-/* The server's; @answer is set while nobody asks. */
 static struct {
     int fd;
-    const uint8_t *answer;
+    pthread_mutex_t mutex; /* guards the answer, which the server's thread reads */
+    uint8_t answer[ANSWER_MAX];
     size_t size;
     struct hub_site site;
     struct hub_http *http;
-} hub;
+} hub = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void answer_one(int fd) {
     char request[2048];
@@ -42,10 +43,9 @@ static void answer_one(int fd) {
         if (strstr(request, "\r\n\r\n"))
             break;
     }
-    some = send(fd, hub.answer, hub.size, MSG_NOSIGNAL);
-    shutdown(fd, SHUT_WR);
-    while (some >= 0 && read(fd, request, sizeof(request)) > 0)
-        ;
+    pthread_mutex_lock(&hub.mutex);
+    send(fd, hub.answer, hub.size, MSG_NOSIGNAL);
+    pthread_mutex_unlock(&hub.mutex);
     close(fd);
 }
 
@@ -136,10 +136,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
     if (!hub.http)
         set_up();
-    if (size < 1)
+    if (size < 1 || size > ANSWER_MAX)
         return 0;
-    hub.answer = data + 1;
+    pthread_mutex_lock(&hub.mutex);
+    memcpy(hub.answer, data + 1, size - 1);
     hub.size = size - 1;
+    pthread_mutex_unlock(&hub.mutex);
     request.url = hub.site.endpoint;
     request.head = data[0] & HEAD;
     request.ranged = data[0] & RANGED;
