@@ -17,6 +17,7 @@ const struct route routes[] = {
     {"/openapi.json", openapi_get, .type = WIRE_JSON},
     {"/v1/version", version_get, .type = WIRE_JSON},
     {"/v1/devices", devices_get, .type = WIRE_JSON},
+    {"/v1/status", status_get, .type = WIRE_JSON},
     {"/v1/events", events_get, "after limit", WIRE_JSON, .also = WIRE_EVENT_STREAM},
     {"/v1/jobs", jobs_get, "status owner kind text limit after", WIRE_JSON},
     {"/v1/jobs", jobs_post, .type = WIRE_JSON, .is_post = true, .needs = ROLE_SUBMIT},

@@ -65,5 +65,6 @@ enum MHD_Result asset_get(struct request *request);
 enum MHD_Result openapi_get(struct request *request);
 enum MHD_Result version_get(struct request *request);
 enum MHD_Result devices_get(struct request *request);
+enum MHD_Result status_get(struct request *request);
 enum MHD_Result health_get(struct request *request);
 enum MHD_Result ready_get(struct request *request);

@@ -49,6 +49,18 @@ enum MHD_Result devices_get(struct request *request) {
     return request_json_answer(request, MHD_HTTP_OK, list, NULL);
 }
 
+enum MHD_Result status_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *status = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->status(service->ctx, &status, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, status, NULL);
+}
+
 enum MHD_Result health_get(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *health = NULL;

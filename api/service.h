@@ -144,6 +144,13 @@ struct service {
     int (*devices)(void *ctx, json_t **ret_list, struct failure *failure);
 
     /*
+     * What the daemon stands on: {object: "status", version, state: {path, bytes_free, bytes_total,
+     * floor}, cache: {path, bytes_free, bytes_total, limit}, roots: [{kind, path, readable}], hub:
+     * {endpoint, offline, answered_at, failed_at, error}}.
+     */
+    int (*status)(void *ctx, json_t **ret_status, struct failure *failure);
+
+    /*
      * Models that were fetched: {object: "list", data: [{id, object, revisions, bytes,
      * last_used_at, pinned}], has_more: false}.
      */

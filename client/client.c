@@ -5,12 +5,15 @@
 #include "client/text.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_quantize, &verb_eval,   &verb_list,     &verb_show,   &verb_watch,    &verb_cancel,
-    &verb_retry,    &verb_delete, &verb_download, &verb_models, &verb_rm_model, &verb_version,
+    &verb_quantize, &verb_eval,     &verb_list,   &verb_show,    &verb_compare,
+    &verb_watch,    &verb_cancel,   &verb_retry,  &verb_delete,  &verb_download,
+    &verb_models,   &verb_rm_model, &verb_doctor, &verb_version,
 };
 
 static const struct arg_option global_options[] = {
@@ -57,7 +60,8 @@ static void help(void) {
     printf("  %-25s %s\n\n", "help [VERB]", "this text, or the options of a verb");
     args_help(stdout, &global_table);
     printf("\nSERVER is taken from QUANTD_SERVER; else the local socket, else 127.0.0.1:7878.\n"
-           "Exit status: 0 done, 1 the job failed, 2 usage, 3 quantd is not there or answered an\n"
+           "Exit status: 0 done, 1 the job failed (or doctor found trouble), 2 usage, 3 quantd is "
+           "not there or answered an\n"
            "error, 4 the job was cancelled, 5 trouble on this side, 130 left by Ctrl-C.\n");
 }
 
@@ -161,6 +165,21 @@ static int parse_and_run(int argc, char **argv, struct failure *failure) {
     return run_verb(verb, &args, failure);
 }
 
+static void print_failure(const struct failure *failure) {
+    struct terminal terminal;
+
+    terminal_init(&terminal, stderr);
+    if (!terminal.redraw)
+        terminal.width = INT_MAX; /* a line is a line for who reads it from a pipe */
+    fprintf(stderr, "%squantctl:%s ", terminal_style(&terminal, STYLE_RED),
+            terminal_style(&terminal, STYLE_PLAIN));
+    terminal_wrap(&terminal, (int)strlen("quantctl: "), failure->detail);
+    if (!failure->hint[0])
+        return;
+    fprintf(stderr, "hint: ");
+    terminal_wrap(&terminal, (int)strlen("hint: "), failure->hint);
+}
+
 int client_run(int argc, char **argv) {
     struct failure failure = {};
     int r;
@@ -170,8 +189,6 @@ int client_run(int argc, char **argv) {
     if (r >= 0)
         return r;
     fflush(stdout);
-    fprintf(stderr, "quantctl: %s\n", failure.detail);
-    if (failure.hint[0])
-        fprintf(stderr, "hint: %s\n", failure.hint);
+    print_failure(&failure);
     return client_exit_status(r);
 }

@@ -15,6 +15,7 @@
 enum exit_status {
     EXIT_OK = 0,
     EXIT_JOB_FAILED = 1,
+    EXIT_UNHEALTHY = 1, /* of doctor */
     EXIT_USAGE = 2,
     EXIT_DAEMON = 3, /* not reachable, or it answered an error */
     EXIT_JOB_CANCELLED = 4,
@@ -39,8 +40,9 @@ struct verb {
     int (*run)(struct client *client, const struct args *args, struct failure *failure);
 };
 
-extern const struct verb verb_quantize, verb_eval, verb_list, verb_show, verb_watch, verb_cancel,
-    verb_retry, verb_delete, verb_download, verb_models, verb_rm_model, verb_version;
+extern const struct verb verb_quantize, verb_eval, verb_list, verb_show, verb_compare, verb_watch,
+    verb_cancel, verb_retry, verb_delete, verb_download, verb_models, verb_rm_model, verb_doctor,
+    verb_version;
 
 /*
  * client_run() - the whole program: parse @argv, do the verb, say what went wrong. Return: the

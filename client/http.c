@@ -119,6 +119,10 @@ const char *http_server(const struct http *http) {
     return http->name;
 }
 
+const char *http_socket(const struct http *http) {
+    return http->socket_path;
+}
+
 long http_status(const struct http *http) {
     return http->status;
 }
@@ -172,8 +176,12 @@ static int broken(struct http *http, CURLcode code, const char *text, struct fai
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
         return failure_set(failure, -ECOMM, "daemon_unreachable",
-                           "is quantd running? start it with 'systemctl start quantd' or by hand "
-                           "(quantd(8)), or name another one with --server",
+                           error == EACCES
+                               ? "sudo usermod -aG quantd $USER, then log in again; 'quantctl "
+                                 "doctor' looks closer"
+                               : "is quantd running? start it with 'systemctl start quantd' or by "
+                                 "hand (quantd(8)), or name another one with --server; 'quantctl "
+                                 "doctor' looks closer",
                            "cannot reach quantd at '%s': %s", http->name, why);
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP2:

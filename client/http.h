@@ -34,6 +34,9 @@ DEFINE_CLEANUP(struct http *, http_freep, http_free)
 /* http_server() - what the server is called in messages; borrowed. */
 const char *http_server(const struct http *http);
 
+/* http_socket() - the path of the unix socket that it talks to; NULL: TCP; borrowed. */
+const char *http_socket(const struct http *http);
+
 /* http_status() - the status of the last answer, 0 when none came. */
 long http_status(const struct http *http);
 

@@ -38,6 +38,26 @@ void terminal_init(struct terminal *terminal, FILE *file) {
     terminal_measure(terminal);
 }
 
+void terminal_wrap(const struct terminal *terminal, int indent, const char *text) {
+    int room = MAX(terminal->width - 1 - indent, 1), used = 0;
+
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        int width = 0;
+
+        for (size_t at = 0; at < n; at++) /* characters; wide ones are rare in sentences */
+            width += ((unsigned char)text[at] & 0xc0) != 0x80;
+        if (used && used + 1 + width > room) {
+            fprintf(terminal->file, "\n%*s", indent, "");
+            used = 0;
+        }
+        fprintf(terminal->file, "%s%.*s", used ? " " : "", (int)n, text);
+        used += (used ? 1 : 0) + width;
+        text += n + strspn(text + n, " ");
+    }
+    fputc('\n', terminal->file);
+}
+
 const char *terminal_style(const struct terminal *terminal, enum style style) {
     static const char *const codes[] = {
         [STYLE_PLAIN] = "\033[0m",  [STYLE_BOLD] = "\033[1m",    [STYLE_DIM] = "\033[2m",

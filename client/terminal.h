@@ -20,6 +20,12 @@ void terminal_init(struct terminal *terminal, FILE *file);
 /* terminal_measure() - take over the present width and height; they change while a program runs. */
 void terminal_measure(struct terminal *terminal);
 
+/*
+ * terminal_wrap() - write @text, harmless, as lines of whole words, each after @indent spaces but
+ * for the first, for which the cursor is there already.
+ */
+void terminal_wrap(const struct terminal *terminal, int indent, const char *text);
+
 enum style { STYLE_PLAIN, STYLE_BOLD, STYLE_DIM, STYLE_GREEN, STYLE_YELLOW, STYLE_RED, STYLE_CYAN };
 
 /* terminal_style() - the bytes that begin @style there; STYLE_PLAIN ends one. "" without color. */

@@ -6,6 +6,7 @@
 #include "daemon/access.h"
 #include "daemon/job_json.h"
 #include "daemon/paths.h"
+#include "daemon/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -236,6 +237,10 @@ static int list_devices(void *ctx, json_t **ret_list, struct failure *failure) {
     return make_list(data, ret_list, failure);
 }
 
+static int get_status(void *ctx, json_t **ret_status, struct failure *failure) {
+    return status_describe(ctx, ret_status, failure);
+}
+
 static int list_models(void *ctx, json_t **ret_list, struct failure *failure) {
     struct daemon *daemon = ctx;
     json_t *data = NULL;
@@ -347,6 +352,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .artifacts = list_artifacts,
         .artifact_open = artifact_open,
         .devices = list_devices,
+        .status = get_status,
         .models = list_models,
         .remove_model = remove_model,
         .health = health,

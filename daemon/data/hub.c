@@ -28,6 +28,7 @@ void hub_close(struct hub_client *client) {
     for (int i = 0; i < CATALOG_FILES; i++)
         free(client->sources[i]);
     pthread_mutex_destroy(&client->hold);
+    pthread_mutex_destroy(&client->contact.lock);
     free(client);
 }
 
@@ -120,6 +121,8 @@ int hub_open(const struct hub_config *config, struct hub_client **ret_client,
     if (!client)
         return failure_oom(failure);
     pthread_mutex_init(&client->hold, NULL);
+    pthread_mutex_init(&client->contact.lock, NULL);
+    client->site.contact = &client->contact;
     if (curl_global_init(CURL_GLOBAL_DEFAULT))
         return failure_set(failure, -ENOTSUP, "internal", NULL, "cannot initialise libcurl");
     r = hub_check_endpoint(config->endpoint ? config->endpoint : HUB_ENDPOINT, failure);
@@ -162,8 +165,34 @@ void hub_set_limits(struct hub_client *client, uint64_t disk_floor, uint64_t cac
     client->cache_limit = cache_limit;
 }
 
+uint64_t hub_cache_limit(const struct hub_client *client) {
+    return client->cache_limit;
+}
+
 bool hub_is_offline(const struct hub_client *client) {
     return client->offline;
+}
+
+static json_t *time_json(int64_t ms) {
+    char text[CLOCK_TEXT_SIZE];
+
+    if (!ms)
+        return json_null();
+    clock_format(ms, text);
+    return json_string(text);
+}
+
+json_t *hub_describe(struct hub_client *client) {
+    struct hub_contact *contact = &client->contact;
+    json_t *object;
+
+    pthread_mutex_lock(&contact->lock);
+    object = json_pack("{ss sb so so ss*}", "endpoint", client->site.endpoint, "offline",
+                       client->offline, "answered_at", time_json(contact->answered_at), "failed_at",
+                       time_json(contact->failed_at), "error",
+                       contact->failed_at ? contact->error : NULL);
+    pthread_mutex_unlock(&contact->lock);
+    return object;
 }
 
 void hub_hold(struct hub_client *client) {

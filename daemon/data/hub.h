@@ -54,6 +54,9 @@ DEFINE_CLEANUP(struct hub_client *, hub_closep, hub_close)
 /* hub_set_limits() - disk_floor and cache_limit of the next pulls. Any thread. */
 void hub_set_limits(struct hub_client *client, uint64_t disk_floor, uint64_t cache_limit);
 
+/* hub_cache_limit() - the cache_limit of now. Any thread. */
+uint64_t hub_cache_limit(const struct hub_client *client);
+
 /* hub_is_offline() - must no connection be opened? */
 bool hub_is_offline(const struct hub_client *client);
 
@@ -137,6 +140,13 @@ int hub_list_models(struct hub_client *client, json_t **ret_models, struct failu
  */
 int hub_remove_model(struct hub_client *client, const char *id, uint64_t *ret_bytes,
                      struct failure *failure);
+
+/*
+ * hub_describe() - {endpoint, offline, answered_at, failed_at, error}: how the last requests to the
+ * endpoint went, as far as this process has made any. Opens no connection. Owned by the caller;
+ * NULL when out of memory.
+ */
+json_t *hub_describe(struct hub_client *client);
 
 /* hub_sweep() - delete partial files that nobody has gone on with for a week, and old rubbish. */
 void hub_sweep(struct hub_client *client);

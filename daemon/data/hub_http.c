@@ -175,6 +175,23 @@ static int perform(struct hub_http *http, CURLcode *ret_code) {
     return stopped ? -ECANCELED : 0;
 }
 
+/* The endpoint has answered, whatever it said; or @why it has not. */
+static void note_contact(const struct hub_http *http, const char *url, const char *why) {
+    cleanup(freep) char *origin = hub_origin(url);
+    struct hub_contact *contact = http->site->contact;
+
+    if (!contact || !str_equal(origin, http->site->origin))
+        return;
+    pthread_mutex_lock(&contact->lock);
+    if (why) {
+        contact->failed_at = clock_wall_ms();
+        snprintf(contact->error, sizeof(contact->error), "%s", why);
+    } else {
+        contact->answered_at = clock_wall_ms();
+    }
+    pthread_mutex_unlock(&contact->lock);
+}
+
 /* One hop. Return: 0: an answer came; or -errno. */
 static int hop(struct hub_http *http, const struct hub_request *request, const char *url,
                struct hub_reply *reply, struct failure *failure) {
@@ -190,6 +207,7 @@ static int hop(struct hub_http *http, const struct hub_request *request, const c
         return r == -ECANCELED ? hub_cancelled(failure) : failure_oom(failure);
     if (transfer.result)
         return transfer.result;
+    note_contact(http, url, code == CURLE_OK || transfer.begun ? NULL : curl_easy_strerror(code));
     if (code != CURLE_OK && transfer.ignored <= IGNORED_MAX) {
         failure_set(failure, -ECOMM, "hub_unreachable",
                     "check the network of the daemon and the hub-endpoint in its configuration",

@@ -14,6 +14,13 @@
 #define HUB_JSON_MAX ((uint64_t)64 << 20)
 #define HUB_SHARD_MAX ((uint64_t)50 << 30)
 
+/* How the last request to the endpoint went. */
+struct hub_contact {
+    pthread_mutex_t lock;           /* of all below */
+    int64_t answered_at, failed_at; /* milliseconds since 1970; 0: never */
+    char error[256];                /* of the failure */
+};
+
 /* Whom to ask, and how patiently. */
 struct hub_site {
     char *endpoint; /* without a slash at the end */
@@ -22,10 +29,12 @@ struct hub_site {
     bool plain;     /* the endpoint is http on loopback: then other loopback addresses may be */
     double retry_seconds;
     long silence_seconds;
+    struct hub_contact *contact; /* borrowed; NULL: nobody wants to know */
 };
 
 struct hub_client {
     struct hub_site site;
+    struct hub_contact contact;
     char *cache_dir, *own_dir;
     char *sources[CATALOG_FILES]; /* another URL of the file, NULL: its own; owned */
     bool offline;

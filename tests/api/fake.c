@@ -293,6 +293,15 @@ static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
     return 0;
 }
 
+static int status(void *ctx, json_t **ret_status, struct failure *failure) {
+    (void)ctx;
+    (void)failure;
+    *ret_status = json_pack("{ss ss s{ss} s{ss} s[] s{ss sb}}", "object", "status", "version", "1",
+                            "state", "path", "/state", "cache", "path", "/cache", "roots", "hub",
+                            "endpoint", "https://hub", "offline", 0);
+    return 0;
+}
+
 static int models(void *ctx, json_t **ret_list, struct failure *failure) {
     (void)ctx;
     (void)failure;
@@ -396,6 +405,7 @@ struct fake *fake_new(void) {
         .artifacts = some_list,
         .artifact_open = artifact_open,
         .devices = devices,
+        .status = status,
         .models = models,
         .remove_model = remove_model,
         .health = health,

@@ -170,6 +170,16 @@ def quantctl(*arguments):
                           capture_output=True, text=True, timeout=120, check=False)
 
 
+def check_status():
+    status, body = curl("/v1/status")
+    state = json.loads(body)
+    assert status == 200 and state["state"]["path"] == HOME + "/state", body
+    assert 0 < state["state"]["bytes_free"] <= state["state"]["bytes_total"], body
+    assert [(r["kind"], r["readable"]) for r in state["roots"]] == [
+        ("model", True), ("model", True), ("data", True)], body
+    assert state["hub"]["offline"] and state["hub"]["answered_at"] is None, body
+
+
 def check_quantctl():
     """The client's own way, and its exit statuses."""
     saved = HOME + "/saved"
@@ -277,6 +287,7 @@ def main():
         print("ok: kill -9 in the second layer, the same bytes")
         check_refusals()
         print("ok: bad input is refused with a reason")
+        check_status()
         check_quantctl()
         print("ok: quantctl and its exit statuses")
         check_numbers()

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/status.h"
+
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* The disk of the folder @path; @limit, called @name: what the configuration says about it. */
+static json_t *describe_disk(const char *path, const char *name, uint64_t limit) {
+    json_t *n_free = NULL, *total = NULL;
+    struct statvfs st;
+
+    if (statvfs(path, &st) == 0) {
+        n_free = json_integer((json_int_t)(st.f_bavail * st.f_frsize));
+        total = json_integer((json_int_t)(st.f_blocks * st.f_frsize));
+    }
+    return json_pack("{ss so? so? sI}", "path", path, "bytes_free", n_free, "bytes_total", total,
+                     name, (json_int_t)limit);
+}
+
+static int add_roots(json_t *list, const char *kind, char *const *roots, int n_roots) {
+    for (int i = 0; i < n_roots; i++) {
+        bool readable = access(roots[i], R_OK | X_OK) == 0;
+
+        if (json_array_append_new(list, json_pack("{ss ss sb}", "kind", kind, "path", roots[i],
+                                                  "readable", readable)))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static json_t *describe_roots(struct daemon *daemon) {
+    const struct config *config = daemon->config;
+    json_t *list = json_array();
+    int r;
+
+    pthread_rwlock_rdlock(&daemon->models.lock);
+    r = add_roots(list, "model", daemon->models.roots, daemon->models.n_roots);
+    pthread_rwlock_unlock(&daemon->models.lock);
+    if (r || add_roots(list, "data", config->data_roots.at, config->data_roots.n)) {
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+int status_describe(struct daemon *daemon, json_t **ret_status, struct failure *failure) {
+    const struct config *config = daemon->config;
+    json_t *status =
+        json_pack("{ss ss so so so so}", "object", "status", "version", QUANTD_VERSION, "state",
+                  describe_disk(config->state_dir, "floor", daemon->disk.floor), "cache",
+                  describe_disk(config->hub_cache, "limit", hub_cache_limit(daemon->hub)), "roots",
+                  describe_roots(daemon), "hub", hub_describe(daemon->hub));
+
+    if (!status)
+        return failure_oom(failure);
+    *ret_status = status;
+    return 0;
+}
