@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/daemon.h"
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define STOP_SECONDS 30
+#define STOP_SECONDS 20 /* for all workers; TimeoutStopSec of the unit is longer */
 #define SOCKETS_MAX 16
 
 static void on_device_failed(void *ctx) {
@@ -225,6 +226,22 @@ bool daemon_is_alive(struct daemon *daemon, struct failure *failure) {
     return true;
 }
 
+/* Return: 0; or -ETIMEDOUT: some do not stop, and their jobs are back in the queue all the same. */
+static int join_workers(struct daemon *daemon) {
+    double until = clock_monotonic() + STOP_SECONDS;
+    struct failure failure;
+    int n_stuck = 0;
+
+    for (int i = 0; i < daemon->n_workers; i++)
+        n_stuck += worker_join(daemon->workers[i], (int)MAX(until - clock_monotonic(), 0)) ? 1 : 0;
+    if (!n_stuck)
+        return 0;
+    log_error("%d workers do not stop, their jobs are taken from them", n_stuck);
+    if (jobs_abandon(&daemon->jobs, &failure))
+        log_error("cannot put their jobs back, the next start does: %s", failure.detail);
+    return -ETIMEDOUT;
+}
+
 int daemon_stop(struct daemon *daemon) {
     if (!daemon)
         return 0;
@@ -236,12 +253,8 @@ int daemon_stop(struct daemon *daemon) {
     retention_stop(daemon->retention);
     daemon->retention = NULL;
     /* Workers first: watchers still see that their job was interrupted. */
-    for (int i = 0; i < daemon->n_workers; i++) {
-        if (worker_join(daemon->workers[i], STOP_SECONDS)) {
-            log_error("worker %d does not stop", i);
-            return -ETIMEDOUT;
-        }
-    }
+    if (join_workers(daemon))
+        return -ETIMEDOUT;
     api_stop(daemon->api);
     for (int i = 0; i < daemon->n_workers; i++)
         worker_free(daemon->workers[i]);

@@ -146,6 +146,12 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop 
 int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
 
 /*
+ * jobs_abandon() - before an end that cannot wait for workers: every job that still runs goes back
+ * to the queue, or is cancelled when that was asked for. What a worker says later comes to nothing.
+ */
+int jobs_abandon(struct jobs *jobs, struct failure *failure);
+
+/*
  * jobs_recover() - after a start: jobs that ran go back to the queue, files of jobs that failed or
  * were cancelled are removed, and folders of jobs that were deleted.
  */

@@ -116,6 +116,22 @@ static int clean_files(struct jobs *jobs, struct failure *failure) {
     return 0;
 }
 
+int jobs_abandon(struct jobs *jobs, struct failure *failure) {
+    const enum job_status running[] = {JOB_RUNNING, JOB_CANCELLING};
+    struct lease lease;
+    int64_t id;
+    int r = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(running) && !r; i++) {
+        while (!(r = any_job(jobs, running[i], &id, &lease, failure)) && id) {
+            r = jobs_interrupt(jobs, id, "shutdown", STOP_ASKED, failure);
+            if (r)
+                return r;
+        }
+    }
+    return r;
+}
+
 int jobs_recover(struct jobs *jobs, struct failure *failure) {
     int r = requeue(jobs, JOB_RUNNING, failure);
 
