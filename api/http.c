@@ -22,7 +22,8 @@
 #define THREADS 4                     /* of each listener */
 #define CONNECTIONS_MAX 1024          /* of each listener */
 #define FDS_RESERVED 128              /* for the rest of the daemon */
-#define TIMEOUT_SECONDS 60            /* of a connection without traffic; streams send heartbeats */
+#define STREAM_EVENTS 100000          /* a long replay is done in pieces */
+#define IDLE_SECONDS 60               /* of a connection without traffic; streams send heartbeats */
 #define CONNECTION_MEMORY (64 * 1024) /* bytes for headers and output of a connection */
 #define END_STREAMS_SECONDS 2.0
 
@@ -91,9 +92,9 @@ static int listener_start(struct listener *listener, unsigned limit, struct fail
         0, NULL, NULL, on_access, listener, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listener->endpoint.fd, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
-        MHD_OPTION_END);
+        (unsigned)listener->api->limits.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, NULL, MHD_OPTION_END);
     if (listener->daemon)
         return 0;
     /* Whether it closed the socket depends on where it failed: rather leak it than close another.
@@ -104,7 +105,6 @@ static int listener_start(struct listener *listener, unsigned limit, struct fail
 
 static int open_listeners(struct api *api, const struct api_config *config,
                           struct failure *failure) {
-    bool allow_remote = api->service->has_tokens(api->service->ctx);
     int n = config->n_fds ? config->n_fds : config->n_listen;
 
     if (n < 1 || n > LISTENERS_MAX)
@@ -119,9 +119,9 @@ static int open_listeners(struct api *api, const struct api_config *config,
 
         listener->api = api;
         if (config->n_fds)
-            r = endpoint_adopt(config->fds[i], allow_remote, &listener->endpoint, failure);
+            r = endpoint_adopt(config->fds[i], &listener->endpoint, failure);
         else
-            r = endpoint_open(config->listen[i], allow_remote, &listener->endpoint, failure);
+            r = endpoint_open(config->listen[i], &listener->endpoint, failure);
         if (r)
             return r;
         api->n_listeners++;
@@ -176,11 +176,17 @@ static int start_threads(struct api *api, struct failure *failure) {
         sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     /* However many streams: half of each listener's connections are left for short requests. */
-    r = hub_start(api->service, (int)limit / 2, &api->hub, failure);
+    r = hub_start(api->service, (int)limit / 2, api->limits.owner_streams, &api->hub, failure);
     for (int i = 0; r == 0 && i < api->n_listeners; i++)
         r = listener_start(&api->listeners[i], limit, failure);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
+}
+
+static struct api_limits with_defaults(struct api_limits limits) {
+    limits.stream_events = limits.stream_events > 0 ? limits.stream_events : STREAM_EVENTS;
+    limits.idle_seconds = limits.idle_seconds > 0 ? limits.idle_seconds : IDLE_SECONDS;
+    return limits;
 }
 
 DEFINE_CLEANUP(struct api *, api_stopp, api_stop)
@@ -193,6 +199,7 @@ int api_start(const struct api_config *config, struct service *service, struct a
     if (!api)
         return failure_oom(failure);
     api->service = service;
+    api->limits = with_defaults(config->limits);
     pthread_rwlock_init(&api->names_lock, NULL);
     api->metrics = metrics_new();
     if (!api->metrics)

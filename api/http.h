@@ -7,6 +7,13 @@
 
 struct api;
 
+/* What one client may hold. */
+struct api_limits {
+    int owner_streams; /* event streams of one owner; 0: as many as there can be */
+    int stream_events; /* stored events that one stream sends before it ends; 0: 100000 */
+    int idle_seconds;  /* that a connection may neither take nor bring anything; 0: 60 */
+};
+
 struct api_config {
     /* Addresses: "HOST:PORT" (a numeric address or localhost; port 0: any) or "unix:PATH" */
     char *const *listen;
@@ -21,14 +28,14 @@ struct api_config {
     /* Users who are admins on a unix socket, beside root and the daemon's own. */
     char *const *admins;
     int n_admins;
+    struct api_limits limits;
 };
 
 /*
  * api_start() - listen and serve @service (borrowed, must outlive the api) from threads of its
  * own; the caller owns *ret_api. Who asks is the user at the other end of a unix socket
- * (SO_PEERCRED), or the holder of a token; without one "local" on TCP, as long as there is no
- * token. Without a token an address that is not loopback is refused. Return: 0 or -errno with the
- * failure.
+ * (SO_PEERCRED), "local" on TCP. An address that is not loopback is refused.
+ * Return: 0 or -errno with the failure.
  */
 int api_start(const struct api_config *config, struct service *service, struct api **ret_api,
               struct failure *failure);

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/hub.h"
 
+#include "api/recent.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/macros.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <microhttpd.h>
@@ -16,15 +18,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROGRESS_SECONDS 0.25           /* between two looks at the jobs that are watched */
-#define TICK_MS 1000                    /* how exact heartbeats are */
+#define PROGRESS_SECONDS 0.25 /* between two looks at the jobs that are watched */
+#define TICK_MS 1000          /* how exact heartbeats are, and how soon a hang-up is seen */
 #define COALESCE_NS (5 * 1000L * 1000L) /* wakes so close together are answered by one query */
 #define PUMP_CHUNKS 16                  /* queries before it looks at anything else */
 #define PUMP_ROWS 64                    /* events that one query of the pump reads */
+#define SLICE 32                        /* streams that are resumed at once, ... */
+#define SLICE_NS (1000L * 1000L)        /* ... and how long after it the next ones are */
 
 struct hub {
     struct service *service;
-    int max_subscribers;
+    int max_subscribers, max_of_owner;
     int event_fd; /* written to wake the pump */
     pthread_t thread;
 
@@ -33,11 +37,16 @@ struct hub {
     struct subscriber *first;
     int n_subscribers;
     bool stopping;
+    struct recent recent; /* its newest is the last event that the pump has seen */
+    bool store_failed;    /* so the pump cannot see what is new */
 
     /* The pump's own. */
-    uint64_t cursor; /* newest event whose streams were resumed */
-    double last_progress;
+    double last_progress, last_look;
     bool progress_due;
+    struct {
+        int64_t job;
+        bool is_public;
+    } seen; /* the job that is_public() asked for last */
 };
 
 /* Callable by anybody at any time: it neither blocks nor locks. */
@@ -50,18 +59,41 @@ static void kick(void *ctx) {
 }
 
 /* Under the lock. */
-static void give(struct subscriber *subscriber, enum hub_task task) {
-    subscriber->tasks |= task;
-    if (subscriber->suspended) {
-        subscriber->suspended = false;
-        MHD_resume_connection(subscriber->connection);
-    }
+static void resume(struct subscriber *subscriber) {
+    subscriber->suspended = false;
+    MHD_resume_connection(subscriber->connection);
 }
 
+/* Under the lock. */
 static void give_rows(struct hub *hub, int64_t job) {
     for (struct subscriber *s = hub->first; s; s = s->next)
         if (s->job == 0 || job == 0 || s->job == job)
-            give(s, HUB_ROWS);
+            s->tasks |= HUB_ROWS;
+}
+
+/* Return: are there more streams that have a task and sleep? */
+static bool resume_slice(struct hub *hub) {
+    bool more = false;
+    int n = 0;
+
+    pthread_mutex_lock(&hub->lock);
+    for (struct subscriber *s = hub->first; s && !more; s = s->next) {
+        if (!s->tasks || !s->suspended)
+            continue;
+        more = n == SLICE;
+        if (n++ < SLICE)
+            resume(s);
+    }
+    pthread_mutex_unlock(&hub->lock);
+    return more;
+}
+
+/* A stream that was woken costs some 10 us of a thread that also serves requests. */
+static void resume_all(struct hub *hub) {
+    static const struct timespec pause = {.tv_nsec = SLICE_NS};
+
+    while (resume_slice(hub))
+        nanosleep(&pause, NULL);
 }
 
 /* Without streams there is nothing to look for: only keep up. */
@@ -72,38 +104,69 @@ static bool nobody_listens(struct hub *hub) {
     /* A stream that joins after this point reads the store itself first, so it misses nothing. */
     pthread_mutex_lock(&hub->lock);
     nobody = hub->n_subscribers == 0;
-    pthread_mutex_unlock(&hub->lock);
     if (nobody)
-        hub->cursor = newest;
+        recent_clear(&hub->recent, newest);
+    pthread_mutex_unlock(&hub->lock);
     return nobody;
 }
 
-/* One chunk of new events: resumes who waits for them. Return: are there more? */
+/* May everybody see @job? That never changes, and most events come in runs of one job. */
+static bool is_public(struct hub *hub, int64_t job) {
+    static const struct caller anybody = {.role = ROLE_READ};
+    cleanup(json_decrefp) json_t *object = NULL;
+    struct failure failure;
+    uint64_t version;
+
+    if (hub->seen.job != job) {
+        hub->seen.job = job;
+        hub->seen.is_public = hub->service->job(hub->service->ctx, &anybody, job, 0, &object,
+                                                &version, &failure) == 0;
+    }
+    return hub->seen.is_public;
+}
+
+/* Events of the store as frames, all or none. Return: 0 or -ENOMEM. */
+static int make_frames(struct hub *hub, const json_t *events, struct frame **ret_frames) {
+    json_t *event;
+    size_t i;
+
+    json_array_foreach(events, i, event) {
+        ret_frames[i] = frame_event(event);
+        if (!ret_frames[i]) {
+            while (i > 0)
+                frame_free(ret_frames[--i]);
+            return -ENOMEM;
+        }
+        ret_frames[i]->is_public = is_public(hub, ret_frames[i]->job);
+    }
+    return 0;
+}
+
+/* One chunk of new events: gives them to who waits for them. Return: are there more? */
 static bool pump_chunk(struct hub *hub) {
     cleanup(json_decrefp) json_t *events = NULL;
+    struct frame *frames[PUMP_ROWS];
     struct failure failure;
     bool ended = false;
-    size_t i;
-    json_t *event;
+    size_t n;
     int r;
 
-    r = hub->service->events(hub->service->ctx, &caller_daemon, 0, hub->cursor, PUMP_ROWS, &events,
-                             &ended, &failure);
+    r = hub->service->events(hub->service->ctx, &caller_daemon, 0, hub->recent.newest, PUMP_ROWS,
+                             &events, &ended, &failure);
+    if (r == 0)
+        r = make_frames(hub, events, frames);
+    n = r ? 0 : json_array_size(events);
     pthread_mutex_lock(&hub->lock);
-    if (r) {
-        /* The streams ask themselves, and end if the store is broken. */
+    hub->store_failed = r != 0;
+    /* The streams ask themselves, and end if the store is broken. */
+    if (r)
         give_rows(hub, 0);
-        pthread_mutex_unlock(&hub->lock);
-        return false;
-    }
-    json_array_foreach(events, i, event) {
-        uint64_t seq = (uint64_t)json_integer_value(json_object_get(event, "seq"));
-
-        hub->cursor = MAX(hub->cursor, seq);
-        give_rows(hub, json_integer_value(json_object_get(event, "job")));
+    for (size_t i = 0; i < n; i++) {
+        give_rows(hub, frames[i]->job);
+        recent_add(&hub->recent, frames[i]);
     }
     pthread_mutex_unlock(&hub->lock);
-    return json_array_size(events) == PUMP_ROWS;
+    return n == PUMP_ROWS;
 }
 
 /* Bounded, so that a fast producer keeps neither heartbeats nor the end waiting. */
@@ -114,7 +177,10 @@ static void pump_rows(struct hub *hub) {
     kick(hub);
 }
 
-/* The jobs that are watched, each once, at @ret_jobs (room for HUB_STREAMS_MAX). */
+/*
+ * The jobs that are watched, each once, with the oldest version that one of its streams has seen,
+ * at @ret_jobs and @ret_versions (room for HUB_STREAMS_MAX). Return: how many.
+ */
 static int watched_jobs(struct hub *hub, int64_t *ret_jobs, uint64_t *ret_versions) {
     int n = 0;
 
@@ -126,10 +192,9 @@ static int watched_jobs(struct hub *hub, int64_t *ret_jobs, uint64_t *ret_versio
             continue;
         while (i < n && ret_jobs[i] != s->job)
             i++;
-        if (i < n)
-            continue;
-        ret_jobs[n] = s->job;
-        ret_versions[n++] = s->version;
+        ret_versions[i] = i < n ? MIN(ret_versions[i], s->version) : s->version;
+        ret_jobs[i] = s->job;
+        n += i == n;
     }
     pthread_mutex_unlock(&hub->lock);
     return n;
@@ -142,25 +207,56 @@ static void pump_progress(struct hub *hub) {
 
     for (int i = 0; i < n; i++) {
         cleanup(json_decrefp) json_t *job = NULL;
+        cleanup(frame_freep) struct frame *frame = NULL;
         uint64_t version = versions[i];
         struct failure failure;
 
         if (hub->service->job(hub->service->ctx, &caller_daemon, jobs[i], versions[i], &job,
-                              &version, &failure))
+                              &version, &failure) ||
+            !job)
             continue;
+        frame = frame_progress(job);
         pthread_mutex_lock(&hub->lock);
-        for (struct subscriber *s = hub->first; s; s = s->next)
-            if (s->job == jobs[i] && s->version != version)
-                give(s, HUB_PROGRESS);
+        for (struct subscriber *s = hub->first; s; s = s->next) {
+            if (s->job != jobs[i] || s->version >= version)
+                continue;
+            s->version = version;
+            if (frame) {
+                frame_free(s->progress);
+                s->progress = frame_use(frame);
+                s->tasks |= HUB_PROGRESS;
+            }
+        }
         pthread_mutex_unlock(&hub->lock);
     }
+}
+
+/*
+ * Nobody watches the socket of a suspended connection: a client that is gone would keep its place
+ * until there is something to send. Under the lock.
+ */
+static void beat_those_who_hung_up(struct hub *hub) {
+    struct pollfd fds[HUB_STREAMS_MAX];
+    int n = 0, i = 0;
+
+    for (struct subscriber *s = hub->first; s; s = s->next)
+        fds[n++] = (struct pollfd){.fd = s->suspended ? s->fd : -1, .events = POLLRDHUP};
+    if (poll(fds, (nfds_t)n, 0) <= 0)
+        return;
+    for (struct subscriber *s = hub->first; s; s = s->next)
+        if (fds[i++].revents)
+            s->tasks |= HUB_BEAT;
 }
 
 static void pump_beats(struct hub *hub, double now) {
     pthread_mutex_lock(&hub->lock);
     for (struct subscriber *s = hub->first; s; s = s->next)
         if (now - s->last_sent >= WIRE_HEARTBEAT_SECONDS)
-            give(s, HUB_BEAT);
+            s->tasks |= HUB_BEAT;
+    if (now - hub->last_look >= TICK_MS / 1000.0) {
+        hub->last_look = now;
+        beat_those_who_hung_up(hub);
+    }
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -195,6 +291,7 @@ static void *pump(void *arg) {
             (void)n;
             hub->progress_due = true;
             pump_rows(hub);
+            resume_all(hub);
             nanosleep(&coalesce, NULL);
         }
         now = clock_monotonic();
@@ -204,10 +301,11 @@ static void *pump(void *arg) {
             pump_progress(hub);
         }
         pump_beats(hub, now);
+        resume_all(hub);
     }
 }
 
-int hub_start(struct service *service, int max_streams, struct hub **ret_hub,
+int hub_start(struct service *service, int max_streams, int owner_streams, struct hub **ret_hub,
               struct failure *failure) {
     struct hub *hub = calloc(1, sizeof(*hub));
     pthread_condattr_t attr;
@@ -217,6 +315,7 @@ int hub_start(struct service *service, int max_streams, struct hub **ret_hub,
         return failure_oom(failure);
     hub->service = service;
     hub->max_subscribers = MIN(max_streams, HUB_STREAMS_MAX);
+    hub->max_of_owner = owner_streams;
     hub->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (hub->event_fd < 0) {
         r = failure_errno(failure, -errno, "cannot make", "eventfd");
@@ -228,7 +327,7 @@ int hub_start(struct service *service, int max_streams, struct hub **ret_hub,
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&hub->gone, &attr);
     pthread_condattr_destroy(&attr);
-    hub->cursor = service->last_seq(service->ctx);
+    recent_clear(&hub->recent, service->last_seq(service->ctx));
     r = -pthread_create(&hub->thread, NULL, pump, hub);
     if (r) {
         failure_errno(failure, r, "cannot start", "event pump");
@@ -243,13 +342,26 @@ int hub_start(struct service *service, int max_streams, struct hub **ret_hub,
     return 0;
 }
 
+/* Under the lock. Return: 0, -EAGAIN or -EDQUOT. */
+static int check_room(const struct hub *hub, const char *owner) {
+    int n = 0;
+
+    for (struct subscriber *s = hub->first; s; s = s->next)
+        n += str_equal(s->owner, owner);
+    if (hub->stopping || hub->n_subscribers >= hub->max_subscribers)
+        return -EAGAIN;
+    return hub->max_of_owner && n >= hub->max_of_owner ? -EDQUOT : 0;
+}
+
 int hub_add(struct hub *hub, struct subscriber *subscriber) {
     bool is_first;
+    int r;
 
     pthread_mutex_lock(&hub->lock);
-    if (hub->stopping || hub->n_subscribers >= hub->max_subscribers) {
+    r = check_room(hub, subscriber->owner);
+    if (r) {
         pthread_mutex_unlock(&hub->lock);
-        return -EAGAIN;
+        return r;
     }
     subscriber->tasks = HUB_ROWS;
     subscriber->last_sent = clock_monotonic();
@@ -276,6 +388,7 @@ void hub_remove(struct hub *hub, struct subscriber *subscriber) {
     if (--hub->n_subscribers == 0)
         pthread_cond_broadcast(&hub->gone);
     pthread_mutex_unlock(&hub->lock);
+    frame_free(subscriber->progress);
 }
 
 unsigned hub_take(struct hub *hub, struct subscriber *subscriber, bool busy) {
@@ -294,13 +407,32 @@ unsigned hub_take(struct hub *hub, struct subscriber *subscriber, bool busy) {
     return tasks;
 }
 
-void hub_note(struct hub *hub, struct subscriber *subscriber, uint64_t version, bool sent) {
+int hub_events(struct hub *hub, const struct subscriber *subscriber, uint64_t *cursor,
+               struct frame **ret_frames, int max, size_t max_bytes, bool *ret_more) {
+    int n = -ESTALE;
+
+    pthread_mutex_lock(&hub->lock);
+    if (!hub->store_failed)
+        n = recent_take(&hub->recent, subscriber->job, cursor, ret_frames, max, max_bytes,
+                        ret_more);
+    pthread_mutex_unlock(&hub->lock);
+    return n;
+}
+
+struct frame *hub_progress(struct hub *hub, struct subscriber *subscriber) {
+    struct frame *frame;
+
+    pthread_mutex_lock(&hub->lock);
+    frame = steal_ptr(subscriber->progress);
+    pthread_mutex_unlock(&hub->lock);
+    return frame;
+}
+
+void hub_sent(struct hub *hub, struct subscriber *subscriber) {
     double now = clock_monotonic();
 
     pthread_mutex_lock(&hub->lock);
-    if (sent)
-        subscriber->last_sent = now;
-    subscriber->version = version;
+    subscriber->last_sent = now;
     pthread_mutex_unlock(&hub->lock);
 }
 
@@ -326,8 +458,11 @@ void hub_end_streams(struct hub *hub, double seconds) {
     }
     pthread_mutex_lock(&hub->lock);
     hub->stopping = true;
-    for (struct subscriber *s = hub->first; s; s = s->next)
-        give(s, HUB_STOP);
+    for (struct subscriber *s = hub->first; s; s = s->next) {
+        s->tasks |= HUB_STOP;
+        if (s->suspended)
+            resume(s);
+    }
     while (hub->n_subscribers > 0 && r == 0)
         r = pthread_cond_timedwait(&hub->gone, &hub->lock, &until);
     pthread_mutex_unlock(&hub->lock);
@@ -342,6 +477,7 @@ void hub_free(struct hub *hub) {
     pthread_mutex_unlock(&hub->lock);
     kick(hub);
     pthread_join(hub->thread, NULL);
+    recent_clear(&hub->recent, 0);
     pthread_cond_destroy(&hub->gone);
     pthread_mutex_destroy(&hub->lock);
     close(hub->event_fd);

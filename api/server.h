@@ -23,7 +23,8 @@ struct names {
 };
 
 struct api {
-    struct service *service; /* borrowed */
+    struct service *service;  /* borrowed */
+    struct api_limits limits; /* with the defaults filled in */
     struct hub *hub;
     struct metrics *metrics;
     struct listener *listeners;

@@ -12,61 +12,67 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define BLOCK_SIZE (16 * 1024)
-#define CHUNK_ROWS 16      /* events read at a time: what a client that does not read holds */
-#define KEEP_CAPACITY 8192 /* an idle stream gives a larger buffer back */
+#define CHUNK_ROWS 8            /* events read at a time from the store, ... */
+#define CHUNK_BYTES (32 * 1024) /* ... unless they are so long; what a stream holds, and one */
+#define FRAMES (CHUNK_ROWS + 4) /* the start, a progress and a heartbeat beside them */
+#define SEND_BUFFER (64 * 1024) /* bytes that the kernel keeps for a client that does not read */
 
 struct stream {
     struct subscriber subscriber;
     struct api *api;
-    struct caller caller; /* who reads it */
-    uint64_t cursor;      /* newest event that was sent */
-    uint64_t version;     /* of the job as last seen */
-    struct strbuf out;
-    size_t n_sent;     /* of out */
-    char *progress;    /* as last sent, JSON */
-    bool more;         /* the last chunk of rows was full */
-    bool progress_due; /* once there are no more rows */
-    bool ended;        /* out holds the last that will be sent */
+    struct caller caller;         /* who reads it */
+    uint64_t cursor;              /* newest event that was looked at */
+    int n_left;                   /* stored events that it may still send */
+    struct frame *frames[FRAMES]; /* to send; used */
+    int n_frames, at;             /* at: the one that is being sent */
+    size_t n_sent;                /* of it */
+    struct frame *progress;       /* as last sent; used; may be NULL */
+    bool more;                    /* there may be more events already */
+    bool ask_store;               /* the job may have ended: the store knows */
+    bool progress_due;            /* once there are no more events */
+    bool ended;                   /* the frames are the last that will be sent */
 };
+
+static void drop_frames(struct stream *stream) {
+    for (int i = 0; i < stream->n_frames; i++)
+        frame_free(stream->frames[i]);
+    stream->n_frames = stream->at = 0;
+    stream->n_sent = 0;
+}
 
 static void stream_free(void *arg) {
     struct stream *stream = arg;
 
     hub_remove(stream->api->hub, &stream->subscriber);
-    strbuf_done(&stream->out);
-    free(stream->progress);
+    drop_frames(stream);
+    frame_free(stream->progress);
     free(stream);
 }
 
-/* One event; @id 0: without. The data of one line, as JSON never has a line end in it. */
-static void put_event(struct strbuf *out, uint64_t id, const char *type, const json_t *data) {
-    cleanup(freep) char *text = json_dumps(data, JSON_COMPACT);
-
-    if (!text) {
-        out->failed = true;
-        return;
-    }
-    if (id)
-        strbuf_printf(out, "id: %" PRIu64 "\n", id);
-    strbuf_puts(out, "event: ");
-    strbuf_append(out, type, strcspn(type, "\r\n"));
-    strbuf_puts(out, "\ndata: ");
-    strbuf_puts(out, text);
-    strbuf_puts(out, "\n\n");
+/* Takes @frame over. Return: 0, or -ENOMEM with the failure. */
+static int push(struct stream *stream, struct frame *frame, struct failure *failure) {
+    if (!frame)
+        return failure_oom(failure);
+    stream->frames[stream->n_frames++] = frame;
+    return 0;
 }
 
-/* The next stored events of the stream. */
-static int put_rows(struct stream *stream, struct failure *failure) {
+/* The next events, from the store. */
+static int put_stored(struct stream *stream, struct failure *failure) {
     struct service *service = stream->api->service;
-    cleanup(json_decrefp) json_t *events = NULL;
+    /* Before the rows: those up to here that do not come now are hidden from the reader. */
     uint64_t newest = service->last_seq(service->ctx);
+    cleanup(json_decrefp) json_t *events = NULL;
     bool ended = false;
+    size_t bytes = 0, i;
     json_t *event;
-    size_t i;
     int r;
 
     r = service->events(service->ctx, &stream->caller, stream->subscriber.job, stream->cursor,
@@ -74,150 +80,149 @@ static int put_rows(struct stream *stream, struct failure *failure) {
     if (r)
         return r;
     json_array_foreach(events, i, event) {
-        uint64_t seq = (uint64_t)json_integer_value(json_object_get(event, "seq"));
-        const char *type = json_string_value(json_object_get(event, "type"));
-
-        put_event(&stream->out, seq, type ? type : "message", event);
-        stream->cursor = seq;
+        if (bytes >= CHUNK_BYTES)
+            break;
+        r = push(stream, frame_event(event), failure);
+        if (r)
+            return r;
+        bytes += stream->frames[stream->n_frames - 1]->size;
+        stream->cursor = stream->frames[stream->n_frames - 1]->seq;
     }
-    stream->more = i >= CHUNK_ROWS;
-    /* Rows that are hidden from the caller are not looked at again. */
-    if (!stream->more)
+    stream->n_left -= (int)i;
+    stream->more = i < json_array_size(events) || i == CHUNK_ROWS;
+    if (!stream->more) {
         stream->cursor = MAX(stream->cursor, newest);
-    stream->ended = ended && stream->subscriber.job && !stream->more;
-    return 0;
-}
-
-/* The progress in @job as text, if it is not what was sent last; NULL if it is. */
-static char *new_progress(const struct stream *stream, const json_t *job) {
-    json_t *progress = json_object_get(job, "progress");
-    char *text = json_is_object(progress) ? json_dumps(progress, JSON_COMPACT) : NULL;
-
-    if (text && str_equal(text, stream->progress)) {
-        free(text);
-        return NULL;
+        stream->ask_store = false;
+        stream->ended = ended && stream->subscriber.job;
     }
-    return text;
-}
-
-static int put_progress(struct stream *stream, struct failure *failure) {
-    struct service *service = stream->api->service;
-    cleanup(json_decrefp) json_t *job = NULL, *event = NULL;
-    char *text, at[CLOCK_TEXT_SIZE];
-    int r;
-
-    r = service->job(service->ctx, &stream->caller, stream->subscriber.job, stream->version, &job,
-                     &stream->version, failure);
-    if (r || !job)
-        return r;
-    text = new_progress(stream, job);
-    if (!text)
-        return 0;
-    free(stream->progress);
-    stream->progress = text;
-    clock_format(clock_wall_ms(), at);
-    event = json_pack("{s:I, s:s, s:s, s:O}", "job", (json_int_t)stream->subscriber.job, "type",
-                      WIRE_EVENT_PROGRESS, "at", at, "data", json_object_get(job, "progress"));
-    if (!event)
-        return failure_oom(failure);
-    put_event(&stream->out, 0, WIRE_EVENT_PROGRESS, event);
     return 0;
 }
 
-/* Does what @tasks ask for; nothing may come of it. */
+/* The next events: from the hub when it has them, else from the store. */
+static int put_events(struct stream *stream, struct failure *failure) {
+    int n = -ESTALE;
+
+    if (!stream->ask_store)
+        n = hub_events(stream->api->hub, &stream->subscriber, &stream->cursor,
+                       stream->frames + stream->n_frames, CHUNK_ROWS, CHUNK_BYTES, &stream->more);
+    if (n < 0)
+        return put_stored(stream, failure);
+    stream->n_frames += n;
+    stream->n_left -= n;
+    if (n > 0 && stream->subscriber.job)
+        stream->ask_store = stream->frames[stream->n_frames - 1]->is_state;
+    stream->more |= stream->ask_store;
+    return 0;
+}
+
+static void put_progress(struct stream *stream) {
+    struct frame *frame = hub_progress(stream->api->hub, &stream->subscriber);
+
+    if (!frame || frame_same_data(frame, stream->progress)) {
+        frame_free(frame);
+        return;
+    }
+    frame_free(stream->progress);
+    stream->progress = frame_use(frame);
+    stream->frames[stream->n_frames++] = frame;
+}
+
+/* Does what @tasks ask for; nothing may come of it. The stream holds no frame. */
 static int stream_fill(struct stream *stream, unsigned tasks, struct failure *failure) {
     int r = 0;
 
     if (tasks & HUB_PROGRESS)
         stream->progress_due = true;
     if (tasks & HUB_ROWS || stream->more)
-        r = put_rows(stream, failure);
+        r = put_events(stream, failure);
     if (r == 0 && stream->progress_due && !stream->more && !stream->ended) {
         stream->progress_due = false;
-        r = put_progress(stream, failure);
+        put_progress(stream);
     }
-    if (r == 0 && tasks & HUB_BEAT && stream->out.length == 0)
-        strbuf_puts(&stream->out, ":\n\n");
-    if (r == 0 && stream->out.failed)
-        r = failure_oom(failure);
-    if (r == 0)
-        hub_note(stream->api->hub, &stream->subscriber, stream->version, stream->out.length > 0);
+    if (r == 0 && tasks & HUB_BEAT && stream->n_frames == 0)
+        r = push(stream, frame_text(":\n\n", 3), failure);
+    /* The client reconnects with its last id, and others get their turn. */
+    stream->ended |= stream->n_left <= 0;
+    if (r == 0 && stream->n_frames > 0)
+        hub_sent(stream->api->hub, &stream->subscriber);
     return r;
-}
-
-static void empty_out(struct stream *stream) {
-    stream->n_sent = 0;
-    stream->out.length = 0;
-    if (stream->out.capacity > KEEP_CAPACITY)
-        strbuf_done(&stream->out);
 }
 
 /* libmicrohttpd asks for the next bytes; 0 only after the connection was suspended. */
 static ssize_t stream_read(void *arg, uint64_t position, char *buffer, size_t max) {
     struct stream *stream = arg;
-    struct service *service = stream->api->service;
+    const struct frame *frame;
     size_t n;
 
     (void)position;
-    while (stream->n_sent == stream->out.length) {
+    while (stream->at == stream->n_frames) {
         struct failure failure = {};
         unsigned tasks;
 
         if (stream->ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        empty_out(stream);
+        drop_frames(stream);
         tasks = hub_take(stream->api->hub, &stream->subscriber, stream->more);
         if (tasks & HUB_STOP)
             return MHD_CONTENT_READER_END_OF_STREAM;
         if (!tasks && !stream->more)
             return 0;
-        if (!service->is_current(service->ctx, &stream->caller)) {
-            log_notice("event stream of '%s' ended: it may no longer ask", stream->caller.owner);
-            return MHD_CONTENT_READER_END_OF_STREAM;
-        }
         if (stream_fill(stream, tasks, &failure)) {
             /* The client reconnects with its last id and is told then. */
             log_warning("event stream ended: %s", failure.detail);
             return MHD_CONTENT_READER_END_OF_STREAM;
         }
     }
-    n = MIN(max, stream->out.length - stream->n_sent);
-    memcpy(buffer, stream->out.data + stream->n_sent, n);
+    frame = stream->frames[stream->at];
+    n = MIN(max, frame->size - stream->n_sent);
+    memcpy(buffer, frame->text + stream->n_sent, n);
     stream->n_sent += n;
+    if (stream->n_sent == frame->size) {
+        stream->at++;
+        stream->n_sent = 0;
+    }
     return (ssize_t)n;
 }
 
 /* The cursor of another store would wait for events that are long past, or never come. */
-static void put_reset(struct stream *stream, uint64_t after, uint64_t newest) {
+static void put_reset(struct strbuf *out, uint64_t after, uint64_t newest) {
     cleanup(json_decrefp) json_t *data =
         json_pack("{s:I, s:I}", "after", (json_int_t)after, "last_seq", (json_int_t)newest);
 
     if (data)
-        put_event(&stream->out, 0, WIRE_EVENT_RESET, data);
+        frame_put(out, 0, WIRE_EVENT_RESET, data);
     else
-        stream->out.failed = true;
+        out->failed = true;
 }
 
 /* What a client gets first: how to reconnect, and the job as it is. */
-static void put_start(struct stream *stream, uint64_t after, const json_t *job) {
+static int put_start(struct stream *stream, uint64_t after, const json_t *job,
+                     struct failure *failure) {
     struct service *service = stream->api->service;
     uint64_t newest = service->last_seq(service->ctx);
+    struct strbuf out = {};
+    struct frame *frame;
 
-    strbuf_printf(&stream->out, "retry: %d\n\n", WIRE_RETRY_MS);
+    strbuf_printf(&out, "retry: %d\n\n", WIRE_RETRY_MS);
     if (after == STREAM_FROM_NOW) {
         /* An id without data: a client that reconnects before the first event misses none. */
         stream->cursor = newest;
-        strbuf_printf(&stream->out, "id: %" PRIu64 "\n\n", newest);
+        strbuf_printf(&out, "id: %" PRIu64 "\n\n", newest);
     } else if (after > newest) {
         stream->cursor = stream->subscriber.job ? 0 : newest;
-        put_reset(stream, after, newest);
+        put_reset(&out, after, newest);
     } else {
         stream->cursor = after;
     }
     if (job) {
-        stream->progress = new_progress(stream, job);
-        put_event(&stream->out, 0, WIRE_EVENT_JOB, job);
+        stream->progress = frame_progress(job);
+        /* The job as it is may be its end already. */
+        stream->ask_store = true;
+        frame_put(&out, 0, WIRE_EVENT_JOB, job);
     }
+    frame = out.failed ? NULL : frame_text(out.data, out.length);
+    strbuf_done(&out);
+    return push(stream, frame, failure);
 }
 
 static struct MHD_Response *new_response(struct stream *stream) {
@@ -232,6 +237,40 @@ static struct MHD_Response *new_response(struct stream *stream) {
     return response;
 }
 
+/*
+ * What the kernel keeps for a client that does not read is bounded too, in bytes and, after the
+ * connection was closed, in time. A failure costs nothing but that.
+ */
+static int bound_socket(const struct request *request) {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    int size = SEND_BUFFER;
+    unsigned patience_ms = (unsigned)request->api->limits.idle_seconds * 1000;
+
+    if (!info)
+        return -1;
+    setsockopt(info->connect_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    if (!request->listener->endpoint.is_unix)
+        setsockopt(info->connect_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience_ms,
+                   sizeof(patience_ms));
+    return info->connect_fd;
+}
+
+static enum MHD_Result refuse(struct request *request, int r) {
+    const struct api *api = request->api;
+    struct failure failure;
+
+    if (r == -EDQUOT)
+        failure_set(&failure, r, "too_many_streams",
+                    "close one of them; /v1/events is one stream of all jobs",
+                    "cannot open an event stream: '%s' has %d open", request->caller.owner,
+                    api->limits.owner_streams);
+    else
+        failure_set(&failure, r, "too_many_streams", "poll the job instead, or try again later",
+                    "cannot open an event stream: too many are open");
+    return request_fail(request, r, &failure);
+}
+
 enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t after) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *job = NULL;
@@ -239,30 +278,30 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     struct failure failure = {};
     struct stream *stream;
     uint64_t version = 0;
-    int r;
+    int r = 0;
 
-    if (job_id) {
+    if (job_id)
         r = service->job(service->ctx, &request->caller, job_id, 0, &job, &version, &failure);
-        if (r)
-            return request_fail(request, r, &failure);
-    }
+    if (r)
+        return request_fail(request, r, &failure);
     stream = calloc(1, sizeof(*stream));
     if (!stream)
         return request_fail(request, failure_oom(&failure), &failure);
     stream->api = request->api;
     stream->caller = request->caller;
-    stream->version = version;
-    stream->subscriber =
-        (struct subscriber){.connection = request->connection, .job = job_id, .version = version};
+    stream->n_left = request->api->limits.stream_events;
+    stream->subscriber = (struct subscriber){.connection = request->connection,
+                                             .fd = bound_socket(request),
+                                             .owner = stream->caller.owner,
+                                             .job = job_id,
+                                             .version = version};
     r = hub_add(request->api->hub, &stream->subscriber);
     if (r) {
         free(stream);
-        failure_set(&failure, r, "too_many_streams", "poll the job instead, or try again later",
-                    "cannot open an event stream: too many are open");
-        return request_fail(request, r, &failure);
+        return refuse(request, r);
     }
-    put_start(stream, after, job);
-    response = new_response(stream);
+    r = put_start(stream, after, job, &failure);
+    response = r ? NULL : new_response(stream);
     if (!response) {
         stream_free(stream);
         return request_fail(request, failure_oom(&failure), &failure);

@@ -15,14 +15,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct site *site_open(void) {
+struct site *site_open_limited(struct api_limits limits) {
     struct site *site = calloc(1, sizeof(*site));
     char tcp[] = "127.0.0.1:0", local[128];
     char *listen[] = {tcp, local};
     char name[] = "box.example", name_port[] = "port.example:1234";
     char *allowed[] = {name, name_port};
-    struct api_config config = {
-        .listen = listen, .n_listen = 2, .allowed_hosts = allowed, .n_allowed_hosts = 2};
+    struct api_config config = {.listen = listen,
+                                .n_listen = 2,
+                                .allowed_hosts = allowed,
+                                .n_allowed_hosts = 2,
+                                .limits = limits};
     struct failure failure = {};
 
     if (!site)
@@ -35,6 +38,10 @@ struct site *site_open(void) {
         abort();
     }
     return site;
+}
+
+struct site *site_open(void) {
+    return site_open_limited((struct api_limits){});
 }
 
 void site_close(struct site *site) {

@@ -18,6 +18,8 @@ struct site {
 
 /* site_open() - start one on 127.0.0.1 and on a unix socket; aborts when it cannot. */
 struct site *site_open(void);
+/* site_open_limited() - the same with other limits. */
+struct site *site_open_limited(struct api_limits limits);
 void site_close(struct site *site);
 
 /* One request; method, headers and body may be left out. */
