@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/failure.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,8 +19,6 @@ struct config_list {
     char **at;
     int n;
 };
-
-struct token_row;
 
 struct config {
     char *file;                 /* --config, NULL: none */
@@ -37,17 +36,17 @@ struct config {
     uint64_t disk_floor;  /* bytes; default 1 GiB */
     uint64_t cache_limit; /* bytes; 0: none */
     struct config_list data_sources;
-    char *token_file;         /* --token-file; default the credential tokens */
-    struct token_row *tokens; /* what it has (daemon/store.h); owned */
-    int n_tokens;
     char *log_level_name;
     char *idle_text, *hang_text, *keep_days_text, *owner_jobs_text, *queue_limit_text;
-    int log_level;    /* as syslog's */
-    int idle_seconds; /* until an idle device is given back; default 60 */
-    int hang_seconds; /* without a sign of life until a device counts as hung; default 1800 */
-    int keep_days;    /* that jobs stay after their end; default 0: for ever */
-    int owner_jobs;   /* of one owner that have not ended; default 100, 0: no limit */
-    int queue_limit;  /* jobs that wait; default 1000, 0: no limit */
+    char *owner_streams_text, *worker_cpus_text;
+    int log_level;         /* as syslog's */
+    int idle_seconds;      /* until an idle device is given back; default 60 */
+    int hang_seconds;      /* without a sign of life until a device counts as hung; default 1800 */
+    int keep_days;         /* that jobs stay after their end; default 0: for ever */
+    int owner_jobs;        /* of one owner that have not ended; default 100, 0: no limit */
+    int queue_limit;       /* jobs that wait; default 1000, 0: no limit */
+    int owner_streams;     /* event streams of one owner; default 64, 0: no limit */
+    cpu_set_t worker_cpus; /* that jobs use; empty by default: as the process may */
     bool check, version, help;
 };
 
@@ -65,7 +64,7 @@ DEFINE_CLEANUP(struct config *, config_freep, config_free)
 
 /*
  * config_compare() - call @each with the name of every option of which @a and @b have different
- * values; hub-token-file and token-file are among them when what the file has differs.
+ * values; hub-token-file is one of them when the token differs.
  */
 void config_compare(const struct config *a, const struct config *b,
                     void (*each)(void *ctx, const char *option), void *ctx);

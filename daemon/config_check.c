@@ -153,6 +153,7 @@ static int check_numbers(struct config *config, struct failure *failure) {
         {"keep-days", config->keep_days_text, &config->keep_days, 0, 0, 36500},
         {"owner-jobs", config->owner_jobs_text, &config->owner_jobs, 100, 0, 1000000},
         {"queue-limit", config->queue_limit_text, &config->queue_limit, 1000, 0, 1000000},
+        {"owner-streams", config->owner_streams_text, &config->owner_streams, 64, 0, 1000000},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -170,6 +171,46 @@ static int check_numbers(struct config *config, struct failure *failure) {
     return 0;
 }
 
+/* "4" or "0-3" into @set. Return: 0 or -EINVAL. */
+static int add_cpus(char *range, cpu_set_t *set) {
+    char *dash = strchr(range, '-');
+    uint64_t first, last;
+
+    if (dash)
+        *dash = '\0';
+    if (str_parse_u64(range, CPU_SETSIZE - 1, &first) ||
+        str_parse_u64(dash ? dash + 1 : range, CPU_SETSIZE - 1, &last) || last < first)
+        return -EINVAL;
+    for (; first <= last; first++)
+        CPU_SET(first, set);
+    return 0;
+}
+
+static int check_worker_cpus(struct config *config, struct failure *failure) {
+    cleanup(freep) char *copy = NULL;
+    cpu_set_t allowed, usable;
+    char *rest = NULL;
+
+    CPU_ZERO(&config->worker_cpus);
+    if (!config->worker_cpus_text)
+        return 0;
+    copy = strdup(config->worker_cpus_text);
+    if (!copy)
+        return failure_oom(failure);
+    for (char *at = strtok_r(copy, ",", &rest); at; at = strtok_r(NULL, ",", &rest)) {
+        if (add_cpus(at, &config->worker_cpus))
+            return invalid(failure, "worker-cpus", config->worker_cpus_text,
+                           "it is no list of numbers and ranges, as 1-3,8");
+    }
+    if (sched_getaffinity(0, sizeof(allowed), &allowed))
+        return failure_errno(failure, -errno, "cannot ask for", "processors");
+    CPU_AND(&usable, &allowed, &config->worker_cpus);
+    if (CPU_COUNT(&usable) == 0)
+        return invalid(failure, "worker-cpus", config->worker_cpus_text,
+                       "quantd may use none of these processors");
+    return 0;
+}
+
 int config_check(struct config *config, const char *state_directory, const char *cache_directory,
                  struct failure *failure) {
     int r;
@@ -180,7 +221,7 @@ int config_check(struct config *config, const char *state_directory, const char 
         (r = check_folders(&config->data_roots, "data-root", failure)) ||
         (r = check_folders(&config->mirrors, "mirror", failure)) ||
         (r = check_listeners(config, failure)) || (r = check_devices(config, failure)) ||
-        (r = check_log_level(config, failure)))
+        (r = check_log_level(config, failure)) || (r = check_worker_cpus(config, failure)))
         return r;
     return check_numbers(config, failure);
 }

@@ -9,6 +9,7 @@
 #include "kernels/registry.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -81,8 +82,6 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     if (!r)
         r = store_open(config->state_dir, &daemon->store, failure);
     if (!r)
-        r = tokens_open(daemon->store, config->tokens, config->n_tokens, &daemon->tokens, failure);
-    if (!r)
         r = open_hub(daemon, failure);
     if (r)
         return r;
@@ -136,19 +135,34 @@ static int start_auto_workers(struct daemon *daemon, struct failure *failure) {
     return r;
 }
 
-static int start_workers(struct daemon *daemon, struct failure *failure) {
+static int start_named_workers(struct daemon *daemon, struct failure *failure) {
     const struct config_list *devices = &daemon->config->devices;
     int r = 0;
 
-    daemon->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (daemon->failed_fd < 0)
-        return failure_errno(failure, -errno, "cannot make", "eventfd");
     for (int i = 0; i < devices->n && !r; i++) {
         if (str_equal(devices->at[i], "auto"))
             r = start_auto_workers(daemon, failure);
         else
             r = start_worker(daemon, devices->at[i], failure);
     }
+    return r;
+}
+
+/* Threads inherit the processors that their maker may use, and the cpu backend counts them. */
+static int start_workers(struct daemon *daemon, struct failure *failure) {
+    const cpu_set_t *cpus = &daemon->config->worker_cpus;
+    cpu_set_t mine;
+    int r;
+
+    daemon->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (daemon->failed_fd < 0)
+        return failure_errno(failure, -errno, "cannot make", "eventfd");
+    if (CPU_COUNT(cpus) == 0)
+        return start_named_workers(daemon, failure);
+    if (sched_getaffinity(0, sizeof(mine), &mine) || sched_setaffinity(0, sizeof(*cpus), cpus))
+        return failure_errno(failure, -errno, "cannot choose", "processors");
+    r = start_named_workers(daemon, failure);
+    sched_setaffinity(0, sizeof(mine), &mine);
     return r;
 }
 
@@ -159,7 +173,8 @@ static int start_api(struct daemon *daemon, struct failure *failure) {
                              .allowed_hosts = config->allowed_hosts.at,
                              .n_allowed_hosts = config->allowed_hosts.n,
                              .admins = config->admins.at,
-                             .n_admins = config->admins.n};
+                             .n_admins = config->admins.n,
+                             .limits.owner_streams = config->owner_streams};
     int fds[SOCKETS_MAX];
     int first = 0, n = 0;
     int r = notify_sockets(&first, &n);
@@ -261,7 +276,6 @@ int daemon_stop(struct daemon *daemon) {
     for (int i = 0; i < daemon->n_workers; i++)
         worker_free(daemon->workers[i]);
     events_free(daemon->events);
-    tokens_free(daemon->tokens);
     store_close(daemon->store);
     hub_close(daemon->hub);
     disk_done(&daemon->disk);

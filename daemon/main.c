@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* What the service manager must not answer with a restart, see quantd.service. */
 #define EXIT_CONFIG 2
+#define FILES_WANTED 8192 /* connections of four listeners, twice over */
 
 static void print_failure(const struct failure *failure) {
     log_error("%s%s%s", failure->detail, failure->hint[0] ? "; " : "", failure->hint);
@@ -118,6 +120,21 @@ static void wait_for_end(const struct program *program, struct daemon *daemon) {
         log_info("stopping: %s", strsignal(signal_seen));
 }
 
+/* Each connection takes one. What the service manager allows at most stays the bound. */
+static void raise_file_limit(void) {
+    struct rlimit limit;
+    rlim_t wanted;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return;
+    wanted = MIN(limit.rlim_max, FILES_WANTED);
+    if (limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        log_warning("cannot raise the limit of open files: %s", strerror(errno));
+}
+
 static int run(const struct program *program) {
     const struct config *config = program->config;
     struct daemon *daemon = NULL;
@@ -128,6 +145,7 @@ static int run(const struct program *program) {
         log_error("cannot catch signals: %s", strerror(errno));
         return EXIT_FAILURE;
     }
+    raise_file_limit();
     if (daemon_start(config, &daemon, &failure)) {
         print_failure(&failure);
         return EXIT_FAILURE;

@@ -60,6 +60,8 @@ static void test_defaults(void **state) {
     assert_string_equal(config->devices.at[0], "auto");
     assert_int_equal(config->log_level, LOG_INFO);
     assert_int_equal(config->idle_seconds, 60);
+    assert_int_equal(config->owner_streams, 64);
+    assert_int_equal(CPU_COUNT(&config->worker_cpus), 0);
     assert_int_equal(config->keep_days, 0);
     assert_int_equal(config->owner_jobs, 100);
     assert_int_equal(config->queue_limit, 1000);
@@ -103,6 +105,30 @@ static void test_order(void **state) {
     assert_string_equal(config->state_dir, "/srv/state");
 }
 
+/* Numbers and ranges; those that this process may not use do no harm beside one that it may. */
+static void test_worker_cpus(void **state) {
+    cleanup(config_freep) struct config *config = NULL;
+    char *args[] = {(char *)"quantd", (char *)"--worker-cpus", NULL, NULL};
+    char *environment[] = {NULL};
+    struct failure failure = {};
+    cpu_set_t allowed;
+    char list[32];
+    int mine = 0;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    while (!CPU_ISSET(mine, &allowed))
+        mine++;
+    snprintf(list, sizeof(list), "%d,1019-1021,1023", mine);
+    args[2] = list;
+    if (read_config(args, environment, &config, &failure))
+        fail_msg("%s", failure.detail);
+    assert_int_equal(CPU_COUNT(&config->worker_cpus), 5);
+    assert_true(CPU_ISSET(mine, &config->worker_cpus));
+    assert_true(CPU_ISSET(1020, &config->worker_cpus));
+    assert_false(CPU_ISSET(1022, &config->worker_cpus));
+}
+
 static void expect_refused(char *const *args, char *const *environment, const char *named) {
     struct config *config = NULL;
     struct failure failure = {};
@@ -137,6 +163,10 @@ static void test_bad_flags(void **state) {
         {"--data-root", "/etc/passwd", "/etc/passwd"},
         {"--log-level", "loud", "loud"},
         {"--idle-seconds", "-1", "-1"},
+        {"--owner-streams", "many", "many"},
+        {"--worker-cpus", "3-1", "3-1"},
+        {"--worker-cpus", "0,1024", "0,1024"},
+        {"--worker-cpus", "1023", "may use none"},
         {"--keep-days", "36501", "36501"},
         {"--owner-jobs", "many", "many"},
         {"--queue-limit", "1e3", "1e3"},
@@ -229,13 +259,10 @@ static void test_compare(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_bad_flags),
-        cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_help_checks_nothing),
+        cmocka_unit_test(test_defaults),           cmocka_unit_test(test_order),
+        cmocka_unit_test(test_worker_cpus),        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_bad_flags),          cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_bad_files),          cmocka_unit_test(test_help_checks_nothing),
         cmocka_unit_test(test_relative_state_dir),
     };
 
