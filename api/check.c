@@ -3,6 +3,7 @@
 
 #include "api/caller.h"
 #include "api/media.h"
+#include "api/problem.h"
 #include "api/request.h"
 #include "api/routes.h"
 #include "api/server.h"
@@ -11,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -123,13 +125,18 @@ static bool check_route(struct request *request, const char *method, const char 
 /* Before anything tells what is there. */
 static bool check_caller(struct request *request) {
     struct failure failure = {};
+    int r;
 
-    if (caller_find(request, &request->caller, &failure))
-        return refuse(request, MHD_HTTP_INTERNAL_SERVER_ERROR, failure.code, NULL, "%s",
-                      failure.detail);
+    if (request->route->is_public)
+        return true;
+    r = caller_find(request, &request->caller, &failure);
+    if (r)
+        return refuse(request, r == -EACCES ? MHD_HTTP_UNAUTHORIZED : problem_status(r),
+                      failure.code, failure.hint, "%s", failure.detail);
     if (request->caller.role >= request->route->needs)
         return true;
-    return refuse(request, MHD_HTTP_FORBIDDEN, "forbidden", "ask an admin of quantd",
+    return refuse(request, MHD_HTTP_FORBIDDEN, "forbidden",
+                  "ask an admin of quantd; GET /v1/whoami tells who you are to it",
                   "'%s' has the role '%s', and this needs '%s'", request->caller.owner,
                   role_name(request->caller.role), role_name(request->route->needs));
 }

@@ -105,6 +105,7 @@ static int listener_start(struct listener *listener, unsigned limit, struct fail
 
 static int open_listeners(struct api *api, const struct api_config *config,
                           struct failure *failure) {
+    bool allow_remote = api->service->has_tokens(api->service->ctx);
     int n = config->n_fds ? config->n_fds : config->n_listen;
 
     if (n < 1 || n > LISTENERS_MAX)
@@ -119,9 +120,9 @@ static int open_listeners(struct api *api, const struct api_config *config,
 
         listener->api = api;
         if (config->n_fds)
-            r = endpoint_adopt(config->fds[i], &listener->endpoint, failure);
+            r = endpoint_adopt(config->fds[i], allow_remote, &listener->endpoint, failure);
         else
-            r = endpoint_open(config->listen[i], &listener->endpoint, failure);
+            r = endpoint_open(config->listen[i], allow_remote, &listener->endpoint, failure);
         if (r)
             return r;
         api->n_listeners++;

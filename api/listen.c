@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define BACKLOG 511
-#define ADDRESS_HINT "write HOST:PORT with a loopback address, or unix:PATH"
+#define ADDRESS_HINT "write HOST:PORT with a numeric address, or unix:PATH"
 
 union address {
     struct sockaddr any;
@@ -30,13 +30,17 @@ static bool is_loopback(const union address *address) {
     return address->any.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&address->in6.sin6_addr);
 }
 
-static int refuse_remote(struct failure *failure, const char *address) {
-    return failure_set(failure, -EINVAL, "listen_not_loopback",
-                       "listen on 127.0.0.1, [::1] or a unix socket, and put a proxy that "
-                       "authenticates or an ssh tunnel before it",
-                       "cannot listen on '%s': a non-loopback address is refused: needs tokens, "
-                       "which are not built yet",
-                       address);
+/* What other machines reach is for those with a token. */
+static int check_reach(struct endpoint *endpoint, const union address *address, bool allow_remote,
+                       const char *text, struct failure *failure) {
+    endpoint->is_remote = address->any.sa_family != AF_UNIX && !is_loopback(address);
+    if (!endpoint->is_remote || allow_remote)
+        return 0;
+    return failure_set(failure, -EINVAL, "listen_without_tokens",
+                       "make one by 'quantctl token create NAME' while it listens on loopback, or "
+                       "by --token-file; or leave the address out",
+                       "cannot listen on '%s': other machines reach it, and there is no token",
+                       text);
 }
 
 static int refuse_address(struct failure *failure, const char *address, const char *why) {
@@ -93,17 +97,19 @@ static int find_port(int fd, int *ret_port) {
     return 0;
 }
 
-static int open_tcp(const char *text, struct endpoint *endpoint, struct failure *failure) {
+static int open_tcp(const char *text, bool allow_remote, struct endpoint *endpoint,
+                    struct failure *failure) {
     cleanup(closep) int fd = -1;
     union address address;
-    socklen_t size;
+    socklen_t size = 0;
     int on = 1, r;
 
     r = parse_tcp(text, &address, &size, failure);
     if (r)
         return r;
-    if (!is_loopback(&address))
-        return refuse_remote(failure, text);
+    r = check_reach(endpoint, &address, allow_remote, text, failure);
+    if (r)
+        return r;
     fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return failure_errno(failure, -errno, "cannot listen on", text);
@@ -176,25 +182,27 @@ static int open_unix(const char *path, struct endpoint *endpoint, struct failure
     return 0;
 }
 
-int endpoint_open(const char *address, struct endpoint *ret_endpoint, struct failure *failure) {
+int endpoint_open(const char *address, bool allow_remote, struct endpoint *ret_endpoint,
+                  struct failure *failure) {
     struct endpoint endpoint = {.fd = -1};
     int r;
 
     if (str_has_prefix(address, "unix:"))
         r = open_unix(address + strlen("unix:"), &endpoint, failure);
     else
-        r = open_tcp(address, &endpoint, failure);
+        r = open_tcp(address, allow_remote, &endpoint, failure);
     if (r == 0)
         *ret_endpoint = endpoint;
     return r;
 }
 
-int endpoint_adopt(int fd, struct endpoint *ret_endpoint, struct failure *failure) {
+int endpoint_adopt(int fd, bool allow_remote, struct endpoint *ret_endpoint,
+                   struct failure *failure) {
     struct endpoint endpoint = {.fd = fd};
     union address address;
     socklen_t size = sizeof(address), int_size = sizeof(int);
     char name[32];
-    int listening = 0, flags;
+    int listening = 0, flags, r;
 
     snprintf(name, sizeof(name), "inherited fd %d", fd);
     if (getsockname(fd, &address.any, &size) ||
@@ -203,8 +211,9 @@ int endpoint_adopt(int fd, struct endpoint *ret_endpoint, struct failure *failur
     if (!listening)
         return refuse_address(failure, name, "it is not a listening socket");
     endpoint.is_unix = address.any.sa_family == AF_UNIX;
-    if (!endpoint.is_unix && !is_loopback(&address))
-        return refuse_remote(failure, name);
+    r = check_reach(&endpoint, &address, allow_remote, name, failure);
+    if (r)
+        return r;
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) || fcntl(fd, F_SETFD, FD_CLOEXEC))
         return failure_errno(failure, -errno, "cannot listen on", name);

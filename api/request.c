@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/request.h"
 
+#include "api/caller.h"
 #include "api/check.h"
 #include "api/metrics.h"
 #include "api/problem.h"
@@ -23,6 +24,12 @@
 /* Bytes of a body too long that are read and dropped, for the client to get to the answer. */
 #define DRAIN_MAX ((size_t)1 << 20)
 
+/* Who may not do what they asked is told to the log, once, even if they never read the answer. */
+static void note_refusal(const struct request *request, unsigned status, const char *code) {
+    if (status == MHD_HTTP_UNAUTHORIZED || status == MHD_HTTP_FORBIDDEN)
+        caller_log_refusal(request, status, code);
+}
+
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
                             const char *method, const char *url) {
     struct request *request = calloc(1, sizeof(*request));
@@ -38,6 +45,7 @@ struct request *request_new(struct listener *listener, struct MHD_Connection *co
     snprintf(request->id, sizeof(request->id), "%08" PRIx32 "-%08x", request->api->boot,
              atomic_fetch_add(&request->api->n_requests, 1));
     request_check(request, method, url);
+    note_refusal(request, request->refusal, request->failure.code);
     return request;
 }
 
@@ -114,6 +122,8 @@ enum MHD_Result request_answer(struct request *request, unsigned status,
         return MHD_NO;
     response_header(response, "X-Request-Id", request->id);
     response_header(response, "X-Content-Type-Options", "nosniff");
+    if (!request->route || !request->route->is_public)
+        response_header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_AUTHORIZATION);
     result = MHD_queue_response(request->connection, status, response);
     MHD_destroy_response(response);
     metrics_count(request->api->metrics, request->route, request->method, status,
@@ -155,6 +165,11 @@ static enum MHD_Result answer_problem(struct request *request, unsigned status,
         snprintf(text, sizeof(text), "%d", retry_after);
         response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, text);
     }
+    if (response && status == MHD_HTTP_UNAUTHORIZED)
+        response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE,
+                        request_header(request, MHD_HTTP_HEADER_AUTHORIZATION)
+                            ? "Bearer realm=\"quantd\", error=\"invalid_token\""
+                            : "Bearer realm=\"quantd\"");
     if (response && request->allow[0])
         response_header(response, MHD_HTTP_HEADER_ALLOW, request->allow);
     return request_answer(request, status, response);
@@ -167,6 +182,7 @@ enum MHD_Result request_fail(struct request *request, int r, const struct failur
         log_record(LOG_ERR, LOG_FIELDS(.request = request->id, .code = failure->code),
                    "request %s failed: %s: %s (%s)", request->id, failure->code, failure->detail,
                    strerror(-r));
+    note_refusal(request, status, failure->code);
     return answer_problem(request, status, failure);
 }
 

@@ -24,7 +24,7 @@ struct request {
     struct MHD_Connection *connection;
     const struct route *route; /* NULL when it is refused before one is known */
     char id[REQUEST_ID_SIZE];
-    struct caller caller; /* who asks; of a request that no check has refused */
+    struct caller caller; /* who asks; without an owner: not known, or nobody has to say */
     bool is_head;
     int method;   /* by metrics_method() */
     double began; /* monotonic; its headers had come */

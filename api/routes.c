@@ -9,13 +9,17 @@
 #include <string.h>
 
 const struct route routes[] = {
-    {"/", root_get, .type = "text/plain", .also = WIRE_HTML},
-    {"/assets/{asset}", asset_get},
-    {"/healthz", health_get, .type = WIRE_JSON},
+    {"/", root_get, .type = "text/plain", .also = WIRE_HTML, .is_public = true},
+    {"/assets/{asset}", asset_get, .is_public = true},
+    {"/healthz", health_get, .type = WIRE_JSON, .is_public = true},
     {"/metrics", metrics_get, .type = "text/plain"},
-    {"/readyz", ready_get, .type = WIRE_JSON},
-    {"/openapi.json", openapi_get, .type = WIRE_JSON},
+    {"/readyz", ready_get, .type = WIRE_JSON, .is_public = true},
+    {"/openapi.json", openapi_get, .type = WIRE_JSON, .is_public = true},
     {"/v1/version", version_get, .type = WIRE_JSON},
+    {"/v1/whoami", whoami_get, .type = WIRE_JSON},
+    {"/v1/tokens", tokens_get, .type = WIRE_JSON, .needs = ROLE_ADMIN},
+    {"/v1/tokens", tokens_post, .type = WIRE_JSON, .is_post = true, .needs = ROLE_ADMIN},
+    {"/v1/tokens/{name}", token_delete, .is_delete = true, .needs = ROLE_ADMIN},
     {"/v1/devices", devices_get, .type = WIRE_JSON},
     {"/v1/status", status_get, .type = WIRE_JSON},
     {"/v1/events", events_get, "after limit", WIRE_JSON, .also = WIRE_EVENT_STREAM},

@@ -17,6 +17,7 @@ struct route {
     bool is_post;      /* else GET, and HEAD with it */
     bool is_delete;    /* neither */
     bool body_is_optional;
+    bool is_public;  /* nobody has to say who asks */
     enum role needs; /* what a caller needs at least; service.h says who may do what to a job */
 };
 
@@ -56,6 +57,12 @@ enum MHD_Result metrics_get(struct request *request);
 /* routes_models.c */
 enum MHD_Result models_get(struct request *request);
 enum MHD_Result model_delete(struct request *request);
+
+/* routes_tokens.c */
+enum MHD_Result whoami_get(struct request *request);
+enum MHD_Result tokens_get(struct request *request);
+enum MHD_Result tokens_post(struct request *request);
+enum MHD_Result token_delete(struct request *request);
 
 /* routes_dashboard.c */
 enum MHD_Result root_get(struct request *request);

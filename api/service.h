@@ -163,6 +163,24 @@ struct service {
     int (*remove_model)(void *ctx, const struct caller *caller, const char *org, const char *name,
                         json_t **ret_removed, struct failure *failure);
 
+    /* Is there a token? Then nobody asks over TCP without one. */
+    bool (*has_tokens)(void *ctx);
+
+    /* Who holds the token @text. -ENOENT: nobody; without a failure. */
+    int (*find_token)(void *ctx, const char *text, struct caller *ret_caller);
+
+    /* May @caller, who was found before, still ask? Not after the token was revoked. */
+    bool (*is_current)(void *ctx, const struct caller *caller);
+
+    /* {object: "list", data: [{object: "token", name, owner, role, ...}], has_more: false} */
+    int (*tokens)(void *ctx, json_t **ret_list, struct failure *failure);
+
+    /* Makes one; *ret_token has the text of it in "token", which nobody can be told again. */
+    int (*create_token)(void *ctx, const struct caller *caller, const json_t *request,
+                        json_t **ret_token, struct failure *failure);
+    int (*revoke_token)(void *ctx, const struct caller *caller, const char *name,
+                        struct failure *failure);
+
     /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
     int (*health)(void *ctx, json_t **ret_health, struct failure *failure);
 

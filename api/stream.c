@@ -151,6 +151,7 @@ static int stream_fill(struct stream *stream, unsigned tasks, struct failure *fa
 /* libmicrohttpd asks for the next bytes; 0 only after the connection was suspended. */
 static ssize_t stream_read(void *arg, uint64_t position, char *buffer, size_t max) {
     struct stream *stream = arg;
+    struct service *service = stream->api->service;
     const struct frame *frame;
     size_t n;
 
@@ -167,6 +168,10 @@ static ssize_t stream_read(void *arg, uint64_t position, char *buffer, size_t ma
             return MHD_CONTENT_READER_END_OF_STREAM;
         if (!tasks && !stream->more)
             return 0;
+        if (!service->is_current(service->ctx, &stream->caller)) {
+            log_notice("event stream of '%s' ended: it may no longer ask", stream->caller.owner);
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        }
         if (stream_fill(stream, tasks, &failure)) {
             /* The client reconnects with its last id and is told then. */
             log_warning("event stream ended: %s", failure.detail);

@@ -71,6 +71,10 @@ int sha256_of(const void *data, size_t size, char ret_text[SHA256_TEXT_SIZE]) {
     return 0;
 }
 
+bool sha256_equal(const char a[SHA256_TEXT_SIZE], const char b[SHA256_TEXT_SIZE]) {
+    return CRYPTO_memcmp(a, b, SHA256_TEXT_SIZE - 1) == 0;
+}
+
 int sha256_of_file(const char *path, char ret_text[SHA256_TEXT_SIZE], uint64_t *ret_size) {
     cleanup(sha256_freep) struct sha256 *hash = sha256_new();
     cleanup(freep) unsigned char *block = malloc(1 << 20);

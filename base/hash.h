@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ void sha256_finish(struct sha256 *hash, char ret_text[SHA256_TEXT_SIZE]);
 
 /* sha256_of() - the digest of one block. Return: 0 or -ENOMEM. */
 int sha256_of(const void *data, size_t size, char ret_text[SHA256_TEXT_SIZE]);
+
+/* sha256_equal() - are two digests the same? Takes as long for any two. */
+bool sha256_equal(const char a[SHA256_TEXT_SIZE], const char b[SHA256_TEXT_SIZE]);
 
 /* sha256_of_file() - the digest and size of the file at @path. Return: 0 or -errno. */
 int sha256_of_file(const char *path, char ret_text[SHA256_TEXT_SIZE], uint64_t *ret_size);

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "daemon/config_check.h"
 #include "daemon/config_hub.h"
+#include "daemon/config_tokens.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -37,6 +38,7 @@ const char config_usage[] =
     "  --disk-floor SIZE    leave so much free; with less, jobs wait: 500M, 10G (1G)\n"
     "  --cache-limit SIZE   keep models of so much, remove the longest unused (no limit)\n"
     "  --allowed-host HOST  Host header to answer beside loopback names; may be repeated\n"
+    "  --token-file FILE    tokens for TCP, a line each: NAME ROLE [OWNER] TOKEN\n"
     "  --admin USER         may do everything on the unix socket, as root may; may be repeated\n"
     "  --owner-streams N    event streams that one user may have open; 0: any number (64)\n"
     "  --worker-cpus LIST   processors that jobs use, as 1-3,8 (all that quantd may use)\n"
@@ -79,6 +81,7 @@ static const struct option {
     {"disk-floor", KIND_STRING, offsetof(struct config, disk_floor_text), false},
     {"cache-limit", KIND_STRING, offsetof(struct config, cache_limit_text), false},
     {"allowed-host", KIND_LIST, offsetof(struct config, allowed_hosts), false},
+    {"token-file", KIND_STRING, offsetof(struct config, token_file), false},
     {"admin", KIND_LIST, offsetof(struct config, admins), false},
     {"log-level", KIND_STRING, offsetof(struct config, log_level_name), false},
     {"owner-streams", KIND_STRING, offsetof(struct config, owner_streams_text), false},
@@ -138,6 +141,7 @@ void config_free(struct config *config) {
             list_clear(at);
     }
     free(config->hub_token);
+    free(config->tokens);
     free(config);
 }
 
@@ -162,6 +166,8 @@ void config_compare(const struct config *a, const struct config *b,
             equal = lists_equal(x, y);
         if (str_equal(options[i].name, "hub-token-file"))
             equal = equal && str_equal(a->hub_token, b->hub_token);
+        if (str_equal(options[i].name, "token-file"))
+            equal = equal && config_same_tokens(a, b);
         if (!equal)
             each(ctx, options[i].name);
     }
@@ -327,6 +333,8 @@ int config_read(int argc, char *const *argv, char *const *environment, struct co
                              variable(environment, "", "cache-directory"), failure);
         if (!r)
             r = config_hub(config, environment, failure);
+        if (!r)
+            r = config_tokens(config, variable(environment, "", "credentials-directory"), failure);
     }
     if (r)
         return r;

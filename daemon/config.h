@@ -20,6 +20,8 @@ struct config_list {
     int n;
 };
 
+struct token_row;
+
 struct config {
     char *file;                 /* --config, NULL: none */
     char *state_dir;            /* default $STATE_DIRECTORY, then /var/lib/quantd */
@@ -36,6 +38,9 @@ struct config {
     uint64_t disk_floor;  /* bytes; default 1 GiB */
     uint64_t cache_limit; /* bytes; 0: none */
     struct config_list data_sources;
+    char *token_file;         /* --token-file; default the credential tokens */
+    struct token_row *tokens; /* what it has (daemon/store.h); owned */
+    int n_tokens;
     char *log_level_name;
     char *idle_text, *hang_text, *keep_days_text, *owner_jobs_text, *queue_limit_text;
     char *owner_streams_text, *worker_cpus_text;
@@ -64,7 +69,7 @@ DEFINE_CLEANUP(struct config *, config_freep, config_free)
 
 /*
  * config_compare() - call @each with the name of every option of which @a and @b have different
- * values; hub-token-file is one of them when the token differs.
+ * values; hub-token-file and token-file are among them when what the file has differs.
  */
 void config_compare(const struct config *a, const struct config *b,
                     void (*each)(void *ctx, const char *option), void *ctx);

@@ -82,6 +82,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     if (!r)
         r = store_open(config->state_dir, &daemon->store, failure);
     if (!r)
+        r = tokens_open(daemon->store, config->tokens, config->n_tokens, &daemon->tokens, failure);
+    if (!r)
         r = open_hub(daemon, failure);
     if (r)
         return r;
@@ -276,6 +278,7 @@ int daemon_stop(struct daemon *daemon) {
     for (int i = 0; i < daemon->n_workers; i++)
         worker_free(daemon->workers[i]);
     events_free(daemon->events);
+    tokens_free(daemon->tokens);
     store_close(daemon->store);
     hub_close(daemon->hub);
     disk_done(&daemon->disk);

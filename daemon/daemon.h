@@ -9,6 +9,7 @@
 #include "daemon/jobs.h"
 #include "daemon/puller.h"
 #include "daemon/retention.h"
+#include "daemon/tokens.h"
 #include "daemon/worker.h"
 
 #include <stdatomic.h>
@@ -18,6 +19,7 @@ struct daemon {
     struct config *loaded;       /* what was read last, NULL: not since; owned */
     atomic_int hang_seconds;
     struct store *store;
+    struct tokens *tokens;
     struct events *events;
     struct models models;
     struct disk disk;

@@ -19,6 +19,11 @@ static int set_admins(struct daemon *daemon, const struct config *config) {
     return api_set_admins(daemon->api, config->admins.at, config->admins.n);
 }
 
+static int set_tokens(struct daemon *daemon, const struct config *config) {
+    tokens_set_fixed(daemon->tokens, config->tokens, config->n_tokens);
+    return 0;
+}
+
 static int set_disk(struct daemon *daemon, const struct config *config) {
     daemon->disk.floor = config->disk_floor;
     hub_set_limits(daemon->hub, config->disk_floor, config->cache_limit);
@@ -62,7 +67,7 @@ static const struct live {
     {"admin", set_admins},        {"allowed-host", set_hosts},  {"cache-limit", set_disk},
     {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_idle},
     {"keep-days", set_keep_days}, {"log-level", set_log_level}, {"model-root", set_model_roots},
-    {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},
+    {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},  {"token-file", set_tokens},
 };
 
 static const struct live *find_live(const char *option) {

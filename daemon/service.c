@@ -266,6 +266,46 @@ static int remove_model(void *ctx, const struct caller *caller, const char *org,
     return *ret_removed ? 0 : failure_oom(failure);
 }
 
+static bool has_tokens(void *ctx) {
+    struct daemon *daemon = ctx;
+
+    return tokens_exist(daemon->tokens);
+}
+
+static int find_token(void *ctx, const char *text, struct caller *ret_caller) {
+    struct daemon *daemon = ctx;
+
+    return tokens_find(daemon->tokens, text, ret_caller);
+}
+
+static bool is_current(void *ctx, const struct caller *caller) {
+    struct daemon *daemon = ctx;
+
+    if (caller->auth == AUTH_TOKEN)
+        return tokens_hold(daemon->tokens, caller->token);
+    return caller->auth == AUTH_PEER || !tokens_exist(daemon->tokens);
+}
+
+static int list_tokens(void *ctx, json_t **ret_list, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return tokens_list(daemon->tokens, ret_list, failure);
+}
+
+static int create_token(void *ctx, const struct caller *caller, const json_t *request,
+                        json_t **ret_token, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return tokens_create(daemon->tokens, caller, request, ret_token, failure);
+}
+
+static int revoke_token(void *ctx, const struct caller *caller, const char *name,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return tokens_revoke(daemon->tokens, caller, name, failure);
+}
+
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     struct daemon *daemon = ctx;
     struct failure why;
@@ -355,6 +395,12 @@ void service_init(struct service *service, struct daemon *daemon) {
         .status = get_status,
         .models = list_models,
         .remove_model = remove_model,
+        .has_tokens = has_tokens,
+        .find_token = find_token,
+        .is_current = is_current,
+        .tokens = list_tokens,
+        .create_token = create_token,
+        .revoke_token = revoke_token,
         .health = health,
         .ready = ready,
         .stats = read_stats,

@@ -274,3 +274,23 @@ struct store_ended {
 
 /* store_next_ended() - the next job after *@ended that ended before @before. -ENOENT: none. */
 int store_next_ended(struct store *store, int64_t before, struct store_ended *ended);
+
+/* -------- who may ask (store_tokens.c) -------- */
+
+/* A token, of which only the hash is known. */
+struct token_row {
+    int64_t id; /* > 0: of the store, < 0: of the token file */
+    char name[65], owner[65], role[8];
+    char sha256[SHA256_TEXT_SIZE];
+    int64_t created_at, last_used_at; /* ms since 1970; 0: not known, not yet */
+};
+
+/* store_list_tokens() - calls @each with each token; one that returns not 0 ends it with that. */
+int store_list_tokens(struct store *store, int (*each)(void *ctx, const struct token_row *row),
+                      void *ctx);
+
+/* store_next_token() - the id that no token has ever had. */
+int store_next_token(struct store *store, int64_t *ret_id);
+int store_insert_token(struct store *store, const struct token_row *row);
+int store_delete_token(struct store *store, int64_t id); /* -ENOENT: there is none */
+int store_touch_token(struct store *store, int64_t id, int64_t at);

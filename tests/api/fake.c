@@ -413,6 +413,7 @@ struct fake *fake_new(void) {
         .stats = stats,
         .subscribe = subscribe,
     };
+    fake_tokens_init(&fake->service);
     pthread_mutex_init(&fake->mutex, NULL);
     pthread_mutex_init(&fake->wake_mutex, NULL);
     write_files(fake);

@@ -9,6 +9,7 @@
 
 #define FAKE_JOBS 1024
 #define FAKE_FILE_SIZE 100000
+#define FAKE_TOKENS 8
 
 struct fake_event {
     int64_t job;
@@ -26,6 +27,10 @@ struct fake {
         bool private;
     } jobs[FAKE_JOBS + 1]; /* by id */
     int n_jobs;
+    struct {
+        char text[64], name[32]; /* "": free */
+        struct caller caller;
+    } tokens[FAKE_TOKENS];
     uint64_t version;
     struct fake_event *events; /* seq is the index + 1 */
     size_t n_events, capacity;
@@ -52,6 +57,12 @@ void fake_progress(struct fake *fake, int64_t job, int layer);
 void fake_set_status(struct fake *fake, int64_t job, const char *status);
 /* fake_give() - make it a job of @owner, @private or not. */
 void fake_give(struct fake *fake, int64_t job, const char *owner, bool private);
+/* fake_token() - from now on the token "NAME-token" is @owner's, with @role. */
+void fake_token(struct fake *fake, const char *name, const char *owner, enum role role);
+/* fake_revoke() - the token is none any more. */
+void fake_revoke(struct fake *fake, const char *name);
+/* fake_tokens_init() - the functions of @service that are about tokens. */
+void fake_tokens_init(struct service *service);
 /* fake_end() - the job succeeds. */
 void fake_end(struct fake *fake, int64_t job);
 void fake_wake(struct fake *fake);

@@ -39,11 +39,11 @@ static int start(struct fake *fake, char *address, struct api **ret_api, struct 
 static void test_addresses_refused(void **state) {
     static const struct {
         const char *address, *code;
-    } cases[] = {{"0.0.0.0:0", "listen_not_loopback"},
-                 {"[::]:0", "listen_not_loopback"},
-                 {"192.168.1.1:0", "listen_not_loopback"},
-                 {"[::ffff:1.2.3.4]:0", "listen_not_loopback"},
-                 {"128.0.0.1:0", "listen_not_loopback"},
+    } cases[] = {{"0.0.0.0:0", "listen_without_tokens"},
+                 {"[::]:0", "listen_without_tokens"},
+                 {"192.168.1.1:0", "listen_without_tokens"},
+                 {"[::ffff:1.2.3.4]:0", "listen_without_tokens"},
+                 {"128.0.0.1:0", "listen_without_tokens"},
                  {"127.0.0.1", "listen_invalid"},
                  {"127.0.0.1:", "listen_invalid"},
                  {"127.0.0.1:65536", "listen_invalid"},
@@ -170,7 +170,7 @@ static void test_inherited_refused(void **state) {
     struct fake *fake = *state;
     int fds[] = {listening_socket(INADDR_ANY), socket(AF_INET, SOCK_STREAM, 0),
                  open("/dev/null", O_RDONLY), -1};
-    static const char *const codes[] = {"listen_not_loopback", "listen_invalid", "io_error",
+    static const char *const codes[] = {"listen_without_tokens", "listen_invalid", "io_error",
                                         "io_error"};
     struct failure failure;
     struct api *api = NULL;

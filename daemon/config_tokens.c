@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config_tokens.h"
+
+#include "base/str.h"
+#include "daemon/token_file.h"
+
+#include <unistd.h>
+
+int config_tokens(struct config *config, const char *credentials, struct failure *failure) {
+    cleanup(freep) char *credential = str_format("%s/tokens", credentials ? credentials : "");
+
+    if (!credential)
+        return failure_oom(failure);
+    if (config->token_file)
+        return token_file_read(config->token_file, &config->tokens, &config->n_tokens, failure);
+    if (!credentials || access(credential, F_OK))
+        return 0;
+    return token_file_read(credential, &config->tokens, &config->n_tokens, failure);
+}
+
+bool config_same_tokens(const struct config *a, const struct config *b) {
+    bool same = a->n_tokens == b->n_tokens;
+
+    for (int i = 0; i < a->n_tokens && same; i++)
+        same = a->tokens[i].id == b->tokens[i].id &&
+               str_equal(a->tokens[i].name, b->tokens[i].name) &&
+               str_equal(a->tokens[i].owner, b->tokens[i].owner) &&
+               str_equal(a->tokens[i].role, b->tokens[i].role);
+    return same;
+}
