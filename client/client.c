@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "client/text.h"
+#include "client/token.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -11,13 +12,14 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_quantize, &verb_eval,     &verb_list,   &verb_show,    &verb_compare,
-    &verb_watch,    &verb_cancel,   &verb_retry,  &verb_delete,  &verb_download,
-    &verb_models,   &verb_rm_model, &verb_doctor, &verb_version,
+    &verb_quantize, &verb_eval,     &verb_list,  &verb_show,   &verb_compare,
+    &verb_watch,    &verb_cancel,   &verb_retry, &verb_delete, &verb_download,
+    &verb_models,   &verb_rm_model, &verb_token, &verb_doctor, &verb_version,
 };
 
 static const struct arg_option global_options[] = {
     {"server", "SERVER", "http://HOST:PORT or unix:PATH of quantd"},
+    {"token-file", "FILE", "file that holds the token to show to quantd"},
     {"json", NULL, "one JSON value on stdout, nothing else"},
     {"help", NULL, "this text"},
     {"version", NULL, "the version of quantctl"},
@@ -60,6 +62,7 @@ static void help(void) {
     printf("  %-25s %s\n\n", "help [VERB]", "this text, or the options of a verb");
     args_help(stdout, &global_table);
     printf("\nSERVER is taken from QUANTD_SERVER; else the local socket, else 127.0.0.1:7878.\n"
+           "Over TCP the token is taken from QUANTD_TOKEN or the file QUANTD_TOKEN_FILE.\n"
            "Exit status: 0 done, 1 the job failed (or doctor found trouble), 2 usage, 3 quantd is "
            "not there or answered an\n"
            "error, 4 the job was cancelled, 5 trouble on this side, 130 left by Ctrl-C.\n");
@@ -108,12 +111,17 @@ static int help_on(int n_words, char **words, struct failure *failure) {
 static int run_verb(const struct verb *verb, const struct args *args, struct failure *failure) {
     const char *server = args_get(args, "server");
     cleanup(http_freep) struct http *http = NULL;
+    cleanup(freep) char *token = NULL;
     struct client client = {.json = args_has(args, "json")};
     int r;
 
     if (!server)
         server = getenv("QUANTD_SERVER");
     r = http_new(server && server[0] ? server : NULL, &http, failure);
+    if (!r)
+        r = token_find(args_get(args, "token-file"), !http_socket(http), &token, failure);
+    if (!r && http_set_token(http, token))
+        r = failure_oom(failure);
     if (r)
         return r;
     client.http = http;

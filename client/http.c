@@ -24,7 +24,8 @@ struct http {
     char *base;        /* "http://127.0.0.1:7878", no slash at the end */
     char *socket_path; /* NULL: TCP */
     char *name;
-    bool local; /* a proxy of the environment is not for it */
+    char *authorization; /* the header; NULL: none */
+    bool local;          /* a proxy of the environment is not for it */
     long status;
 };
 
@@ -112,7 +113,18 @@ void http_free(struct http *http) {
     free(http->base);
     free(http->socket_path);
     free(http->name);
+    free(http->authorization);
     free(http);
+}
+
+int http_set_token(struct http *http, const char *token) {
+    char *header = token ? str_format("Authorization: Bearer %s", token) : NULL;
+
+    if (token && !header)
+        return -ENOMEM;
+    free(http->authorization);
+    http->authorization = header;
+    return 0;
 }
 
 const char *http_server(const struct http *http) {
@@ -290,7 +302,8 @@ static int perform(struct transfer *transfer, const char *path, struct curl_slis
     CURLcode code = CURLE_OK;
     int r;
 
-    if (!url || !headers)
+    if (!url || !headers ||
+        (http->authorization && !curl_slist_append(headers, http->authorization)))
         return failure_oom(failure);
     http->status = 0;
     set_options(http, url, transfer, error);

@@ -31,6 +31,12 @@ int http_new(const char *server, struct http **ret_http, struct failure *failure
 void http_free(struct http *http);
 DEFINE_CLEANUP(struct http *, http_freep, http_free)
 
+/*
+ * http_set_token() - show @token (copied; NULL: none) from now on, to this server and to nobody
+ * else. Return: 0 or -ENOMEM.
+ */
+int http_set_token(struct http *http, const char *token);
+
 /* http_server() - what the server is called in messages; borrowed. */
 const char *http_server(const struct http *http);
 
