@@ -42,7 +42,7 @@ export class Artifacts {
         "All of them, checked, and resumed when broken off:"),
       el("p", { class: "command" }, el("code", {}, all), copyButton(all, "Copy the command for all files")),
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Files of the checkpoint" },
-        el("table", { class: "figures" },
+        el("table", { class: "figures stack" },
           el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Name"),
             el("th", { scope: "col", class: "number" }, "Size"),
             el("th", { scope: "col" }, "SHA-256"), el("td", {}))),
@@ -51,8 +51,8 @@ export class Artifacts {
 
   #row(file) {
     return el("tr", {}, el("th", { scope: "row" }, file.name),
-      el("td", { class: "number" }, bytes(file.bytes)),
-      el("td", {}, el("code", { title: file.sha256, class: "hash" }, file.sha256)),
+      el("td", { class: "number", "data-label": "Size" }, bytes(file.bytes)),
+      el("td", { "data-label": "SHA-256" }, el("code", { title: file.sha256, class: "hash" }, file.sha256)),
       el("td", { class: "end" }, this.#getter(file)));
   }
 

@@ -17,6 +17,11 @@ function measured(job, set) {
   return perplexities(job).find((p) => p.set === set);
 }
 
+/* A cell; on a phone it says itself what its column is. */
+function figure(label, ...content) {
+  return el("td", { class: "number", "data-label": label }, ...content);
+}
+
 /*
  * @onChange(ids): other jobs are to be compared. @fixed: the id of a job that is always among them,
  * or null.
@@ -112,7 +117,7 @@ export class Comparison {
 
   #drawTable(sets) {
     const heads = ["Job", ...sets, "Bits per weight", "Size", "Took", ""];
-    show(this.#table, el("table", { class: "figures compare" },
+    show(this.#table, el("table", { class: "figures compare stack" },
       el("thead", {}, el("tr", {}, heads.map((text, i) => text === "" ? el("td", {})
         : el("th", { scope: "col", class: i ? "number" : null }, text)))),
       el("tbody", {}, this.#jobs.map((job) => this.#row(job, sets)), this.#baselineRow(sets))));
@@ -127,16 +132,16 @@ export class Comparison {
     return el("tr", { class: own ? "own" : null },
       el("th", { scope: "row" }, el("span", { class: "muted" }, `${job.id} `), name,
         el("span", { class: "sub" }, own ? `${method(job)} (this job)` : method(job))),
-      sets.map((set) => this.#value(measured(job, set))),
-      el("td", { class: "number" }, fixed(bits(job), 2)),
-      el("td", { class: "number" }, bytes(job.result?.size_bytes)),
-      el("td", { class: "number" }, seconds(job.result?.seconds?.total)), el("td", {}, remove));
+      sets.map((set) => this.#value(set, measured(job, set))),
+      figure("Bits per weight", fixed(bits(job), 2)),
+      figure("Size", bytes(job.result?.size_bytes)),
+      figure("Took", seconds(job.result?.seconds?.total)), el("td", { class: "end" }, remove));
   }
 
-  #value(entry) {
-    if (!entry) return el("td", { class: "number" }, "–");
+  #value(set, entry) {
+    if (!entry) return figure(set, "–");
     const changed = entry.baseline !== null && entry.baseline !== entry.value;
-    return el("td", { class: "number" }, perplexity(entry.value),
+    return figure(set, perplexity(entry.value),
       el("span", { class: "muted" }, ` ± ${fixed(entry.stderr, 3)}`),
       el("span", { class: "sub" }, changed ? change(entry.value, entry.baseline)
         : entry.baseline === null ? "no baseline yet" : "the baseline"));
@@ -150,10 +155,9 @@ export class Comparison {
     const size = this.#jobs[0]?.model?.parameters;
     return el("tr", { class: "baseline" },
       el("th", { scope: "row" }, "unquantized", el("span", { class: "sub" }, "the baseline")),
-      values.map((value) => el("td", { class: "number" }, perplexity(value))),
-      el("td", { class: "number" }, "16.00"),
-      el("td", { class: "number" }, bytes(size ? size * 2 : NaN)),
-      el("td", { class: "number" }, "–"), el("td", {}));
+      values.map((value, i) => figure(sets[i], perplexity(value))),
+      figure("Bits per weight", "16.00"), figure("Size", bytes(size ? size * 2 : NaN)),
+      figure("Took", "–"), el("td", {}));
   }
 
   #baseline(set) {

@@ -352,8 +352,10 @@ class JobPage {
       : problem.status === 404 ? `There is no job ${this.#id}` : "The job cannot be shown";
     this.#body.hidden = true;
     this.#message.hidden = false;
-    show(this.#message, el("h1", { tabindex: "-1" }, head), el("p", {}, problem.message),
-      problem.hint ? el("p", {}, problem.hint) : null,
+    const text = problem.status === 404 ? ["It never was, or it has been deleted."]
+      : [problem.message, problem.hint];
+    show(this.#message, el("h1", { tabindex: "-1" }, head),
+      text.filter(Boolean).map((line) => el("p", {}, line)),
       el("p", {}, el("a", { href: format("jobs") }, "All jobs")));
     this.#devices.stop();
     this.#feed?.stop();

@@ -171,10 +171,12 @@ class JobsPage {
 
   #filterField(name, label, field) {
     field.value = this.#query[name] || "";
-    field.addEventListener("input", () => {
+    const changed = () => {
       clearTimeout(this.#typing);
       this.#typing = setTimeout(() => this.#go({ [name]: field.value.trim() }), TYPING_MS);
-    });
+    };
+    field.addEventListener("input", changed);
+    field.addEventListener("change", changed);
     this.#filters[name] = field;
     return el("div", { class: "field" }, el("label", { for: field.id }, label), field);
   }

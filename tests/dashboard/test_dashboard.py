@@ -1,0 +1,442 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The dashboard as people use it: a real daemon, a real browser, a real job.
+
+Usage: test_dashboard.py QUANTD SOURCE [STEP...]. Exit status 77: no browser, or no dashboard in this build.
+"""
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import webdriver
+from webdriver import Browser
+
+EXIT_SKIP = 77
+HERE = os.path.dirname(os.path.abspath(__file__))
+QUANTD, SOURCE = sys.argv[1:3]
+TEXT = "file:short.txt"
+HOSTILE = "<img src=x onerror=document.title='owned'>"
+VIEWS = ("#/", "#/submit", "#/compare?jobs=1,2", "#/jobs/1", "#/jobs/999", "#/nothing")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Daemon:
+    """quantd on a state folder and a port that outlive it."""
+
+    def __init__(self, home):
+        self.home = home
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.process = None
+        self.start()
+
+    def start(self):
+        with open(self.home + "/log", "ab") as log:
+            self.process = subprocess.Popen(
+                [QUANTD, "--state-dir", self.home + "/state", "--cache-dir", self.home + "/cache",
+                 "--listen", f"127.0.0.1:{self.port}", "--listen", f"unix:{self.home}/quantd.sock",
+                 "--device", "cpu", "--model-root", SOURCE + "/data", "--data-root",
+                 self.home + "/texts"], stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(self.url + "healthz", timeout=10).close()
+                return
+            time.sleep(0.05)
+        raise AssertionError("quantd does not answer: " + self.log())
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def log(self):
+        with open(self.home + "/log", encoding="utf-8") as log:
+            return log.read()[-2000:]
+
+    def ask(self, path, body=None, **headers):
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, {
+            "Content-Type": "application/json", "Accept": "application/json", **headers})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    def submit(self, **more):
+        return self.ask("v1/jobs", {"model": "olmoe-demo", "dataset": TEXT, "eval": TEXT, "wbits": 4,
+                                    "nsamples": 4, "seqlen": 128, **more})["id"]
+
+    def wait_for(self, job, status, seconds=120):
+        end = time.monotonic() + seconds
+        while (found := self.ask(f"v1/jobs/{job}"))["status"] != status:
+            assert time.monotonic() < end, f"job {job} is {found['status']}, not {status}"
+            time.sleep(0.05)
+
+
+class Dashboard:
+    """The page, and what a person does with it."""
+
+    def __init__(self, page, daemon):
+        self.page = page
+        self.daemon = daemon
+
+    def open(self, view=""):
+        """A view, from nothing."""
+        self.page.open("about:blank")
+        self.page.open(self.daemon.url + view)
+        self.see("h1", "" if view else "Jobs")
+
+    def see(self, css, text="", seconds=60):
+        """The element, as soon as it is there, can be seen, and has the text."""
+        def found():
+            for element in self.page.find_all(css):
+                if element.shown and text in element.text:
+                    return element
+            return None
+        return self.page.wait_until(found, f"'{text}' in {css}", seconds)
+
+    def gone(self, css):
+        self.page.wait_until(lambda: not any(e.shown for e in self.page.find_all(css)), f"no {css}")
+
+    def press(self, text):
+        """A button or link by its words."""
+        def pressed():
+            for element in self.page.find_all("main button, main a, dialog button"):
+                if element.text == text and element.shown and element.enabled:
+                    element.click()
+                    return True
+            return False
+        self.page.wait_until(pressed, f"the button '{text}'")
+
+    def choose(self, css, value):
+        self.page.find(css).click()
+        self.page.script("arguments[0].value = arguments[1];"
+                         "arguments[0].dispatchEvent(new Event('input', {bubbles: true}));"
+                         "arguments[0].dispatchEvent(new Event('change', {bubbles: true}))",
+                         self.page.find(css), value)
+        self.page.press("Escape")
+
+    def job(self):
+        """The number of the job that is shown."""
+        return int(self.page.wait_until(
+            lambda: self.page.url.partition("#/jobs/")[2].partition("?")[0], "the page of a job"))
+
+    def quiet(self, *allowed):
+        """No error so far, but what the network said while the daemon was away or refused."""
+        for entry in self.page.console():
+            expected = entry["source"] == "network" and any(a in entry["message"] for a in allowed)
+            assert entry["level"] not in ("SEVERE", "WARNING") or expected, entry
+        for url in self.page.requests():
+            assert url.startswith((self.daemon.url, "about:", "blob:", "data:")), url
+        self.page.forget()
+
+    def accessible(self, what):
+        with open(HERE + "/access.js", encoding="utf-8") as file:
+            check = file.read()
+        wrong = self.page.script(check)
+        assert not wrong, f"{what}: " + "; ".join(wrong)
+
+
+def check_modules(board):
+    with open(HERE + "/units.js", encoding="utf-8") as file:
+        wrong = board.page.script_async(file.read())
+    assert not wrong, "\n".join(wrong)
+
+
+def check_empty(board):
+    board.open()
+    board.see("#queue .empty", "Nothing waits")
+    board.see("#history .empty")
+    board.accessible("an empty queue")
+    board.quiet()
+
+
+def check_submit(board):
+    """The form: what is wrong is said at its field; a hostile name stays a text."""
+    page = board.page
+    board.press("Submit a job")
+    board.see("#field-model")
+    board.press("Submit the job")
+    board.see("#field-model-problem", "is required")
+    assert page.focused.attribute("id") == "field-model"
+    page.find("#field-model").fill("no-such-model")
+    page.find("#field-dataset").fill(TEXT)
+    page.find("#field-name").fill(HOSTILE)
+    page.find("#field-eval").fill(TEXT)
+    page.find("#field-nsamples").fill("96")
+    page.find("#field-seqlen").fill("256")
+    page.find("#field-labels").fill("run=one")
+    board.press("Submit the job")
+    board.see("#field-model-problem", "no-such-model")
+    assert page.find("#field-model").attribute("aria-invalid") == "true"
+    page.find("#field-model").fill("olmoe-demo")
+    page.find("#field-groupsize").fill("12")
+    board.press("Submit the job")
+    board.see("#field-groupsize-problem", "multiple of 8")
+    page.find("#field-groupsize").fill("64")
+    board.choose("#field-kind", "eval")
+    board.gone("#field-wbits")
+    board.choose("#field-kind", "quantize")
+    board.press("Submit the job")
+    job = board.job()
+    assert board.daemon.ask(f"v1/jobs/{job}")["labels"] == {"run": "one"}
+    assert board.see("h1", HOSTILE).text == HOSTILE
+    assert not page.has("main img") and "owned" not in page.title
+    board.quiet("422")
+    return job
+
+
+def check_restart(board, job):
+    """The daemon is killed while the page is open, and the page goes on by itself."""
+    page = board.page
+    page.script("window.sameDocument = true")
+    board.see(".heat [role=gridcell]:not([data-step=none])")
+    board.see(".progress .phases .now")
+    board.daemon.kill()
+    board.see("#banner", "Reconnecting")
+    board.accessible("without a daemon")
+    board.daemon.start()
+    board.gone("#banner")
+    board.see(".status", "succeeded", 180)
+    board.see(".log", "succeeded")
+    board.see(".compare .own", "this job")
+    assert page.script("return window.sameDocument === true"), "the page was loaded anew"
+    texts = [item.text for item in page.find_all(".log li")]
+    assert sum("succeeded" in text for text in texts) == 1, texts
+    assert sum("layer 2 in" in text for text in texts) == 1, texts
+    assert len(page.find_all(".heat [role=gridcell][data-step]")) == 3 * 16
+    names = {item["name"] for item in board.daemon.ask(f"v1/jobs/{job}/artifacts")["data"]}
+    files = "[aria-labelledby=files-title] th[scope=row]"
+    page.wait_until(lambda: names == {row.text for row in page.find_all(files)}, "every file")
+    board.quiet("net::ERR_")
+
+
+def check_heat_map(board):
+    """One stop for the keyboard, arrows inside, the same in words; and tokens in place of errors."""
+    page = board.page
+    first = page.find(".heat [role=gridcell][tabindex='0']")
+    page.script("arguments[0].focus()", first)
+    assert first.label.startswith("layer 0, expert 0, relative error"), first.label
+    page.press("ArrowRight")
+    page.press("ArrowDown")
+    assert page.focused.label.startswith("layer 1, expert 1,"), page.focused.label
+    assert page.find(".told").text == page.focused.label
+    page.press("Control", "End")
+    assert page.focused.label.startswith("layer 2, expert 15,")
+    page.find("label[for=heat-metric-tokens]").click()
+    board.see(".scale .key")
+    assert page.find("[aria-labelledby=heat-title] [data-step='0']").shown
+    page.find("[aria-labelledby=heat-title] summary").click()
+    page.wait_until(lambda: len(page.find_all("[aria-labelledby=heat-title] .figures tbody tr")) == 48, "a row each")
+    board.quiet()
+
+
+def check_compare(board, job):
+    """Another job beside this one, in the address too."""
+    page = board.page
+    other = board.daemon.submit(dataset=None, nearest=True, wbits=3, name="nearest", seqlen=256)
+    board.daemon.wait_for(other, "succeeded")
+    board.open(f"#/jobs/{job}")
+    page.wait_until(lambda: page.has(f"#comparison-add option[value='{other}']"), "the other to choose")
+    board.choose("#comparison-add", str(other))
+    board.see(".compare tbody", "nearest 3 bit")
+    assert page.url.endswith(f"?with={other}"), page.url
+    page.reload()
+    board.see(".compare tbody", "nearest 3 bit")
+    drawn = "const c = document.querySelector('[aria-labelledby=comparison-title] canvas');" \
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
+    page.wait_until(lambda: page.script(drawn), "the plot")
+    board.open(f"#/?compare={job},{other}")
+    board.press("Compare 2 jobs")
+    page.wait_until(lambda: len(page.find_all(".compare tbody tr:not(.baseline)")) == 2, "both")
+    page.find(".compare tbody button").click()
+    page.wait_until(lambda: len(page.find_all(".compare tbody tr:not(.baseline)")) == 1, "one left out")
+    board.quiet()
+
+
+def check_cancel_and_retry(board):
+    page = board.page
+    job = board.daemon.submit(nsamples=4096, seqlen=512, name="long")
+    board.open(f"#/jobs/{job}")
+    board.see(".status", "running")
+    board.press("Cancel")
+    board.see("dialog", "Cancel job")
+    board.accessible("a question")
+    board.press("Let it run")
+    board.gone("dialog")
+    assert page.focused.text == "Cancel", "the focus comes back"
+    board.press("Cancel")
+    board.press("Cancel the job")
+    board.see(".status", "cancelled")
+    board.press("Retry")
+    board.see("dialog", "Retry job")
+    page.find("dialog .danger").click()
+    page.wait_until(lambda: board.job() > job, "the new job")
+    again = board.job()
+    board.see(".status", "running")
+    board.daemon.ask(f"v1/jobs/{again}/cancel", {})
+    board.see(".status", "cancelled")
+    board.press("Delete")
+    board.press("Delete for good")
+    board.see("#history", "long")
+    assert not page.has(f"[data-job='{again}']")
+    board.quiet()
+
+
+def check_list(board):
+    """Filters are in the address; what others do is seen as it happens."""
+    page = board.page
+    board.open("#/?text=NEAREST")
+    board.see("#history tbody", "nearest")
+    rows = "#history tbody tr"
+    assert len(page.find_all(rows)) == 1
+    page.find("#filter-text").fill("")
+    page.wait_until(lambda: len(page.find_all(rows)) > 2, "all jobs")
+    board.choose("#filter-status", "cancelled")
+    page.wait_until(lambda: len(page.find_all(rows)) == 1, "the cancelled one")
+    assert page.url.endswith("#/?status=cancelled"), page.url
+    page.reload()
+    page.wait_until(lambda: len(page.find_all(rows)) == 1, "the filter outlives the page")
+    board.press("Clear")
+    page.wait_until(lambda: len(page.find_all(rows)) > 2, "all jobs")
+    board.see("#connection", "Live")
+    job = board.daemon.submit(nsamples=4096, seqlen=512, name="from elsewhere")
+    board.see(f"#queue [data-job='{job}'] .status", "running")
+    board.daemon.ask(f"v1/jobs/{job}/cancel", {})
+    board.see(f"#history [data-job='{job}'] .status", "cancelled")
+    board.quiet()
+
+
+def check_polling(board):
+    """Where streams do not get through, the page asks."""
+    page = board.page
+    page.cdp("Network.enable")
+    page.cdp("Network.setBlockedURLs", urls=["*/v1/events"])
+    board.open()
+    board.see("#connection", "Polling")
+    job = board.daemon.submit(nsamples=4096, seqlen=512, name="asked for")
+    board.see(f"#queue [data-job='{job}'] .status", "running")
+    board.daemon.ask(f"v1/jobs/{job}/cancel", {})
+    board.see(f"#history [data-job='{job}'] .status", "cancelled")
+    page.cdp("Network.setBlockedURLs", urls=[])
+    board.quiet("net::ERR_BLOCKED_BY_CLIENT")
+
+
+def check_looks(board):
+    """Every view in both themes, wide and on a phone."""
+    page = board.page
+    shots = os.environ.get("DASHBOARD_SHOTS")
+    for scheme, phone in (("light", False), ("dark", False), ("dark", True)):
+        page.media(scheme, reduced_motion=True)
+        page.phone() if phone else page.screen(1280, 900)
+        for view in VIEWS:
+            board.open(view)
+            board.see("h1, #field-model")
+            if view == "#/submit":
+                board.see("#field-model")
+            if view == "#/jobs/1":
+                board.see(".heat [role=gridcell]")
+                board.see(".log", "queued")
+            what = f"{view} {scheme}{' phone' if phone else ''}"
+            board.accessible(what)
+            if shots:
+                name = view.strip("#/").replace("/", "-").partition("?")[0] or "list"
+                page.screenshot(f"{shots}/{name}-{scheme}{'-phone' if phone else ''}.png", full=True)
+    page.screen(1280, 900)
+    page.media("light")
+    board.quiet("404")
+
+
+def check_keyboard(board):
+    """Tab goes through the page, in order, to its end; all that can be focused shows it."""
+    page = board.page
+    board.open()
+    board.see("#history tbody tr")
+    page.script("document.body.focus()")
+    page.press("Tab")
+    assert page.focused.text == "Skip to the content", page.focused.text
+    page.press("Enter")
+    assert page.focused.attribute("id") == "main"
+    seen = []
+    for _ in range(200):
+        page.press("Tab")
+        at = page.script("const e = document.activeElement; if (e === document.body) return null;"
+                         "const s = getComputedStyle(e); const b = e.getBoundingClientRect();"
+                         "return [e.id || e.textContent || e.getAttribute('aria-label'),"
+                         "s.outlineStyle, b.top >= 0 && b.bottom <= innerHeight]")
+        if at is None:
+            break
+        assert at[1] != "none", f"{at[0]} does not show that it has the focus"
+        assert at[2], f"{at[0]} has the focus out of sight"
+        seen.append(at[0])
+    assert at is None, "Tab never leaves the page"
+    assert seen[:2] == ["Submit a job", "filter-text"], seen[:4]
+    page.find("#filter-text").type("none of them", "Tab")
+    board.see("#history .empty")
+    board.quiet()
+
+
+def run(board):
+    check_empty(board)
+    check_modules(board)
+    job = check_submit(board)
+    check_restart(board, job)
+    check_heat_map(board)
+    check_compare(board, job)
+    check_cancel_and_retry(board)
+    check_list(board)
+    check_polling(board)
+    check_looks(board)
+    check_keyboard(board)
+
+
+def main():
+    reason = webdriver.missing()
+    if reason:
+        print("skipped:", reason)
+        return EXIT_SKIP
+    home = tempfile.mkdtemp(prefix="quantd-dashboard-")
+    os.makedirs(home + "/texts")
+    with open(SOURCE + "/data/texts/demo-calibration.txt", "rb") as source, \
+            open(home + "/texts/short.txt", "wb") as text:
+        text.write(source.read(60000).rpartition(b"\n")[0])
+    daemon = Daemon(home)
+    try:
+        try:
+            urllib.request.urlopen(daemon.url + "assets/main.js").close()
+        except urllib.error.HTTPError:
+            print("skipped: quantd is built without the dashboard")
+            return EXIT_SKIP
+        with Browser(1280, 900) as page:
+            page.media("light", reduced_motion=True)
+            page.screen(1280, 900)
+            page.open("about:blank")
+            page.forget()  # what the browser shows of its own at first
+            board = Dashboard(page, daemon)
+            try:
+                run(board)
+            except BaseException:
+                print("at", page.url, page.console()[-5:])
+                page.screenshot("/tmp/dashboard-failed.png")
+                raise
+    finally:
+        daemon.kill()
+        shutil.rmtree(home, ignore_errors=True)
+    print("the dashboard does what it is there for")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

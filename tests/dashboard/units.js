@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The modules that need no page, each on its own. The body of a function that test_dashboard.py runs
+ * inside the browser: it calls its last argument with a list of what is wrong.
+ */
+const done = arguments[arguments.length - 1];
+const wrong = [];
+
+function same(found, wanted, what) {
+  const [a, b] = [JSON.stringify(found), JSON.stringify(wanted)];
+  if (a !== b) wrong.push(`${what}: ${a}, not ${b}`);
+}
+
+async function sse() {
+  const { SseParser } = await import("/assets/sse.js");
+  const text = "\ufeff:hello\r\nid: 7\nevent: a\rdata: one\ndata:two\n\nid\ndata\r\n\r\nevent: x\n\n" +
+    "nonsense: 1\ndata: {\"a\": \"\u00e4\"}\nid: 8\n\n";
+  const wanted = [{ id: "7", type: "a", data: "one\ntwo" }, { id: "", type: "message", data: "" },
+    { id: "8", type: "message", data: "{\"a\": \"\u00e4\"}" }];
+  for (let cut = 0; cut <= text.length; cut++) {
+    const parser = new SseParser();
+    same([...parser.feed(text.slice(0, cut)), ...parser.feed(text.slice(cut))], wanted, `cut at ${cut}`);
+  }
+  const single = new SseParser();
+  same([...text].flatMap((c) => single.feed(c)), wanted, "one by one");
+  same(new SseParser().feed("data: not ended\n"), [], "no blank line");
+  let thrown = false;
+  try {
+    const parser = new SseParser();
+    for (let i = 0; i < 20; i++) parser.feed(`data: ${"x".repeat(1 << 20)}\n`);
+  } catch {
+    thrown = true;
+  }
+  same(thrown, true, "an endless event is given up");
+}
+
+async function units() {
+  const u = await import("/assets/units.js");
+  same([0, 1, 1023, 1024, 10239, 1048575, 1 << 30, 5e15, NaN, null].map(u.bytes),
+    ["0 B", "1 B", "1023 B", "1.00 KiB", "10.0 KiB", "1.00 MiB", "1.00 GiB", "4.44 PiB", "–", "–"], "bytes");
+  same([0, 9.94, 9.96, 59.4, 60, 3599.6, 7620, 90000, -1, Infinity].map(u.seconds),
+    ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 00 s", "1 h 00 min", "2 h 07 min", "1 d 1 h", "–", "–"], "seconds");
+  same([u.change(103, 100), u.change(97, 100), u.change(1, 0), u.change(1, null)],
+    ["+3.00 %", "−3.00 %", "–", "–"], "change");
+  same([12.5, 1234.567, undefined].map(u.perplexity), ["12.5000", "1234.6", "–"], "perplexity");
+  same([0, 0.00282149, 0.00000031].map(u.error), ["0", "0.00282", "3.1e-7"], "error");
+  same(u.count(65536), "65\u202f536", "count");
+  const now = Date.parse("2026-01-10T12:00:00Z");
+  same(["2026-01-10T11:59:50Z", "2026-01-10T11:55:00Z", "2026-01-10T02:00:00Z", "2026-01-07T12:00:00Z", "x"]
+    .map((t) => u.ago(t, now)), ["just now", "5 min ago", "10 h ago", "3 d ago", "–"], "ago");
+}
+
+async function router() {
+  const { format, ids, parse } = await import("/assets/router.js");
+  same(parse(""), { page: "jobs", id: null, query: {} }, "no hash");
+  same(parse("#/jobs/12?with=3,4&x=a%26b"), { page: "job", id: "12", query: { with: "3,4", x: "a&b" } }, "a job");
+  for (const hash of ["#/jobs/0", "#/jobs/1x", "#/jobs/-1", "#/nothing", "#/jobs/12345678901234567890"])
+    same(parse(hash).page, null, hash);
+  same(format("job", 12, { with: "3,4", empty: "" }), "#/jobs/12?with=3,4", "format");
+  const text = "50 % & = ä #?";
+  same(parse(format("jobs", null, { text })).query.text, text, "any text survives");
+  same(ids("3,3,x,04,-1, 5,7", 2), ["3", "7"], "ids");
+}
+
+async function schema() {
+  const s = await import("/assets/schema.js");
+  const documents = await (await fetch("/openapi.json")).json();
+  const groups = s.groupsOf(documents);
+  const names = groups.flatMap((g) => g.fields.map((f) => f.name)).sort();
+  same(names, Object.keys(documents.components.schemas.JobRequest.properties).sort(), "every field once");
+  const fields = Object.fromEntries(groups.flatMap((g) => g.fields).map((f) => [f.name, f.schema]));
+  for (const [name, f] of Object.entries(fields)) {
+    if (!f.description) wrong.push(`${name} has no help`);
+    const { value, problem } = s.fromText(f, s.toText(f, f.default), false);
+    if (problem || !s.isDefault(f, value))
+      wrong.push(`the default of ${name} comes back as ${JSON.stringify(value)} ${problem}`);
+  }
+  same(s.fromText(fields.nsamples, "0", false).problem, "must be at least 1", "too small");
+  same(s.fromText(fields.nsamples, "1.5", false).problem, "'1.5' is not a whole number", "not whole");
+  same(s.fromText(fields.percdamp, "0", false).problem, "must be above 0", "on the border");
+  same(s.fromText(fields.model, " ", true).problem, "is required", "required");
+  same(s.fromText(fields.eval, "a, b,", false), { value: ["a", "b"] }, "a list");
+  same(s.fromText(fields.labels, "a=b=c\n d = e ", false), { value: { a: "b=c", d: "e" } }, "pairs");
+  same(s.belongsTo(fields.wbits, "eval"), false, "an eval job has no bits");
+  same(s.belongsTo(fields.model, "eval"), true, "it has a model");
+}
+
+async function layers() {
+  const { Layers, edges, step } = await import("/assets/layers.js");
+  const matrix = (name, tokens, error, reason) =>
+    ({ name: `model.layers.1.${name}_proj`, method: "gptq", tokens, error, reason });
+  const all = new Layers();
+  all.add({ layer: 1, seconds: 1, matrices: [
+    matrix("self_attn.q", 900, 0.1), matrix("mlp.experts.0.gate", 900, 0.2),
+    matrix("mlp.experts.0.up", 900, 0.3), matrix("mlp.experts.0.down", 900, 0.05),
+    matrix("mlp.experts.1.gate", 3, 0.4, "too few"), matrix("mlp.experts.1.up", 3, 0.4),
+    matrix("mlp.experts.1.down", 3, 0.6)] });
+  all.add({ layer: 99999999, matrices: [] });
+  all.add(null);
+  const [layer] = all.list;
+  same([all.list.length, all.nExperts, all.places.length], [1, 2, 2], "sizes");
+  same(layer.experts.map((e) => [e.tokens, e.few, e.reason, e.worst.error]),
+    [[900, false, null, 0.3], [3, true, "too few", 0.6]], "experts");
+  same([all.depth("q"), all.depth("gate")].map((d) => d[0].value.toFixed(3)), ["0.100", "0.300"], "depth");
+  same(all.depth("gate", "worst")[0].value, 0.4, "worst over experts");
+  const scale = edges([1, 10, 100, 1000], 3);
+  same([1, 9, 11, 1000].map((v) => step(scale, v)), [0, 0, 1, 2], "logarithmic steps");
+  same(edges([5, 5], 2), [5, 5, 5], "one value");
+  same(edges([NaN], 2), null, "none");
+}
+
+async function job() {
+  const j = await import("/assets/job.js");
+  const anna = { owner: "anna", role: "submit" };
+  const admin = { owner: "x", role: "admin" };
+  same([j.refusal(anna, "submit", { owner: "anna" }), j.refusal(admin, "submit", { owner: "anna" })],
+    [null, null], "one's own, and an admin's");
+  same(typeof j.refusal(anna, "submit", { owner: "bert" }), "string", "somebody else's");
+  same(typeof j.refusal({ owner: "anna", role: "read" }, "submit", { owner: "anna" }), "string", "who may only read");
+  same(j.fraction({ status: "queued", progress: { phase: "pull", bytes: 1, bytes_total: 4 } }), 0.25, "a pull");
+  same(j.fraction({ status: "succeeded", progress: { phase: "export", fraction: 1 } }), null, "an end");
+  same(j.method({ params: { wbits: 3, nearest: true, groupsize: 64, sym: true } }), "nearest 3 bit g64 sym", "method");
+}
+
+Promise.all([sse(), units(), router(), schema(), layers(), job()])
+  .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));
