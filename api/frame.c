@@ -11,7 +11,7 @@
 #include <string.h>
 
 void frame_put(struct strbuf *out, uint64_t id, const char *type, const json_t *data) {
-    cleanup(freep) char *text = json_dumps(data, JSON_COMPACT);
+    cleanup(freep) char *text = json_text(data, JSON_COMPACT);
 
     if (!text) {
         out->failed = true;
@@ -62,8 +62,7 @@ struct frame *frame_event(const json_t *event) {
 
 struct frame *frame_progress(const json_t *job) {
     json_t *progress = json_object_get(job, "progress");
-    cleanup(freep) char *text =
-        json_is_object(progress) ? json_dumps(progress, JSON_COMPACT) : NULL;
+    cleanup(freep) char *text = json_is_object(progress) ? json_text(progress, JSON_COMPACT) : NULL;
     int64_t id = json_integer_value(json_object_get(job, "id"));
     char at[CLOCK_TEXT_SIZE];
     struct strbuf out = {};

@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/response.h"
 
+#include "base/json.h"
 #include "base/str.h"
 
-#include <stdlib.h>
-
-static int append(const char *text, size_t size, void *arg) {
-    struct strbuf *buf = arg;
-
-    strbuf_append(buf, text, size);
-    return buf->failed ? -1 : 0;
-}
+#include <string.h>
 
 struct MHD_Response *response_text(struct strbuf *buf, const char *type) {
     struct MHD_Response *response = NULL;
@@ -27,9 +21,12 @@ struct MHD_Response *response_text(struct strbuf *buf, const char *type) {
 }
 
 struct MHD_Response *response_json(const json_t *body, const char *type) {
-    struct strbuf buf = {};
+    char *text = json_text(body, JSON_COMPACT | JSON_ENCODE_ANY);
+    struct strbuf buf = {.data = text, .length = text ? strlen(text) : 0};
 
-    json_dump_callback(body, append, &buf, JSON_COMPACT | JSON_ENCODE_ANY);
+    if (!text)
+        return NULL;
+    buf.capacity = buf.length + 1;
     strbuf_append(&buf, "\n", 1);
     return response_text(&buf, type);
 }

@@ -72,6 +72,14 @@ int json_parse(const char *text, size_t size, const char *subject, const char *c
     return 0;
 }
 
+char *json_text(const json_t *value, size_t flags) {
+    cleanup(freep) char *text = NULL;
+
+    ran_out = false;
+    text = json_dumps(value, flags);
+    return ran_out ? NULL : steal_ptr(text);
+}
+
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
                     struct failure *failure) {
     cleanup(freep) char *text = NULL;

@@ -14,6 +14,12 @@
 int json_parse(const char *text, size_t size, const char *subject, const char *code,
                json_t **ret_value, struct failure *failure);
 
+/*
+ * json_text() - json_dumps(), but NULL when it ran out of memory: jansson's own then may leave
+ * bytes out of the middle of the text. The caller owns it. Any thread.
+ */
+char *json_text(const json_t *value, size_t flags);
+
 /* json_parse_file() - the same for the file at @path of at most @max bytes; also -errno. */
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
                     struct failure *failure);

@@ -3,6 +3,7 @@
 
 #include "api/wire.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "client/client.h"
 #include "client/text.h"
@@ -350,7 +351,7 @@ static int renew(struct http *http) {
 int http_call(struct http *http, const char *method, const char *path, const json_t *body,
               const char *idempotency_key, json_t **ret_answer, struct failure *failure) {
     cleanup(slist_freep) struct curl_slist *headers = NULL;
-    cleanup(freep) char *text = body ? json_dumps(body, JSON_COMPACT) : strdup("");
+    cleanup(freep) char *text = body ? json_text(body, JSON_COMPACT) : strdup("");
     struct transfer transfer = {.http = http};
     int r;
 

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/messages.h"
@@ -254,8 +255,7 @@ static int find_key(struct jobs *jobs, const char *owner, const char *key, const
 }
 
 static int hash_request(const json_t *request, char ret_sha256[SHA256_TEXT_SIZE]) {
-    cleanup(freep) char *text =
-        json_dumps(request, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    cleanup(freep) char *text = json_text(request, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
 
     return text ? sha256_of(text, strlen(text), ret_sha256) : -ENOMEM;
 }

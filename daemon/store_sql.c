@@ -68,7 +68,7 @@ static int bind_json(sqlite3_stmt *statement, int column, const json_t *value) {
 
     if (!value)
         return sqlite3_bind_null(statement, column);
-    text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    text = json_text(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     if (!text)
         return SQLITE_NOMEM;
     return sqlite3_bind_text(statement, column, text, -1, free);

@@ -99,7 +99,7 @@ static json_t *document(struct maker *maker) {
 
 static int write_document(struct maker *maker, const char *path, struct failure *failure) {
     cleanup(json_decrefp) json_t *root = document(maker);
-    cleanup(freep) char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    cleanup(freep) char *text = root ? json_text(root, JSON_INDENT(1)) : NULL;
     int r;
 
     if (!text)

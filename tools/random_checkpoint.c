@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "base/task.h"
 #include "daemon/model/tokenizer.h"
@@ -151,7 +152,7 @@ static int noise_open(struct writing *w) {
 static int write_json(const char *dir, const char *name, json_t *value, struct failure *failure) {
     cleanup(json_decrefp) json_t *owned = value;
     cleanup(freep) char *path = str_format("%s/%s", dir, name);
-    cleanup(freep) char *text = owned ? json_dumps(owned, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    cleanup(freep) char *text = owned ? json_text(owned, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     int r;
 
     if (!path || !text)

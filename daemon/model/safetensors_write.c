@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@
 /* @name as a JSON string with its quotes. */
 static int append_name(struct strbuf *header, const char *name) {
     json_t *value = json_string(name);
-    char *text = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    char *text = value ? json_text(value, JSON_ENCODE_ANY) : NULL;
 
     json_decref(value);
     if (!text)

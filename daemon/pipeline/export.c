@@ -60,7 +60,7 @@ int folder_write_json(struct run *run, struct folder *folder, const char *name,
                       const json_t *value) {
     cleanup(freep) char *text = NULL;
 
-    text = value ? json_dumps(value, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
+    text = value ? json_text(value, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
     if (!text)
         return failure_oom(run->failure);
     return write_file(run, folder, name, text, strlen(text));

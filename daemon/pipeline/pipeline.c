@@ -102,7 +102,7 @@ static json_t *complete_result(struct run *run, json_t *result) {
 static int publish(struct run *run, const json_t *result) {
     cleanup(freep) char *path = str_format("%s/result.json", run->job->dir);
     cleanup(freep) char *made = str_format("%s/artifact", run->work_dir);
-    cleanup(freep) char *text = json_dumps(result, JSON_SORT_KEYS | JSON_COMPACT);
+    cleanup(freep) char *text = json_text(result, JSON_SORT_KEYS | JSON_COMPACT);
     int r;
 
     if (!path || !made || !text)

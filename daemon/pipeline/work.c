@@ -28,7 +28,7 @@ static char *eval_path(const struct run *run, int i) {
 
 static int write_json(struct run *run, char *path, const json_t *value) {
     cleanup(freep) char *owned = path;
-    cleanup(freep) char *text = json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT);
+    cleanup(freep) char *text = json_text(value, JSON_SORT_KEYS | JSON_COMPACT);
     int r;
 
     if (!owned || !text)
@@ -61,7 +61,7 @@ static int fingerprint(const struct run *run, char ret_text[SHA256_TEXT_SIZE]) {
                     run->b->ops->name, "model", run->checkpoint->fingerprint, "params", params,
                     "seqlen", run->seqlen, "calibration",
                     run->calibration ? run->calibration->sha256 : "");
-    text = all ? json_dumps(all, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    text = all ? json_text(all, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     return text ? sha256_of(text, strlen(text), ret_text) : -ENOMEM;
 }
 

@@ -11,6 +11,7 @@
 #include "daemon/model/tokenizer.h"
 #include "daemon/store.h"
 #include "daemon/submission.h"
+#include "tests/fault/allocations.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -21,40 +22,6 @@
 #include <cmocka.h>
 
 #define CALLS_MAX 200000
-
-/* ---- allocations that fail ---- */
-
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *old, size_t size);
-/* AddressSanitizer's, when it is there. */
-__attribute__((weak)) void *__interceptor_malloc(size_t size);
-__attribute__((weak)) void *__interceptor_calloc(size_t n, size_t size);
-__attribute__((weak)) void *__interceptor_realloc(void *old, size_t size);
-
-static int allocations_left; /* the one that makes it 0 fails */
-
-static bool fails(void) {
-    return allocations_left > 0 && --allocations_left == 0;
-}
-
-void *malloc(size_t size) {
-    if (fails())
-        return NULL;
-    return __interceptor_malloc ? __interceptor_malloc(size) : __libc_malloc(size);
-}
-
-void *calloc(size_t n, size_t size) {
-    if (fails())
-        return NULL;
-    return __interceptor_calloc ? __interceptor_calloc(n, size) : __libc_calloc(n, size);
-}
-
-void *realloc(void *old, size_t size) {
-    if (fails())
-        return NULL;
-    return __interceptor_realloc ? __interceptor_realloc(old, size) : __libc_realloc(old, size);
-}
 
 /* ---- what allocates ---- */
 
@@ -159,10 +126,9 @@ static void fail_everywhere(const char *name, const char *path,
         bool hit;
 
         failure = (struct failure){};
-        allocations_left = n;
+        allocations_fail(n);
         r = use(path, &failure);
-        hit = allocations_left == 0;
-        allocations_left = 0;
+        hit = allocations_stop();
         if (!hit)
             break;
         n_failed++;

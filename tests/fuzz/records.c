@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "daemon/pipeline/pipeline.h"
 #include "tests/fuzz/fuzz.h"
-#include "tools/random_checkpoint.h"
+#include "tests/unit/tiny_model.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -85,30 +85,6 @@ static void keep(int record) {
         !file_read(path, RECORD_MAX, &lab.records[record].data, &lab.records[record].size));
 }
 
-static void make_model(void) {
-    const struct random_checkpoint what = {
-        .config = {.hidden_size = 32,
-                   .intermediate_size = 32,
-                   .num_hidden_layers = 1,
-                   .num_attention_heads = 2,
-                   .num_key_value_heads = 2,
-                   .num_experts = 2,
-                   .num_experts_per_tok = 1,
-                   .vocab_size = 256,
-                   .max_position_embeddings = 32,
-                   .rms_norm_eps = 1e-5F,
-                   .rope_theta = 10000.0F},
-        .dtype = DTYPE_BF16,
-        .shard_bytes = 1 << 20,
-        .n_threads = 1,
-    };
-    struct random_checkpoint_facts facts;
-    struct failure failure = {};
-
-    if (random_checkpoint_write(&what, lab.model, &facts, &failure))
-        fuzz_fail(__FILE__, __LINE__, failure.detail);
-}
-
 /* Stops an attempt after its evaluation, when all records are there, and lets another one end. */
 static void make_records(void) {
     cleanup(json_decrefp) json_t *result = NULL;
@@ -133,7 +109,8 @@ static void set_up(void) {
     snprintf(lab.job, sizeof(lab.job), "%s/job", fuzz_folder());
     fuzz_require(!dir_make(lab.data) && !dir_make(lab.job));
     fuzz_file("data/x.txt", TEXT, strlen(TEXT));
-    make_model();
+    if (tiny_model_write(lab.model, &failure))
+        fuzz_fail(__FILE__, __LINE__, failure.detail);
     lab.root = lab.data;
     source_mirror_init(&lab.mirror, NULL, 0);
     lab.corpora = (struct corpora){&lab.mirror.source, &lab.root, 1};

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/fault/allocations.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *old, size_t size);
+/* AddressSanitizer's, when it is there. */
+__attribute__((weak)) void *__interceptor_malloc(size_t size);
+__attribute__((weak)) void *__interceptor_calloc(size_t n, size_t size);
+__attribute__((weak)) void *__interceptor_realloc(void *old, size_t size);
+
+static atomic_int left; /* the one that makes it 0 fails; below: none */
+static _Thread_local bool spared;
+
+void allocations_fail(int n) {
+    left = n;
+}
+
+bool allocations_stop(void) {
+    return atomic_exchange(&left, 0) < 0;
+}
+
+void allocations_spare_me(void) {
+    spared = true;
+}
+
+/* -1 stays: one has failed. */
+static bool fails(void) {
+    int n = left;
+
+    if (spared)
+        return false;
+    while (n > 0) {
+        if (atomic_compare_exchange_weak(&left, &n, n == 1 ? -1 : n - 1))
+            return n == 1;
+    }
+    return false;
+}
+
+void *malloc(size_t size) {
+    if (fails())
+        return NULL;
+    return __interceptor_malloc ? __interceptor_malloc(size) : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size) {
+    if (fails())
+        return NULL;
+    return __interceptor_calloc ? __interceptor_calloc(n, size) : __libc_calloc(n, size);
+}
+
+void *realloc(void *old, size_t size) {
+    if (fails())
+        return NULL;
+    return __interceptor_realloc ? __interceptor_realloc(old, size) : __libc_realloc(old, size);
+}
