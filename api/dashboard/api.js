@@ -44,6 +44,7 @@ export class Api {
 
   /* A response that is fine or 304; else throws. */
   async fetch(path, { method = "GET", headers = {}, body, signal } = {}) {
+    const token = this.#session.token;
     let response;
     try {
       response = await fetch(path, {
@@ -56,7 +57,8 @@ export class Api {
     }
     if (response.ok || response.status === 304) return response;
     const problem = new Problem(response.status, await response.json().catch(() => null));
-    if (response.status === 401) this.onUnauthorized(problem);
+    // An answer to a token that was replaced meanwhile says nothing of the new one.
+    if (response.status === 401 && token === this.#session.token) this.onUnauthorized(problem);
     throw problem;
   }
 

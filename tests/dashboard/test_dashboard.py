@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The dashboard as people use it: a real daemon, a real browser, a real job.
 
-Usage: test_dashboard.py QUANTD SOURCE [STEP...]. Exit status 77: no browser, or no dashboard in this build.
+Usage: test_dashboard.py QUANTD QUANTCTL SOURCE. Exit status 77: no browser, or no dashboard in this build.
 """
 import contextlib
 import json
@@ -22,7 +22,7 @@ from webdriver import Browser
 
 EXIT_SKIP = 77
 HERE = os.path.dirname(os.path.abspath(__file__))
-QUANTD, SOURCE = sys.argv[1:3]
+QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 TEXT = "file:short.txt"
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 VIEWS = ("#/", "#/submit", "#/compare?jobs=1,2", "#/jobs/1", "#/jobs/999", "#/nothing")
@@ -77,6 +77,11 @@ class Daemon:
     def submit(self, **more):
         return self.ask("v1/jobs", {"model": "olmoe-demo", "dataset": TEXT, "eval": TEXT, "wbits": 4,
                                     "nsamples": 4, "seqlen": 128, **more})["id"]
+
+    def quantctl(self, *arguments):
+        """What quantctl prints; on the unix socket, as who runs the test."""
+        return subprocess.run([QUANTCTL, "--server", f"unix:{self.home}/quantd.sock", *arguments],
+                              capture_output=True, text=True, timeout=120, check=True).stdout
 
     def wait_for(self, job, status, seconds=120):
         end = time.monotonic() + seconds
@@ -388,6 +393,58 @@ def check_keyboard(board):
     board.quiet()
 
 
+def sign_in(board, token):
+    board.see("#token").fill(token)
+    board.press("Sign in")
+
+
+def check_tokens(board):
+    """As soon as there is a token the page asks for one, and shows what its owner may do."""
+    page, daemon = board.page, board.daemon
+    hidden = json.loads(daemon.quantctl("--json", "quantize", "olmoe-demo", "--nearest", "--wbits", "4", "--eval",
+                                        "none", "--private", "--detach"))["id"]
+    board.open()
+    tokens = {role: daemon.quantctl("token", "create", role, "--role", role, "--owner", "anna").strip()
+              for role in ("read", "submit")}
+    board.see("h1", "Sign in")  # the page was open
+    board.accessible("the prompt")
+    sign_in(board, "qd_1_0000")
+    board.see("#token-wrong", "not known")
+    sign_in(board, tokens["read"])
+    board.see("#who", "anna (read)")
+    board.see("#history tbody tr")
+    board.see("main", "needs the role submit")
+    page.reload()
+    board.see("#who", "anna (read)")
+    assert page.script("return localStorage.length") == 0, "the token stays in the tab"
+    board.open("#/jobs/1")
+    board.see("[aria-labelledby=files-title] button", "Download").click()
+    assert not page.has("[aria-labelledby=files-title] a"), "a link would go without the token"
+    board.open(f"#/jobs/{hidden}")
+    board.see("h1", "private")
+    page.find("#sign-out").click()
+    sign_in(board, tokens["submit"])
+    board.see("h1", "private")
+    board.open("#/submit?from=2")
+    page.wait_until(lambda: page.find("#field-nearest").prop("checked"), "the values of job 2")
+    assert page.find("#field-dataset").prop("value") == ""
+    page.find("#field-nearest").click()
+    page.find("#field-dataset").fill(TEXT)
+    page.find("#field-nsamples").fill("4096")
+    board.press("Submit the job")
+    own = board.job()
+    assert board.see("main button", "Cancel").enabled
+    daemon.quantctl("cancel", str(own))
+    daemon.quantctl("cancel", str(foreign := json.loads(daemon.quantctl(
+        "--json", "quantize", "olmoe-demo", TEXT, "--wbits", "4", "--eval", "none", "--detach"))["id"]))
+    board.open(f"#/jobs/{foreign}")
+    assert not board.see("main button", "Retry").enabled
+    board.see("#why-not", "belongs to")
+    daemon.quantctl("token", "revoke", "submit")
+    board.see("#token-wrong", "revoked")
+    board.quiet("401", "403")
+
+
 def run(board):
     check_empty(board)
     check_modules(board)
@@ -400,6 +457,7 @@ def run(board):
     check_polling(board)
     check_looks(board)
     check_keyboard(board)
+    check_tokens(board)
 
 
 def main():
