@@ -7,7 +7,8 @@ import subprocess
 
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 MAN_PAGES = {"quantd": "docs/man/quantd.8", "quantctl": "docs/man/quantctl.1"}
-API = re.compile(r"/v1/[\w/{}.$-]*[\w}]")
+# Port 8000 is that of a server of models, which has paths of its own.
+API = re.compile(r"(?<!:8000)/v1/[\w/{}.$-]*[\w}]")
 # Documents that may speak of what is not there yet.
 LOOKS_AHEAD = ("docs/DESIGN.md", "NEWS.md")
 
