@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "client/advice.h"
 #include "client/client.h"
 #include "client/text.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define STATUS_NO_CONTENT 204
+#define STATUS_ERROR 500       /* and above: the server is at fault */
 #define ANSWER_MAX (64u << 20) /* a list of 500 jobs has some MB */
 #define CONNECT_SECONDS 10L
 #define ANSWER_SECONDS 60L
@@ -217,7 +219,7 @@ static const char *text_of(const json_t *object, const char *key) {
 /* The failure that an error answer describes. */
 static int problem(struct http *http, const struct strbuf *body, struct failure *failure) {
     cleanup(json_decrefp) json_t *answer = NULL;
-    const char *detail, *code, *request;
+    const char *detail, *code, *request, *advice;
     char id[96] = "";
 
     if (!body->data ||
@@ -228,10 +230,12 @@ static int problem(struct http *http, const struct strbuf *body, struct failure 
     detail = text_of(answer, "detail");
     code = text_of(answer, "code");
     request = text_of(answer, "request_id");
-    if (request[0])
+    advice = advice_for(code);
+    if (request[0] && http->status >= STATUS_ERROR) /* for who looks into the log of quantd */
         snprintf(id, sizeof(id), ", request %.64s", request);
-    failure_set(failure, -EREMOTEIO, code, text_of(answer, "hint"), "%.400s (%s%s)",
-                detail[0] ? detail : text_of(answer, "title"), code[0] ? code : "error", id);
+    failure_set(failure, -EREMOTEIO, code, advice ? advice : text_of(answer, "hint"),
+                "%.400s (%s%s)", detail[0] ? detail : text_of(answer, "title"),
+                code[0] ? code : "error", id);
     text_clean(failure->detail);
     text_clean(failure->hint);
     return -EREMOTEIO;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/report.h"
 
+#include "client/field.h"
 #include "client/table.h"
 #include "client/text.h"
 #include "client/view.h"
@@ -8,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 /* The perplexity of the unquantized model on @set, NAN when the daemon does not know it. */
 static double baseline_of(const json_t *job, const char *set) {
@@ -68,19 +70,19 @@ void report_size(const struct terminal *terminal, const json_t *job) {
     const json_t *result = json_object_get(job, "result");
     double bytes = job_number(result, "size_bytes"), bits = job_number(result, "bits_per_weight");
     double whole = 2 * job_number(json_object_get(job, "model"), "parameters");
-    char text[TEXT_SIZE];
+    char size[TEXT_SIZE], whole_size[TEXT_SIZE], bits_text[48] = "";
 
     if (!(bytes > 0))
         return;
-    text_bytes(bytes, text);
-    fprintf(terminal->file, "size: %s", text);
+    text_bytes(bytes, size);
+    text_bytes(whole, whole_size);
     if (bits > 0)
-        fprintf(terminal->file, ", %.2f bits per weight", bits);
-    if (whole > 0) {
-        text_bytes(whole, text);
-        fprintf(terminal->file, ", %.0f %% of %s in 16 bits", bytes / whole * 100, text);
-    }
-    fputc('\n', terminal->file);
+        snprintf(bits_text, sizeof(bits_text), ", %.2f bits per weight", bits);
+    if (whole > 0)
+        field_print(terminal, "size", "%s%s, %.0f %% of %s in 16 bits", size, bits_text,
+                    bytes / whole * 100, whole_size);
+    else
+        field_print(terminal, "size", "%s%s", size, bits_text);
 }
 
 void report_warnings(const struct terminal *terminal, const json_t *job,
@@ -107,21 +109,36 @@ void report_warnings(const struct terminal *terminal, const json_t *job,
                 yellow, sum->n_raised, sum->n_matrices, sum->damping_most, plain);
 }
 
+/* What people do next with a job that has not succeeded. */
+static void report_retry(const struct terminal *terminal, const json_t *job) {
+    bool later = json_is_true(json_object_get(json_object_get(job, "error"), "retryable"));
+
+    fprintf(terminal->file, "%s: quantctl retry %" PRId64 "\n",
+            later ? "the same may succeed later; do it again with" : "do it again with",
+            job_id(job));
+}
+
 void report_error(const struct terminal *terminal, const json_t *job) {
     const json_t *error = json_object_get(job, "error");
-    cleanup(freep) char *detail = text_cleaned(job_text(error, "detail"));
+    const char *code = job_text(error, "code");
+    cleanup(freep) char *text = str_format("%s%s%s%s", job_text(error, "detail"),
+                                           code[0] ? " (" : "", code, code[0] ? ")" : "");
     cleanup(freep) char *hint = text_cleaned(job_text(error, "hint"));
-    cleanup(freep) char *code = text_cleaned(job_text(error, "code"));
+    char head[48];
+    int n;
 
-    if (!json_is_object(error) || !detail || !hint || !code)
+    if (!json_is_object(error) || !text || !hint)
         return;
-    fprintf(terminal->file, "%sjob %" PRId64 " failed: %s%s%s%s%s\n",
-            terminal_style(terminal, STYLE_RED), job_id(job), detail, code[0] ? " (" : "", code,
-            code[0] ? ")" : "", terminal_style(terminal, STYLE_PLAIN));
-    if (hint[0])
-        fprintf(terminal->file, "hint: %s\n", hint);
-    if (json_is_true(json_object_get(error, "retryable")))
-        fprintf(terminal->file, "the same job may succeed later\n");
+    text_clean(text);
+    n = snprintf(head, sizeof(head), "job %" PRId64 " failed: ", job_id(job));
+    fprintf(terminal->file, "%s%s%s", terminal_style(terminal, STYLE_RED), head,
+            terminal_style(terminal, STYLE_PLAIN));
+    terminal_wrap(terminal, n, text);
+    if (hint[0]) {
+        fprintf(terminal->file, "hint: ");
+        terminal_wrap(terminal, (int)strlen("hint: "), hint);
+    }
+    report_retry(terminal, job);
 }
 
 int report_layers(struct client *client, const json_t *job, struct job_layers *ret_sum,
@@ -143,23 +160,22 @@ int report_layers(struct client *client, const json_t *job, struct job_layers *r
     return 0;
 }
 
-/* ", load 0.1 s, quantize 4.4 s", in the order in which a job goes through them */
+/* In the order in which a job goes through them. */
 static void report_seconds(const struct terminal *terminal, const json_t *job) {
     const json_t *seconds = json_object_get(json_object_get(job, "result"), "seconds");
-    const char *before = "time: ";
+    cleanup(freep) char *all = NULL;
+    struct strbuf phases = {};
     char text[TEXT_SIZE];
 
     for (int i = 0; i < N_VIEW_PHASES; i++) {
         double value = job_number(seconds, view_phase_name(i));
 
         text_duration(value, text);
-        if (isfinite(value)) {
-            fprintf(terminal->file, "%s%s %s", before, view_phase_name(i), text);
-            before = ", ";
-        }
+        if (isfinite(value))
+            strbuf_printf(&phases, "%s%s %s", phases.length ? ", " : "", view_phase_name(i), text);
     }
-    if (str_equal(before, ", "))
-        fputc('\n', terminal->file);
+    all = strbuf_steal(&phases);
+    field_print(terminal, "time", "%s", all ? all : "");
 }
 
 static int report_worst(const struct terminal *terminal, const struct job_layers *sum,
@@ -203,8 +219,8 @@ static void report_files(const struct terminal *terminal, const json_t *job) {
         bytes += size > 0 ? size : 0;
     }
     text_bytes(bytes, text);
-    fprintf(terminal->file, "files: %zu, %s; save them with: quantctl download %" PRId64 " DIR\n",
-            n, text, job_id(job));
+    field_print(terminal, "files", "%zu, %s; save them with: quantctl download %" PRId64 " DIR", n,
+                text, job_id(job));
 }
 
 int report_result(const struct terminal *terminal, const json_t *job, const struct job_layers *sum,
@@ -242,6 +258,8 @@ static void report_end(const struct terminal *terminal, const json_t *job) {
     if (seconds >= 0)
         fprintf(terminal->file, " after %s", took);
     fputc('\n', terminal->file);
+    if (cancelled)
+        report_retry(terminal, job);
 }
 
 int report_job(struct client *client, const json_t *job, struct failure *failure) {

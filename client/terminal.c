@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/terminal.h"
 
+#include "base/cleanup.h"
 #include "base/str.h"
+#include "client/text.h"
 
 #include <langinfo.h>
 #include <stdlib.h>
@@ -41,21 +43,21 @@ void terminal_init(struct terminal *terminal, FILE *file) {
 void terminal_wrap(const struct terminal *terminal, int indent, const char *text) {
     int room = MAX(terminal->width - 1 - indent, 1), used = 0;
 
-    while (*text) {
+    while (*text && text_width(text) > room - used - (used > 0)) {
         size_t n = strcspn(text, " ");
-        int width = 0;
+        cleanup(freep) char *word = strndup(text, n);
+        int width = word ? text_width(word) : 0;
 
-        for (size_t at = 0; at < n; at++) /* characters; wide ones are rare in sentences */
-            width += ((unsigned char)text[at] & 0xc0) != 0x80;
         if (used && used + 1 + width > room) {
             fprintf(terminal->file, "\n%*s", indent, "");
             used = 0;
+            continue; /* the rest may fit here */
         }
-        fprintf(terminal->file, "%s%.*s", used ? " " : "", (int)n, text);
-        used += (used ? 1 : 0) + width;
+        fprintf(terminal->file, "%s%s", used ? " " : "", word ? word : "");
+        used += width + (used > 0);
         text += n + strspn(text + n, " ");
     }
-    fputc('\n', terminal->file);
+    fprintf(terminal->file, "%s%s\n", used && *text ? " " : "", text);
 }
 
 const char *terminal_style(const struct terminal *terminal, enum style style) {

@@ -126,6 +126,22 @@ void text_duration(double seconds, char out[TEXT_SIZE]) {
         snprintf(out, TEXT_SIZE, "%ld d %ld h", s / 86400, s % 86400 / 3600);
 }
 
+void text_age(double seconds, char out[TEXT_SIZE]) {
+    static const struct {
+        double seconds;
+        const char *name;
+    } units[] = {{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}};
+    size_t unit = 0;
+
+    if (!(seconds >= 0 && seconds < 1e11)) {
+        snprintf(out, TEXT_SIZE, "?");
+        return;
+    }
+    while (unit < ARRAY_SIZE(units) - 1 && seconds < units[unit].seconds)
+        unit++;
+    snprintf(out, TEXT_SIZE, "%.0f %s", floor(seconds / units[unit].seconds), units[unit].name);
+}
+
 void text_perplexity(double value, char out[TEXT_SIZE]) {
     const char *format = value < 1000 ? "%.3f" : value < 1e6 ? "%.1f" : "%.3g";
 

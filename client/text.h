@@ -30,6 +30,9 @@ void text_count(double n, char out[TEXT_SIZE]);
 /* "0.4 s", "42 s", "1 min 12 s", "2 h 05 min", "3 d 4 h" */
 void text_duration(double seconds, char out[TEXT_SIZE]);
 
+/* How long ago: "42 s", "12 min", "2 h", "3 d" */
+void text_age(double seconds, char out[TEXT_SIZE]);
+
 /* A perplexity, with as many digits as it is worth: "12.345", "1234.5", "inf" */
 void text_perplexity(double value, char out[TEXT_SIZE]);
 

@@ -74,19 +74,31 @@ static int get_jobs(struct client *client, const struct args *args, uint64_t lim
     return 0;
 }
 
+/* How long it has run, or ran; NAN: it waits. */
+static double run_seconds(const json_t *job) {
+    double started = job_time(job, "started_at"), finished = job_time(job, "finished_at");
+
+    if (!isfinite(started) || str_equal(job_text(job, "status"), "queued"))
+        return NAN;
+    return fmax((isfinite(finished) ? finished : (double)time(NULL)) - started, 0);
+}
+
 static void add_row(struct table *table, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
     double fraction = job_number(json_object_get(job, "progress"), "fraction");
-    double created = job_time(job, "created_at");
+    double created = job_time(job, "created_at"), seconds = run_seconds(job);
     cleanup(freep) char *model = job_model(job);
     int64_t wbits = job_int(params, "wbits", 0);
     const char *status = job_text(job, "status");
-    char age[TEXT_SIZE];
+    char age[TEXT_SIZE], took[TEXT_SIZE];
 
-    text_duration(isfinite(created) ? fmax((double)time(NULL) - created, 0) : NAN, age);
+    text_age(isfinite(created) ? fmax((double)time(NULL) - created, 0) : NAN, age);
+    text_duration(seconds, took);
     table_cell(table, "%" PRId64, job_id(job));
     if (str_equal(status, "running") && isfinite(fraction))
         table_cell(table, "%s %.0f %%", status, fraction * 100);
+    else if (json_is_object(json_object_get(job, "paused")))
+        table_cell(table, "paused");
     else if (str_equal(status, "queued") && isfinite(fraction))
         table_cell(table, "pull %.0f %%", fraction * 100);
     else if (str_equal(status, "queued") && job_int(job, "queue_position", 0) > 0)
@@ -101,16 +113,16 @@ static void add_row(struct table *table, const json_t *job) {
         table_cell(table, "%s", "");
     table_cell(table, "%s", job_text(job, "owner"));
     table_cell(table, "%s", age);
+    table_cell(table, "%s", isfinite(seconds) ? took : "");
     table_cell(table, "%s", job_text(job, "name"));
 }
 
 static int print_jobs(const struct client *client, const json_t *jobs, bool more,
                       struct failure *failure) {
     struct table_column columns[] = {
-        {"id", true},   {"status"},
-        {"kind"},       {"model", false, true},
-        {"bits", true}, {"owner", false, true},
-        {"age", true},  {"name", false, true},
+        {"id", true},           {"status"},     {"kind"},
+        {"model", false, true}, {"bits", true}, {"owner", false, true},
+        {"age", true},          {"took", true}, {"name", false, true},
     };
     struct table table;
     json_t *job;

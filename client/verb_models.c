@@ -25,7 +25,7 @@ static void add_row(struct table *table, const json_t *model) {
     char bytes[TEXT_SIZE], age[TEXT_SIZE];
 
     text_bytes(job_number(model, "bytes"), bytes);
-    text_duration(fmax((double)time(NULL) - used, 0), age);
+    text_age(fmax((double)time(NULL) - used, 0), age);
     table_cell(table, "%s", job_text(model, "id"));
     table_cell(table, "%s", bytes);
     table_cell(table, "%s%s", isfinite(used) ? age : "never", isfinite(used) ? " ago" : "");

@@ -102,6 +102,12 @@ static void test_units(void **state) {
         text_duration(times[i].seconds, text);
         assert_string_equal(text, times[i].text);
     }
+    text_age(59.9, text);
+    assert_string_equal(text, "59 s");
+    text_age(7300, text);
+    assert_string_equal(text, "2 h");
+    text_age(NAN, text);
+    assert_string_equal(text, "?");
     text_perplexity(12.3456, text);
     assert_string_equal(text, "12.346");
     text_perplexity(123456.78, text);
@@ -351,7 +357,7 @@ static void test_report(void **state) {
     screen_expect(&screen, "\nset  perplexity  +- stderr  unquantized   change  windows  tokens\n"
                            "ptb      20.500      0.250       20.000  +2.50 %       10    5110\n"
                            "c4       30.000                                         2    1022\n"
-                           "size: 600 kB, 4.25 bits per weight, 30 % of 2.0 MB in 16 bits\n");
+                           "size      600 kB, 4.25 bits per weight, 30 % of 2.0 MB in 16 bits\n");
 }
 
 static void test_report_error(void **state) {
@@ -366,7 +372,7 @@ static void test_report_error(void **state) {
     report_error(&screen.terminal, job);
     screen_expect(&screen, "job 3 failed: cannot write 'x?[0m' (disk_full)\n"
                            "hint: free space\n"
-                           "the same job may succeed later\n");
+                           "the same may succeed later; do it again with: quantctl retry 3\n");
 }
 
 int main(void) {

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/advice.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+
+static const struct {
+    const char *code, *advice;
+} advices[] = {
+    {"job_not_found", "'quantctl list --all' shows the jobs and their ids"},
+    {"job_ended", "'quantctl show ID' shows how it ended; 'quantctl retry ID' does it again"},
+    {"job_not_ended", "stop it first: quantctl cancel ID"},
+    {"unauthorized", "put a token of this daemon into QUANTD_TOKEN or a file for --token-file; an "
+                     "admin makes one with: quantctl token create NAME"},
+};
+
+const char *advice_for(const char *code) {
+    for (size_t i = 0; i < ARRAY_SIZE(advices); i++)
+        if (str_equal(advices[i].code, code))
+            return advices[i].advice;
+    return NULL;
+}
