@@ -127,8 +127,8 @@ static void show_trouble(struct follow *follow, double until) {
     text_duration(now - follow->lost_at, lost);
     if (follow->client->terminal.redraw)
         snprintf(text, sizeof(text),
-                 "no quantd at %.80s for %s; the job is safe there; next try in %.0f s",
-                 http_server(follow->client->http), lost, ceil(fmax(until - now, 0)));
+                 "lost quantd %s ago; the job is safe there; next try in %.0f s", lost,
+                 ceil(fmax(until - now, 0)));
     else
         snprintf(text, sizeof(text),
                  "lost quantd at '%.80s'; the job is safe there, trying again for %.0f minutes",

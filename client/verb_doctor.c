@@ -250,7 +250,7 @@ static void check_hub(struct doctor *d, const json_t *hub) {
     const char *endpoint = job_text(hub, "endpoint");
     char ago[TEXT_SIZE];
 
-    text_duration(
+    text_age(
         fmax((double)time(NULL) - (failed > answered || !isfinite(answered) ? failed : answered),
              0),
         ago);

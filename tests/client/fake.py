@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A quantd that is made up: what it answers, and when, is the test's to say."""
+import http.server
+import json
+import queue
+import threading
+import time
+
+NOW = time.time()
+HOSTILE = "evil \x1b]0;owned\x07\x1b[2J漢字"
+
+
+def stamp(seconds_ago, now=NOW):
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now - seconds_ago))
+
+
+def job(number, **fields):
+    """A job object; params are merged, all else is replaced."""
+    made = {
+        "id": number, "kind": "quantize", "status": "succeeded", "owner": "ada", "name": "",
+        "labels": {}, "private": False, "priority": 0, "attempt": 1, "queue_position": None,
+        "model": {"parameters": 1000000, "layers": 3, "hidden_size": 256, "intermediate_size": 128,
+                  "fingerprint": "f"},
+        "created_at": stamp(7500), "started_at": stamp(7400), "finished_at": stamp(7328),
+        "progress": None, "result": None, "artifacts": [], "error": None}
+    params = {"model": "org/olmoe", "dataset": "wikitext2", "wbits": 4, "groupsize": 128,
+              "nsamples": 128, "seqlen": 2048, "seed": 0, "batch": None, "act_order": True,
+              "sym": False, "percdamp": 0.01, "eval": ["wikitext2"], "format": "gptq"}
+    params.update(fields.pop("params", {}))
+    return {**made, **fields, "params": params}
+
+
+def result(value, baseline, **fields):
+    return {"perplexity": {"wikitext2": {"value": value, "stderr": 0.031, "tokens": 340_000,
+                                         "windows": 166, "sha256": "w"}},
+            "baseline": {"wikitext2": baseline}, "size_bytes": 300_000, "bits_per_weight": 4.25,
+            "seconds": {"load": 1.5, "quantize": 61.2, "evaluate": 9.3, "total": 72.0}, **fields}
+
+
+def layer(number, *matrices):
+    """(name, error, tokens, method) of each matrix."""
+    return {"layer": number, "seconds": 20.4, "matrices": [
+        {"name": f"model.layers.{number}.{name}", "error": error, "tokens": tokens,
+         "method": method, "damping": 0.01,
+         **({"reason": "too few calibration tokens reached this expert"} if method == "rtn" else {})}
+        for name, error, tokens, method in matrices]}
+
+
+LAYERS = [layer(0, ("mlp.experts.1.up_proj", 0.25, 4000, "gptq"),
+                ("mlp.experts.2.down_proj", 0.5, 100, "gptq")),
+          layer(1, ("mlp.experts.63.gate_proj", 0.75, 3, "rtn"))]
+
+DEVICE = {"id": "cuda:0", "kind": "cuda", "name": "NVIDIA H200", "memory_total": 150_000_000_000,
+          "memory_free": 120_000_000_000, "job": None}
+STATUS = {
+    "object": "status", "version": "0.1.0",
+    "state": {"path": "/var/lib/quantd", "bytes_free": 800_000_000_000,
+              "bytes_total": 1_000_000_000_000, "floor": 1_000_000_000},
+    "cache": {"path": "/var/cache/quantd/hub", "bytes_free": 800_000_000_000,
+              "bytes_total": 1_000_000_000_000, "limit": 0},
+    "roots": [{"kind": "model", "path": "/srv/models", "readable": True}],
+    "hub": {"endpoint": "https://huggingface.co", "offline": False, "answered_at": stamp(7300),
+            "failed_at": None}}
+
+
+def listing(data):
+    return {"object": "list", "data": data, "has_more": False}
+
+
+def problem(status, code, detail, hint=""):
+    return status, {"status": status, "code": code, "title": code, "detail": detail, "hint": hint,
+                    "request_id": "0-0"}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_args):
+        pass
+
+    def send_json(self, status, value):
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json" if status < 400 else
+                         "application/problem+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def stream(self, number):
+        """The job, the events that there are, then each as the test pushes it."""
+        fake = self.server.fake
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        after = int(self.headers.get("Last-Event-ID", "0"))
+        self.event("job", fake.jobs[number])
+        mailbox = queue.Queue()
+        with fake.lock:
+            past = list(fake.events)
+            fake.mailboxes.append(mailbox)
+        for event in past:
+            if event["seq"] > after:
+                self.event(event["type"], event, event["seq"])
+        while (event := mailbox.get()) is not None:
+            self.event(event["type"], event, event["seq"])
+
+    def event(self, kind, data, seq=None):
+        head = f"id: {seq}\n" if seq else ""
+        self.wfile.write(f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
+        self.wfile.flush()
+
+    def do_GET(self):
+        fake, path = self.server.fake, self.path.split("?")[0]
+        parts = path.strip("/").split("/")
+        try:
+            if path in fake.answers:
+                self.send_json(*fake.answers[path])
+            elif path == "/v1/jobs":
+                self.send_json(200, listing([fake.jobs[n] for n in sorted(fake.jobs)][::-1]))
+            elif parts[:2] == ["v1", "jobs"] and int(parts[2]) in fake.jobs:
+                number = int(parts[2])
+                if parts[3:] == ["events"]:
+                    self.stream(number)
+                elif parts[3:] == ["layers"]:
+                    self.send_json(200, listing(fake.layers.get(number, [])))
+                else:
+                    self.send_json(200, fake.jobs[number])
+            elif parts[:2] == ["v1", "jobs"]:
+                self.send_json(*problem(404, "job_not_found", f"no job '{parts[2]}'", "list the jobs"))
+            else:
+                self.send_json(*problem(404, "not_found", f"nothing at '{path}'"))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class Fake:
+    """Serves on a port of loopback until stop(); start() again takes the same port."""
+
+    def __init__(self):
+        self.jobs, self.layers = {}, {}
+        self.answers = {
+            "/v1/version": (200, {"version": "0.1.0"}),
+            "/v1/whoami": (200, {"owner": "ada", "role": "submit", "auth": "peer"}),
+            "/readyz": (200, {"status": "ok"}), "/v1/devices": (200, listing([DEVICE])),
+            "/v1/status": (200, STATUS), "/v1/models": (200, listing([]))}
+        self.events, self.mailboxes, self.lock = [], [], threading.Lock()
+        self.port = 0
+        self.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        self.server = Server(("127.0.0.1", self.port), Handler)
+        self.server.fake = self
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.hang_up()
+
+    def hang_up(self):
+        """Ends all streams."""
+        with self.lock:
+            for mailbox in self.mailboxes:
+                mailbox.put(None)
+            self.mailboxes.clear()
+
+    def push(self, kind, seconds_ago=0, **data):
+        with self.lock:
+            event = {"seq": len(self.events) + 1, "job": 1, "type": kind, "at": stamp(seconds_ago, time.time()),
+                     "data": data}
+            self.events.append(event)
+            for mailbox in self.mailboxes:
+                mailbox.put(event)

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs of quantctl print, held to the files in golden/; each also with --json.
+
+Usage: test_screens.py QUANTCTL [--update]. With --update the files are written anew: look at them.
+"""
+import difflib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+
+import fake
+
+QUANTCTL = sys.argv[1]
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+VERSION = re.compile(r"(?<![\d.])\d+\.\d+\.\d+(?![\d.])")
+failures = []
+
+
+def run(made, *words, width=80, **environment):
+    known = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "COLUMNS": str(width),
+             "QUANTD_SERVER": made.url if made else ""}
+    return subprocess.run([QUANTCTL, *words], capture_output=True, text=True, encoding="utf-8",
+                          timeout=120, check=False, env={**known, **environment})
+
+
+def check(name, done, status=0):
+    """The screen of a run is what the golden file says."""
+    path = os.path.join(GOLDEN, name + ".txt")
+    text = done.stdout + ("--- stderr\n" + done.stderr if done.stderr else "")
+    text = VERSION.sub("VERSION", TIME.sub("TIME", text))
+    bad = [c for c in done.stdout + done.stderr if not c.isprintable() and c != "\n"]
+    if bad:
+        failures.append(f"{name}: control characters {bad!r}")
+    if done.returncode != status:
+        failures.append(f"{name}: left with {done.returncode}, not {status}: {done.stderr}")
+    if "--update" in sys.argv:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    with open(path, encoding="utf-8") as file:
+        expected = file.read()
+    if text != expected:
+        failures.append("\n".join([f"{name}: not as before", *difflib.unified_diff(
+            expected.splitlines(), text.splitlines(), "golden", "now", lineterm="")]))
+
+
+def check_json(done, status=0):
+    value = json.loads(done.stdout)
+    assert done.returncode == status and done.stdout.isascii(), done
+    return value
+
+
+def queue():
+    made = fake.Fake()
+    made.jobs = {
+        1: fake.job(1, kind="eval", params={"wbits": 16}, result=fake.result(7.25, None)),
+        2: fake.job(2, name="four bits", result=fake.result(7.5, 7.25), labels={"for": "paper"},
+                    artifacts=[{"name": "config.json", "bytes": 300_000, "sha256": "x"}]),
+        3: fake.job(3, name="three", params={"wbits": 3, "act_order": False},
+                    result=fake.result(8.75, 7.25, size_bytes=230_000, bits_per_weight=3.25)),
+        4: fake.job(4, status="failed", error={
+            "code": "dataset_too_short", "detail": "data set 'file:tiny.txt' has 3 tokens, and a "
+            "window takes 2048", "hint": "take a longer text, or a shorter --seqlen",
+            "retryable": False}),
+        5: fake.job(5, status="cancelled", owner="bob"),
+        6: fake.job(6, status="running", finished_at=None, progress={
+            "phase": "quantize", "layer": 6, "layers_total": 16, "fraction": 0.43,
+            "eta_seconds": 72.4, "tokens_per_second": 13149.2}),
+        7: fake.job(7, status="queued", started_at=None, finished_at=None, queue_position=2,
+                    name=fake.HOSTILE + " and a name that is longer than any line has room for",
+                    labels={"a": fake.HOSTILE}, private=True, attempt=2),
+        8: fake.job(8, status="queued", started_at=None, finished_at=None, queue_position=1,
+                    params={"model": fake.HOSTILE}, paused={
+                        "code": "disk_full", "detail": "the disk has 1 GB left",
+                        "hint": "make room", "since": fake.stamp(60)})}
+    made.layers = {2: fake.LAYERS, 3: fake.LAYERS[:1]}
+    # what runs or waits goes on: its times would differ from run to run
+    made.jobs[6]["started_at"] = fake.stamp(3600 * 5)
+    made.jobs[6]["created_at"] = fake.stamp(3600 * 5 + 60)
+    return made
+
+
+def check_jobs():
+    made = queue()
+    for width in (80, 160):
+        check(f"list-{width}", run(made, "list", width=width))
+        check(f"show-{width}", run(made, "show", "2", width=width))
+        check(f"compare-{width}", run(made, "compare", "1", "2", "3", width=width))
+    for name, number in (("failed", 4), ("cancelled", 5), ("running", 6), ("hostile", 7),
+                         ("paused", 8)):
+        check(f"show-{name}", run(made, "show", str(number)))
+    check("show-40", run(made, "show", "4", width=40))
+    check("compare-40", run(made, "compare", "1", "2", "3", width=40))
+    check("watch-failed", run(made, "watch", "4"), 1)
+    check("watch-cancelled", run(made, "watch", "5"), 4)
+    check("models", run(made, "models"))
+    check("unknown-job", run(made, "show", "99"), 3)
+    check("ascii", run(made, "show", "2", LC_ALL="C"))
+    assert len(check_json(run(made, "list", "--json"))["data"]) == 8
+    assert check_json(run(made, "show", "7", "--json"))["name"].startswith(fake.HOSTILE)
+    both = check_json(run(made, "compare", "2", "3", "--json"))
+    assert both["parameters"] == {"wbits": [4, 3], "act_order": [True, False]}, both
+    change = both["jobs"][1]["perplexity"]["wikitext2"]["change_percent"]
+    assert abs(change - (8.75 / 7.25 - 1) * 100) < 1e-9, both
+    # the baseline of a job that has none is what another one of the same model has measured
+    made.jobs[2]["result"]["baseline"]["wikitext2"] = None
+    both = check_json(run(made, "compare", "2", "1", "--json"))
+    assert both["jobs"][0]["perplexity"]["wikitext2"]["baseline"] == 7.25, both
+    made.jobs = {}
+    check("list-empty", run(made, "list"))
+    made.answers["/v1/jobs"] = fake.problem(401, "unauthorized", "no token was sent")
+    check("unauthorized", run(made, "list"), 3)
+    made.answers["/v1/jobs"] = fake.problem(403, "forbidden", "job '3' is private\x1b[31m", "ask")
+    check("forbidden", run(made, "list"), 3)
+    made.answers["/v1/jobs"] = fake.problem(500, "internal", "it broke")
+    check("server-error", run(made, "list"), 3)
+    made.stop()
+
+
+def check_doctor():
+    made = fake.Fake()
+    made.answers["/v1/version"] = 200, {"version": version()}
+    done = run(made, "doctor")
+    done.stdout = done.stdout.replace(made.url, "SERVER")
+    check("doctor", done)
+    assert check_json(run(made, "doctor", "--json"))["healthy"]
+    status = json.loads(json.dumps(fake.STATUS))
+    status["state"]["bytes_free"] = 5_000_000
+    status["cache"]["bytes_free"] = 5_000_000_000
+    status["roots"][0]["readable"] = False
+    status["hub"].update(failed_at=fake.stamp(7210), error="Couldn't resolve host name")
+    made.answers.update({
+        "/v1/version": (200, {"version": "99.0.0"}), "/v1/status": (200, status),
+        "/v1/whoami": (200, {"owner": fake.HOSTILE, "role": "read", "auth": "token"}),
+        "/readyz": fake.problem(503, "disk_full", "the disk is full", "make room"),
+        "/v1/devices": (200, fake.listing([]))})
+    done = run(made, "doctor")
+    done.stdout = done.stdout.replace(made.url, "SERVER")
+    check("doctor-ill", done, 1)
+    assert not check_json(run(made, "doctor", "--json"), 1)["healthy"]
+    # an older daemon, which does not know all that is asked
+    made.answers.update({path: fake.problem(404, "not_found", "nothing")
+                         for path in ("/v1/whoami", "/v1/status")})
+    assert run(made, "doctor").stdout.count("nothing") == 0
+    made.answers["/v1/version"] = fake.problem(401, "unauthorized", "no token was sent")
+    check("doctor-token", run(made, "doctor"), 1)
+    made.stop()
+
+
+def version():
+    return run(None, "--version").stdout.split()[1]
+
+
+def check_down():
+    """Without the daemon, and without the right to its socket."""
+    with tempfile.TemporaryDirectory(prefix="quantctl-") as folder:
+        os.chmod(folder, 0o755)
+        path = os.path.join(folder, "quantd.sock")
+        for name, words in (("down", ["list"]), ("down-doctor", ["doctor"]),
+                            ("down-version", ["version"])):
+            done = run(None, "--server", "unix:" + path, *words)
+            done.stdout = done.stdout.replace(path, "/SOCKET")
+            done.stderr = done.stderr.replace(path, "/SOCKET")
+            check(name, done, {"list": 3, "doctor": 1, "version": 0}[words[0]])
+        assert not check_json(run(None, "--server", "unix:" + path, "doctor", "--json"),
+                              1)["healthy"]
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        os.chmod(path, 0)
+        if os.getuid() == 0:
+            return  # who may write to everything
+        done = run(None, "--server", "unix:" + path, "doctor")
+        assert done.returncode == 1 and "may not write" in done.stdout, done
+        done = run(None, "--server", "unix:" + path, "list")
+        assert done.returncode == 3 and "usermod -aG" in done.stderr, done
+
+
+def check_usage():
+    for name, words in (("verb", ["quantise"]), ("option", ["list", "--staus", "x"]),
+                        ("value", ["list", "--status"]), ("id", ["show", "x"]),
+                        ("few", ["compare", "1"]), ("many", ["show", "1", "2"])):
+        check("usage-" + name, run(None, *words), 2)
+    assert run(None, "help", "compare").stdout == run(None, "compare", "--help").stdout
+
+
+check_jobs()
+check_doctor()
+check_down()
+check_usage()
+for failure in failures:
+    print(failure, file=sys.stderr)
+sys.exit(len(failures) > 0)
