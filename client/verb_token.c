@@ -48,7 +48,7 @@ static int create_token(struct client *client, const struct args *args, struct f
 static void add_age(struct table *table, double then) {
     char age[TEXT_SIZE];
 
-    text_duration(fmax((double)time(NULL) - then, 0), age);
+    text_age(fmax((double)time(NULL) - then, 0), age);
     table_cell(table, "%s%s", isfinite(then) ? age : "", isfinite(then) ? " ago" : "");
 }
 
@@ -110,7 +110,9 @@ static int revoke_token(struct client *client, const struct args *args, struct f
     if (r)
         return r;
     if (!client->json) {
-        fprintf(client->terminal.file, "revoked '%s'\n", args->positional[1]);
+        cleanup(freep) char *name = text_cleaned(args->positional[1]);
+
+        fprintf(client->terminal.file, "revoked '%s'\n", name ? name : "");
         return EXIT_OK;
     }
     done = json_pack("{s:s, s:b}", "name", args->positional[1], "revoked", 1);

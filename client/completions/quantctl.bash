@@ -22,6 +22,11 @@ _quantctl_models() {
     _quantctl_jobs succeeded | sed 's/^/job:/'
 }
 
+_quantctl_tokens() {
+    COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" token list 2>/dev/null |
+        awk 'NR > 1 { print $1 }'
+}
+
 # The values of an option that help shows as "--NAME VALUE".
 _quantctl_values() {
     case $1 in
@@ -85,8 +90,7 @@ _quantctl_word() {
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models | grep -v '^job:')" -- "$3")
         ;;
     token:1) mapfile -t COMPREPLY < <(compgen -W "create list revoke" -- "$3") ;;
-    admin:1) mapfile -t COMPREPLY < <(compgen -W "backup" -- "$3") ;;
-    admin:2) _quantctl_files FILE "$3" ;;
+    token:2) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_tokens)" -- "$3") ;;
     help:1) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_verbs)" -- "$3") ;;
     esac
 }
@@ -101,11 +105,12 @@ _quantctl() {
     for ((i = 1; i < cword; i++)); do
         word=${words[i]}
         if [[ $word == --*=* ]]; then
-            [[ $word == --server=* ]] && _quantctl_where=("$word")
+            [[ $word =~ ^--(server|token-file)= ]] && _quantctl_where+=("$word")
         elif [[ $word == --* ]]; then
             # its value is the next word, when it takes one
             if grep -q "^$word " <<<"$options"; then
-                [[ $word == --server ]] && _quantctl_where=(--server "${words[i + 1]}")
+                [[ $word == --server || $word == --token-file ]] &&
+                    _quantctl_where+=("$word" "${words[i + 1]}")
                 ((i + 1 < cword)) && ((i++))
             fi
         elif [[ -z $verb ]]; then
