@@ -74,5 +74,11 @@ DEFINE_CLEANUP(struct config *, config_freep, config_free)
 void config_compare(const struct config *a, const struct config *b,
                     void (*each)(void *ctx, const char *option), void *ctx);
 
+/*
+ * config_needs_token() - an address that other machines reach, while the configuration brings no
+ * token: then the store has to have one. NULL: there is none such. Borrowed.
+ */
+const char *config_needs_token(const struct config *config);
+
 /* config_usage() - the text of --help. */
 extern const char config_usage[];

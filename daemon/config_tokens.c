@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/config_tokens.h"
 
+#include "base/macros.h"
 #include "base/str.h"
 #include "daemon/token_file.h"
 
@@ -27,4 +28,18 @@ bool config_same_tokens(const struct config *a, const struct config *b) {
                str_equal(a->tokens[i].owner, b->tokens[i].owner) &&
                str_equal(a->tokens[i].role, b->tokens[i].role);
     return same;
+}
+
+const char *config_needs_token(const struct config *config) {
+    static const char *const local[] = {"unix:", "localhost:", "127.", "[::1]:"};
+
+    for (int i = 0; i < config->listen.n && config->n_tokens == 0; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < ARRAY_SIZE(local); k++)
+            found |= str_has_prefix(config->listen.at[i], local[k]);
+        if (!found)
+            return config->listen.at[i];
+    }
+    return NULL;
 }

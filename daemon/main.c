@@ -187,6 +187,10 @@ int main(int argc, char **argv) {
     }
     if (config->check) {
         puts("the configuration is fine");
+        if (config_needs_token(config))
+            printf("other machines reach '%s': quantd starts only when 'quantctl token create' "
+                   "has made a token\n",
+                   config_needs_token(config));
         return EXIT_SUCCESS;
     }
     log_set_level(config->log_level);
