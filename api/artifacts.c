@@ -94,19 +94,35 @@ static enum MHD_Result answer_file(struct request *request, struct artifact *art
     return request_answer(request, MHD_HTTP_PARTIAL_CONTENT, response);
 }
 
+/* The file, or as much of it as is asked for. @r, @failure: of whoever opened it. */
+static enum MHD_Result answer_opened(struct request *request, int r, struct artifact *artifact,
+                                     const struct failure *failure) {
+    char tag[ETAG_SIZE];
+
+    if (r)
+        return request_fail(request, r, failure);
+    snprintf(tag, sizeof(tag), "\"%s\"", artifact->sha256);
+    if (etag_matches(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), tag))
+        return request_not_modified(request, tag);
+    return answer_file(request, artifact, tag);
+}
+
+enum MHD_Result backup_file_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(artifact_done) struct artifact file = {.fd = -1};
+    struct failure failure = {};
+    int r = service->backup_open(service->ctx, request->name, &file, &failure);
+
+    return answer_opened(request, r, &file, &failure);
+}
+
 enum MHD_Result artifact_get(struct request *request) {
     struct service *service = request->api->service;
     cleanup(artifact_done) struct artifact artifact = {.fd = -1};
     struct failure failure = {};
-    char tag[ETAG_SIZE];
     int r;
 
     r = service->artifact_open(service->ctx, &request->caller, request->job, request->name,
                                &artifact, &failure);
-    if (r)
-        return request_fail(request, r, &failure);
-    snprintf(tag, sizeof(tag), "\"%s\"", artifact.sha256);
-    if (etag_matches(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), tag))
-        return request_not_modified(request, tag);
-    return answer_file(request, &artifact, tag);
+    return answer_opened(request, r, &artifact, &failure);
 }

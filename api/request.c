@@ -189,3 +189,22 @@ enum MHD_Result request_fail(struct request *request, int r, const struct failur
 enum MHD_Result request_refuse(struct request *request) {
     return answer_problem(request, request->refusal, &request->failure);
 }
+
+int request_no_body(const struct request *request, struct failure *failure) {
+    cleanup(json_decrefp) json_t *body = NULL;
+    const char *key;
+    json_t *value;
+    int r;
+
+    if (request->body.length == 0)
+        return 0;
+    r = request_json(request, &body, failure);
+    if (r)
+        return r;
+    if (!json_is_object(body))
+        return failure_set(failure, -EINVAL, "invalid_parameter", "send {} or no body",
+                           "the body is not an object");
+    json_object_foreach(body, key, value) return failure_field(failure, key, "send {} or no body",
+                                                               "unknown field");
+    return 0;
+}

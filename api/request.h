@@ -72,6 +72,12 @@ int request_query_u64(const struct request *request, const char *name, uint64_t 
                       uint64_t otherwise, uint64_t *ret_value, struct failure *failure);
 
 /*
+ * request_no_body() - there is nothing that a body could say, so it is {} or missing. Return: 0, or
+ * -errno with the failure.
+ */
+int request_no_body(const struct request *request, struct failure *failure);
+
+/*
  * request_json() - the body as JSON. Return: 0, or -errno with the failure. The caller owns
  * *ret_body.
  */

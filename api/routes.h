@@ -47,7 +47,12 @@ enum MHD_Result job_layers_get(struct request *request);
 enum MHD_Result job_events_get(struct request *request);
 enum MHD_Result events_get(struct request *request);
 
+/* routes_backup.c */
+enum MHD_Result backup_post(struct request *request);
+enum MHD_Result backup_get(struct request *request);
+
 /* artifacts.c */
+enum MHD_Result backup_file_get(struct request *request);
 enum MHD_Result artifacts_get(struct request *request);
 enum MHD_Result artifact_get(struct request *request);
 

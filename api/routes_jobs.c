@@ -169,33 +169,13 @@ enum MHD_Result job_get(struct request *request) {
     return answer_versioned(request, job, version);
 }
 
-/* A body says nothing here; but one that tries to is told so. */
-static int check_empty_object(const struct request *request, struct failure *failure) {
-    cleanup(json_decrefp) json_t *body = NULL;
-    const char *key;
-    json_t *value;
-    int r;
-
-    if (request->body.length == 0)
-        return 0;
-    r = request_json(request, &body, failure);
-    if (r)
-        return r;
-    if (!json_is_object(body))
-        return failure_set(failure, -EINVAL, "invalid_parameter", "send {} or no body",
-                           "the body is not an object");
-    json_object_foreach(body, key, value) return failure_field(failure, key, "send {} or no body",
-                                                               "unknown field");
-    return 0;
-}
-
 enum MHD_Result job_cancel(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *job = NULL;
     struct failure failure = {};
     int r;
 
-    r = check_empty_object(request, &failure);
+    r = request_no_body(request, &failure);
     if (r == 0)
         r = service->cancel(service->ctx, &request->caller, request->job, &job, &failure);
     if (r)
@@ -212,7 +192,7 @@ enum MHD_Result job_retry(struct request *request) {
 
     r = take_key(request, &key, &failure);
     if (r == 0)
-        r = check_empty_object(request, &failure);
+        r = request_no_body(request, &failure);
     if (r == 0)
         r = service->retry(service->ctx, &request->caller, key, request->job, &job, &failure);
     if (r)

@@ -181,6 +181,19 @@ struct service {
     int (*revoke_token)(void *ctx, const struct caller *caller, const char *name,
                         struct failure *failure);
 
+    /*
+     * Begins a copy of the database: {object: "backup", name, status: running|done|failed,
+     * created_at, path, url, bytes, sha256, error}, what is not known yet null. -EBUSY while
+     * another one is written, -ENOSPC.
+     */
+    int (*backup)(void *ctx, const struct caller *caller, json_t **ret_state,
+                  struct failure *failure);
+
+    /* The newest one, as above; and its file when it is done. -ENOENT. */
+    int (*backup_state)(void *ctx, json_t **ret_state, struct failure *failure);
+    int (*backup_open)(void *ctx, const char *name, struct artifact *ret_file,
+                       struct failure *failure);
+
     /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
     int (*health)(void *ctx, json_t **ret_health, struct failure *failure);
 

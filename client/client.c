@@ -12,9 +12,9 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_quantize, &verb_eval,     &verb_list,  &verb_show,   &verb_compare,
-    &verb_watch,    &verb_cancel,   &verb_retry, &verb_delete, &verb_download,
-    &verb_models,   &verb_rm_model, &verb_token, &verb_doctor, &verb_version,
+    &verb_quantize, &verb_eval,  &verb_list,   &verb_show,     &verb_compare, &verb_watch,
+    &verb_cancel,   &verb_retry, &verb_delete, &verb_download, &verb_models,  &verb_rm_model,
+    &verb_token,    &verb_admin, &verb_doctor, &verb_version,
 };
 
 static const struct arg_option global_options[] = {

@@ -42,7 +42,7 @@ struct verb {
 
 extern const struct verb verb_quantize, verb_eval, verb_list, verb_show, verb_compare, verb_watch,
     verb_cancel, verb_retry, verb_delete, verb_download, verb_models, verb_rm_model, verb_doctor,
-    verb_token, verb_version;
+    verb_token, verb_admin, verb_version;
 
 /*
  * client_run() - the whole program: parse @argv, do the verb, say what went wrong. Return: the

@@ -99,6 +99,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .hub = daemon->hub,
                                  .disk = &daemon->disk};
     lease_boot(daemon->jobs.boot);
+    backup_init(&daemon->backup, daemon->store, &daemon->disk, config->state_dir);
     daemon->jobs.owner_jobs = config->owner_jobs;
     daemon->jobs.queue_limit = config->queue_limit;
     source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
@@ -277,6 +278,7 @@ int daemon_stop(struct daemon *daemon) {
     api_stop(daemon->api);
     for (int i = 0; i < daemon->n_workers; i++)
         worker_free(daemon->workers[i]);
+    backup_done(&daemon->backup);
     events_free(daemon->events);
     tokens_free(daemon->tokens);
     store_close(daemon->store);

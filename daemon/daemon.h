@@ -4,6 +4,7 @@
 
 #include "api/http.h"
 #include "base/cleanup.h"
+#include "daemon/backup.h"
 #include "daemon/config.h"
 #include "daemon/data/hub_source.h"
 #include "daemon/jobs.h"
@@ -32,6 +33,7 @@ struct daemon {
     int n_workers;
     struct puller *puller;
     struct retention *retention;
+    struct backup backup;
     struct service service;
     struct api *api;
     int failed_fd; /* eventfd: readable once a device can be used by a new process only */

@@ -306,6 +306,26 @@ static int revoke_token(void *ctx, const struct caller *caller, const char *name
     return tokens_revoke(daemon->tokens, caller, name, failure);
 }
 
+static int begin_backup(void *ctx, const struct caller *caller, json_t **ret_state,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return backup_begin(&daemon->backup, caller->owner, ret_state, failure);
+}
+
+static int get_backup(void *ctx, json_t **ret_state, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return backup_state(&daemon->backup, ret_state, failure);
+}
+
+static int open_backup(void *ctx, const char *name, struct artifact *ret_file,
+                       struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return backup_open(&daemon->backup, name, ret_file, failure);
+}
+
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     struct daemon *daemon = ctx;
     struct failure why;
@@ -401,6 +421,9 @@ void service_init(struct service *service, struct daemon *daemon) {
         .tokens = list_tokens,
         .create_token = create_token,
         .revoke_token = revoke_token,
+        .backup = begin_backup,
+        .backup_state = get_backup,
+        .backup_open = open_backup,
         .health = health,
         .ready = ready,
         .stats = read_stats,

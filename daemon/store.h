@@ -17,6 +17,7 @@
 #include "daemon/lease.h"
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -251,6 +252,20 @@ int store_find_key(struct store *store, const char *owner, const char *key,
                    char ret_sha256[SHA256_TEXT_SIZE], int64_t *ret_job_id);
 int store_put_key(struct store *store, const char *owner, const char *key, const char *sha256,
                   int64_t job_id, int64_t at);
+
+/* -------- copies (store_backup.c) -------- */
+
+/*
+ * store_backup() - write what the store holds over the file @path, which is there: one consistent
+ * state of it, checked. In steps, between which others use the store; stopped by *@stop. Not
+ * synced. Outside a transaction, any thread. Return: 0; -ENOSPC (disk_full); -EBADMSG
+ * (store_corrupt); -ECANCELED; or another -errno (backup_failed), with the failure.
+ */
+int store_backup(struct store *store, const char *path, const atomic_bool *stop,
+                 struct failure *failure);
+
+/* store_size() - how large the copy will be. */
+int store_size(struct store *store, uint64_t *ret_bytes);
 
 /* -------- what nobody needs any more (store_expire.c) -------- */
 

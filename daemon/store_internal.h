@@ -31,6 +31,12 @@ struct store {
 #define STORE_PAUSED_UNTIL(at)                                                                     \
     "CASE WHEN paused_at > 0 AND started_at > 0 THEN max(" at " - paused_at, 0) ELSE 0 END"
 
+/*
+ * store_errno() - what SQLite's code @rc of the connection @db, which may be NULL, means: -ENOSPC,
+ * -ENOMEM, -EEXIST, -EBADMSG or -EIO.
+ */
+int store_errno(sqlite3 *db, int rc);
+
 /* store_fail() - keep SQLite's error as the transaction's reason. Return: -errno. */
 int store_fail(struct store *store, const char *what);
 

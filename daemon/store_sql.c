@@ -8,10 +8,19 @@
 #include <stdarg.h>
 #include <string.h>
 
-static int translate(int rc) {
-    switch (rc & 0xff) {
-    case SQLITE_FULL:
+/* A quota is one more way in which a disk is full; SQLite knows it as any other failed write. */
+static bool is_full(sqlite3 *db, int rc) {
+    int error = 0;
+
+    if (db && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN))
+        error = sqlite3_system_errno(db);
+    return (rc & 0xff) == SQLITE_FULL || error == ENOSPC || error == EDQUOT;
+}
+
+int store_errno(sqlite3 *db, int rc) {
+    if (is_full(db, rc))
         return -ENOSPC;
+    switch (rc & 0xff) {
     case SQLITE_NOMEM:
         return -ENOMEM;
     case SQLITE_CONSTRAINT:
@@ -25,7 +34,7 @@ static int translate(int rc) {
 }
 
 int store_fail(struct store *store, const char *what) {
-    int rc = sqlite3_extended_errcode(store->db), r = translate(rc);
+    int rc = sqlite3_extended_errcode(store->db), r = store_errno(store->db, rc);
     const char *hint = "see the log of quantd and the disk that holds its state folder";
 
     if (store->failed)

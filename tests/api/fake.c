@@ -414,6 +414,7 @@ struct fake *fake_new(void) {
         .subscribe = subscribe,
     };
     fake_tokens_init(&fake->service);
+    fake_backup_init(&fake->service);
     pthread_mutex_init(&fake->mutex, NULL);
     pthread_mutex_init(&fake->wake_mutex, NULL);
     write_files(fake);

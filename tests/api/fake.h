@@ -35,7 +35,7 @@ struct fake {
     struct fake_event *events; /* seq is the index + 1 */
     size_t n_events, capacity;
     atomic_int submit_error, events_error; /* what these functions return, when not 0 */
-    atomic_bool sick;
+    atomic_bool sick, backup_runs;
     atomic_int n_event_queries;
     char folder[64]; /* of the artifacts */
 
@@ -43,6 +43,9 @@ struct fake {
     void (*wake)(void *ctx);
     void *wake_ctx;
 };
+
+/* fake_backup_init() - the functions of @service that are about backups. */
+void fake_backup_init(struct service *service);
 
 struct fake *fake_new(void);
 void fake_free(struct fake *fake);

@@ -123,8 +123,11 @@ static void test_routes_are_listed(void **state) {
 
 /* "/v1/jobs/{id}/x" as "/v1/jobs/1/x". */
 static void fill_in(const char *pattern, char *path, size_t size) {
-    static const char *const parts[][2] = {
-        {"{id}", "1"}, {"{org}", "org"}, {"{name}", "quantd.json"}, {"{asset}", "main.js"}};
+    static const char *const parts[][2] = {{"/backup/{name}", "/backup/quantd.db"},
+                                           {"{id}", "1"},
+                                           {"{org}", "org"},
+                                           {"{name}", "quantd.json"},
+                                           {"{asset}", "main.js"}};
     size_t n = 0;
 
     path[0] = '\0';

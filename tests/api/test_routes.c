@@ -137,6 +137,34 @@ static void test_models(void **state) {
                   403, "origin_not_allowed");
 }
 
+static void test_backup(void **state) {
+    struct site *site = *state;
+    struct answer answer =
+        ASK(.path = "/v1/backup", .body = "", .method = "POST", .over_unix = true);
+    cleanup(json_decrefp) json_t *begun = parse(&answer);
+
+    assert_int_equal(answer.status, 202);
+    assert_string_equal(text_of(begun, "url"), "/v1/backup/quantd.db");
+    answer_done(&answer);
+    answer = ASK(.path = "/v1/backup/quantd.db", .over_unix = true);
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(answer.body.length, 2);
+    check_header(&answer, "Content-Type", "application/octet-stream");
+    answer_done(&answer);
+    check_problem(ASK(.path = "/v1/backup/other.db", .over_unix = true), 404, "backup_not_found");
+    site->fake->backup_runs = true;
+    check_problem(ASK(.path = "/v1/backup", .body = "", .method = "POST", .over_unix = true), 409,
+                  "backup_running");
+    site->fake->backup_runs = false;
+    check_problem(ASK(.path = "/v1/backup", .body = "{\"x\": 1}", .method = "POST",
+                      .headers = {JSON_TYPE}, .over_unix = true),
+                  422, "invalid_parameter");
+    /* Not for everybody. */
+    check_problem(ASK(.path = "/v1/backup", .body = "", .method = "POST"), 403, "forbidden");
+    check_problem(ASK(.path = "/v1/backup"), 403, "forbidden");
+    check_problem(ASK(.path = "/v1/backup/quantd.db"), 403, "forbidden");
+}
+
 static void test_submit(void **state) {
     struct answer answer = ASK(.path = "/v1/jobs", .headers = {JSON_TYPE, "Idempotency-Key: k1"},
                                .body = "{\"model\": \"a/b\"}");
@@ -420,6 +448,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_not_found, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_methods, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_models, open_site, close_site),
+        cmocka_unit_test_setup_teardown(test_backup, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_submit, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_owner_of_unix_socket, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_malformed_json, open_site, close_site),

@@ -172,6 +172,11 @@ int rename(const char *from, const char *to) {
     return NEXT(rename)(from, to);
 }
 
+int link(const char *from, const char *to) {
+    FAIL_WITH(strike("link", to));
+    return NEXT(link)(from, to);
+}
+
 int mkdir(const char *path, mode_t mode) {
     if (strcmp(path, fault.folder) != 0) /* the folder itself is there */
         FAIL_WITH(strike("mkdir", path));

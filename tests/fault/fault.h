@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Calls that change files and fail when a test wants it: open with O_CREAT, write, pwrite, fsync,
- * fdatasync, ftruncate, rename and mkdir take the place of the C library's, in a program that this
- * is linked into or, as a shared library, preloaded. Only calls below one folder are counted.
+ * fdatasync, ftruncate, rename, link and mkdir take the place of the C library's, in a program that
+ * this is linked into or, as a shared library, preloaded. Only calls below one folder are counted.
  *
  * Preloaded, it is armed by the environment: QUANTD_FAULT=N:ERROR fails call N, N+:ERROR all from N
  * on, with ERROR being ENOSPC, EIO or SHORT (a write of half the bytes); QUANTD_FAULT_BELOW is the

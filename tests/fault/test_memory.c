@@ -111,6 +111,48 @@ static int use_store(const char *path, struct failure *failure) {
     return store_end(store, r, failure);
 }
 
+/* What keeps a store small, and a copy of it. */
+static int use_upkeep(const char *path, struct failure *failure) {
+    cleanup(json_decrefp) json_t *empty = json_object();
+    const struct job_row job = {.kind = (char *)"eval",
+                                .owner = (char *)"ann",
+                                .name = (char *)"",
+                                .model_dir = (char *)"/nowhere",
+                                .labels = empty,
+                                .request = empty,
+                                .params = empty,
+                                .attempt = 1,
+                                .created_at = 1};
+    cleanup(freep) char *copy = str_format("%s/copy", path);
+    cleanup(store_closep) struct store *store = NULL;
+    struct store_ended ended = {};
+    const atomic_bool stop = false;
+    int64_t id = 0, n, after = 0;
+    uint64_t size;
+    int r;
+
+    if (!empty || !copy)
+        return failure_oom(failure);
+    r = file_replace(copy, "", 0);
+    if (r)
+        return failure_errno(failure, r, "cannot write", copy);
+    r = store_open(path, &store, failure);
+    if (!r)
+        r = store_begin(store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    if ((r = store_insert_job(store, &job, &id)) || (r = store_count_owner(store, "ann", &n)) ||
+        (r = store_pause_job(store, id, 2, empty)) || (r = store_unpause_jobs(store, 3)) ||
+        (r = store_size(store, &size)) ||
+        (r = store_append_event(store, id, "progress", 1, empty, NULL)) ||
+        (r = store_expire_keys(store, 9)) < 0 ||
+        ((r = store_expire_progress(store, 9, &after)) < 0 && r != -ENOENT))
+        return store_end(store, r, failure);
+    r = store_next_ended(store, 9, &ended);
+    r = store_end(store, r == -ENOENT ? 0 : r, failure);
+    return r ? r : store_backup(store, copy, &stop, failure);
+}
+
 /* ---- tests ---- */
 
 /* @sparse: ever fewer of the later allocations. */
@@ -181,11 +223,21 @@ static void test_store(void **state) {
     assert_int_equal(dir_remove(path), 0);
 }
 
+static void test_upkeep(void **state) {
+    char path[] = "/tmp/quantd-test-XXXXXX";
+
+    (void)state;
+    assert_non_null(mkdtemp(path));
+    fail_everywhere("upkeep", path, use_upkeep, true);
+    assert_int_equal(dir_remove(path), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),      cmocka_unit_test(test_submission),
         cmocka_unit_test(test_tokenizer), cmocka_unit_test(test_checkpoint),
         cmocka_unit_test(test_corpus),    cmocka_unit_test(test_store),
+        cmocka_unit_test(test_upkeep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
