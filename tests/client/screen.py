@@ -30,6 +30,7 @@ class Screen:
         self.rows, self.y, self.x = [[[], False]], 0, 0  # cells; the right half of a wide one: ""
         self.wrapped = False    # a line was wider than the screen
         self.colored = False
+        self.frames = 0
         self.rest = ""
 
     def resize(self, width, height):
@@ -71,6 +72,7 @@ class Screen:
     def escape(self, private, argument, final):
         if private:
             assert argument == "2026" and final in "hl", (argument, final)
+            self.frames += final == "h"
         elif final == "m":
             self.colored = True
         elif final == "A":
@@ -124,7 +126,6 @@ class Program:
             env={**known, **{k: v for k, v in environment.items() if v is not None}})
         os.close(slave)
         self.decoder = codecs.getincrementaldecoder("utf-8")()
-        self.writes = 0
 
     def set_size(self, width, height):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
@@ -147,7 +148,6 @@ class Program:
                 return False
             if not data:
                 return False
-            self.writes += 1
             self.screen.feed(self.decoder.decode(data))
         return True
 

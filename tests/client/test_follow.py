@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import fake
 import screen
@@ -109,19 +110,23 @@ def check_small():
 
 
 def check_quiet():
-    """Nothing new, nothing written: a frame is one write, and there are ten a second at most."""
+    """However much happens, there are ten frames a second at most; and none when nothing is new."""
     made = running_job()
-    made.jobs[1].update(status="running")
     program = watch(made)
-    for number in range(400):
-        made.push("progress", phase="quantize", layer=1, layers_total=3, fraction=number / 500,
+    program.expect("25 %")
+    program.screen.frames, began = 0, time.monotonic()
+    for number in range(3000):
+        made.push("progress", phase="quantize", layer=1, layers_total=3, fraction=number / 5000,
                   eta_seconds=None, tokens_per_second=1e3)
-    program.expect("layer 2/3")
-    program.read(2)
-    program.writes = 0
+    program.expect("59 %")
+    most = (time.monotonic() - began) * 10 + 3
+    assert 0 < program.screen.frames <= most, (program.screen.frames, most)
+    # the time of the phase, above a minute, is what goes on now: a frame a second
+    program.read(1)
+    program.screen.frames, began = 0, time.monotonic()
     program.read(3)
-    # the time of the phase goes on; a pty may hand out a frame in two pieces
-    assert program.writes <= 70, program.writes
+    most = time.monotonic() - began + 2
+    assert program.screen.frames <= most, (program.screen.frames, most)
     made.stop()
     program.process.kill()
     program.finish()
