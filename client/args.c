@@ -2,6 +2,7 @@
 #include "client/args.h"
 
 #include "base/cleanup.h"
+#include "client/terminal.h"
 #include "client/text.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 
 #define NAMES_MAX 64
 #define HELP_COLUMN 26
+#define HELP_WIDTH 80
 
 static const struct arg_option *find(const struct arg_table *tables, int n_tables, const char *name,
                                      size_t length) {
@@ -137,21 +139,14 @@ int args_job_id(const char *word, uint64_t *ret_id, struct failure *failure) {
 }
 
 void args_help(FILE *file, const struct arg_table *table) {
+    const struct terminal page = {.file = file, .width = HELP_WIDTH + 1};
+
     for (size_t i = 0; i < table->n_options; i++) {
         const struct arg_option *option = &table->options[i];
-        const char *help = option->help;
         int n = fprintf(file, "  --%s%s%s", option->name, option->value ? " " : "",
                         option->value ? option->value : "");
 
-        /* a line break in the help begins a line in its column */
-        for (;;) {
-            int length = (int)strcspn(help, "\n");
-
-            fprintf(file, "%*s%.*s\n", n < HELP_COLUMN ? HELP_COLUMN - n : 1, "", length, help);
-            if (!help[length])
-                break;
-            help += length + 1;
-            n = 0;
-        }
+        fprintf(file, "%*s", n < HELP_COLUMN ? HELP_COLUMN - n : 1, "");
+        terminal_wrap(&page, HELP_COLUMN, option->help);
     }
 }

@@ -63,9 +63,9 @@ static void help(void) {
     args_help(stdout, &global_table);
     printf("\nSERVER is taken from QUANTD_SERVER; else the local socket, else 127.0.0.1:7878.\n"
            "Over TCP the token is taken from QUANTD_TOKEN or the file QUANTD_TOKEN_FILE.\n"
-           "Exit status: 0 done, 1 the job failed (or doctor found trouble), 2 usage, 3 quantd is "
-           "not there or answered an\n"
-           "error, 4 the job was cancelled, 5 trouble on this side, 130 left by Ctrl-C.\n");
+           "Exit status: 0 done; 1 the job failed, doctor found trouble; 2 usage; 3 quantd\n"
+           "is not there or answered an error; 4 the job was cancelled; 5 trouble on this\n"
+           "side; 130 left by Ctrl-C.\n");
 }
 
 static void help_verb(const struct verb *verb) {

@@ -397,9 +397,8 @@ const struct verb verb_compare = {
     .name = "compare",
     .usage = "ID ID...",
     .summary = "jobs side by side: what differs, and what came out",
-    .details =
-        "Perplexities are compared with those of the unquantized model, when an earlier job\n"
-        "has measured them on the same text.\n",
+    .details = "Perplexities are compared with those of the unquantized model, when an\n"
+               "earlier job has measured them on the same text.\n",
     .least = 2,
     .most = ARGS_POSITIONAL_MAX,
     .run = run,

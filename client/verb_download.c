@@ -36,7 +36,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_download = {
     .name = "download",
     .usage = "ID [DIR]",
-    .summary = "save the files of a job; goes on where an earlier try stopped",
+    .summary = "save the files of a job; a try that was cut goes on",
     .details = "DIR is job-ID when it is not named.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,

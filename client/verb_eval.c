@@ -4,7 +4,7 @@
 
 static const struct arg_option options[] = {
     {"eval", "LIST",
-     "sets to measure, with commas: wikitext2, ptb, c4 (the default),\nptb-new, c4-new, file:PATH"},
+     "sets to measure, with commas: wikitext2, ptb, c4 (the default), ptb-new, c4-new, file:PATH"},
     {"seqlen", "N", "tokens of a window; by default 2048, or what the model can"},
     {"batch", "N", "windows at a time; by default as many as the device has room for"},
     SUBMIT_OPTIONS,
@@ -27,8 +27,8 @@ const struct verb verb_eval = {
     .name = "eval",
     .usage = "MODEL",
     .summary = "measure the perplexity of a model, quantized or not",
-    .details =
-        "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or job:ID.\n",
+    .details = "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or\n"
+               "job:ID.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 1,

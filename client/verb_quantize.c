@@ -17,7 +17,7 @@ static const struct arg_option options[] = {
     {"percdamp", "F", "damping as a fraction of the mean diagonal; 0.01 by default"},
     {"mse", NULL, "choose the grids by their squared error"},
     {"eval", "LIST",
-     "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new,\nfile:PATH; or none"},
+     "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new, file:PATH; or none"},
     {"format", "gptq|dense", "packed (the default), or 16-bit weights"},
     {"save", "DIR", "download the checkpoint into DIR"},
     {"force", NULL, "with --save: replace files that are in DIR"},
@@ -53,10 +53,10 @@ const struct verb verb_quantize = {
     .name = "quantize",
     .usage = "MODEL [DATASET]",
     .summary = "quantize a model, measure it, save the checkpoint",
-    .details =
-        "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or job:ID.\n"
-        "DATASET is the calibration set: wikitext2, ptb, c4 or file:PATH; --nearest and\n"
-        "--wbits 16 need none. Ctrl-C leaves; the job goes on.\n",
+    .details = "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or\n"
+               "job:ID.\n"
+               "DATASET is the calibration set: wikitext2, ptb, c4 or file:PATH; --nearest and\n"
+               "--wbits 16 need none. Ctrl-C leaves; the job goes on.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 2,

@@ -171,7 +171,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_show = {
     .name = "show",
     .usage = "ID",
-    .summary = "all about a job: parameters, perplexities, worst matrices",
+    .summary = "all about a job: parameters, figures, worst matrices",
     .least = 1,
     .most = 1,
     .run = run,

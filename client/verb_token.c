@@ -150,9 +150,9 @@ const struct verb verb_token = {
     .name = "token",
     .usage = "ACTION [NAME]",
     .summary = "who may ask over TCP: make, list and revoke tokens",
-    .details = "ACTION is create NAME, list or revoke NAME. A token that is made is printed once\n"
-               "and kept by nobody else. All of this is for admins of quantd: root, and the users\n"
-               "that its configuration names.\n",
+    .details = "ACTION is create NAME, list or revoke NAME. A token that is made is printed\n"
+               "once and kept by nobody else. All of this is for admins of quantd: root, and\n"
+               "the users that its configuration names.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 2,

@@ -91,6 +91,8 @@ _quantctl_word() {
         ;;
     token:1) mapfile -t COMPREPLY < <(compgen -W "create list revoke" -- "$3") ;;
     token:2) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_tokens)" -- "$3") ;;
+    admin:1) mapfile -t COMPREPLY < <(compgen -W "backup" -- "$3") ;;
+    admin:2) _quantctl_files FILE "$3" ;;
     help:1) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_verbs)" -- "$3") ;;
     esac
 }

@@ -185,6 +185,11 @@ def check_usage():
                         ("value", ["list", "--status"]), ("id", ["show", "x"]),
                         ("few", ["compare", "1"]), ("many", ["show", "1", "2"])):
         check("usage-" + name, run(None, *words), 2)
+    wide = [line for verb in [[], *([name] for name in re.findall(
+                r"^  ([a-z][a-z-]*)\b", run(None, "help").stdout, re.MULTILINE) if name != "help")]
+            for line in run(None, "help", *verb).stdout.splitlines() if len(line) > 80]
+    if wide:
+        failures.append("help is wide: " + "\n".join(wide))
     assert run(None, "help", "compare").stdout == run(None, "compare", "--help").stdout
 
 
