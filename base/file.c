@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -98,6 +100,73 @@ int file_replace(const char *path, const void *data, size_t size) {
     return file_sync_parent(path);
 }
 
+/* Is a part of @path ".."? */
+static bool climbs(const char *path) {
+    while (*path) {
+        size_t n = strcspn(path, "/");
+
+        if (n == 2 && path[0] == '.' && path[1] == '.')
+            return true;
+        path += n + (path[n] == '/');
+    }
+    return false;
+}
+
+/* What /proc calls the open file @fd. Return: bytes of @path, or -errno. */
+static ssize_t path_of(int fd, char path[PATH_MAX]) {
+    char link[32];
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, path, PATH_MAX - 1);
+    if (n < 0)
+        return -errno;
+    path[n] = '\0';
+    return n;
+}
+
+/* Is @inner what @path is called below @outer? Without @links it must be the very name. */
+static int check_beneath(const char *outer, size_t n, const char *inner, const char *path,
+                         bool links) {
+    while (n && outer[n - 1] == '/')
+        n--;
+    if (strncmp(inner, outer, n) || (inner[n] && inner[n] != '/'))
+        return -EXDEV;
+    return links || (inner[n] && str_equal(inner + n + 1, path)) ? 0 : -ELOOP;
+}
+
+/*
+ * The same without openat2(), which old kernels lack and which systemd's RestrictSUIDSGID hides:
+ * the file is looked up without being opened, and is let through when it turns out to lie inside.
+ */
+static int open_and_compare(int dir_fd, const char *path, int flags, bool links) {
+    char outer[PATH_MAX], inner[PATH_MAX], link[32];
+    cleanup(closep) int found = -1;
+    struct stat st;
+    ssize_t n;
+    int r;
+
+    if (path[0] == '/' || climbs(path))
+        return -EXDEV;
+    found =
+        openat(dir_fd, path, O_PATH | O_CLOEXEC | (flags & O_DIRECTORY) | (links ? 0 : O_NOFOLLOW));
+    if (found < 0 || fstat(found, &st))
+        return -errno;
+    n = path_of(dir_fd, outer);
+    if (n < 0)
+        return (int)n;
+    r = (int)path_of(found, inner);
+    if (r >= 0)
+        r = S_ISLNK(st.st_mode) ? -ELOOP : check_beneath(outer, (size_t)n, inner, path, links);
+    if (r)
+        return r;
+    if (flags & O_PATH)
+        return steal_fd(&found);
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", found);
+    r = open(link, flags | O_CLOEXEC);
+    return r < 0 ? -errno : r;
+}
+
 int file_open_beneath(int dir_fd, const char *path, int flags, bool links) {
     struct open_how how = {
         .flags = (unsigned)flags | O_CLOEXEC,
@@ -113,7 +182,7 @@ int file_open_beneath(int dir_fd, const char *path, int flags, bool links) {
         if (errno != EAGAIN && errno != EINTR)
             break;
     }
-    return -errno;
+    return errno == ENOSYS ? open_and_compare(dir_fd, path, flags, links) : -errno;
 }
 
 int dir_make(const char *path) {

@@ -27,8 +27,9 @@ int file_replace(const char *path, const void *data, size_t size);
 int file_sync_parent(const char *path);
 
 /*
- * file_open_beneath() - openat2() of @path below the folder @dir_fd with @flags; a path that leaves
- * the folder is refused, through links too. @links: follow links that stay inside.
+ * file_open_beneath() - open @path below the folder @dir_fd with @flags, by openat2() where that is
+ * allowed; a path that leaves the folder is refused, through links too. @links: follow links that
+ * stay inside.
  * Return: a descriptor, owned by the caller, or -errno; -EXDEV: the path leaves the folder.
  */
 int file_open_beneath(int dir_fd, const char *path, int flags, bool links);

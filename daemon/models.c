@@ -88,9 +88,6 @@ static int look_up(const struct models *models, const char *name, char **ret_dir
             return not_found("name a folder inside the root; links that lead out of it are not "
                              "followed",
                              failure, "outside of its model root:", name);
-        if (fd == -ENOSYS)
-            return failure_set(failure, -ENOSYS, "not_supported", "run Linux 5.6 or newer",
-                               "cannot resolve '%s': this kernel has no openat2", name);
         if (fd < 0)
             continue;
         if (models_check_dir(fd, name, failure))

@@ -6,6 +6,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "restrict.h"
 
 /* TOP/one/org/name, TOP/two/plain, TOP/two/empty without config.json, TOP/secret outside. */
 struct roots {
@@ -169,13 +172,38 @@ static void test_job_reference(void **state) {
     assert_int_equal(id, -1);
 }
 
-int main(void) {
+/* Links in the way, for those who follow none. */
+static void test_no_links(void **state) {
+    struct roots *r = *state;
+    int root = open(r->top, O_PATH | O_DIRECTORY), fd;
+
+    fd = file_open_beneath(root, "two/plain/config.json", O_RDONLY, false);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(file_open_beneath(root, "two/inside/config.json", O_RDONLY, false), -ELOOP);
+    assert_int_equal(file_open_beneath(root, "two/inside", O_RDONLY, false), -ELOOP);
+    assert_int_equal(file_open_beneath(root, "two/inside", O_PATH, false), -ELOOP);
+    fd = file_open_beneath(root, "two/outside", O_PATH, true); /* inside this root */
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(file_open_beneath(root, "two/slash", O_PATH, true), -EXDEV);
+    assert_int_equal(file_open_beneath(root, "two/nope", O_PATH, true), -ENOENT);
+    assert_int_equal(file_open_beneath(root, "../nope", O_PATH, true), -EXDEV);
+    close(root);
+}
+
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_no_links, setup, teardown),
         cmocka_unit_test_setup_teardown(test_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_codes, setup, teardown),
         cmocka_unit_test(test_job_reference),
     };
 
+    if (argc > 1 && str_equal(argv[1], "without-openat2") && !hide_openat2()) {
+        puts("skipped: there is no seccomp to hide openat2() with");
+        return 77;
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
