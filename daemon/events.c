@@ -20,8 +20,11 @@ struct slot {
 
 struct events {
     struct store *store;
-    pthread_mutex_t mutex; /* guards all below; taken inside the store's, never around it */
+    pthread_mutex_t mutex; /* guards the slots; taken inside the store's, never around it */
     struct slot slots[EVENTS_SLOTS];
+    /* Guards what is below. Not the other one: who is woken may run at once, in its waker's place.
+     */
+    pthread_mutex_t wake_mutex;
     void (*wake)(void *ctx);
     void *wake_ctx;
 };
@@ -33,6 +36,7 @@ struct events *events_new(struct store *store) {
         return NULL;
     events->store = store;
     pthread_mutex_init(&events->mutex, NULL);
+    pthread_mutex_init(&events->wake_mutex, NULL);
     return events;
 }
 
@@ -42,21 +46,22 @@ void events_free(struct events *events) {
     for (size_t i = 0; i < ARRAY_SIZE(events->slots); i++)
         json_decref(events->slots[i].data);
     pthread_mutex_destroy(&events->mutex);
+    pthread_mutex_destroy(&events->wake_mutex);
     free(events);
 }
 
 void events_subscribe(struct events *events, void (*wake)(void *ctx), void *ctx) {
-    pthread_mutex_lock(&events->mutex);
+    pthread_mutex_lock(&events->wake_mutex);
     events->wake = wake;
     events->wake_ctx = ctx;
-    pthread_mutex_unlock(&events->mutex);
+    pthread_mutex_unlock(&events->wake_mutex);
 }
 
 void events_wake(struct events *events) {
-    pthread_mutex_lock(&events->mutex);
+    pthread_mutex_lock(&events->wake_mutex);
     if (events->wake)
         events->wake(events->wake_ctx);
-    pthread_mutex_unlock(&events->mutex);
+    pthread_mutex_unlock(&events->wake_mutex);
 }
 
 int events_append(struct events *events, int64_t job_id, const char *type, const json_t *data,
@@ -89,9 +94,9 @@ static struct slot *find_slot(struct events *events, int64_t job_id) {
 
 int events_progress(struct events *events, int64_t job_id, const char *type, json_t *data,
                     bool whole, struct failure *failure) {
-    cleanup(json_decrefp) json_t *copy = whole ? json_deep_copy(data) : NULL;
+    cleanup(json_decrefp) json_t *copy = whole ? json_deep_copy(data) : NULL, *old = NULL;
     double now = clock_monotonic();
-    bool store = false;
+    bool store = false, wake = false;
     struct slot *slot;
 
     if (whole && !copy)
@@ -101,20 +106,20 @@ int events_progress(struct events *events, int64_t job_id, const char *type, jso
     if (slot) {
         slot->job_id = job_id;
         if (whole) {
-            json_decref(slot->data);
+            old = slot->data;
             slot->data = steal_ptr(copy);
             slot->version = store_version_next(events->store);
         }
         store = now - slot->stored_at >= STORE_EVERY;
         if (store)
             slot->stored_at = slot->woken_at = now;
-        if (now - slot->woken_at >= WAKE_EVERY) {
+        wake = now - slot->woken_at >= WAKE_EVERY;
+        if (wake)
             slot->woken_at = now;
-            if (events->wake)
-                events->wake(events->wake_ctx);
-        }
     }
     pthread_mutex_unlock(&events->mutex);
+    if (wake)
+        events_wake(events);
     return store ? events_append(events, job_id, type, data, failure) : 0;
 }
 
@@ -126,8 +131,7 @@ json_t *events_current(struct events *events, int64_t job_id, uint64_t *ret_vers
     pthread_mutex_lock(&events->mutex);
     slot = find_slot(events, job_id);
     if (slot && slot->job_id == job_id) {
-        /* A copy: jansson's counters are not for several threads on all builds. */
-        data = json_deep_copy(slot->data);
+        data = json_incref(slot->data);
         *ret_version = slot->version;
     }
     pthread_mutex_unlock(&events->mutex);

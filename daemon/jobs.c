@@ -34,26 +34,31 @@ int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct fa
     return store_end(jobs->store, r, failure);
 }
 
-int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct job_row **ret_row,
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct view **ret_view,
              struct failure *failure) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
-    int r = jobs_find(jobs, id, &row, failure);
+    cleanup(view_freep) struct view *view = NULL;
+    struct view_now now;
+    int r = views_job(jobs->store, id, &now, failure);
 
+    if (r)
+        return r == -ENOENT ? no_such_job(id, failure) : r;
+    view = now.view;
+    r = access_see(caller, view->row, failure);
     if (!r)
-        r = access_see(caller, row, failure);
-    if (!r)
-        *ret_row = steal_ptr(row);
+        *ret_view = steal_ptr(view);
     return r;
 }
 
 /* -------- reading -------- */
 
 /* The version of the object: ended jobs stand still, queued ones move with the queue. */
-static uint64_t object_version(struct jobs *jobs, const struct job_row *row, uint64_t progress) {
+static uint64_t object_version(const struct view_now *now, uint64_t progress) {
+    const struct job_row *row = now->view->row;
+
     if (job_status_ended(row->status))
         return row->version;
     if (row->status == JOB_QUEUED)
-        progress = MAX(progress, store_version_queue(jobs->store));
+        progress = MAX(progress, now->queue_version);
     return MAX(row->version, progress);
 }
 
@@ -65,32 +70,43 @@ static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
     return events_current(jobs->events, row->id, ret_version);
 }
 
+/* The object of now: what the view shares, unless there is something to put over it. */
+static json_t *show(const struct view_now *now, json_t *progress) {
+    json_t *object = now->view->object, *copy;
+
+    if (!now->position && !progress)
+        return json_incref(object);
+    copy = json_object();
+    if (json_object_update(copy, object) ||
+        (now->position &&
+         json_object_set_new(copy, "queue_position", json_integer(now->position))) ||
+        (progress && json_object_set(copy, "progress", progress))) {
+        json_decref(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
                 json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(json_decrefp) json_t *progress = NULL;
-    uint64_t version = 0;
+    cleanup(view_freep) struct view *view = NULL;
+    struct view_now now;
+    uint64_t version;
     json_t *job = NULL;
     int r;
 
-    r = store_begin(jobs->store, STORE_READ, failure);
+    r = views_job(jobs->store, id, &now, failure);
+    if (r)
+        return r == -ENOENT ? no_such_job(id, failure) : r;
+    view = now.view;
+    r = access_see(caller, view->row, failure);
     if (r)
         return r;
-    r = store_get_job(jobs->store, id, &row);
-    if (r == -ENOENT)
-        no_such_job(id, failure);
-    if (!r)
-        r = access_see(caller, row, failure);
-    if (!r) {
-        progress = current_progress(jobs, row, &version);
-        version = object_version(jobs, row, version);
-    }
-    r = store_end(jobs->store, r, failure);
-    if (r)
-        return r;
-
+    progress = current_progress(jobs, view->row, &version);
+    version = object_version(&now, version);
     if (!known || known != version) {
-        job = job_to_json(row, progress);
+        job = show(&now, progress);
         if (!job)
             return failure_oom(failure);
     }
@@ -99,63 +115,60 @@ int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint
     return 0;
 }
 
-struct listing {
-    struct jobs *jobs;
-    json_t *data;
-    int limit;
-    bool has_more;
-};
+/* The newest version of what @list shows. */
+static uint64_t list_version(struct jobs *jobs, const struct view_list *list) {
+    uint64_t version = list->version;
 
-static int add_to_listing(void *ctx, const struct job_row *row) {
-    struct listing *listing = ctx;
-    cleanup(json_decrefp) json_t *progress = NULL;
-    uint64_t version;
+    for (int i = 0; i < list->n; i++) {
+        cleanup(json_decrefp) json_t *progress = NULL;
+        uint64_t of_progress;
 
-    if ((int)json_array_size(listing->data) == listing->limit) {
-        listing->has_more = true;
-        return 0;
+        progress = current_progress(jobs, list->at[i].view->row, &of_progress);
+        version = MAX(version, of_progress);
     }
-    progress = current_progress(listing->jobs, row, &version);
-    return json_array_append_new(listing->data, job_to_json(row, progress)) ? -ENOMEM : 0;
+    return version;
+}
+
+static json_t *show_list(struct jobs *jobs, const struct view_list *list) {
+    cleanup(json_decrefp) json_t *data = json_array();
+
+    for (int i = 0; i < list->n; i++) {
+        const struct view_now *now = &list->at[i];
+        cleanup(json_decrefp) json_t *progress = NULL;
+        uint64_t version;
+
+        progress = current_progress(jobs, now->view->row, &version);
+        if (json_array_append_new(data, show(now, progress)))
+            return NULL;
+    }
+    return json_pack("{ss sO sb}", "object", "list", "data", data, "has_more", list->has_more);
 }
 
 int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_filter *filter,
               uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure) {
-    cleanup(json_decrefp) json_t *data = json_array();
-    struct listing listing = {.jobs = jobs, .data = data, .limit = filter->limit};
+    cleanup(view_list_freep) struct view_list *list = NULL;
     struct store_filter rows = {.status = filter->status,
                                 .owner = filter->owner,
                                 .kind = filter->kind,
                                 .text = filter->text,
                                 .viewer = access_viewer(caller),
                                 .after = filter->after,
-                                .limit = filter->limit + 1};
+                                .limit = filter->limit};
     uint64_t version;
-    json_t *list;
+    json_t *shown = NULL;
     int r;
 
-    if (!data)
-        return failure_oom(failure);
-    /* Before the rows: a change in between is then seen again, not missed. */
-    version = store_version(jobs->store);
-    if (known && known == version) {
-        *ret_list = NULL;
-        *ret_version = version;
-        return 0;
+    r = views_list(jobs->store, &rows, &list, failure);
+    if (r)
+        return r;
+    /* Before the progress that is shown: a change in between is then seen again, not missed. */
+    version = list_version(jobs, list);
+    if (!known || known != version) {
+        shown = show_list(jobs, list);
+        if (!shown)
+            return failure_oom(failure);
     }
-    r = store_begin(jobs->store, STORE_READ, failure);
-    if (r)
-        return r;
-    r = store_list_jobs(jobs->store, &rows, add_to_listing, &listing);
-    if (r == -ENOMEM)
-        failure_oom(failure);
-    r = store_end(jobs->store, r, failure);
-    if (r)
-        return r;
-    list = json_pack("{ss sO sb}", "object", "list", "data", data, "has_more", listing.has_more);
-    if (!list)
-        return failure_oom(failure);
-    *ret_list = list;
+    *ret_list = shown;
     *ret_version = version;
     return 0;
 }
@@ -165,18 +178,18 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
 /* The folder of `job:<id>`: the artifact of a job that succeeded and left one. */
 static int resolve_job(struct jobs *jobs, const struct caller *caller, const char *name, int64_t id,
                        char **ret_dir, struct failure *failure) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(view_freep) struct view *view = NULL;
     cleanup(freep) char *dir = NULL;
     const char *why = NULL;
-    int r = id > 0 ? jobs_see(jobs, caller, id, &row, failure) : -ENOENT;
+    int r = id > 0 ? jobs_see(jobs, caller, id, &view, failure) : -ENOENT;
 
     if (r && r != -ENOENT)
         return r;
     if (r)
         why = "there is no such job";
-    else if (row->status != JOB_SUCCEEDED)
+    else if (view->row->status != JOB_SUCCEEDED)
         why = "the job has not succeeded";
-    else if (!json_array_size(json_object_get(row->result, "artifacts")))
+    else if (!json_array_size(json_object_get(view->row->result, "artifacts")))
         why = "the job left no checkpoint";
     if (why) {
         failure_field(failure, "model", "name a quantize job that succeeded", "'%s': %s", name,

@@ -16,6 +16,7 @@
 #include "daemon/pipeline/params.h"
 #include "daemon/stats.h"
 #include "daemon/store.h"
+#include "daemon/views.h"
 
 #define JOBS_ATTEMPTS_MAX 3
 #define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
@@ -77,8 +78,11 @@ int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
 /* jobs_find() - the row of job @id, which is to be freed; -ENOENT. */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
 
-/* jobs_see() - jobs_find() for @caller; -ENOENT, -EPERM: it is hidden from the caller. */
-int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct job_row **ret_row,
+/*
+ * jobs_see() - job @id as @caller may look at it, used; its position is not looked at. -ENOENT,
+ * -EPERM: it is hidden from the caller.
+ */
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct view **ret_view,
              struct failure *failure);
 
 /* -------- files that a waiting job needs (jobs_pull.c) -------- */

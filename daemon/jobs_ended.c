@@ -41,18 +41,18 @@ static json_t *whole_request(const struct job_row *row) {
 
 int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, int64_t id,
                json_t **ret_job, struct failure *failure) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(view_freep) struct view *view = NULL;
     cleanup(json_decrefp) json_t *request = NULL;
     bool created = false;
-    int r = jobs_see(jobs, caller, id, &row, failure);
+    int r = jobs_see(jobs, caller, id, &view, failure);
 
     if (!r)
-        r = access_change(caller, row, "retry", failure);
+        r = access_change(caller, view->row, "retry", failure);
     if (!r)
-        r = check_retry(row, failure);
+        r = check_retry(view->row, failure);
     if (r)
         return r;
-    request = whole_request(row);
+    request = whole_request(view->row);
     if (!request)
         return failure_oom(failure);
     r = jobs_submit(jobs, caller, key, request, ret_job, &created, failure);

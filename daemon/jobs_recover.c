@@ -11,8 +11,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int keep_id(void *ctx, const struct job_row *row) {
-    *(int64_t *)ctx = row->id;
+static int keep_id(void *ctx, const struct job_summary *summary) {
+    *(int64_t *)ctx = summary->id;
     return 0;
 }
 
@@ -25,7 +25,7 @@ static int any_job(struct jobs *jobs, enum job_status status, int64_t *ret_id,
     *ret_id = 0;
     if (r)
         return r;
-    r = store_list_jobs(jobs->store, &filter, keep_id, ret_id);
+    r = store_list_summaries(jobs->store, &filter, keep_id, ret_id);
     if (!r && *ret_id)
         r = store_get_lease(jobs->store, *ret_id, ret_lease);
     return store_end(jobs->store, r, failure);

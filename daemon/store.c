@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "daemon/migrate.h"
+#include "daemon/views.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,14 @@ uint64_t store_version_queue(struct store *store) {
     return store->version_queue;
 }
 
+uint64_t store_stamp(const struct store *store) {
+    return store->stamp;
+}
+
+struct views *store_views(struct store *store) {
+    return store->views;
+}
+
 uint64_t store_last_seq(struct store *store) {
     return store->last_seq;
 }
@@ -108,6 +117,18 @@ static int lock_take(struct store *store, const char *dir, struct failure *failu
                        "cannot use state folder '%s': another quantd runs on it", dir);
 }
 
+/* SQLite calls it inside the statement that changes a row. */
+static void on_change(void *ctx, int operation, const char *database, const char *table,
+                      sqlite3_int64 row) {
+    struct store *store = ctx;
+
+    (void)operation;
+    (void)database;
+    (void)row;
+    if (str_equal(table, "jobs"))
+        atomic_fetch_add(&store->stamp, 1);
+}
+
 static int open_database(struct store *store, const char *dir, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/quantd.db", dir);
     int rc, r;
@@ -126,6 +147,7 @@ static int open_database(struct store *store, const char *dir, struct failure *f
                            "cannot open '%s': %s", path,
                            store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc));
     sqlite3_extended_result_codes(store->db, 1);
+    sqlite3_update_hook(store->db, on_change, store);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     chmod(path, 0600);
     /* The journal mode is last: it is the first that reads the file. */
@@ -205,6 +227,9 @@ int store_open(const char *dir, struct store **ret_store, struct failure *failur
         return failure_oom(failure);
     store->lock_fd = -1;
     pthread_mutex_init(&store->mutex, NULL);
+    store->views = views_new();
+    if (!store->views)
+        return failure_oom(failure);
 
     r = lock_take(store, dir, failure);
     if (!r)
@@ -228,6 +253,7 @@ void store_close(struct store *store) {
     for (int i = 0; i < store->n_statements; i++)
         sqlite3_finalize(store->statements[i].statement);
     sqlite3_close(store->db);
+    views_free(store->views);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_mutex_destroy(&store->mutex);

@@ -100,6 +100,13 @@ uint64_t store_version(struct store *store);       /* of the newest change */
 uint64_t store_version_next(struct store *store);  /* a change happens */
 uint64_t store_version_queue(struct store *store); /* of the newest change of any job's status */
 
+/* store_stamp() - another number after each change of a row of jobs, before its commit. Any thread.
+ */
+uint64_t store_stamp(const struct store *store);
+
+/* store_views() - what of it is kept in memory, see daemon/views.h. Any thread. */
+struct views *store_views(struct store *store);
+
 /* store_last_seq() - seq of the newest stored event, 0 when there is none. Any thread. */
 uint64_t store_last_seq(struct store *store);
 
@@ -111,6 +118,15 @@ int store_insert_job(struct store *store, const struct job_row *row, int64_t *re
 /* store_get_job() - the caller owns *ret_row. Return: 0, -ENOENT, -errno. */
 int store_get_job(struct store *store, int64_t id, struct job_row **ret_row);
 
+/* What tells whether a job is as it was. */
+struct job_summary {
+    int64_t id, position; /* position: in the queue; 0: it is not queued */
+    uint64_t version;
+};
+
+/* store_get_summary() - Return: 0, -ENOENT, -errno. */
+int store_get_summary(struct store *store, int64_t id, struct job_summary *ret_summary);
+
 struct store_filter {
     const char *status; /* one, or several with commas; NULL: any, as for the next three */
     const char *owner, *kind;
@@ -121,11 +137,11 @@ struct store_filter {
 };
 
 /*
- * store_list_jobs() - calls @each with the jobs that pass @filter, newest first; the row is
- * borrowed. An @each that returns not 0 ends the list, and that is returned.
+ * store_list_summaries() - calls @each with the jobs that pass @filter, newest first. An @each that
+ * returns not 0 ends the list, and that is returned.
  */
-int store_list_jobs(struct store *store, const struct store_filter *filter,
-                    int (*each)(void *ctx, const struct job_row *row), void *ctx);
+int store_list_summaries(struct store *store, const struct store_filter *filter,
+                         int (*each)(void *ctx, const struct job_summary *summary), void *ctx);
 
 /* -------- jobs that wait for room on the disk (store_pause.c) -------- */
 

@@ -25,6 +25,8 @@ struct store {
     struct histogram seconds;
     uint64_t pending_seq; /* of the transaction's newest event, 0: none */
     atomic_uint_fast64_t version, version_queue, last_seq;
+    atomic_uint_fast64_t stamp; /* moved by each change of a row of jobs */
+    struct views *views;        /* owned */
 };
 
 /* How long a job was paused since its first start, if it is paused and @at (ms) ends that. */

@@ -113,12 +113,31 @@ int store_get_job(struct store *store, int64_t id, struct job_row **ret_row) {
     return read_row(store, statement, ret_row);
 }
 
-int store_list_jobs(struct store *store, const struct store_filter *filter,
-                    int (*each)(void *ctx, const struct job_row *row), void *ctx) {
+static struct job_summary read_summary(sqlite3_stmt *statement) {
+    return (struct job_summary){.id = sqlite3_column_int64(statement, 0),
+                                .version = (uint64_t)sqlite3_column_int64(statement, 1),
+                                .position = sqlite3_column_int64(statement, 2)};
+}
+
+int store_get_summary(struct store *store, int64_t id, struct job_summary *ret_summary) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT id, version" SELECT_POSITION "FROM jobs WHERE id = ?", "i", id);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -ENOENT;
+    *ret_summary = read_summary(statement);
+    return 0;
+}
+
+int store_list_summaries(struct store *store, const struct store_filter *filter,
+                         int (*each)(void *ctx, const struct job_summary *summary), void *ctx) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r =
         store_query(store, &statement,
-                    "SELECT " COLUMNS ", queue.position FROM jobs "
+                    "SELECT jobs.id, version, queue.position FROM jobs "
                     "LEFT JOIN queue ON queue.id = jobs.id "
                     "WHERE (?1 IS NULL OR instr(',' || ?1 || ',', ',' || status || ',')) "
                     "AND (?2 IS NULL OR owner = ?2) AND (?3 = 0 OR jobs.id < ?3) "
@@ -132,11 +151,9 @@ int store_list_jobs(struct store *store, const struct store_filter *filter,
     if (r)
         return r;
     while ((r = store_step(store, statement)) == 1) {
-        cleanup(job_row_freep) struct job_row *row = NULL;
+        struct job_summary summary = read_summary(statement);
 
-        r = read_row(store, statement, &row);
-        if (!r)
-            r = each(ctx, row);
+        r = each(ctx, &summary);
         if (r)
             return r;
     }

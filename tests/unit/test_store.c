@@ -305,10 +305,10 @@ static void test_idempotency_key(void **state) {
     assert_string_equal(sha256, "abc");
 }
 
-static int count_row(void *ctx, const struct job_row *row) {
+static int count_row(void *ctx, const struct job_summary *summary) {
     int64_t *ids = ctx;
 
-    ids[++ids[0]] = row->id;
+    ids[++ids[0]] = summary->id;
     return 0;
 }
 
@@ -320,7 +320,7 @@ static void test_list(void **state) {
     for (int i = 0; i < 6; i++)
         insert(f, i % 2 ? "b" : "a", 0);
     begin(f);
-    assert_int_equal(end(f, store_list_jobs(f->store, &filter, count_row, ids)), 0);
+    assert_int_equal(end(f, store_list_summaries(f->store, &filter, count_row, ids)), 0);
     assert_int_equal(ids[0], 2);
     assert_int_equal(ids[1], 4);
     assert_int_equal(ids[2], 2);
