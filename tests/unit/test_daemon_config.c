@@ -257,10 +257,71 @@ static void test_compare(void **state) {
     assert_string_equal(options.data, "device mirror hub-token-file disk-floor ");
 }
 
+/* The file that is named, else the credential of systemd; what it has counts, not its name. */
+static void test_token_file(void **state) {
+    cleanup(config_freep) struct config *named = NULL, *credential = NULL, *other = NULL;
+    cleanup(strbuf_done) struct strbuf options = {};
+    char folder[] = "/tmp/quantd-test-XXXXXX", path[64], variable[64];
+    char *plain[] = {(char *)"quantd", (char *)"--listen=0.0.0.0:1", NULL};
+    char *flags[] = {(char *)"quantd", (char *)"--token-file", path, NULL};
+    char *environment[] = {variable, NULL};
+    struct failure failure;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/tokens", folder);
+    snprintf(variable, sizeof(variable), "CREDENTIALS_DIRECTORY=%s", folder);
+    assert_int_equal(read_config(plain, environment, &named, &failure), 0);
+    assert_int_equal(named->n_tokens, 0);
+    assert_string_equal(config_needs_token(named), "0.0.0.0:1");
+    config_free(steal_ptr(named));
+    assert_int_equal(read_config(flags, nothing, &named, &failure), -ENOENT);
+
+    assert_int_equal(file_replace(path, "a read 0123456789-0123456789\n", 29), 0);
+    assert_int_equal(read_config(flags, nothing, &named, &failure), 0);
+    assert_int_equal(read_config(plain, environment, &credential, &failure), 0);
+    assert_int_equal(named->n_tokens, 1);
+    assert_null(config_needs_token(credential));
+    config_compare(named, named, note_option, &options);
+    assert_null(options.data);
+    assert_int_equal(file_replace(path, "a admin 0123456789-0123456789\n", 30), 0);
+    assert_int_equal(read_config(flags, nothing, &other, &failure), 0);
+    config_compare(named, other, note_option, &options);
+    assert_string_equal(options.data, "token-file ");
+
+    assert_int_equal(file_replace(path, "a read\n", 7), 0);
+    config_free(steal_ptr(other));
+    assert_int_equal(read_config(flags, nothing, &other, &failure), -EINVAL);
+    assert_string_equal(failure.code, "config_invalid");
+    assert_int_equal(dir_remove(folder), 0);
+}
+
+/* What only this machine reaches needs no token. */
+static void test_needs_token(void **state) {
+    static const struct {
+        const char *address;
+        bool needed;
+    } cases[] = {{"unix:/run/q", false},    {"127.0.0.1:1", false}, {"127.9.9.9:1", false},
+                 {"localhost:1", false},    {"[::1]:1", false},     {"[::]:1", true},
+                 {"128.0.0.1:1", true},     {"0.0.0.0:1", true},    {"10.127.0.0:1", true},
+                 {"localhost.evil:1", true}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        cleanup(config_freep) struct config *config = NULL;
+        char *args[] = {(char *)"quantd", (char *)"--listen", (char *)cases[i].address, NULL};
+        struct failure failure;
+
+        assert_int_equal(read_config(args, nothing, &config, &failure), 0);
+        assert_int_equal(config_needs_token(config) != NULL, cases[i].needed);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),           cmocka_unit_test(test_order),
         cmocka_unit_test(test_worker_cpus),        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_token_file),         cmocka_unit_test(test_needs_token),
         cmocka_unit_test(test_bad_flags),          cmocka_unit_test(test_devices),
         cmocka_unit_test(test_bad_files),          cmocka_unit_test(test_help_checks_nothing),
         cmocka_unit_test(test_relative_state_dir),
