@@ -82,19 +82,22 @@ static int count(const char *text, const char *what) {
 
 /* The path of @route, about job @job. */
 static void fill(const struct route *route, const char *job, char path[128]) {
-    static const char *const parts[] = {"{org}", "{name}", "{asset}"};
+    static const char *const parts[][2] = {{"/backup/{name}", "/backup/quantd.db"},
+                                           {"{org}", "org"},
+                                           {"{name}", "quantd.json"},
+                                           {"{asset}", "none.js"}};
     const char *id = strstr(route->path, "{id}");
 
     snprintf(path, 128, "%s", route->path);
     if (id)
         snprintf(path, 128, "%.*s%s%s", (int)(id - route->path), route->path, job, id + 4);
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        char *part = strstr(path, parts[i]), rest[128];
+        char *part = strstr(path, parts[i][0]), rest[128];
 
         if (!part)
             continue;
-        snprintf(rest, sizeof(rest), "%s", part + strlen(parts[i]));
-        snprintf(part, (size_t)(path + 128 - part), "%s%s", i == 0 ? "org" : "quantd.json", rest);
+        snprintf(rest, sizeof(rest), "%s", part + strlen(parts[i][0]));
+        snprintf(part, (size_t)(path + 128 - part), "%s%s", parts[i][1], rest);
     }
 }
 
