@@ -10,6 +10,7 @@ static const struct {
     {"job_not_found", "'quantctl list --all' shows the jobs and their ids"},
     {"job_ended", "'quantctl show ID' shows how it ended; 'quantctl retry ID' does it again"},
     {"job_not_ended", "stop it first: quantctl cancel ID"},
+    {"forbidden", "ask its owner or an admin of quantd; 'quantctl doctor' tells who you are there"},
     {"unauthorized", "put a token of this daemon into QUANTD_TOKEN or a file for --token-file; an "
                      "admin makes one with: quantctl token create NAME"},
 };

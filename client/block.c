@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A terminal that knows synchronized updates shows what is between these at once. */
 #define UPDATE_BEGIN "\033[?2026h"
@@ -14,8 +15,21 @@
 #define ERASE_LINE "\033[K"  /* from the cursor to the end of the line */
 #define ERASE_BELOW "\033[J" /* from the cursor to the end of the screen */
 
+/* In the background the terminal is another's: to change it would stop this process. */
+static void hush(struct block *block) {
+    struct termios quiet;
+
+    if (!block->terminal->redraw || tcgetpgrp(STDIN_FILENO) != getpgrp() ||
+        tcgetattr(STDIN_FILENO, &block->typed))
+        return;
+    quiet = block->typed;
+    quiet.c_lflag &= ~(tcflag_t)ECHO;
+    block->hushed = tcsetattr(STDIN_FILENO, TCSANOW, &quiet) == 0;
+}
+
 void block_begin(struct block *block, struct terminal *terminal) {
     *block = (struct block){.terminal = terminal};
+    hush(block);
 }
 
 /*
@@ -117,4 +131,7 @@ void block_end(struct block *block) {
     strbuf_done(&out);
     strbuf_done(&block->shown);
     block->n_lines = 0;
+    if (block->hushed && tcgetpgrp(STDIN_FILENO) == getpgrp())
+        tcsetattr(STDIN_FILENO, TCSANOW, &block->typed);
+    block->hushed = false;
 }

@@ -7,6 +7,8 @@
 
 #include "client/line.h"
 
+#include <termios.h>
+
 #define BLOCK_LINES_MAX 32
 
 struct block {
@@ -14,8 +16,14 @@ struct block {
     struct strbuf shown;       /* the lines on the screen now, as they were written */
     int widths[BLOCK_LINES_MAX];
     int n_lines;
+    bool hushed;          /* what is typed is not echoed */
+    struct termios typed; /* how it was before */
 };
 
+/*
+ * block_begin() - nothing is drawn yet. Until block_end() what is typed on the terminal is not
+ * echoed: it would move the lines.
+ */
 void block_begin(struct block *block, struct terminal *terminal);
 
 /*
@@ -27,5 +35,5 @@ void block_draw(struct block *block, const struct line *lines, int n);
 /* block_say() - write a line that stays; cleaned. It may be wider than the terminal. */
 void block_say(struct block *block, enum style style, const char *format, ...) printf_format(3, 4);
 
-/* block_end() - take the lines off the screen. */
+/* block_end() - take the lines off the screen, and echo again. */
 void block_end(struct block *block);

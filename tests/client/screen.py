@@ -115,9 +115,6 @@ class Program:
         self.screen = Screen(width, height)
         self.master, slave = pty.openpty()
         self.set_size(width, height)
-        attributes = termios.tcgetattr(slave)
-        attributes[3] &= ~termios.ECHO
-        termios.tcsetattr(slave, termios.TCSANOW, attributes)
         known = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LC_ALL": "C.UTF-8",
                  "HOME": "/nonexistent"}
         self.process = subprocess.Popen(
@@ -135,6 +132,9 @@ class Program:
         self.screen.resize(width, height)
         self.screen.wrapped = False
         self.set_size(width, height)
+
+    def echoes(self):
+        return bool(termios.tcgetattr(self.master)[3] & termios.ECHO)
 
     def read(self, seconds):
         """Takes what comes within @seconds. False: the program has closed the terminal."""

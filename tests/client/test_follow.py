@@ -137,7 +137,14 @@ def check_interrupt():
     program = watch(made)
     advance(made)
     program.expect("layer 3/3")
+    # what is typed meanwhile moves nothing
+    os.write(program.master, b"typed\ntoo\n")
+    made.push("progress", phase="quantize", layer=1, layers_total=3, fraction=0.75)
+    shown = program.expect("75 %")
+    assert "typed" not in shown and shown.count("job 1:") == 1 and not program.echoes(), shown
     os.write(program.master, b"\x03")
+    program.expect("job 1 goes on", "stop it with")
+    assert program.echoes()
     assert program.finish() == 130
     assert program.screen.text() == ("job 1 goes on\n  come back with: quantctl watch 1\n"
                                      "  stop it with:   quantctl cancel 1"), program.screen.text()
