@@ -140,7 +140,8 @@ struct service {
     int (*artifact_open)(void *ctx, const struct caller *caller, int64_t id, const char *name,
                          struct artifact *ret_artifact, struct failure *failure);
 
-    /* {object: "list", data: [{id, kind, name, memory_total, memory_free, job}], ...} */
+    /* {object: "list", data: [{id, kind, name, memory_total, memory_free, utilization, job}], ...}
+     */
     int (*devices)(void *ctx, json_t **ret_list, struct failure *failure);
 
     /*

@@ -220,12 +220,15 @@ json_t *worker_describe(struct worker *worker) {
     if (worker->backend)
         worker->backend->ops->info(worker->backend, &worker->info);
     info = worker->info;
+    if (!worker->backend)
+        info.utilization = -1; /* that of long ago */
     kind = worker->kind;
     job_id = worker->job_id;
     pthread_mutex_unlock(&worker->mutex);
-    return json_pack("{ss ss ss sI sI so}", "id", worker->device, "kind", kind, "name", info.name,
-                     "memory_total", (json_int_t)info.memory_total, "memory_free",
-                     (json_int_t)info.memory_free, "job",
+    return json_pack("{ss ss ss sI sI so so}", "id", worker->device, "kind", kind, "name",
+                     info.name, "memory_total", (json_int_t)info.memory_total, "memory_free",
+                     (json_int_t)info.memory_free, "utilization",
+                     info.utilization < 0 ? json_null() : json_real(info.utilization), "job",
                      job_id ? json_integer(job_id) : json_null());
 }
 

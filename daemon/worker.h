@@ -35,7 +35,8 @@ void worker_wake(struct worker *worker);
 /* worker_cancel() - stop job @id if it runs here. Any thread. */
 void worker_cancel(struct worker *worker, int64_t id);
 
-/* worker_describe() - {id, kind, name, memory_total, memory_free, job}; NULL: no memory. Any. */
+/* worker_describe() - {id, kind, name, memory_total, memory_free, utilization, job}; NULL: no
+ * memory. Any. */
 json_t *worker_describe(struct worker *worker);
 
 /* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */

@@ -42,6 +42,8 @@ struct backend_info {
     size_t memory_free;      /* bytes free now, others' use counted */
     size_t memory_allocated; /* bytes that this backend holds now */
     size_t memory_peak;      /* most it ever held since open */
+    float utilization;       /* 0 to 1: the share of the last second that it was busy, with the work
+                                of others; negative: not known */
     bool poisoned;           /* only a new process can use the device again */
 };
 

@@ -53,7 +53,7 @@ export class Comparison {
     this.node = el("section", { class: "card", "aria-labelledby": "comparison-title" },
       el("div", { class: "spread" }, el("h2", { id: "comparison-title" }, heading),
         el("div", { class: "inline" }, this.#setBox,
-          el("label", { for: "comparison-add" }, "Compare with"), this.#add)),
+          el("label", { for: "comparison-add" }, fixed === null ? "Add" : "Compare with"), this.#add)),
       this.#table, available() ? this.#chartBox : null);
     this.#chart = new LineChart(this.#canvas, () => this.#describe());
     this.#sets.addEventListener("change", () => {
@@ -185,7 +185,7 @@ export class Comparison {
         ...(Number.isFinite(baseline) ? [line] : []),
         ...points.map((job) => {
           const look = String(job.id) === String(this.#fixed) ? own : others;
-          return { label: `job ${job.id}`, showLine: false, pointRadius: 5, words: [`${job.id}`],
+          return { label: `job ${job.id}`, showLine: false, clip: 12, pointRadius: 5, words: [`${job.id}`],
             pointStyle: look.shape, borderColor: look.colour, backgroundColor: look.colour,
             data: [{ x: bits(job), y: measured(job, this.#set).value }] };
         }),

@@ -79,7 +79,7 @@ export class DepthChart {
         const { colour, shape, dash } = style(i);
         return {
           label: WORDS[kind], borderColor: colour, backgroundColor: colour, borderDash: dash,
-          borderWidth: 1.5, pointStyle: shape, pointRadius: 3.5, pointBorderWidth: 1.5,
+          borderWidth: 1.5, clip: 8, pointStyle: shape, pointRadius: 3.5, pointBorderWidth: 1.5,
           data: this.#layers.depth(kind, this.#over).filter((p) => p.value > 0)
             .map((p) => ({ x: p.layer, y: p.value })),
         };

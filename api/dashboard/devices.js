@@ -12,16 +12,19 @@ class Device {
   #memoryText = el("span", { class: "figure" });
   #load;
   #loadText = el("span", { class: "figure" });
+  #loadGauge;
   #job = el("span", { class: "help" });
   node;
 
   constructor(device) {
     this.#memory = new Bar(`Memory of ${device.id}`);
     this.#load = new Bar(`Utilisation of ${device.id}`);
+    this.#loadGauge = el("div", { class: "gauge" }, el("span", {}, "Busy"), this.#load.node,
+      this.#loadText);
     this.node = el("div", { class: "device" },
       el("div", { class: "spread" }, el("strong", {}, device.name || String(device.id)), this.#job),
       el("div", { class: "gauge" }, el("span", {}, "Memory"), this.#memory.node, this.#memoryText),
-      el("div", { class: "gauge" }, el("span", {}, "Busy"), this.#load.node, this.#loadText));
+      this.#loadGauge);
   }
 
   update(device) {
@@ -31,10 +34,9 @@ class Device {
     this.#memory.update(total ? used / total : null, text);
     setText(this.#memoryText, text);
     const known = typeof device.utilization === "number";
-    const load = known ? percent(device.utilization) : device.job ? "at work" : "idle";
-    this.#load.node.hidden = !known;
-    this.#load.update(known ? device.utilization : null, load);
-    setText(this.#loadText, load);
+    this.#loadGauge.hidden = !known;
+    this.#load.update(known ? device.utilization : null, percent(device.utilization));
+    setText(this.#loadText, percent(device.utilization));
     if (device.job)
       show(this.#job, "runs ", el("a", { href: format("job", device.job) }, `job ${device.job}`));
     else show(this.#job, "idle");
@@ -58,6 +60,7 @@ export class Devices {
   }
 
   start() {
+    this.stop();
     this.#ask();
     this.#timer = setInterval(() => document.hidden || this.#ask(), PERIOD_MS);
   }

@@ -23,6 +23,7 @@ export class HeatMap {
   #part = "worst";
   #at = [0, 0]; // row and column that the keyboard stops at
   #cells = [];
+  #clipped = [false, false]; // are there values below and above the scale?
   #grid = el("table", { class: "heat", role: "grid", "aria-labelledby": "heat-title",
     "aria-describedby": "heat-help" });
   #told = el("p", { class: "told", "aria-hidden": "true" });
@@ -80,6 +81,7 @@ export class HeatMap {
     this.#parts.hidden = this.#metric !== "error";
     const values = list.flatMap((layer) => layer.experts.map((expert) => this.#value(expert)));
     const scale = edges(values, STEPS);
+    this.#clipped = [values.some((v) => v < scale?.[0]), values.some((v) => v > scale?.at(-1))];
     this.#summarize(list);
     this.#drawGrid(places, n, scale);
     this.#drawLegend(scale, list);
@@ -188,12 +190,12 @@ export class HeatMap {
     const mark = (kind, text) => all.some((e) => (kind === "few" ? e.few && !e.reason : e.reason))
       ? el("span", { class: "key" }, el("i", { "data-mark": kind, "data-step": "0" }), text) : null;
     show(this.#legend,
-      el("span", { class: "key" }, this.#text(scale[0]),
+      el("span", { class: "key" }, (this.#clipped[0] ? "≤ " : "") + this.#text(scale[0]),
         el("span", { class: "ramp", role: "img", "aria-label":
           `Colours from ${this.#text(scale[0])} to ${this.#text(scale.at(-1))}` },
         Array.from({ length: STEPS }, (_, i) =>
           el("i", { "data-step": i, title: `${this.#text(scale[i])} to ${this.#text(scale[i + 1])}` }))),
-        this.#text(scale.at(-1))),
+        (this.#clipped[1] ? "≥ " : "") + this.#text(scale.at(-1))),
       mark("fallback", "rounded to nearest: GPTQ was not possible"),
       mark("few", "few tokens: less than a tenth of the mean"));
     this.#tell(document.activeElement);

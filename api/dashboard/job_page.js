@@ -171,11 +171,12 @@ class JobPage {
         this.#status.node), this.#under), this.#actions),
       this.#error, this.#panel.node,
       el("div", { class: "columns" },
-        el("div", { class: "wide" }, this.#comparison.node, this.#heat.node, this.#depth.node),
+        el("div", { class: "wide" }, this.#comparison.node, this.#heat.node, this.#depth.node,
+          this.#log.node),
         el("div", { class: "side" }, this.#devices.node,
           el("section", { class: "card", "aria-labelledby": "facts-title" },
             el("h2", { id: "facts-title" }, "Parameters"), this.#facts),
-          this.#figuresCard, this.#log.node)),
+          this.#figuresCard)),
       this.#files.node);
     this.#message.hidden = true;
     this.#body.hidden = false;
@@ -246,13 +247,18 @@ class JobPage {
         `${live ? "Cancelling" : "Retrying"} ${reason}`) : null);
   }
 
+  /* Why it failed, or what it waits for. */
   #drawError() {
-    const error = this.#job.error;
+    const paused = hasEnded(this.#job) ? null : this.#job.paused;
+    const error = this.#job.error || paused;
     this.#error.hidden = !error;
+    this.#error.classList.toggle("waits", Boolean(paused));
     if (error && this.#error.dataset.code !== error.code) {
       this.#error.dataset.code = error.code;
-      show(this.#error, el("strong", {}, error.title || error.code), el("p", {}, error.detail),
+      show(this.#error, el("strong", {}, paused ? "Paused" : error.title || error.code),
+        el("p", {}, error.detail),
         error.hint ? el("p", {}, `What to do: ${error.hint}.`) : null,
+        paused ? el("p", {}, "It goes on by itself, where it was.") : null,
         error.retryable ? el("p", {}, "The same job may succeed later.") : null);
     }
   }

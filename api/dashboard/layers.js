@@ -4,6 +4,7 @@
 const EXPERT = /\.experts\.(\d+)\.(gate|up|down)_proj$/;
 const ATTENTION = /\.self_attn\.([qkvo])_proj$/;
 const FEW = 0.1; // of the mean of a layer's experts
+const MANY = 100; // values, of which some may be strays
 
 export const EXPERT_PARTS = ["gate", "up", "down"];
 export const KINDS = ["q", "k", "v", "o", "gate", "up", "down"];
@@ -97,13 +98,16 @@ export function shortName(name) {
     .replace(/_proj$/, "").replace(/^experts\.(\d+)\./, "expert $1 ");
 }
 
-/* Edges of @n steps from the least to the largest of @values: logarithmic when all are > 0. */
+/*
+ * Edges of @n steps over @values: logarithmic when they are > 0 and far apart. Of many values the
+ * outermost fiftieths share the first and the last step, so that some strays do not take all colours.
+ */
 export function edges(values, n) {
-  const found = values.filter((v) => Number.isFinite(v));
-  if (!found.length) return null;
-  const positive = found.filter((v) => v > 0);
-  const high = Math.max(...found);
-  const low = positive.length ? Math.min(...positive) : high;
+  const sorted = values.filter((v) => Number.isFinite(v)).sort((a, b) => a - b);
+  if (!sorted.length) return null;
+  const strays = sorted.length < MANY ? 0 : Math.floor(sorted.length / 50);
+  const high = sorted[sorted.length - 1 - strays];
+  const low = sorted[strays];
   const log = low > 0 && high / low > 3;
   const at = (i) => (log ? low * (high / low) ** (i / n) : low + ((high - low) * i) / n);
   return Array.from({ length: n + 1 }, (_, i) => (i === n ? high : at(i)));

@@ -2,7 +2,7 @@
 /* How far a job is: the marks of its state, a bar, the line of phases. */
 import { el, setAttribute, setText, show, svg } from "./dom.js";
 import { PHASES, fraction, hasEnded, standing } from "./job.js";
-import { between, bytes, percent, seconds } from "./units.js";
+import { between, bytes, count, percent, seconds } from "./units.js";
 
 /* A shape for each state, so that colour is not all that tells. */
 const SHAPES = {
@@ -88,6 +88,8 @@ export class ProgressPanel {
     if (job.status === "running") words.push(`${seconds(between(job.started_at))} so far`);
     if (job.status === "running" && typeof p?.eta_seconds === "number")
       words.push(`about ${seconds(p.eta_seconds)} to go`);
+    if (job.status === "running" && p?.tokens_per_second > 0)
+      words.push(`${count(p.tokens_per_second)} tokens/s`);
     if (job.attempt > 1) words.push(`attempt ${job.attempt}`);
     return words.join(" · ");
   }

@@ -52,6 +52,7 @@ void cpu_info(struct backend *b, struct backend_info *ret_info) {
     *ret_info = (struct backend_info){
         .memory_allocated = atomic_load(&c->allocated),
         .memory_peak = atomic_load(&c->peak),
+        .utilization = -1,
     };
     snprintf(ret_info->name, sizeof(ret_info->name), "cpu, %d thread%s", n, n == 1 ? "" : "s");
     cpu_memory(&ret_info->memory_total, &ret_info->memory_free);

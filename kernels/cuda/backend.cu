@@ -37,6 +37,7 @@ static int open_device(struct cuda_backend *b) {
     TRY(op_begin(b, "open", "device", b->device));
     CUDA_TRY(b, cudaGetDeviceProperties(&properties, b->device));
     snprintf(b->name, sizeof(b->name), "%.95s", properties.name);
+    b->utilization = utilization_new(b->device);
     CUDA_TRY(b, cudaMallocHost(&b->pinned, PINNED_SIZE));
     TRY(open_lanes(b));
     TRY(streamer_new(b, STREAM_TO_DEVICE, &b->stager));
@@ -72,6 +73,7 @@ static void cuda_close(struct backend *base) {
     }
     (void)cudaFree(b->small);
     (void)cudaFreeHost(b->pinned);
+    utilization_free(b->utilization);
     (void)cudaDeviceReset(); /* the context itself holds memory too */
     pthread_mutex_destroy(&b->lock);
     free(b);
@@ -114,6 +116,7 @@ static void cuda_info(struct backend *base, struct backend_info *ret_info) {
     ret_info->memory_peak = b->peak;
     ret_info->poisoned = b->poisoned;
     pthread_mutex_unlock(&b->lock);
+    ret_info->utilization = utilization_now(b->utilization);
     if (cudaSetDevice(b->device) != cudaSuccess ||
         cudaMemGetInfo(&ret_info->memory_free, &ret_info->memory_total) != cudaSuccess)
         ret_info->memory_free = ret_info->memory_total = 0;

@@ -69,6 +69,7 @@ struct cuda_backend {
     unsigned char *small;  /* device, SMALL_SIZE bytes, from the first alloc() on */
     unsigned char *pinned; /* host, PINNED_SIZE bytes */
     struct streamer *stager, *fetcher;
+    struct utilization *utilization; /* NULL: nobody knows */
     struct product_choices choices;
 
     /* the op that runs: for its failure */
@@ -87,6 +88,13 @@ struct cuda_backend {
 static inline struct cuda_backend *cuda_of(struct backend *b) {
     return reinterpret_cast<struct cuda_backend *>(b);
 }
+
+/* -------- how busy it is (utilization.cu) -------- */
+
+/* NULL when it cannot be told; free and now take that. now() by any thread: as in backend_info. */
+struct utilization *utilization_new(int device);
+void utilization_free(struct utilization *u);
+float utilization_now(const struct utilization *u);
 
 /* -------- statuses (status.cu) -------- */
 

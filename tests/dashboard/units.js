@@ -13,7 +13,7 @@ function same(found, wanted, what) {
 
 async function sse() {
   const { SseParser } = await import("/assets/sse.js");
-  const text = "\ufeff:hello\r\nid: 7\nevent: a\rdata: one\ndata:two\n\nid\ndata\r\n\r\nevent: x\n\n" +
+  const text = "\ufeff:hello\r\nid: 7\nevent: a\rdata: one\r\ndata:two\n\nid\ndata\r\n\r\nevent: x\n\n" +
     "nonsense: 1\ndata: {\"a\": \"\u00e4\"}\nid: 8\n\n";
   const wanted = [{ id: "7", type: "a", data: "one\ntwo" }, { id: "", type: "message", data: "" },
     { id: "8", type: "message", data: "{\"a\": \"\u00e4\"}" }];
@@ -105,6 +105,8 @@ async function layers() {
   same(all.depth("gate", "worst")[0].value, 0.4, "worst over experts");
   const scale = edges([1, 10, 100, 1000], 3);
   same([1, 9, 11, 1000].map((v) => step(scale, v)), [0, 0, 1, 2], "logarithmic steps");
+  const strays = edges([1e-9, 1e-9, ...Array.from({ length: 98 }, (_, i) => 2 + i), 1e9, 1e9], 4);
+  same([strays[0], strays[4], step(strays, 1e-9), step(strays, 1e9)], [2, 99, 0, 3], "strays share the last steps");
   same(edges([5, 5], 2), [5, 5, 5], "one value");
   same(edges([NaN], 2), null, "none");
 }
@@ -122,5 +124,22 @@ async function job() {
   same(j.method({ params: { wbits: 3, nearest: true, groupsize: 64, sym: true } }), "nearest 3 bit g64 sym", "method");
 }
 
-Promise.all([sse(), units(), router(), schema(), layers(), job()])
+async function devices() {
+  const { Devices } = await import("/assets/devices.js");
+  const device = { id: "cuda:0", name: "GPU", memory_total: 4 << 20, memory_free: 1 << 20, utilization: 0.93, job: 3 };
+  const api = { get: async () => ({ data: { data: [device, { ...device, id: "cuda:1", job: 4 }] } }) };
+  const shown = new Devices(api, 3);
+  shown.start();
+  await new Promise((resolve) => setTimeout(resolve));
+  same([...shown.node.querySelectorAll(".figure")].map((n) => n.textContent),
+    ["3.00 MiB of 4.00 MiB", "93 %"], "a device");
+  Object.assign(device, { utilization: null, memory_free: 4 << 20 });
+  shown.start();
+  await new Promise((resolve) => setTimeout(resolve));
+  same([...shown.node.querySelectorAll(".gauge")].map((n) => n.hidden), [false, true],
+    "what is not known is not shown");
+  shown.stop();
+}
+
+Promise.all([devices(), sse(), units(), router(), schema(), layers(), job()])
   .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));

@@ -247,6 +247,8 @@ def check_ended(daemon, done):
 def check_numbers():
     """/readyz and /metrics of a daemon that has worked."""
     assert json.loads(curl("/readyz")[1]) == {"status": "ok"}
+    device = json.loads(curl("/v1/devices")[1])["data"][0]
+    assert device["memory_free"] > 0 and device["utilization"] is None, device
     status, body = curl("/metrics")
     assert status == 200
     values = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if line[0] != "#")

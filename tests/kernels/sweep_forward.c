@@ -27,6 +27,7 @@ static void memory_case(struct sweep *s, size_t size) {
     s->ops->info(s->b, &info);
     sweep_check(s, info.memory_allocated >= 2 * size && info.memory_peak >= 2 * size,
                 "info: %zu bytes allocated, %zu at most", info.memory_allocated, info.memory_peak);
+    sweep_check(s, !(info.utilization > 1), "info: utilization %g", info.utilization);
     sweep_check(s, (uintptr_t)a.at % 256 == 0, "alloc: not aligned");
     if (sweep_ok(s, s->ops->copy(s->b, b, a), "copy"))
         sweep_check(s, memcmp(sweep_read(s, b, size), data, size) == 0, "copy of %zu bytes", size);
