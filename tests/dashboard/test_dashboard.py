@@ -48,7 +48,7 @@ def check_submit(board):
     page.find("#field-dataset").fill(TEXT)
     page.find("#field-name").fill(HOSTILE)
     page.find("#field-eval").fill(TEXT)
-    page.find("#field-nsamples").fill("96")
+    page.find("#field-nsamples").fill("160")
     page.find("#field-seqlen").fill("256")
     page.find("#field-labels").fill("run=one")
     board.press("Submit the job")
