@@ -202,6 +202,7 @@ int api_start(const struct api_config *config, struct service *service, struct a
     api->service = service;
     api->limits = with_defaults(config->limits);
     pthread_rwlock_init(&api->names_lock, NULL);
+    pthread_mutex_init(&api->peers.mutex, NULL);
     api->metrics = metrics_new();
     if (!api->metrics)
         return failure_oom(failure);
@@ -255,6 +256,7 @@ void api_stop(struct api *api) {
     free_names(&api->allowed_hosts);
     free_names(&api->admins);
     pthread_rwlock_destroy(&api->names_lock);
+    pthread_mutex_destroy(&api->peers.mutex);
     free(api->listeners);
     free(api);
 }

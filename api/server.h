@@ -22,6 +22,16 @@ struct names {
     int n;
 };
 
+/* Names of users who asked by the socket a moment ago: the directory of users may be far away. */
+struct peers {
+    pthread_mutex_t mutex;
+    struct {
+        uid_t uid;
+        double until; /* monotonic; 0: free */
+        char owner[OWNER_SIZE];
+    } at[64]; /* by the last bits of the uid */
+};
+
 struct api {
     struct service *service;  /* borrowed */
     struct api_limits limits; /* with the defaults filled in */
@@ -32,6 +42,7 @@ struct api {
     pthread_rwlock_t names_lock; /* of the two below, which a reload may replace */
     struct names allowed_hosts;
     struct names admins;
+    struct peers peers;
     uint32_t boot; /* random; part of request ids and entity tags */
     atomic_uint n_requests;
 };
