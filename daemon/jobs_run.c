@@ -75,7 +75,8 @@ static int pause_waiting(struct jobs *jobs, int64_t id, const struct failure *wh
     r = store_end(jobs->store, r, failure);
     if (r)
         return r == -ESTALE ? 0 : r; /* it was cancelled meanwhile, or another worker was first */
-    log_warning("job %" PRId64 " waits: %s", id, why->detail);
+    log_record(LOG_WARNING, LOG_FIELDS(MESSAGE_JOB_PAUSED, .job = id, .code = why->code),
+               "job %" PRId64 " waits: %s", id, why->detail);
     events_wake(jobs->events);
     return 0;
 }
@@ -407,7 +408,9 @@ int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct 
     r = finish_end(jobs, id, r, failure);
     if (r)
         return r;
-    log_warning("job %" PRId64 " paused: %s: %s", id, why->code, why->detail);
+    log_record(LOG_WARNING,
+               LOG_FIELDS(MESSAGE_JOB_PAUSED, .job = id, .owner = row->owner, .code = why->code),
+               "job %" PRId64 " paused: %s: %s", id, why->code, why->detail);
     if (row->status == JOB_CANCELLING) {
         count_end(jobs, row);
         remove_files(jobs, id);

@@ -60,7 +60,7 @@ cp "${deb[0]}" "$root/packages/first.deb"
 # The same once more, as a version that comes after.
 dpkg-deb -R "${deb[0]}" "$folder/next"
 sed -i 's/^Version: \(.*\)/Version: \1+next1/' "$folder/next/DEBIAN/control"
-dpkg-deb --root-owner-group -b "$folder/next" "$root/packages/next.deb" >/dev/null
+dpkg-deb -Zgzip -z1 --root-owner-group -b "$folder/next" "$root/packages/next.deb" >/dev/null
 rm -rf "$folder/next"
 
 # ---- boot it ----

@@ -76,7 +76,7 @@ def main():
         with open(SERVICE, encoding="utf-8") as f:
             text = f.read()
         with open(home + "/quantd.service", "w", encoding="utf-8") as f:
-            f.write(re.sub(r"(?m)^(Exec\w+=)\S*/quantd ", rf"\1{QUANTD} ", text))
+            f.write(re.sub(r"(?m)^(Exec.*[= ])\S*/quantd ", rf"\1{QUANTD} ", text))
         shutil.copy(SOCKET, home)
         os.makedirs(home + "/etc")
         os.makedirs(home + "/var/lib/systemd/catalog")
