@@ -6,6 +6,7 @@ Usage: test_daemon.py SOURCE QUANTD QUANTCTL
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -223,6 +224,28 @@ class DaemonTest(unittest.TestCase):
         # What was on its way may come twice: a few blocks of each connection.
         self.assertLess(self.sent(), WEIGHTS - before + (8 << 20))
         self.assertLess(self.sent(), WEIGHTS - 2000000)
+
+    def test_killed_again_and_again(self):
+        """At random instants of a pull: it goes on each time, and what comes is whole."""
+        rng = random.Random(1)
+        self.plan(SLOW)
+        number = self.submit()
+        for i in range(8):
+            time.sleep(rng.uniform(0, 0.4))
+            self.stop(signal.SIGKILL)
+            if i == 7:
+                self.plan([])
+            self.start()
+        job = self.wait(number)
+        self.assertEqual((job["status"], job["attempt"]), ("succeeded", 1), job["error"])
+        types = [event["type"] for event in self.events(number)]
+        self.assertEqual(types.count("job.queued"), 1)
+        self.assertEqual(types.count("job.started"), 1)
+        local = self.wait(self.submit(model="olmoe-demo"))
+        self.assertEqual([(a["name"], a["sha256"]) for a in job["artifacts"]
+                          if a["name"].endswith(".safetensors")],
+                         [(a["name"], a["sha256"]) for a in local["artifacts"]
+                          if a["name"].endswith(".safetensors")])
 
     def test_stop_in_the_middle(self):
         self.plan(SLOW)
