@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 at random instants, while clients submit, cancel, delete, retry, download and watch.
 
-Usage: test_kill.py QUANTD MAKE_CHECKPOINT [--kills N] [--seed N] [--under "COMMAND"] [--keep]
+Usage: test_kill.py QUANTD MAKE_CHECKPOINT [--kills N] [--seed N] [--nsamples N]
+           [--under "COMMAND"] [--keep]
 
 One state folder, N lives of the daemon. A client that got no answer asks again, as one on a network
 would. After each kill the state folder must hold what clients were told: no acknowledged job is
@@ -29,7 +30,7 @@ import ledger as book
 from victim import Connection, Daemon, Watcher, prepare
 
 TERMS = {"seqlen": 128, "eval": ["file:evaluation.txt"]}
-CALIBRATED = {**TERMS, "dataset": "file:calibration.txt", "nsamples": 128, "groupsize": 32}
+CALIBRATED = {**TERMS, "dataset": "file:calibration.txt", "groupsize": 32}
 # What is submitted; {job} is a checkpoint that a job made.
 RECIPES = {
     "gptq": {**CALIBRATED, "model": "small", "wbits": 4, "act_order": True},
@@ -51,6 +52,7 @@ def options():
     parser.add_argument("make_checkpoint")
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--nsamples", type=int, default=128, help="fewer make shorter jobs")
     parser.add_argument("--under", default="", help="run quantd under this command")
     parser.add_argument("--keep", action="store_true", help="leave the folder when it fails")
     return parser.parse_args()
@@ -74,6 +76,8 @@ class Loop:
         """Asks until it is answered, with one key. Return: the id, None when it was refused."""
         key = f"{self.settings.seed}-{next(self.keys)}"
         body = dict(RECIPES[recipe], model=RECIPES[recipe]["model"].format(job=source))
+        if "dataset" in body:
+            body["nsamples"] = self.settings.nsamples
         path = f"/v1/jobs/{retry}/retry" if retry else "/v1/jobs"
         status, answer, cut = self.daemon.insist(
             "POST", path, None if retry else body, {"Idempotency-Key": key}, self.asking.set)
