@@ -28,7 +28,7 @@ struct worker {
     struct backend_info info; /* as last seen */
     const char *kind;         /* "cpu", "cuda": as last seen */
     int64_t job_id;           /* 0: none */
-    bool woken, usable;
+    bool woken, usable, ended;
     atomic_int idle_seconds;
     atomic_bool cancel, stop;
     atomic_bool waiting;         /* for work */
@@ -160,6 +160,10 @@ static void *worker_main(void *arg) {
         }
     }
     close_backend(worker);
+    pthread_mutex_lock(&worker->mutex);
+    worker->ended = true;
+    pthread_cond_broadcast(&worker->cond);
+    pthread_mutex_unlock(&worker->mutex);
     return NULL;
 }
 
@@ -200,7 +204,7 @@ void worker_set_idle(struct worker *worker, int seconds) {
 void worker_wake(struct worker *worker) {
     pthread_mutex_lock(&worker->mutex);
     worker->woken = true;
-    pthread_cond_signal(&worker->cond);
+    pthread_cond_broadcast(&worker->cond); /* who joins may wait too */
     pthread_mutex_unlock(&worker->mutex);
 }
 
@@ -258,10 +262,17 @@ void worker_stop(struct worker *worker) {
 
 int worker_join(struct worker *worker, int seconds) {
     struct timespec until;
+    bool ended;
+    int r = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += seconds;
-    return pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until) ? -ETIMEDOUT : 0;
+    pthread_mutex_lock(&worker->mutex);
+    while (!worker->ended && r != ETIMEDOUT)
+        r = pthread_cond_clockwait(&worker->cond, &worker->mutex, CLOCK_MONOTONIC, &until);
+    ended = worker->ended;
+    pthread_mutex_unlock(&worker->mutex);
+    return ended ? -pthread_join(worker->thread, NULL) : -ETIMEDOUT;
 }
 
 void worker_free(struct worker *worker) {
