@@ -199,6 +199,9 @@ def stream_files():
         "host": "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n",
         "escape": f"GET /v1/jobs/1/artifacts/..%2f..%2fetc%00 HTTP/1.1\r\n{host}\r\n",
         "query": f"GET /v1/jobs?limit=%zz&limit&=&&limit=99999999999999999999 HTTP/1.1\r\n{host}\r\n",
+        "bearer": f"GET /v1/jobs HTTP/1.1\r\n{host}Authorization: Bearer quantd_{'a' * 43}\r\n\r\n",
+        "bearer-odd": f"GET /v1/whoami HTTP/1.1\r\n{host}Authorization: bearer\t  \r\n"
+                      "Authorization: Basic YTpi\r\n\r\n",
         "old": "GET /openapi.json HTTP/1.0\r\n\r\n",
         "method": f"BREW /v1/jobs/1 HTTP/1.1\r\n{host}Origin: http://a\r\n\r\n",
     }
