@@ -167,6 +167,28 @@ class DaemonTest(unittest.TestCase):
         self.assertEqual((status, problem["code"]), (422, "model_not_found"))
         self.assertEqual(self.requests(), [])
 
+    def test_status_tells_of_the_hub(self):
+        def hub():
+            return self.ask("GET", "/v1/status")[1]["hub"]
+
+        self.assertEqual((hub()["endpoint"], hub()["answered_at"], hub()["failed_at"]),
+                         (self.endpoint, None, None))
+        self.assertIn("not asked yet", self.quantctl("doctor"))
+        self.assertEqual(self.wait(self.submit())["status"], "succeeded")
+        self.assertIsNotNone(hub()["answered_at"])
+        self.assertIsNone(hub()["failed_at"])
+        self.assertIn("answered", self.quantctl("doctor"))
+        # It goes away: what is asked for next says so, and so does the doctor.
+        self.assertEqual(self.ask("DELETE", "/v1/models/" + MODEL)[0], 200)
+        self.hub.kill()
+        number = self.submit()
+        until = time.monotonic() + 60
+        while not hub()["failed_at"] and time.monotonic() < until:
+            time.sleep(0.1)
+        self.assertTrue(hub()["error"])
+        self.assertRegex(self.quantctl("doctor"), "warn  hub .*could not be reached")
+        self.ask("POST", f"/v1/jobs/{number}/cancel")
+
     def test_all_data_sets(self):
         if not os.path.isdir(FILES):
             self.skipTest("the public data sets are not there")
