@@ -132,21 +132,31 @@ int store_get_summary(struct store *store, int64_t id, struct job_summary *ret_s
     return 0;
 }
 
+#define LIST(which)                                                                                \
+    "SELECT jobs.id, version, queue.position FROM jobs "                                           \
+    "LEFT JOIN queue ON queue.id = jobs.id WHERE " which                                           \
+    "(?1 IS NULL OR instr(',' || ?1 || ',', ',' || status || ',')) "                               \
+    "AND (?2 IS NULL OR owner = ?2) AND (?3 = 0 OR jobs.id < ?3) "                                 \
+    "AND (?5 IS NULL OR private = 0 OR owner = ?5) AND (?6 IS NULL OR kind = ?6) "                 \
+    "AND (?7 IS NULL OR jobs.id = ?7 OR instr(lower(name), lower(?7)) "                            \
+    "OR instr(lower(json_extract(params, '$.model')), lower(?7))) "                                \
+    "ORDER BY jobs.id DESC LIMIT ?4"
+
+/* Jobs that have not ended have an index, which a long history does not slow down. */
+static bool only_active(const char *status) {
+    return status && !strstr(status, "succeeded") && !strstr(status, "failed") &&
+           !strstr(status, "cancelled");
+}
+
 int store_list_summaries(struct store *store, const struct store_filter *filter,
                          int (*each)(void *ctx, const struct job_summary *summary), void *ctx) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
-    int r =
-        store_query(store, &statement,
-                    "SELECT jobs.id, version, queue.position FROM jobs "
-                    "LEFT JOIN queue ON queue.id = jobs.id "
-                    "WHERE (?1 IS NULL OR instr(',' || ?1 || ',', ',' || status || ',')) "
-                    "AND (?2 IS NULL OR owner = ?2) AND (?3 = 0 OR jobs.id < ?3) "
-                    "AND (?5 IS NULL OR private = 0 OR owner = ?5) AND (?6 IS NULL OR kind = ?6) "
-                    "AND (?7 IS NULL OR jobs.id = ?7 OR instr(lower(name), lower(?7)) "
-                    "OR instr(lower(json_extract(params, '$.model')), lower(?7))) "
-                    "ORDER BY jobs.id DESC LIMIT ?4",
-                    "ssiisss", filter->status, filter->owner, filter->after, (int64_t)filter->limit,
-                    filter->viewer, filter->kind, filter->text);
+    int r = store_query(store, &statement,
+                        only_active(filter->status)
+                            ? LIST("status IN ('queued', 'running', 'cancelling') AND ")
+                            : LIST(""),
+                        "ssiisss", filter->status, filter->owner, filter->after,
+                        (int64_t)filter->limit, filter->viewer, filter->kind, filter->text);
 
     if (r)
         return r;

@@ -21,7 +21,7 @@ export function newKey() {
     .join("");
 }
 
-export class Unreachable extends Error {
+class Unreachable extends Error {
   constructor() {
     super("the daemon does not answer");
   }

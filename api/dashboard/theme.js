@@ -14,7 +14,7 @@ function chosen() {
   }
 }
 
-export function isDark() {
+function isDark() {
   const choice = document.documentElement.dataset.theme;
   return choice ? choice === "dark" : dark.matches;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Numbers as people read them. What is not a number is a dash. */
 
-export const NONE = "–";
+const NONE = "–";
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 

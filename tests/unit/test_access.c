@@ -84,6 +84,30 @@ static void test_lists(void **state) {
                "8 7 5 4 2 1 ", false);
 }
 
+/* By several states, by kind, and by a text, in which nothing is a wildcard. */
+static void test_filters(void **state) {
+    static const char *const names[] = {"Four bits", "50 %", "", "eval_1"};
+    struct queue *q = *state;
+    char request[256];
+
+    for (int i = 0; i < 4; i++) {
+        snprintf(request, sizeof(request),
+                 "{\"kind\": \"%s\", \"model\": \"m\", \"name\": \"%s\", \"eval\": \"ptb\"}",
+                 i == 3 ? "eval" : "quantize", names[i]);
+        submit_as(q, &anna, request);
+    }
+    check_list(q, &anna, (struct job_filter){.limit = 9, .kind = "eval"}, "4 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .status = "failed,queued"}, "4 3 2 1 ",
+               false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .status = "failed,running"}, "", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "fOUR B"}, "1 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "%"}, "2 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "_"}, "4 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "3"}, "3 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "M"}, "4 3 2 1 ", false);
+    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "' OR 1"}, "", false);
+}
+
 static void test_events(void **state) {
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *all = NULL, *berts = NULL, *annas = NULL;
@@ -160,8 +184,13 @@ static void test_keys(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_private_is_seen_by_few), TEST(test_lists),         TEST(test_events),
-        TEST(test_changes_are_the_owners), TEST(test_private_model), TEST(test_keys),
+        TEST(test_private_is_seen_by_few),
+        TEST(test_lists),
+        TEST(test_filters),
+        TEST(test_events),
+        TEST(test_changes_are_the_owners),
+        TEST(test_private_model),
+        TEST(test_keys),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
