@@ -357,7 +357,7 @@ static void test_errors(void **state) {
     server.answer = answer_problem;
     assert_int_equal(http_get(client.http, "/v1/jobs/7", &answer, &failure), -EREMOTEIO);
     assert_string_equal(failure.code, "not_found");
-    assert_string_equal(failure.detail, "unknown job 7?[2J (not_found, request r-1)");
+    assert_string_equal(failure.detail, "unknown job 7?[2J (not_found)");
     assert_string_equal(failure.hint, "look at the list");
     assert_false(http_is_transient(client.http, -EREMOTEIO));
 
