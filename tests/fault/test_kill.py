@@ -360,7 +360,7 @@ class Loop:
 def main():
     settings = options()
     home = tempfile.mkdtemp(prefix="quantd-kill-")
-    prepare(home, settings.make_checkpoint)
+    prepare(home, settings.make_checkpoint, settings.nsamples)
     loop, good = Loop(settings, home), False
     try:
         loop.run()

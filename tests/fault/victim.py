@@ -20,8 +20,8 @@ REPORT = re.compile(rb"Sanitizer|runtime error:|^==\d+==", re.MULTILINE)
 WORDS = "the of and to in is was for on that with as by at from his it an were are which".split()
 
 
-def prepare(home, make_checkpoint):
-    """A small model and two texts, the same every time."""
+def prepare(home, make_checkpoint, nsamples=128):
+    """A small model and two texts, the same every time; for jobs of few samples a shorter one."""
     rng = random.Random(0)
     for folder in ("models", "texts", "state"):
         os.mkdir(f"{home}/{folder}")
@@ -29,7 +29,7 @@ def prepare(home, make_checkpoint):
                     "--experts", "8", "--experts-per-token", "2", "--heads", "4", "--vocab", "512",
                     "--positions", "256", home + "/models/small"], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for name, n_words in (("calibration", 20000), ("evaluation", 1200)):
+    for name, n_words in (("calibration", 20000), ("evaluation", min(1200, 30 + 30 * nsamples))):
         with open(f"{home}/texts/{name}.txt", "w", encoding="utf-8") as file:
             file.write(" ".join(rng.choice(WORDS) for _ in range(n_words)))
 
