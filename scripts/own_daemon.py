@@ -71,12 +71,16 @@ class Daemon:
         with open(self.home + "/log", encoding="utf-8") as file:
             return file.read()[-4000:]
 
-    def request(self, method, path, body=None):
-        """The answer's JSON. RuntimeError with its words when it is no success."""
+    def request(self, method, path, body=None, token=None):
+        """The answer's JSON, on the socket, or with a token on loopback. RuntimeError with its
+        words when it is no success."""
         connection = SocketConnection(self.socket)
+        headers = {"Content-Type": "application/json"}
+        if token:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+            headers["Authorization"] = "Bearer " + token
         try:
-            connection.request(method, path, None if body is None else json.dumps(body),
-                               {"Content-Type": "application/json"})
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
             value = json.loads(answer.read())
         finally:
