@@ -85,7 +85,7 @@ def palette(index):
         grey = 8 + 10 * (index - 232)
         return f"#{grey:02x}{grey:02x}{grey:02x}"
     index -= 16
-    steps = [0 if step == 0 else 55 + 40 * step for step in (index // 36, index // 6 % 6, index % 6)]
+    steps = [step and 55 + 40 * step for step in (index // 36, index // 6 % 6, index % 6)]
     return "#{:02x}{:02x}{:02x}".format(*steps)
 
 
@@ -143,8 +143,9 @@ class Face:
 
 
 def columns_of(text):
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-               for c in text)
+    """How many cells a text takes."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(bool(unicodedata.combining(c)) for c in text)
 
 
 def draw_line(line, face, y):
