@@ -44,6 +44,7 @@ class Terminal:
         self.wait(lambda text: text.strip() == PROMPT.strip(), "an empty screen")
         self._tmux("send-keys", "-l", command)
         self._tmux("send-keys", "Enter")
+        self.wait(lambda text: text.strip() != PROMPT.strip(), "what was typed")
 
     def text(self):
         return self._tmux("capture-pane", "-p").rstrip()
