@@ -24,6 +24,7 @@ export class Feed {
   #abort = null;
   #wake = null;
   #hiddenTimer = 0;
+  #ended = false;
   #onVisible = () => this.#visibilityChanged();
 
   /*
@@ -54,7 +55,7 @@ export class Feed {
 
   /* No event will follow: it stops when the stream does. */
   end() {
-    this.ended = true;
+    this.#ended = true;
   }
 
   async #run() {
@@ -75,10 +76,10 @@ export class Feed {
         failures += streamed ? 0 : 1;
         nextStream = Date.now() + Math.min(STREAM_RETRY_MOST_MS, POLL_MS * 2 ** failures);
       }
-      if (this.ended) return this.#finish();
+      if (this.#ended) return this.#finish();
       const answered = await this.#poll();
       if (this.#stopped) return;
-      if (this.ended) return this.#finish();
+      if (this.#ended) return this.#finish();
       if (answered === "refused") return;
       if (streamed && answered) nextStream = 0; // it worked, and will again
       if (!answered) {

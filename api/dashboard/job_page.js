@@ -37,6 +37,7 @@ class JobPage {
   #drawnLayers = 0;
   #phases = new Set(); // that were seen
   #feed = null;
+  #closed = false;
   #asking = 0;
   #ticking = 0;
   #draw = whenDrawn(() => this.#drawAll());
@@ -44,7 +45,8 @@ class JobPage {
   #status = null;
   #under = el("p", { class: "help" });
   #actions = el("div", { class: "actions" });
-  #actionsKey = "";
+  #actionsKey = ""; // what is shown now, here and there: drawn anew when it differs
+  #comparisonKey = "";
   #error = el("div", { class: "problem-box", role: "alert", hidden: true });
   #facts = el("dl", { class: "facts" });
   #figures = el("dl", { class: "facts" });
@@ -94,7 +96,6 @@ class JobPage {
     clearTimeout(this.#asking);
     clearInterval(this.#ticking);
   }
-  #closed = false;
 
   async #open() {
     try {
@@ -310,8 +311,6 @@ class JobPage {
     this.#comparisonKey = "";
     this.#draw();
   }
-
-  #comparisonKey = "";
 
   #drawComparison() {
     const others = this.#with.map((id) => this.#others.get(id)).filter(Boolean);

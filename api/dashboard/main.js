@@ -58,7 +58,7 @@ class Frame {
   connection(state) {
     if (state === this.#connection) return;
     if (this.#connection === "offline") this.#lookAtVersion();
-    const back = this.#connection === "offline" && state !== "offline";
+    const back = this.#connection === "offline" && state !== "idle";
     this.#connection = state;
     const [word, text] = CONNECTIONS[state];
     const place = document.getElementById("connection");
@@ -145,6 +145,7 @@ class Frame {
     const make = PAGES[route.page];
     this.#page?.close();
     this.#page = null;
+    this.connection("idle"); // until the next page listens, if it does
     this.#show(make ? make(this.context, route) : unknownPage(), focus);
   }
 
