@@ -2,6 +2,7 @@
 #include "api/http.h"
 
 #include "api/metrics.h"
+#include "api/peers.h"
 #include "api/request.h"
 #include "api/routes.h"
 #include "api/server.h"
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define LISTENERS_MAX 16
@@ -61,6 +63,25 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
     *state = NULL;
 }
 
+/* libmicrohttpd closes a connection that was shut down, and tells so. */
+static void on_connection(void *arg, struct MHD_Connection *connection, void **state,
+                          enum MHD_ConnectionNotificationCode code) {
+    const union MHD_ConnectionInfo *info;
+    struct listener *listener = arg;
+
+    if (!listener->peers)
+        return;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (*state)
+            peers_remove(listener->peers, *state);
+        return;
+    }
+    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    *state = info ? peers_add(listener->peers, info->connect_fd) : NULL;
+    if (info && !*state)
+        shutdown(info->connect_fd, SHUT_RDWR);
+}
+
 static void on_log(void *arg, const char *format, va_list args) {
     char text[512];
 
@@ -86,6 +107,13 @@ static unsigned connection_limit(int n_listeners) {
  * down an inherited socket for the next run too.
  */
 static int listener_start(struct listener *listener, unsigned limit, struct failure *failure) {
+    int of_user = listener->api->limits.user_connections;
+
+    if (listener->endpoint.is_unix) {
+        listener->peers = peers_new(of_user > 0 ? of_user : (int)limit / 4 * 3);
+        if (!listener->peers)
+            return failure_oom(failure);
+    }
     listener->daemon = MHD_start_daemon(
         MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
             MHD_USE_ERROR_LOG,
@@ -94,7 +122,7 @@ static int listener_start(struct listener *listener, unsigned limit, struct fail
         (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned)listener->api->limits.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_END);
+        on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener, MHD_OPTION_END);
     if (listener->daemon)
         return 0;
     /* Whether it closed the socket depends on where it failed: rather leak it than close another.
@@ -250,6 +278,7 @@ void api_stop(struct api *api) {
             MHD_stop_daemon(api->listeners[i].daemon);
         /* Only now: a thread might still be about to accept from this number. */
         endpoint_close(&api->listeners[i].endpoint);
+        peers_free(api->listeners[i].peers);
     }
     hub_free(api->hub);
     metrics_free(api->metrics);

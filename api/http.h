@@ -9,9 +9,10 @@ struct api;
 
 /* What one client may hold. */
 struct api_limits {
-    int owner_streams; /* event streams of one owner; 0: as many as there can be */
-    int stream_events; /* stored events that one stream sends before it ends; 0: 100000 */
-    int idle_seconds;  /* that a connection may neither take nor bring anything; 0: 60 */
+    int user_connections; /* of one user to each unix socket; 0: three quarters of all */
+    int owner_streams;    /* event streams of one owner; 0: as many as there can be */
+    int stream_events;    /* stored events that one stream sends before it ends; 0: 100000 */
+    int idle_seconds;     /* that a connection may neither take nor bring anything; 0: 60 */
 };
 
 struct api_config {

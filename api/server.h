@@ -15,6 +15,7 @@ struct listener {
     struct api *api;
     struct endpoint endpoint;
     struct MHD_Daemon *daemon;
+    struct peers *peers; /* of a unix socket; NULL on TCP */
 };
 
 struct names {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -118,6 +119,60 @@ static void test_events_of_one_stream(void **state) {
     site_close(site);
 }
 
+/* Return: does the unix socket answer on @fd? */
+static bool is_answered(int fd) {
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    char buffer[1024];
+
+    /* Of a connection that was shut down nothing is read, or even sending fails. */
+    return send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) > 0 &&
+           recv(fd, buffer, sizeof(buffer), 0) > 0;
+}
+
+static int connect_unix(struct site *site) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", site->socket);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+/* Connections of one user are closed beyond the limit; one that ends makes room. */
+static void test_connections_of_one_user(void **state) {
+    struct site *site = site_open_limited((struct api_limits){.user_connections = 3});
+    struct answer answer;
+    bool answered = false;
+    int fds[3];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        fds[i] = connect_unix(site);
+        assert_true(is_answered(fds[i]));
+    }
+    for (int i = 0; i < 3; i++) {
+        int more = connect_unix(site);
+
+        assert_false(is_answered(more));
+        close(more);
+    }
+    answer = visit(site, (struct visit){.path = "/healthz"});
+    assert_int_equal(answer.status, 200);
+    answer_done(&answer);
+    assert_true(is_answered(fds[1]));
+    close(fds[0]);
+    for (double end = clock_monotonic() + 30; !answered && clock_monotonic() < end;) {
+        fds[0] = connect_unix(site);
+        answered = is_answered(fds[0]);
+        if (!answered)
+            close(fds[0]);
+    }
+    assert_true(answered);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    site_close(site);
+}
+
 /* What the kernel has kept for a client that has not read. */
 static size_t bytes_kept(int fd) {
     static char buffer[1 << 20];
@@ -177,6 +232,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_streams_of_one_owner, open_multi, close_multi),
         cmocka_unit_test_setup_teardown(test_events_of_one_stream, open_multi, close_multi),
         cmocka_unit_test_setup_teardown(test_client_that_never_reads, open_multi, close_multi),
+        cmocka_unit_test(test_connections_of_one_user),
     };
 
     curl_global_init(CURL_GLOBAL_DEFAULT);
