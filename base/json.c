@@ -72,6 +72,14 @@ int json_parse(const char *text, size_t size, const char *subject, const char *c
     return 0;
 }
 
+json_t *json_clone(const json_t *value) {
+    cleanup(json_decrefp) json_t *copy = NULL;
+
+    ran_out = false;
+    copy = json_deep_copy(value);
+    return ran_out ? NULL : steal_ptr(copy);
+}
+
 char *json_text(const json_t *value, size_t flags) {
     cleanup(freep) char *text = NULL;
 

@@ -20,6 +20,12 @@ int json_parse(const char *text, size_t size, const char *subject, const char *c
  */
 char *json_text(const json_t *value, size_t flags);
 
+/*
+ * json_clone() - a copy of all of @value, which shares nothing with it: jansson's counters of
+ * references are not for two threads. NULL when out of memory, or for NULL. Any thread.
+ */
+json_t *json_clone(const json_t *value);
+
 /* json_parse_file() - the same for the file at @path of at most @max bytes; also -errno. */
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
                     struct failure *failure);

@@ -2,6 +2,7 @@
 #include "daemon/events.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/macros.h"
 
 #include <errno.h>
@@ -94,7 +95,7 @@ static struct slot *find_slot(struct events *events, int64_t job_id) {
 
 int events_progress(struct events *events, int64_t job_id, const char *type, json_t *data,
                     bool whole, struct failure *failure) {
-    cleanup(json_decrefp) json_t *copy = whole ? json_deep_copy(data) : NULL, *old = NULL;
+    cleanup(json_decrefp) json_t *copy = whole ? json_clone(data) : NULL, *old = NULL;
     double now = clock_monotonic();
     bool store = false, wake = false;
     struct slot *slot;
@@ -131,11 +132,23 @@ json_t *events_current(struct events *events, int64_t job_id, uint64_t *ret_vers
     pthread_mutex_lock(&events->mutex);
     slot = find_slot(events, job_id);
     if (slot && slot->job_id == job_id) {
-        data = json_incref(slot->data);
+        data = json_clone(slot->data);
         *ret_version = slot->version;
     }
     pthread_mutex_unlock(&events->mutex);
     return data;
+}
+
+uint64_t events_version(struct events *events, int64_t job_id) {
+    const struct slot *slot;
+    uint64_t version = 0;
+
+    pthread_mutex_lock(&events->mutex);
+    slot = find_slot(events, job_id);
+    if (slot && slot->job_id == job_id)
+        version = slot->version;
+    pthread_mutex_unlock(&events->mutex);
+    return version;
 }
 
 void events_forget(struct events *events, int64_t job_id) {

@@ -47,11 +47,13 @@ int events_progress(struct events *events, int64_t job_id, const char *type, jso
                     bool whole, struct failure *failure);
 
 /*
- * events_current() - the newest progress of a running job, or NULL, and the version of the change
- * that brought it, or 0. The caller owns the reference; the value is shared and not to be changed.
- * Any thread.
+ * events_current() - the newest progress of a running job (a copy, owned by the caller), or NULL,
+ * and the version of the change that brought it, or 0. Any thread.
  */
 json_t *events_current(struct events *events, int64_t job_id, uint64_t *ret_version);
+
+/* events_version() - that version alone. Any thread. */
+uint64_t events_version(struct events *events, int64_t job_id);
 
 /* events_forget() - the job no longer runs. Any thread. */
 void events_forget(struct events *events, int64_t job_id);

@@ -58,7 +58,8 @@ json_t *job_result(json_t *result) {
     return shown;
 }
 
-json_t *job_artifacts(const struct job_row *row) {
+/* [{name, bytes, sha256, url}], owned by the caller; NULL when out of memory. */
+static json_t *job_artifacts(const struct job_row *row) {
     json_t *list = json_array(), *item;
     size_t i;
 

@@ -13,8 +13,5 @@ json_t *job_to_json(const struct job_row *row, json_t *progress);
 /* job_result() - what clients see of a result; NULL for NULL, or when out of memory. */
 json_t *job_result(json_t *result);
 
-/* job_artifacts() - [{name, bytes, sha256, url}], owned by the caller; NULL when out of memory. */
-json_t *job_artifacts(const struct job_row *row);
-
 /* failure_to_json() - the error of a failed job; NULL when out of memory. */
 json_t *failure_to_json(const struct failure *failure);

@@ -62,29 +62,27 @@ static uint64_t object_version(const struct view_now *now, uint64_t progress) {
     return MAX(row->version, progress);
 }
 
+/* Has the job progress that is newer than its row? */
+static bool progresses(const struct job_row *row) {
+    return row->status == JOB_RUNNING || row->status == JOB_CANCELLING || row->pull;
+}
+
 static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
                                 uint64_t *ret_version) {
     *ret_version = 0;
-    if (row->status != JOB_RUNNING && row->status != JOB_CANCELLING && !row->pull)
-        return NULL;
-    return events_current(jobs->events, row->id, ret_version);
+    return progresses(row) ? events_current(jobs->events, row->id, ret_version) : NULL;
 }
 
-/* The object of now: what the view shares, unless there is something to put over it. */
+/* The object of now, which shares nothing: only the view itself is for all threads. */
 static json_t *show(const struct view_now *now, json_t *progress) {
-    json_t *object = now->view->object, *copy;
+    cleanup(json_decrefp) json_t *object = json_clone(now->view->object);
 
-    if (!now->position && !progress)
-        return json_incref(object);
-    copy = json_object();
-    if (json_object_update(copy, object) ||
+    if (!object ||
         (now->position &&
-         json_object_set_new(copy, "queue_position", json_integer(now->position))) ||
-        (progress && json_object_set(copy, "progress", progress))) {
-        json_decref(copy);
+         json_object_set_new(object, "queue_position", json_integer(now->position))) ||
+        (progress && json_object_set(object, "progress", progress)))
         return NULL;
-    }
-    return copy;
+    return steal_ptr(object);
 }
 
 int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
@@ -120,11 +118,10 @@ static uint64_t list_version(struct jobs *jobs, const struct view_list *list) {
     uint64_t version = list->version;
 
     for (int i = 0; i < list->n; i++) {
-        cleanup(json_decrefp) json_t *progress = NULL;
-        uint64_t of_progress;
+        const struct job_row *row = list->at[i].view->row;
 
-        progress = current_progress(jobs, list->at[i].view->row, &of_progress);
-        version = MAX(version, of_progress);
+        if (progresses(row))
+            version = MAX(version, events_version(jobs->events, row->id));
     }
     return version;
 }

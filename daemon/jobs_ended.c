@@ -2,6 +2,7 @@
 #include "daemon/jobs.h"
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/access.h"
@@ -28,13 +29,13 @@ static int check_retry(const struct job_row *row, struct failure *failure) {
 
 /* What a client would have to send for the same job. */
 static json_t *whole_request(const struct job_row *row) {
-    cleanup(json_decrefp) json_t *request = json_deep_copy(row->request);
+    cleanup(json_decrefp) json_t *request = json_clone(row->request);
 
     if (!request || json_object_set_new(request, "kind", json_string(row->kind)) ||
         json_object_set_new(request, "name", json_string(row->name)) ||
         json_object_set_new(request, "priority", json_integer(row->priority)) ||
         json_object_set_new(request, "private", json_boolean(row->private)) ||
-        json_object_set(request, "labels", row->labels))
+        json_object_set_new(request, "labels", json_clone(row->labels)))
         return NULL;
     return steal_ptr(request);
 }

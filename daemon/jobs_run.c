@@ -140,8 +140,7 @@ struct ending {
 /* Inside a transaction: the running job @row ends, or goes back. */
 static int end(struct jobs *jobs, const struct job_row *row, const struct ending *ending) {
     uint64_t version;
-    cleanup(json_decrefp) json_t *current = events_current(jobs->events, row->id, &version);
-    cleanup(json_decrefp) json_t *progress = json_deep_copy(current);
+    cleanup(json_decrefp) json_t *progress = events_current(jobs->events, row->id, &version);
     struct job_change change = {
         .from = row->status,
         .to = ending->to,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/daemon.h"
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/access.h"
@@ -156,7 +157,8 @@ static int list_artifacts(void *ctx, const struct caller *caller, int64_t id, js
     cleanup(view_freep) struct view *view = NULL;
     int r = jobs_see(&daemon->jobs, caller, id, &view, failure);
 
-    return r ? r : make_list(job_artifacts(view->row), ret_list, failure);
+    return r ? r
+             : make_list(json_clone(json_object_get(view->object, "artifacts")), ret_list, failure);
 }
 
 /* Opens a file that the job's result lists, and that is still the size it was listed with. */

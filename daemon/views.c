@@ -10,10 +10,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#if !JSON_HAVE_ATOMIC_BUILTINS && !JSON_HAVE_SYNC_BUILTINS
-#error "views share JSON values among threads: jansson has to count references atomically"
-#endif
-
 struct slot {
     struct view_now now; /* view NULL: free */
     uint64_t stamp;      /* of the store, when now was true */

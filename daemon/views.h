@@ -22,7 +22,10 @@ struct views; /* of one store, which owns it */
 struct views *views_new(void);        /* NULL: out of memory */
 void views_free(struct views *views); /* NULL is fine */
 
-/* One version of a job; never changed, freed by its last user. */
+/*
+ * One version of a job, freed by its last user. Nobody changes it, and no reference to a JSON value
+ * in it is taken, for that is a change too: json_clone() it.
+ */
 struct view {
     atomic_int n_users;
     struct job_row *row; /* without its position, which other jobs change */
