@@ -30,7 +30,7 @@ export class Feed {
   /*
    * @cursor: the last event that is known, null: begin now and ask for no earlier ones.
    * @on.event({type, seq, data}): an event of the stream. @on.poll(): ask for what may have
-   * changed; rejects when nobody answers. @on.state("live" | "polling" | "offline" | "ended").
+   * changed; rejects when nobody answers. @on.state("live" | "polling" | "idle" | "offline" | "ended").
    * @on.refused(problem): it will not be told.
    */
   constructor(api, path, cursor, on) {
@@ -86,7 +86,8 @@ export class Feed {
         failures++;
         nextStream = 0;
       }
-      this.#on.state(!answered ? "offline" : document.hidden || nextStream ? "polling" : "live");
+      const listens = nextStream ? "polling" : "live";
+      this.#on.state(!answered ? "offline" : document.hidden ? "idle" : listens);
       await this.#sleep(this.#delay(answered, streamed, failures));
     }
   }

@@ -34,6 +34,42 @@ async function sse() {
   same(thrown, true, "an endless event is given up");
 }
 
+/* A tab that is hidden asks now and then, and opens a stream when it is seen again. */
+async function feed() {
+  const { Feed } = await import("/assets/feed.js");
+  const opened = [];
+  const states = [];
+  const api = {
+    get: async () => ({ data: { data: [{ seq: 8, type: "a", data: {} }], has_more: false } }),
+    fetch: (path, options) => {
+      opened.push(options.headers["Last-Event-ID"]);
+      return new Promise((_, reject) => options.signal.addEventListener("abort", () => reject(new Error("end"))));
+    },
+  };
+  const hide = (hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  const seen = [];
+  hide(true);
+  await new Promise((resolve) => {
+    const listener = new Feed(api, "/x", 7, { event: (e) => seen.push(e.seq), poll: async () => {}, refused() {},
+      state: (state) => {
+        states.push(state);
+        resolve(listener);
+      } });
+    listener.start();
+  }).then(async (listener) => {
+    same([opened, seen, states], [[], [8], ["idle"]], "while it is hidden");
+    await new Promise((resolve) => setTimeout(resolve));
+    hide(false);
+    await new Promise((resolve) => setTimeout(resolve));
+    same(opened, ["8"], "a stream when it is seen again");
+    listener.stop();
+  });
+  delete document.hidden;
+}
+
 async function units() {
   const u = await import("/assets/units.js");
   same([0, 1, 1023, 1024, 10239, 1048575, 1 << 30, 5e15, NaN, null].map(u.bytes),
@@ -141,5 +177,5 @@ async function devices() {
   shown.stop();
 }
 
-Promise.all([devices(), sse(), units(), router(), schema(), layers(), job()])
+Promise.all([devices(), feed(), sse(), units(), router(), schema(), layers(), job()])
   .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));
