@@ -149,7 +149,7 @@ int main(int argc, char **argv) {
                         .n_pollers = 50,
                         .interval = 0.5,
                         .seconds = 10,
-                        .end_after = 60};
+                        .end_after = 900};
     struct pollers_report pollers = {};
     struct streams_report *streams;
     struct rlimit limit;

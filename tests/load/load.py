@@ -53,7 +53,7 @@ class Connection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path):
-        super().__init__("localhost", timeout=120)
+        super().__init__("localhost", timeout=600)
         self.path = path
 
     def connect(self):
@@ -130,7 +130,7 @@ class Daemon:
         """Return: seconds that it took."""
         begin = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=120)
+        status = self.process.wait(timeout=300)
         assert status == 0, f"quantd ended with {status}: " + open(self.home + "/log").read()
         return time.monotonic() - begin
 
