@@ -183,7 +183,7 @@ char *job_layer_line(const json_t *layer, const struct job_layers *sum) {
 
     text_duration(job_number(layer, "seconds"), seconds);
     strbuf_printf(&line, "layer %" PRId64 ": %" PRId64 " matrices in %s",
-                  job_int(layer, "layer", 0) + 1, sum->n_matrices, seconds);
+                  job_int(layer, "layer", 0), sum->n_matrices, seconds);
     if (sum->n_worst)
         strbuf_printf(&line, ", worst error %.3g in %s", sum->worst[0].error,
                       job_matrix_name(sum->worst[0].name));

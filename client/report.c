@@ -193,7 +193,7 @@ static int report_worst(const struct terminal *terminal, const struct job_layers
     table_init(&table, columns, ARRAY_SIZE(columns));
     for (int i = 0; i < sum->n_worst; i++) {
         text_count((double)sum->worst[i].tokens, tokens);
-        table_cell(&table, "%" PRId64, sum->worst[i].layer + 1);
+        table_cell(&table, "%" PRId64, sum->worst[i].layer);
         table_cell(&table, "%s", job_matrix_name(sum->worst[i].name));
         table_cell(&table, "%s", sum->worst[i].method);
         table_cell(&table, "%s", sum->worst[i].tokens >= 0 ? tokens : "");

@@ -165,8 +165,7 @@ static json_t *text_of_worst(const struct comparison *c, int i, const char *what
         return json_sprintf("%.4f", sum->error_sum / (double)sum->n_matrices);
     if (str_equal(what, "nearest"))
         return json_sprintf("%" PRId64 " of %" PRId64, sum->n_nearest, sum->n_matrices);
-    return json_sprintf("%" PRId64 " %s", sum->worst[0].layer + 1,
-                        job_matrix_name(sum->worst[0].name));
+    return json_sprintf("%" PRId64 " %s", sum->worst[0].layer, job_matrix_name(sum->worst[0].name));
 }
 
 /* Adds the row of @label, unless all its cells are empty; takes nothing over. */

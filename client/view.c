@@ -320,7 +320,7 @@ static void on_resumed(struct view *view, const json_t *data, double at) {
 
     (void)at;
     if (json_object_get(data, "layer"))
-        snprintf(text, sizeof(text), "resumed after layer %" PRId64, job_int(data, "layer", 0));
+        snprintf(text, sizeof(text), "resumed at layer %" PRId64, job_int(data, "layer", 0));
     else
         snprintf(text, sizeof(text), "resumed");
     say(view, text);

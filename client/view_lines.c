@@ -119,7 +119,7 @@ static void put_matrix(const struct view *view, struct line *line, int i, int na
 
     line_put(line, STYLE_DIM, "%s", i ? "" : "worst so far");
     line_pad(line, 14);
-    line_put(line, STYLE_PLAIN, "layer %-3" PRId64 " %s", matrix->layer + 1, matrix->name);
+    line_put(line, STYLE_PLAIN, "layer %-3" PRId64 " %s", matrix->layer, matrix->name);
     line_pad(line, 14 + 10 + name_width + 1);
     line_put(line, STYLE_PLAIN, "%8.4f", matrix->error);
     text_count((double)matrix->tokens, tokens);

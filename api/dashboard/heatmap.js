@@ -104,7 +104,7 @@ export class HeatMap {
     const words = [list.length < n ? `${list.length} of ${n} layers are finished.`
       : `${n} layers of ${this.#layers.nExperts} experts.`];
     if (fallbacks) words.push(`${fallbacks} experts fell back to rounding to nearest.`);
-    if (few) words.push(`${few} saw less than a tenth of their layer's mean tokens.`);
+    if (few) words.push(`${few} saw fewer tokens than a matrix of theirs has inputs.`);
     if (!this.#layers.hasTokens) words.push("Rounding to nearest counts no tokens.");
     setText(this.#summary, words.join(" "));
   }
@@ -197,7 +197,7 @@ export class HeatMap {
           el("i", { "data-step": i, title: `${this.#text(scale[i])} to ${this.#text(scale[i + 1])}` }))),
         (this.#clipped[1] ? "≥ " : "") + this.#text(scale.at(-1))),
       mark("fallback", "rounded to nearest: GPTQ was not possible"),
-      mark("few", "few tokens: less than a tenth of the mean"));
+      mark("few", "few tokens: fewer than a matrix has inputs"));
     this.#tell(document.activeElement);
     return null;
   }

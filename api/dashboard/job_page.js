@@ -199,7 +199,7 @@ class JobPage {
     this.#drawFacts();
     this.#files.update(job);
     this.#drawComparison();
-    if (job.model?.layers) this.#layers.total = Math.min(4096, job.model.layers);
+    if (job.model) this.#layers.setModel(job.model);
     if (this.#drawnLayers !== this.#layers.version) {
       this.#drawnLayers = this.#layers.version;
       this.#heat.update();

@@ -3,7 +3,6 @@
 
 const EXPERT = /\.experts\.(\d+)\.(gate|up|down)_proj$/;
 const ATTENTION = /\.self_attn\.([qkvo])_proj$/;
-const FEW = 0.1; // of the mean of a layer's experts
 const MANY = 100; // values, of which some may be strays
 
 export const EXPERT_PARTS = ["gate", "up", "down"];
@@ -24,27 +23,43 @@ function readLayer(report) {
     if (expert) (layer.experts[Number(expert[1])] ??= {})[expert[2]] = matrix;
     else if (attention) layer.attention[attention[1]] = matrix;
   }
-  const seen = layer.experts.map((e) => e?.gate?.tokens ?? 0);
-  const mean = seen.reduce((a, b) => a + b, 0) / Math.max(1, seen.length);
-  layer.experts.forEach((expert, i) => {
+  layer.experts.forEach((expert) => {
     const matrices = EXPERT_PARTS.map((part) => expert[part]).filter(Boolean);
-    expert.tokens = seen[i];
-    expert.few = mean > 0 && seen[i] < FEW * mean;
+    expert.tokens = expert.gate?.tokens ?? 0;
     expert.reason = matrices.find((m) => m.reason)?.reason || null;
     expert.worst = matrices.reduce((a, m) => (m.error > (a?.error ?? -1) ? m : a), null);
   });
   return layer;
 }
 
+/* Marks the experts of which a matrix saw fewer tokens than it has inputs: GPTQ fits noise there. */
+function markFew(layer, inputs) {
+  const fewOf = (matrix, n) => Number.isFinite(matrix?.tokens) && matrix.tokens < n;
+  for (const expert of layer.experts.filter(Boolean))
+    expert.few = EXPERT_PARTS.some((part) => fewOf(expert[part], inputs[part]));
+}
+
 export class Layers {
   #layers = new Map();
+  #inputs = {}; // of each part of an expert, once the model is known
   total = 0; // layers of the model, 0: not known
   version = 0; // grows with every change
 
   /* Takes the report of one layer; a later one of the same layer replaces it. */
   add(report) {
     if (!Number.isInteger(report?.layer) || report.layer < 0 || report.layer > 4095) return;
-    this.#layers.set(report.layer, readLayer(report));
+    const layer = readLayer(report);
+    markFew(layer, this.#inputs);
+    this.#layers.set(report.layer, layer);
+    this.version++;
+  }
+
+  /* Takes the facts of the model, which may come after the reports. */
+  setModel({ layers, hidden_size: hidden, intermediate_size: inner }) {
+    this.total = Math.min(4096, layers || 0);
+    if (this.#inputs.gate === hidden && this.#inputs.down === inner) return;
+    this.#inputs = { gate: hidden, up: hidden, down: inner };
+    for (const layer of this.#layers.values()) markFew(layer, this.#inputs);
     this.version++;
   }
 

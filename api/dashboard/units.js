@@ -5,13 +5,13 @@ const NONE = "–";
 
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
 
-/* Bytes in powers of 1024, with three figures: "1.50 GiB". */
+/* Bytes in powers of 1000, as quantctl has them, with three figures: "1.50 GB". */
 export function bytes(value) {
   if (!isNumber(value)) return NONE;
-  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
   let i = 0;
-  while (Math.abs(value) >= 1023.5 && i < units.length - 1) {
-    value /= 1024;
+  while (Math.abs(value) >= 999.5 && i < units.length - 1) {
+    value /= 1000;
     i++;
   }
   if (i === 0) return `${Math.round(value)} B`;

@@ -194,14 +194,14 @@ def check_plain():
     assert status == 0 and rest == "", (status, rest)
     assert lines.startswith(
         TITLE + "\nload\nquantize\n"
-        "layer 1: 2 matrices in 20 s, worst error 0.5 in mlp.experts.2.down_proj\n"
-        "layer 2: 1 matrices in 20 s, worst error 0.75 in mlp.experts.63.gate_proj\n"
+        "layer 0: 2 matrices in 20 s, worst error 0.5 in mlp.experts.2.down_proj\n"
+        "layer 1: 1 matrices in 20 s, worst error 0.75 in mlp.experts.63.gate_proj\n"
         "evaluate\nperplexity of wikitext2: 7.500, +3.45 % of the unquantized\n"
         "job 1 succeeded after "), lines
     assert "\x1b" not in lines and "\r" not in lines, lines
     status, lines, rest = plain(running_job(), "--json")
     assert status == 0 and json.loads(rest)["status"] == "succeeded", rest
-    assert "layer 1: 2 matrices" in lines, lines
+    assert "layer 0: 2 matrices" in lines, lines
 
 
 def check_dumb():
@@ -209,7 +209,7 @@ def check_dumb():
     program = watch(made, TERM="dumb")
     program.expect("load\nquantize")
     advance(made)
-    program.expect("layer 2: 1 matrices")
+    program.expect("layer 1: 1 matrices")
     succeed(made)
     program.expect("job 1 succeeded")
     assert program.finish() == 0

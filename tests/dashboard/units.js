@@ -72,8 +72,8 @@ async function feed() {
 
 async function units() {
   const u = await import("/assets/units.js");
-  same([0, 1, 1023, 1024, 10239, 1048575, 1 << 30, 5e15, NaN, null].map(u.bytes),
-    ["0 B", "1 B", "1023 B", "1.00 KiB", "10.0 KiB", "1.00 MiB", "1.00 GiB", "4.44 PiB", "–", "–"], "bytes");
+  same([0, 1, 999, 1000, 9999, 999999, 1e9, 5e15, NaN, null].map(u.bytes),
+    ["0 B", "1 B", "999 B", "1.00 kB", "10.0 kB", "1.00 MB", "1.00 GB", "5.00 PB", "–", "–"], "bytes");
   same([0, 9.94, 9.96, 59.4, 60, 3599.6, 7620, 90000, -1, Infinity].map(u.seconds),
     ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 00 s", "1 h 00 min", "2 h 07 min", "1 d 1 h", "–", "–"], "seconds");
   same([u.change(103, 100), u.change(97, 100), u.change(1, 0), u.change(1, null)],
@@ -126,6 +126,7 @@ async function layers() {
   const matrix = (name, tokens, error, reason) =>
     ({ name: `model.layers.1.${name}_proj`, method: "gptq", tokens, error, reason });
   const all = new Layers();
+  all.setModel({ layers: 2, hidden_size: 800, intermediate_size: 800 });
   all.add({ layer: 1, seconds: 1, matrices: [
     matrix("self_attn.q", 900, 0.1), matrix("mlp.experts.0.gate", 900, 0.2),
     matrix("mlp.experts.0.up", 900, 0.3), matrix("mlp.experts.0.down", 900, 0.05),
@@ -137,6 +138,8 @@ async function layers() {
   same([all.list.length, all.nExperts, all.places.length], [1, 2, 2], "sizes");
   same(layer.experts.map((e) => [e.tokens, e.few, e.reason, e.worst.error]),
     [[900, false, null, 0.3], [3, true, "too few", 0.6]], "experts");
+  all.setModel({ layers: 2, hidden_size: 800, intermediate_size: 1000 });
+  same(layer.experts.map((e) => e.few), [true, true], "few for one matrix of it");
   same([all.depth("q"), all.depth("gate")].map((d) => d[0].value.toFixed(3)), ["0.100", "0.300"], "depth");
   same(all.depth("gate", "worst")[0].value, 0.4, "worst over experts");
   const scale = edges([1, 10, 100, 1000], 3);
@@ -162,14 +165,14 @@ async function job() {
 
 async function devices() {
   const { Devices } = await import("/assets/devices.js");
-  const device = { id: "cuda:0", name: "GPU", memory_total: 4 << 20, memory_free: 1 << 20, utilization: 0.93, job: 3 };
+  const device = { id: "cuda:0", name: "GPU", memory_total: 4e6, memory_free: 1e6, utilization: 0.93, job: 3 };
   const api = { get: async () => ({ data: { data: [device, { ...device, id: "cuda:1", job: 4 }] } }) };
   const shown = new Devices(api, 3);
   shown.start();
   await new Promise((resolve) => setTimeout(resolve));
   same([...shown.node.querySelectorAll(".figure")].map((n) => n.textContent),
-    ["3.00 MiB of 4.00 MiB", "93 %"], "a device");
-  Object.assign(device, { utilization: null, memory_free: 4 << 20 });
+    ["3.00 MB of 4.00 MB", "93 %"], "a device");
+  Object.assign(device, { utilization: null, memory_free: 4e6 });
   shown.start();
   await new Promise((resolve) => setTimeout(resolve));
   same([...shown.node.querySelectorAll(".gauge")].map((n) => n.hidden), [false, true],

@@ -107,9 +107,9 @@ static char *shown(struct fixture *f, int most) {
 #define TITLE "job 7: quantize m to 4 bits  mine\n"
 #define BAR "[##########################--------------------------]  50 %\n"
 #define FACTS "layer 2/3, 13.1k tokens/s, NVIDIA H200 (cuda:0)\n"
-#define NOTICE "resumed after layer 1\n"
+#define NOTICE "resumed at layer 1\n"
 #define EVAL "perplexity    ptb   20.500 +- 0.250  +2.50 % of 20.000 unquantized\n"
-#define WORST "worst so far  layer 1   mlp.experts.2.down_proj   0.5000  100 tokens\n"
+#define WORST "worst so far  layer 0   mlp.experts.2.down_proj   0.5000  100 tokens\n"
 
 static void test_lines(void **state) {
     cleanup(freep) char *all = NULL, *five = NULL, *two = NULL;
@@ -124,8 +124,8 @@ static void test_lines(void **state) {
     assert_string_equal(all,
                         TITLE "+ load 2.0 s  + calibrate  + quantize 10 s  > evaluate  . "
                               "export\n" BAR FACTS EVAL WORST
-                              "              layer 1   mlp.experts.1.up_proj     0.2500\n"
-                              "              layer 1   mlp.experts.3.up_proj     0.1250  nearest, "
+                              "              layer 0   mlp.experts.1.up_proj     0.2500\n"
+                              "              layer 0   mlp.experts.3.up_proj     0.1250  nearest, "
                               "3 tokens\n" NOTICE);
     /* a small terminal shows what matters most */
     five = shown(&f, 4);
@@ -190,10 +190,10 @@ static void test_plain(void **state) {
                 "load\n"
                 "quantize\n"
                 "warning: bad?[2J\n"
-                "layer 1: 3 matrices in 7.5 s, worst error 0.5 in mlp.experts.2.down_proj, 1 to "
+                "layer 0: 3 matrices in 7.5 s, worst error 0.5 in mlp.experts.2.down_proj, 1 to "
                 "nearest\n"
                 "interrupted: restart; queued again\n"
-                "resumed after layer 1\n"
+                "resumed at layer 1\n"
                 "evaluate\n"
                 "perplexity of ptb: 20.500, +2.50 % of the unquantized\n"
                 "lost it\n"
