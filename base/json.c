@@ -2,6 +2,7 @@
 #include "base/json.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -86,6 +87,15 @@ char *json_text(const json_t *value, size_t flags) {
     ran_out = false;
     text = json_dumps(value, flags);
     return ran_out ? NULL : steal_ptr(text);
+}
+
+json_t *json_time(int64_t wall_ms) {
+    char text[CLOCK_TEXT_SIZE];
+
+    if (!wall_ms)
+        return json_null();
+    clock_format(wall_ms, text);
+    return json_string(text);
 }
 
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,

@@ -5,6 +5,7 @@
 #include "base/failure.h"
 
 #include <jansson.h> /* with json_decrefp(), the cleanup of a json_t * */
+#include <stdint.h>
 
 /*
  * json_parse() - @size bytes at @text as one JSON value; duplicate keys, invalid UTF-8, trailing
@@ -25,6 +26,9 @@ char *json_text(const json_t *value, size_t flags);
  * references are not for two threads. NULL when out of memory, or for NULL. Any thread.
  */
 json_t *json_clone(const json_t *value);
+
+/* json_time() - @wall_ms as clock_format() writes it; null for 0. NULL when out of memory. */
+json_t *json_time(int64_t wall_ms);
 
 /* json_parse_file() - the same for the file at @path of at most @max bytes; also -errno. */
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/job_json.h"
 
-#include "base/clock.h"
+#include "base/json.h"
 #include "base/macros.h"
 #include "base/str.h"
 
@@ -17,22 +17,13 @@ static int put(json_t *object, const char *key, json_t *value) {
     return json_object_set_new(object, key, value ? value : json_null());
 }
 
-static json_t *time_json(int64_t ms) {
-    char text[CLOCK_TEXT_SIZE];
-
-    if (!ms)
-        return json_null();
-    clock_format(ms, text);
-    return json_string(text);
-}
-
 /* What a job waits for beside its turn, null: nothing; NULL when out of memory. */
 static json_t *paused_json(const struct job_row *row) {
     if (!row->paused)
         return json_null();
     return json_pack("{sO sO sO so}", "code", json_object_get(row->paused, "code"), "detail",
                      json_object_get(row->paused, "detail"), "hint",
-                     json_object_get(row->paused, "hint"), "since", time_json(row->paused_at));
+                     json_object_get(row->paused, "hint"), "since", json_time(row->paused_at));
 }
 
 static json_t *url_json(int64_t id, const char *rest) {
@@ -107,9 +98,9 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
     if (json_object_set_new(job, "paused", paused) ||
         put(job, "paused_seconds", json_real((double)row->paused_ms / 1000)) ||
         put(job, "model", json_incref(row->model)) ||
-        put(job, "created_at", time_json(row->created_at)) ||
-        put(job, "started_at", time_json(row->started_at)) ||
-        put(job, "finished_at", time_json(row->finished_at)) ||
+        put(job, "created_at", json_time(row->created_at)) ||
+        put(job, "started_at", json_time(row->started_at)) ||
+        put(job, "finished_at", json_time(row->finished_at)) ||
         put(job, "queue_position", row->position ? json_integer(row->position) : NULL) ||
         put(job, "progress", json_incref(progress ? progress : row->progress)) ||
         put(job, "result", job_result(row->result)) || put(job, "artifacts", job_artifacts(row)) ||

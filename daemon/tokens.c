@@ -2,6 +2,7 @@
 #include "daemon/tokens.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/str.h"
@@ -165,19 +166,10 @@ bool tokens_hold(struct tokens *tokens, int64_t id) {
     return held;
 }
 
-static json_t *time_json(int64_t ms) {
-    char text[CLOCK_TEXT_SIZE];
-
-    if (!ms)
-        return json_null();
-    clock_format(ms, text);
-    return json_string(text);
-}
-
 static json_t *token_json(const struct token_row *row) {
     return json_pack("{ss ss ss ss so so sb}", "object", "token", "name", row->name, "owner",
-                     row->owner, "role", row->role, "created_at", time_json(row->created_at),
-                     "last_used_at", time_json(row->last_used_at), "fixed", row->id < 0);
+                     row->owner, "role", row->role, "created_at", json_time(row->created_at),
+                     "last_used_at", json_time(row->last_used_at), "fixed", row->id < 0);
 }
 
 int tokens_list(struct tokens *tokens, json_t **ret_list, struct failure *failure) {

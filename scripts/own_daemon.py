@@ -6,23 +6,17 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests"))
+
+from unix_http import UnixConnection  # noqa: E402
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ANSWER_SECONDS = 60
 START_SECONDS = 60
-
-
-class SocketConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Daemon:
@@ -74,7 +68,7 @@ class Daemon:
     def request(self, method, path, body=None, token=None):
         """The answer's JSON, on the socket, or with a token on loopback. RuntimeError with its
         words when it is no success."""
-        connection = SocketConnection(self.socket)
+        connection = UnixConnection(self.socket, ANSWER_SECONDS)
         headers = {"Content-Type": "application/json"}
         if token:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)

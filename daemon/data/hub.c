@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/data/hub_http.h"
@@ -173,23 +174,14 @@ bool hub_is_offline(const struct hub_client *client) {
     return client->offline;
 }
 
-static json_t *time_json(int64_t ms) {
-    char text[CLOCK_TEXT_SIZE];
-
-    if (!ms)
-        return json_null();
-    clock_format(ms, text);
-    return json_string(text);
-}
-
 json_t *hub_describe(struct hub_client *client) {
     struct hub_contact *contact = &client->contact;
     json_t *object;
 
     pthread_mutex_lock(&contact->lock);
     object = json_pack("{ss sb so so ss*}", "endpoint", client->site.endpoint, "offline",
-                       client->offline, "answered_at", time_json(contact->answered_at), "failed_at",
-                       time_json(contact->failed_at), "error",
+                       client->offline, "answered_at", json_time(contact->answered_at), "failed_at",
+                       json_time(contact->failed_at), "error",
                        contact->failed_at ? contact->error : NULL);
     pthread_mutex_unlock(&contact->lock);
     return object;

@@ -7,12 +7,10 @@ the daemon goes on with the copy.
 
 Usage: test_backup.py QUANTD QUANTCTL SOURCE [MEGABYTES]: how much to put into the database before.
 """
-import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import stat
 import subprocess
@@ -20,6 +18,10 @@ import sys
 import tempfile
 import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
 
 QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 MEGABYTES = int(sys.argv[4]) if len(sys.argv) > 4 else 16
@@ -30,15 +32,8 @@ JOB = {"model": "olmoe-demo", "dataset": "file:short.txt", "eval": "file:short.t
        "groupsize": 128, "nsamples": 64, "seqlen": 256}
 
 
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(SOCKET)
-
-
 def ask(method, path, body=None, connection=None):
-    own = connection or Connection("localhost")
+    own = connection or UnixConnection(SOCKET)
     own.request(method, path, body and json.dumps(body),
                 {"Content-Type": "application/json"} if body else {})
     answer = own.getresponse()
@@ -101,7 +96,7 @@ class Crowd:
             thread.start()
 
     def look(self):
-        connection = Connection("localhost")
+        connection = UnixConnection(SOCKET)
         while not self.done:
             began = time.monotonic()
             assert ask("GET", "/v1/jobs/1", connection=connection)[0] == 200

@@ -9,16 +9,18 @@ system can be mounted.
 Usage: test_disk.py QUANTD SOURCE
 """
 import hashlib
-import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
 
 QUANTD, SOURCE = sys.argv[1:3]
 SIZE, FLOOR = 48 << 20, 8 << 20
@@ -40,15 +42,8 @@ def enter_namespace():
     os.execvp(unshare[0], unshare + [sys.executable, *sys.argv])
 
 
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(HOME + "/quantd.sock")
-
-
 def ask(method, path, body=None):
-    connection = Connection("localhost")
+    connection = UnixConnection(HOME + "/quantd.sock")
     try:
         connection.request(method, path, body and json.dumps(body),
                            {"Content-Type": "application/json"} if body else {})

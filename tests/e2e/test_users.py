@@ -20,6 +20,10 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
+
 QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 HOME = tempfile.mkdtemp(prefix="quantd-users-")
 SOCKET = HOME + "/quantd.sock"
@@ -29,15 +33,6 @@ JOB = {
 }
 LONG = {**JOB, "nsamples": 4096, "seqlen": 512}
 PATIENCE = 120
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP to the socket."""
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(SOCKET)
 
 
 class Person:
@@ -77,7 +72,7 @@ class Person:
 
     def connect(self):
         if self.token is None:
-            return UnixConnection("localhost", timeout=PATIENCE)
+            return UnixConnection(SOCKET, PATIENCE)
         return http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
 
     def _as_user(self, *arguments):

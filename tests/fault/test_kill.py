@@ -27,7 +27,7 @@ import time
 import urllib.parse
 
 import ledger as book
-from victim import Connection, Daemon, Watcher, prepare
+from victim import Daemon, UnixConnection, Watcher, prepare
 
 TERMS = {"seqlen": 128, "eval": ["file:evaluation.txt"]}
 CALIBRATED = {**TERMS, "dataset": "file:calibration.txt", "groupsize": 32}
@@ -169,7 +169,7 @@ class Loop:
 
     def fetch(self, entry, got):
         """Reads on after what was got. Return: did anything come?"""
-        connection, before = Connection(self.daemon.socket), len(got)
+        connection, before = UnixConnection(self.daemon.socket), len(got)
         try:
             path = urllib.parse.urlsplit(entry["url"]).path
             connection.request("GET", path, headers={"Range": f"bytes={before}-"})

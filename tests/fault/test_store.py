@@ -12,12 +12,15 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
 
 QUANTD, FAULT, SOURCE = sys.argv[1:4]
 HOME = tempfile.mkdtemp(prefix="quantd-fault-")
@@ -29,16 +32,9 @@ KINDS = ("ENOSPC", "EIO", "SHORT")
 CALLS = range(1, 140, 2)
 
 
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
-        self.sock.connect(SOCKET)
-
-
 def ask(method, path, body=None):
     """Status and JSON; 0 when nobody answers."""
-    connection = Connection("localhost")
+    connection = UnixConnection(SOCKET, 20)
     try:
         connection.request(method, path, body and json.dumps(body),
                            {"Content-Type": "application/json"} if body else {})

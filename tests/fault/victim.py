@@ -7,10 +7,14 @@ import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
+import sys
 import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
 
 START_SECONDS = 120
 # Of the sanitizers, and of valgrind -q.
@@ -32,19 +36,6 @@ def prepare(home, make_checkpoint, nsamples=128):
     for name, n_words in (("calibration", 20000), ("evaluation", min(1200, 30 + 30 * nsamples))):
         with open(f"{home}/texts/{name}.txt", "w", encoding="utf-8") as file:
             file.write(" ".join(rng.choice(WORDS) for _ in range(n_words)))
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP on a unix socket."""
-
-    def __init__(self, path, seconds=60):
-        super().__init__("localhost", timeout=seconds)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Daemon:
@@ -115,7 +106,7 @@ class Daemon:
 
         sent() is called between the request and its answer.
         """
-        connection = Connection(self.socket)
+        connection = UnixConnection(self.socket)
         headers = dict(headers or {})
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -162,7 +153,7 @@ class Watcher(threading.Thread):
 
     def run(self):
         while not self.stopped and not self.problem:
-            connection = Connection(self.daemon_.socket, seconds=90)
+            connection = UnixConnection(self.daemon_.socket, 90)
             headers = {"Accept": "text/event-stream"}
             if self.last:
                 headers["Last-Event-ID"] = str(self.last)

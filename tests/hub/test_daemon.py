@@ -9,12 +9,15 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
 
 SOURCE, QUANTD, QUANTCTL = sys.argv[1:4]
 FILES = os.path.join(os.environ.get("QUANTD_SHARED", os.path.join(SOURCE, "..", "shared")), "hub")
@@ -22,17 +25,6 @@ MODEL = "quantd/olmoe-demo"
 WEIGHTS = 9470832 + 5784648
 SMALL = {"model": MODEL, "wbits": 4, "groupsize": 64, "nearest": True, "eval": [], "seqlen": 64}
 SLOW = [{"host": "cdn", "do": "slow", "rate": 500000}]
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=30)
-        self.unix_path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.unix_path)
 
 
 class DaemonTest(unittest.TestCase):
@@ -89,7 +81,7 @@ class DaemonTest(unittest.TestCase):
                 self.assertEqual(status, 0)
 
     def ask(self, method, path, body=None):
-        connection = UnixConnection(os.path.join(self.dir, "sock"))
+        connection = UnixConnection(os.path.join(self.dir, "sock"), 30)
         headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
             connection.request(method, path, json.dumps(body) if headers else None, headers)

@@ -8,18 +8,20 @@ the daemon stops, memory and file descriptors stay bounded, each job gives the s
 With --seconds it measures, and prints a table; without, it is an ordinary test.
 """
 import argparse
-import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
@@ -47,19 +49,6 @@ def parse():
 
 def cpu_set(text):
     return {int(n) for n in text.split(",")} if text else os.sched_getaffinity(0)
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path):
-        super().__init__("localhost", timeout=600)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Daemon:
@@ -91,7 +80,7 @@ class Daemon:
         raise AssertionError("quantd does not answer: " + open(home + "/log").read())
 
     def ask(self, method, path, body=None):
-        connection = Connection(self.socket)
+        connection = UnixConnection(self.socket, 600)
         try:
             connection.request(method, path, body and json.dumps(body),
                                {"Content-Type": "application/json"} if body else {})
