@@ -23,7 +23,7 @@
 #define COALESCE_NS (5 * 1000L * 1000L) /* wakes so close together are answered by one query */
 #define PUMP_CHUNKS 16                  /* queries before it looks at anything else */
 #define PUMP_ROWS 64                    /* events that one query of the pump reads */
-#define SLICE 32                        /* streams that are resumed at once, ... */
+#define SLICE 8                         /* streams that are resumed at once, ... */
 #define SLICE_NS (1000L * 1000L)        /* ... and how long after it the next ones are */
 
 struct hub {
