@@ -37,8 +37,9 @@ const pointLabels = {
       chart.getDatasetMeta(i).data.forEach((point, j) => {
         const text = set.words[j] ?? "";
         const left = point.x + 9 + ctx.measureText(text).width > chartArea.right;
+        const below = point.y + 18 > chartArea.bottom ? -6 : 15; // above the line at the axis
         ctx.textAlign = left ? "right" : "left";
-        ctx.fillText(text, point.x + (left ? -9 : 9), point.y + (set.wordsBelow ? 15 : 4));
+        ctx.fillText(text, point.x + (left ? -9 : 9), point.y + (set.wordsBelow ? below : 4));
       });
     });
     ctx.restore();
