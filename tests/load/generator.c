@@ -109,12 +109,13 @@ static void print_pollers(struct pollers_report *report) {
 }
 
 static void print_streams(const struct streams_report *report) {
-    printf("{\"connects\": %ld, \"refused\": %ld, \"broken\": %ld, \"events\": %ld, "
-           "\"progress\": %ld, \"lost\": %ld, \"dropped\": %ld, \"clean_end\": %ld, "
-           "\"unended\": %ld, \"jobs\": [",
-           report->n_connects, report->n_refused, report->n_broken, report->n_events,
-           report->n_progress, report->n_lost, report->n_dropped, report->n_clean_end,
-           report->n_unended);
+    printf(
+        "{\"connects\": %ld, \"refused\": %ld, \"broken\": %ld, \"events\": %ld, "
+        "\"progress\": %ld, \"lost\": %ld, \"dropped\": %ld, \"at_stop\": %ld, \"clean_end\": %ld, "
+        "\"unended\": %ld, \"jobs\": [",
+        report->n_connects, report->n_refused, report->n_broken, report->n_events,
+        report->n_progress, report->n_lost, report->n_dropped, report->n_at_stop,
+        report->n_clean_end, report->n_unended);
     for (int i = 0; i < report->n_jobs; i++)
         printf("%s{\"id\": %ld, \"readers\": %ld, \"events\": %ld, \"sum\": %" PRIu64 "}",
                i ? ", " : "", report->jobs[i].id, report->jobs[i].n_readers,

@@ -68,7 +68,8 @@ struct streams_report {
     long n_events, n_progress;            /* stored ones; others */
     long n_lost;      /* ids missing, twice or out of order; readers that differ */
     long n_dropped;   /* streams that were not read, by the server */
-    long n_clean_end; /* streams that ended properly after load->stopping */
+    long n_at_stop;   /* streams of readers when load->stopping was seen, ... */
+    long n_clean_end; /* ... and those that ended properly after it */
     long n_unended;   /* streams that were still open when waiting was over */
     struct job_seen jobs[LOAD_JOBS_MAX];
     int n_jobs;

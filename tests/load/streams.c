@@ -133,13 +133,11 @@ static void connect_client(struct run *run, struct client *client) {
 
 /* Its end: the last chunk has come. */
 static void ended(struct run *run, struct client *client) {
-    bool stopping = atomic_load(&run->load->stopping);
-
+    run->report->n_clean_end += run->deadline > 0;
     if (client->reply.status != 200) {
         /* 404: the next job is not there yet. */
         run->report->n_refused += client->reply.status != 404;
     } else {
-        run->report->n_clean_end += stopping;
         if (client->kind == KIND_JOB && client->complete) {
             compare(run->report, client);
             restart(client);
@@ -181,13 +179,21 @@ static void on_ready(struct run *run, struct client *client, uint32_t events) {
     }
 }
 
+/* Who followed a job that has just ended is between two streams, and opens no more. */
+static void count_readers(struct run *run) {
+    for (int i = 0; i < run->load->n_streams; i++)
+        run->report->n_at_stop += run->clients[i].kind != KIND_SILENT && run->clients[i].fd >= 0;
+}
+
 /* Return: is there anything left to wait for? */
 static bool tick(struct run *run) {
     double now = clock_monotonic();
 
     if (atomic_load(&run->load->stopping)) {
-        if (run->deadline == 0)
+        if (run->deadline == 0) {
             run->deadline = now + run->load->end_after;
+            count_readers(run);
+        }
         return run->n_open > 0 && now < run->deadline;
     }
     for (int i = 0; i < run->load->n_streams; i++)
