@@ -352,6 +352,14 @@ int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct f
     return 0;
 }
 
+/* After the transaction that cancelled it. */
+static void after_cancelled(struct jobs *jobs, const struct job_row *row) {
+    log_record(LOG_INFO, LOG_FIELDS(MESSAGE_JOB_ENDED, .job = row->id, .owner = row->owner),
+               "job %" PRId64 " cancelled", row->id);
+    count_end(jobs, row);
+    remove_files(jobs, row->id);
+}
+
 int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     int r = begin_end(jobs, id, &row, failure);
@@ -361,10 +369,7 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure) {
     r = finish_end(jobs, id, end_cancelled(jobs, row), failure);
     if (r)
         return r;
-    log_record(LOG_INFO, LOG_FIELDS(MESSAGE_JOB_ENDED, .job = id, .owner = row->owner),
-               "job %" PRId64 " cancelled", id);
-    count_end(jobs, row);
-    remove_files(jobs, id);
+    after_cancelled(jobs, row);
     return 0;
 }
 
@@ -407,12 +412,12 @@ int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct 
     r = finish_end(jobs, id, r, failure);
     if (r)
         return r;
-    log_record(LOG_WARNING,
-               LOG_FIELDS(MESSAGE_JOB_PAUSED, .job = id, .owner = row->owner, .code = why->code),
-               "job %" PRId64 " paused: %s: %s", id, why->code, why->detail);
-    if (row->status == JOB_CANCELLING) {
-        count_end(jobs, row);
-        remove_files(jobs, id);
-    }
+    if (row->status == JOB_CANCELLING)
+        after_cancelled(jobs, row);
+    else
+        log_record(
+            LOG_WARNING,
+            LOG_FIELDS(MESSAGE_JOB_PAUSED, .job = id, .owner = row->owner, .code = why->code),
+            "job %" PRId64 " paused: %s: %s", id, why->code, why->detail);
     return 0;
 }
