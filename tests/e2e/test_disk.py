@@ -113,6 +113,14 @@ def succeeded(job_id):
     return wait_for(job_id, lambda job: job["status"] == "succeeded")
 
 
+def wait_for_log(text, seconds=30):
+    """What is logged of a transaction is written after it, so a client may be there first."""
+    end = time.time() + seconds
+    while text not in log_text():
+        assert time.time() < end, f"no '{text}' in the log:\n{log_text()}"
+        time.sleep(0.02)
+
+
 def events(job_id):
     return ask("GET", f"/v1/jobs/{job_id}/events?limit=500")[1]["data"]
 
@@ -132,7 +140,7 @@ def check_pause(job, reason):
     status, problem = ask("GET", "/readyz")
     assert status == 503 and problem["code"] == "disk_full", problem
     assert ask("GET", "/healthz")[0] == 200
-    assert f"job {job['id']} paused" in log_text(), log_text()
+    wait_for_log(f"job {job['id']} paused")
 
 
 def check_end(job_id, undisturbed):
