@@ -6,7 +6,9 @@
 
 int store_append_event(struct store *store, int64_t job_id, const char *type, int64_t at,
                        const json_t *data, uint64_t *ret_seq) {
-    int r = store_exec(store, "INSERT INTO events (job_id, type, at, data) VALUES (?, ?, ?, ?)",
+    int r = store_exec(store,
+                       "INSERT INTO events (job_id, type, at, data, private_owner) VALUES "
+                       "(?1, ?2, ?3, ?4, (SELECT owner FROM jobs WHERE id = ?1 AND private = 1))",
                        "isij", job_id, type, at, data);
 
     if (r < 0)
@@ -76,9 +78,10 @@ int store_list_events(struct store *store, int64_t job_id, const char *viewer, u
                         "iii", from, (int64_t)limit, job_id);
     else if (viewer)
         r = store_query(store, &statement,
-                        "SELECT seq, job_id, type, at, data FROM events WHERE seq > ?1 "
-                        "AND job_id NOT IN (SELECT id FROM jobs WHERE private = 1 AND owner <> ?3) "
-                        "ORDER BY seq LIMIT ?2",
+                        "SELECT seq, job_id, type, at, data FROM events WHERE seq IN ("
+                        "SELECT seq FROM events WHERE private_owner IS NULL AND seq > ?1 UNION ALL "
+                        "SELECT seq FROM events WHERE private_owner = ?3 AND seq > ?1 "
+                        "ORDER BY seq LIMIT ?2) ORDER BY seq",
                         "iis", from, (int64_t)limit, viewer);
     else
         r = store_query(store, &statement,

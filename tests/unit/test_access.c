@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Who may see a job, and who may change it, on a real store. */
 #include "jobs_fixture.h"
+#include "old_store.h"
 
 #define PRIVATE_REQUEST                                                                            \
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"private\": true}"
@@ -125,6 +126,53 @@ static void test_events(void **state) {
     assert_int_equal(json_integer_value(json_object_get(json_array_get(berts, 1), "job")), 3);
 }
 
+/* Pages of events, one by one: everybody's and one's own, in their order, nothing of others. */
+static void test_pages_of_events(void **state) {
+    struct queue *q = *state;
+    uint64_t after = 0;
+
+    for (int i = 0; i < 3; i++) {
+        submit_as(q, &anna, request_text);    /* 1 4 7 */
+        submit_as(q, &anna, PRIVATE_REQUEST); /* 2 5 8 */
+        submit_as(q, &bert, PRIVATE_REQUEST); /* 3 6 9 */
+    }
+    for (int i = 0; i < 4; i++) {
+        static const int expected[4][2] = {{1, 3}, {4, 6}, {7, 9}, {}};
+        cleanup(json_decrefp) json_t *page = NULL;
+        json_t *event;
+        size_t k;
+
+        begin(q->f);
+        assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "bert", after, 2, &page)), 0);
+        assert_int_equal(json_array_size(page), i < 3 ? 2 : 0);
+        json_array_foreach(page, k, event) {
+            assert_int_equal(json_integer_value(json_object_get(event, "job")), expected[i][k]);
+            after = (uint64_t)json_integer_value(json_object_get(event, "seq"));
+        }
+    }
+}
+
+/* Events of a store of the schema before stay whose they were. */
+static void test_migration(void **state) {
+    struct queue *q = *state;
+    cleanup(json_decrefp) json_t *annas = NULL, *berts = NULL;
+
+    reopen_old_store(q->f, 5,
+                     "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
+                     "request, model_dir, params, version, created_at, private) VALUES "
+                     "('eval', 'queued', 'anna', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000, 1),"
+                     "('eval', 'queued', 'anna', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000, 0);"
+                     "INSERT INTO events (job_id, type, at, data) VALUES (1, 'x', 1, '{}'), "
+                     "(2, 'x', 1, '{}')");
+    connect_queue_again(q);
+    begin(q->f);
+    assert_int_equal(store_list_events(q->f->store, 0, "anna", 0, 10, &annas), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "bert", 0, 10, &berts)), 0);
+    assert_int_equal(json_array_size(annas), 2);
+    assert_int_equal(json_array_size(berts), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(berts, 0), "job")), 2);
+}
+
 static void test_changes_are_the_owners(void **state) {
     static const char *const requests[] = {request_text, PRIVATE_REQUEST};
     struct queue *q = *state;
@@ -188,6 +236,8 @@ int main(void) {
         TEST(test_lists),
         TEST(test_filters),
         TEST(test_events),
+        TEST(test_pages_of_events),
+        TEST(test_migration),
         TEST(test_changes_are_the_owners),
         TEST(test_private_model),
         TEST(test_keys),

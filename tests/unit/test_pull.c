@@ -4,11 +4,9 @@
 
 #include "base/macros.h"
 #include "daemon/data/catalog.h"
-#include "migrations/migrations.h"
 
 #include "daemon_fixture.h"
-
-#include <sqlite3.h>
+#include "old_store.h"
 
 static int64_t insert_pull(struct fixture *f, int priority, const char *hub_model) {
     cleanup(json_decrefp) json_t *empty = json_object();
@@ -145,25 +143,12 @@ static void test_files(void **state) {
 /* A store of the first version keeps its jobs, and none of them waits for files. */
 static void test_migration(void **state) {
     struct fixture *f = *state;
-    cleanup(freep) char *path = str_format("%s/quantd.db", f->dir);
     cleanup(job_row_freep) struct job_row *row = NULL;
-    sqlite3 *db = NULL;
 
-    store_close(f->store);
-    f->store = NULL;
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, migrations[0].sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db,
-                     "PRAGMA application_id = 0x71756e74; PRAGMA user_version = 1;"
+    reopen_old_store(f, 1,
                      "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                      "request, model_dir, params, version, created_at) VALUES ('eval', 'queued', "
-                     "'anna', '', '{}', 0, 1, '{}', '/m', '{}', 1, 1)",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
-    assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    fixture_open(f);
+                     "'anna', '', '{}', 0, 1, '{}', '/m', '{}', 1, 1)");
     row = get(f, 1);
     assert_false(row->pull);
     assert_null(row->hub_model);

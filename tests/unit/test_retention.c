@@ -3,9 +3,7 @@
 #include "base/clock.h"
 #include "daemon/retention.h"
 #include "jobs_fixture.h"
-#include "migrations/migrations.h"
-
-#include <sqlite3.h>
+#include "old_store.h"
 
 #define HOUR (3600 * (int64_t)1000)
 #define DAY (24 * HOUR)
@@ -208,25 +206,12 @@ static void test_size(void **state) {
 /* A store of the schema before: its keys get the age of their jobs. */
 static void test_migration(void **state) {
     struct queue *q = *state;
-    cleanup(freep) char *path = str_format("%s/quantd.db", q->f->dir);
-    sqlite3 *db = NULL;
 
-    store_close(steal_ptr(q->f->store));
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    for (int i = 0; i < 3; i++)
-        assert_int_equal(sqlite3_exec(db, migrations[i].sql, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(
-        sqlite3_exec(db,
-                     "PRAGMA application_id = 1903521396; PRAGMA user_version = 3;"
+    reopen_old_store(q->f, 3,
                      "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                      "request, model_dir, params, version, created_at) VALUES ('eval', 'queued', "
                      "'anna', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000);"
-                     "INSERT INTO idempotency VALUES ('anna', 'key', 'x', 1)",
-                     NULL, NULL, NULL),
-        SQLITE_OK);
-    sqlite3_close(db);
-    fixture_open(q->f);
+                     "INSERT INTO idempotency VALUES ('anna', 'key', 'x', 1)");
     begin(q->f);
     assert_int_equal(end(q->f, store_expire_keys(q->f->store, 1000)), 0);
     begin(q->f);
