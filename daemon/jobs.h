@@ -18,7 +18,7 @@
 #include "daemon/store.h"
 #include "daemon/views.h"
 
-#define JOBS_ATTEMPTS_MAX 3
+#define JOBS_CRASHES_MAX 3  /* of attempts in a row that finished nothing new */
 #define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
 #define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
 
@@ -131,7 +131,7 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure);
 /* Why a job stopped before its end. */
 enum stop {
     STOP_ASKED,  /* the daemon was told to stop: costs the job nothing */
-    STOP_CRASH,  /* of the daemon or its device: uses up an attempt; after the last one it fails */
+    STOP_CRASH,  /* of the daemon or its device: the next attempt; see JOBS_CRASHES_MAX */
     STOP_REBOOT, /* of the machine: not the job's fault; JOBS_REBOOTS_MAX times at most */
 };
 

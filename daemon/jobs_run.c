@@ -180,16 +180,46 @@ static int end_failed(struct jobs *jobs, const struct job_row *row, const struct
     return data ? end(jobs, row, &ending) : -ENOMEM;
 }
 
-/* The job was interrupted too often. @reboots: how often with the machine. */
+/*
+ * How often the job was interrupted like this, and is that too often? A job that brings the daemon
+ * down comes to the same place again and again: one that gets on between two crashes is not their
+ * cause. Layers and sets are finitely many, so this ends too.
+ */
+static int count_interruptions(struct jobs *jobs, const struct job_row *row, enum stop stop,
+                               int *ret_n, bool *ret_too_often) {
+    struct lease lease;
+    int r, attempt;
+
+    *ret_n = 0;
+    *ret_too_often = false;
+    if (stop == STOP_CRASH) {
+        r = store_gaining_attempt(jobs->store, row->id, &attempt);
+        if (r)
+            return r;
+        *ret_n = row->attempt - attempt + 1;
+        *ret_too_often = *ret_n >= JOBS_CRASHES_MAX;
+    } else if (stop == STOP_REBOOT) {
+        r = store_count_reboot(jobs->store, row->id);
+        if (!r)
+            r = store_get_lease(jobs->store, row->id, &lease);
+        if (r)
+            return r;
+        *ret_n = lease.reboots;
+        *ret_too_often = *ret_n > JOBS_REBOOTS_MAX;
+    }
+    return 0;
+}
+
 static int end_worn_out(struct jobs *jobs, const struct job_row *row, const char *reason,
-                        int reboots) {
+                        enum stop stop, int n) {
     struct failure why;
 
     failure_set(&why, -EIO, "too_many_attempts",
                 "see the log of quantd around the last attempts, then submit it again",
-                reboots ? "the machine went down %d times while the job ran (%s)"
-                        : "the job was started %d times and did not come to its end (%s)",
-                reboots ? reboots : row->attempt, reason);
+                stop == STOP_REBOOT ? "the machine went down %d times while the job ran (%s)"
+                                    : "%d attempts in a row were cut off before they finished "
+                                      "another layer or set (%s)",
+                n, reason);
     return end_failed(jobs, row, &why);
 }
 
@@ -199,23 +229,19 @@ static int end_interrupted(struct jobs *jobs, const struct job_row *row, const c
     struct ending ending = {.to = JOB_QUEUED,
                             .attempt = row->attempt + (stop == STOP_CRASH),
                             .event = "job.interrupted"};
-    struct lease lease = {};
-    int r = 0;
+    bool too_often;
+    int r, n;
 
     if (row->status == JOB_CANCELLING) {
         *ret_to = JOB_CANCELLED;
         return end_cancelled(jobs, row);
     }
-    if (stop == STOP_REBOOT) {
-        r = store_count_reboot(jobs->store, row->id);
-        if (!r)
-            r = store_get_lease(jobs->store, row->id, &lease);
-        if (r)
-            return r;
-    }
-    if (ending.attempt > JOBS_ATTEMPTS_MAX || lease.reboots > JOBS_REBOOTS_MAX) {
+    r = count_interruptions(jobs, row, stop, &n, &too_often);
+    if (r)
+        return r;
+    if (too_often) {
         *ret_to = JOB_FAILED;
-        return end_worn_out(jobs, row, reason, lease.reboots);
+        return end_worn_out(jobs, row, reason, stop, n);
     }
     *ret_to = JOB_QUEUED;
     ending.data = data = json_pack("{ss si}", "reason", reason, "attempt", ending.attempt);

@@ -229,6 +229,12 @@ int store_get_lease(struct store *store, int64_t id, struct lease *ret_lease);
 int store_has_event(struct store *store, int64_t job_id, const char *type, const json_t *data,
                     bool *ret_found);
 
+/*
+ * store_gaining_attempt() - the last attempt of job @job_id in which a layer or a set of data was
+ * finished that no attempt had finished before; 1 when none was.
+ */
+int store_gaining_attempt(struct store *store, int64_t job_id, int *ret_attempt);
+
 int store_append_event(struct store *store, int64_t job_id, const char *type, int64_t at,
                        const json_t *data, uint64_t *ret_seq);
 

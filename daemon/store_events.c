@@ -42,6 +42,24 @@ int store_has_event(struct store *store, int64_t job_id, const char *type, const
     return 0;
 }
 
+int store_gaining_attempt(struct store *store, int64_t job_id, int *ret_attempt) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT coalesce(max(data ->> 'attempt'), 1) FROM events "
+                        "WHERE job_id = ?1 AND type = 'job.started' AND seq < (SELECT max(first) "
+                        "FROM (SELECT min(seq) AS first FROM events WHERE job_id = ?1 "
+                        "AND type IN ('layer.finished', 'eval.finished') "
+                        "GROUP BY type, data ->> 'layer', data ->> 'set'))",
+                        "i", job_id);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -EIO;
+    *ret_attempt = sqlite3_column_int(statement, 0);
+    return 0;
+}
+
 static int read_event(struct store *store, sqlite3_stmt *statement, json_t *events) {
     cleanup(freep) char *type = NULL;
     char at[CLOCK_TEXT_SIZE];

@@ -350,7 +350,7 @@ class Loop:
         print(f"{len(known)} jobs acknowledged, none lost, all ended: "
               + ", ".join(f"{status[s]} {s}" for s in book.ENDED)
               + f", {len(deleted)} deleted")
-        print(f"  (failed: all with {book.ATTEMPTS_MAX} attempts, each killed)")
+        print(f"  (failed: all by {book.CRASHES_MAX} kills in a row, with nothing new in between)")
         print(f"{n_checkpoints} checkpoints byte for byte those of an undisturbed run")
         print(f"{len(self.watcher.seen)} events seen once each over {self.watcher.lives} connections")
         for what, n in sorted(self.ledger.counts.items()):

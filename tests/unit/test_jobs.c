@@ -101,12 +101,12 @@ static void test_recovery(void **state) {
     int64_t id = submit(q, NULL), waiting = submit(q, NULL);
     cleanup(freep) char *dir = str_format("%s/jobs/%d", q->f->dir, (int)id);
 
-    for (int attempt = 1; attempt <= JOBS_ATTEMPTS_MAX; attempt++) {
+    for (int attempt = 1; attempt <= JOBS_CRASHES_MAX; attempt++) {
         assert_int_equal(claim_next(q), id);
         assert_int_equal(dir_make(dir), 0);
         expect_status(q, id, "running", attempt);
         restart(q);
-        if (attempt < JOBS_ATTEMPTS_MAX) {
+        if (attempt < JOBS_CRASHES_MAX) {
             expect_status(q, id, "queued", attempt + 1);
             expect_last_event(q, id, "job.interrupted");
             assert_int_equal(access(dir, F_OK), 0);
@@ -119,6 +119,41 @@ static void test_recovery(void **state) {
     assert_int_not_equal(access(dir, F_OK), 0);
     expect_last_event(q, id, "job.failed");
     assert_int_equal(claim_next(q), waiting);
+}
+
+static void finish(struct queue *q, int64_t id, const char *type, const char *text) {
+    cleanup(json_decrefp) json_t *data = json_loads(text, 0, NULL);
+
+    begin(q->f);
+    assert_int_equal(end(q->f, store_append_event(q->f->store, id, type, 1, data, NULL)), 0);
+}
+
+/* Crashes count in a row: what is finished for the first time in between begins anew. */
+static void test_recovery_with_gains(void **state) {
+    static const char *const gains[][2] = {
+        {"layer.finished", "{\"layer\": 0}"},
+        {"layer.finished", "{\"layer\": 1}"},
+        {"eval.finished", "{\"set\": \"ptb\"}"},
+        {"eval.finished", "{\"set\": \"c4\"}"},
+    };
+    struct queue *q = *state;
+    int64_t id = submit(q, NULL);
+    int attempt = 1;
+
+    for (size_t i = 0; i < ARRAY_SIZE(gains); i++) {
+        for (int n = 1; n < JOBS_CRASHES_MAX; n++) {
+            assert_int_equal(claim_next(q), id);
+            if (n == 1)
+                finish(q, id, gains[i][0], gains[i][1]);
+            restart(q);
+            expect_status(q, id, "queued", ++attempt);
+        }
+    }
+    /* The same layer once more, as after a change of the model, is no gain. */
+    assert_int_equal(claim_next(q), id);
+    finish(q, id, gains[1][0], gains[1][1]);
+    restart(q);
+    expect_status(q, id, "failed", attempt);
 }
 
 static void test_recovery_of_cancelling(void **state) {
@@ -281,11 +316,17 @@ static void test_lease(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_object),      TEST(test_bad_requests),
-        TEST(test_idempotency), TEST(test_cancel),
-        TEST(test_recovery),    TEST(test_recovery_of_cancelling),
-        TEST(test_interrupt),   TEST(test_success_and_baseline),
-        TEST(test_versions),    TEST(test_reboot),
+        TEST(test_object),
+        TEST(test_bad_requests),
+        TEST(test_idempotency),
+        TEST(test_cancel),
+        TEST(test_recovery),
+        TEST(test_recovery_with_gains),
+        TEST(test_recovery_of_cancelling),
+        TEST(test_interrupt),
+        TEST(test_success_and_baseline),
+        TEST(test_versions),
+        TEST(test_reboot),
         TEST(test_lease),
     };
 
