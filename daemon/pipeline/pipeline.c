@@ -76,7 +76,6 @@ static json_t *complete_result(struct run *run, json_t *result) {
         result = json_pack("{s:n s:[]}", "size_bytes", "artifacts");
     for (int i = 0; i < run->n_evals; i++)
         json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
-    progress_end(run);
     getrusage(RUSAGE_SELF, &usage);
     run->b->ops->info(run->b, &info);
     json_object_set_new(result, "perplexity", perplexity);
@@ -198,6 +197,8 @@ static int run_phases(struct run *run, json_t **ret_result) {
         r = evaluate_sets(run);
     if (!r && run->quantizes)
         r = export_checkpoint(run, &result);
+    if (!r)
+        r = progress_end(run);
     if (r)
         return r;
     result = complete_result(run, result);

@@ -38,6 +38,7 @@ static int tell(struct run *run) {
     if (fresh > 0 && now - p->started > 1)
         eta = json_real((now - p->started) / fresh * (p->total - p->done));
     p->told = now;
+    p->told_done = p->done;
     return run_event(run, "progress",
                      json_pack("{s:s s:i s:i s:f s:o s:o}", "phase", phase_names[p->phase], "layer",
                                p->layer, "layers_total", run->checkpoint ? run_layers(run) : 0,
@@ -45,20 +46,23 @@ static int tell(struct run *run) {
                                tokens_per_second(run, now)));
 }
 
-void progress_end(struct run *run) {
+int progress_end(struct run *run) {
     struct progress *p = &run->progress;
+    int r = p->done > p->told_done ? tell(run) : 0;
     double now = clock_monotonic();
 
     if (p->phase_started > 0)
         p->seconds[p->phase] += now - p->phase_started;
     p->phase_started = now;
+    return r;
 }
 
 int progress_phase(struct run *run, enum phase phase) {
     struct progress *p = &run->progress;
-    int r;
+    int r = progress_end(run);
 
-    progress_end(run);
+    if (r)
+        return r;
     p->phase = phase;
     p->layer = 0;
     p->phase_done = p->done;

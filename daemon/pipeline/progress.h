@@ -21,10 +21,11 @@ struct progress {
     double phase_started; /* monotonic */
     double phase_done;    /* units that were done when the phase began */
     double told;          /* when the observer last heard, monotonic */
+    double told_done;     /* units that it heard of */
     double seconds[N_PHASES];
 };
 
-/* progress_phase() - begin a phase: its event, and the clock of the one before stops. */
+/* progress_phase() - begin a phase with its event; the one before ends. */
 int progress_phase(struct run *run, enum phase phase);
 
 /* progress_plan() - the total, once inputs are known and finished layers counted. */
@@ -33,5 +34,5 @@ void progress_plan(struct run *run);
 /* progress_add() - @units are done; tells the observer at most five times a second. */
 int progress_add(struct run *run, double units);
 
-/* progress_end() - stop the clock of the last phase. */
-void progress_end(struct run *run);
+/* progress_end() - the phase is over: the observer hears of all its units, and its clock stops. */
+int progress_end(struct run *run);
