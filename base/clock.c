@@ -2,13 +2,18 @@
 #include "base/clock.h"
 
 #include <stdio.h>
-#include <time.h>
 
 double clock_monotonic(void) {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return ts.tv_sec + ts.tv_nsec * 1e-9;
+}
+
+struct timespec clock_timespec(double seconds) {
+    time_t whole = (time_t)seconds;
+
+    return (struct timespec){.tv_sec = whole, .tv_nsec = (long)((seconds - (double)whole) * 1e9)};
 }
 
 int64_t clock_wall_ms(void) {

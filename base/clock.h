@@ -3,9 +3,13 @@
 #pragma once
 
 #include <stdint.h>
+#include <time.h>
 
 /* clock_monotonic() - seconds since some fixed point; only differences mean anything. */
 double clock_monotonic(void);
+
+/* clock_timespec() - @seconds, not below 0, as the kernel takes them. */
+struct timespec clock_timespec(double seconds);
 
 /* clock_wall_ms() - milliseconds since 1970-01-01 UTC. */
 int64_t clock_wall_ms(void);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/client.h"
 
+#include "base/clock.h"
+
 #include <signal.h>
-#include <time.h>
 
 static volatile sig_atomic_t caught, resized;
 
@@ -38,9 +39,8 @@ bool interrupt_caught(void) {
 }
 
 void interrupt_sleep(double seconds) {
-    struct timespec time = {.tv_sec = (time_t)seconds};
+    struct timespec time = clock_timespec(seconds);
 
-    time.tv_nsec = (long)((seconds - (double)time.tv_sec) * 1e9);
     if (!caught)
         nanosleep(&time, NULL);
 }

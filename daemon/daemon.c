@@ -16,6 +16,7 @@
 
 #define STOP_SECONDS 20 /* for all workers; TimeoutStopSec of the unit is longer */
 #define SOCKETS_MAX 16
+#define ROOM_SECONDS 30 /* between looks whether there is room for what has to be fetched */
 
 static void on_device_failed(void *ctx) {
     struct daemon *daemon = ctx;
@@ -70,7 +71,8 @@ static void on_pulled(void *ctx) {
 }
 
 static int start_puller(struct daemon *daemon, struct failure *failure) {
-    struct puller_config config = {.jobs = &daemon->jobs, .pulled = on_pulled, .ctx = daemon};
+    struct puller_config config = {
+        .jobs = &daemon->jobs, .pulled = on_pulled, .ctx = daemon, .room_seconds = ROOM_SECONDS};
 
     return puller_start(&config, &daemon->puller, failure);
 }

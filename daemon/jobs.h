@@ -93,8 +93,15 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files);
 /* jobs_files_are_here() - are all of them on this machine? */
 bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);
 
-/* jobs_next_pull() - the first job whose files are missing; -ENOENT without a failure: none. */
+/* jobs_next_pull() - as store_next_pull(); -ENOENT without a failure: none. */
 int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *failure);
+
+/* jobs_next_paused_pull() - as store_next_paused_pull(); -ENOENT without a failure: none. */
+int jobs_next_paused_pull(struct jobs *jobs, int64_t after, struct job_row **ret_row,
+                          struct failure *failure);
+
+/* jobs_pull_started() - files of job @id are on their way: it waits for no room. */
+int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure);
 
 /*
  * jobs_pulled() - its files are here, its model in @model_dir, from the hub at @commit ("": it is
@@ -102,6 +109,13 @@ int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *
  */
 int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_dir,
                 const char *commit, struct failure *failure);
+
+/*
+ * jobs_pause_waiting() - the queued job waits for more than its turn, because of @why; nothing
+ * happens when it does so already, or has ended.
+ */
+int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
+                       struct failure *failure);
 
 /* jobs_pull_failed() - the waiting job fails because of @why. -ESTALE as above. */
 int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,

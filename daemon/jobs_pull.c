@@ -51,6 +51,34 @@ int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *
     return store_end(jobs->store, r, failure);
 }
 
+int jobs_next_paused_pull(struct jobs *jobs, int64_t after, struct job_row **ret_row,
+                          struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_next_paused_pull(jobs->store, after, ret_row);
+    return store_end(jobs->store, r, failure);
+}
+
+int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure) {
+    cleanup(json_decrefp) json_t *data = json_pack("{ss}", "phase", "pull");
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = store_unpause_pull(jobs->store, id);
+    if (!r)
+        r = store_append_event(jobs->store, id, "phase.started", clock_wall_ms(), data, NULL);
+    r = store_end(jobs->store, r, failure);
+    if (!r)
+        events_wake(jobs->events);
+    return r;
+}
+
 int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_dir,
                 const char *commit, struct failure *failure) {
     cleanup(json_decrefp) json_t *params = json_copy(row->params);

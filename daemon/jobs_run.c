@@ -57,9 +57,8 @@ static int next_job(struct jobs *jobs, bool writes, int64_t *ret_id, bool *ret_p
     return store_end(jobs->store, r, failure);
 }
 
-/* Tells of the job whose turn it is that it waits because of @why. */
-static int pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
-                         struct failure *failure) {
+int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
+                       struct failure *failure) {
     cleanup(json_decrefp) json_t *data = pause_to_json(why);
     int64_t at = clock_wall_ms();
     int r;
@@ -96,7 +95,7 @@ static int look(struct jobs *jobs, bool *ret_writes, struct failure *failure) {
         return r;
     r = next_job(jobs, true, &id, &paused, failure);
     if (!r && !paused)
-        r = pause_waiting(jobs, id, &why, failure);
+        r = jobs_pause_waiting(jobs, id, &why, failure);
     return r ? r : -ENOSPC;
 }
 

@@ -26,17 +26,30 @@ struct puller {
     int64_t job_id; /* 0: none */
     bool woken;
     atomic_bool cancel, stop;
+
+    /* The thread's own: a round over jobs that are paused tries each of them once. */
+    double round_at; /* when the next one begins (monotonic); 0: none is paused */
+    int64_t tried;   /* in this round, the last one; 0: none yet */
 };
 
 /* One job's files on their way. */
 struct pull {
     struct puller *puller;
     const struct job_row *row;
+    bool started; /* and the job's watchers know it */
 };
+
+static int start(struct pull *pull, struct failure *failure) {
+    int r = jobs_pull_started(pull->puller->config.jobs, pull->row->id, failure);
+
+    pull->started = !r;
+    return r;
+}
 
 static void on_progress(void *ctx, const struct hub_progress *progress) {
     struct pull *pull = ctx;
     double bytes = (double)progress->bytes, total = (double)progress->bytes_total;
+    struct failure failure;
     bool known = total > 0;
     cleanup(json_decrefp) json_t *data =
         json_pack("{ss ss sI sI sf so so}", "phase", "pull", "file", progress->file, "bytes",
@@ -46,8 +59,11 @@ static void on_progress(void *ctx, const struct hub_progress *progress) {
                   known && progress->rate > 0 ? json_real(MAX(total - bytes, 0.0) / progress->rate)
                                               : json_null());
 
-    /* Progress that is not stored is not missed: the next one comes soon. */
-    if (data)
+    /*
+     * Progress that is not stored is not missed: the next one comes soon. A job that was paused
+     * stays so until there is room for all of a model, which is when its size is known.
+     */
+    if (data && (pull->started || (known && !start(pull, &failure))))
         events_progress(pull->puller->config.jobs->events, pull->row->id, "progress", data, true,
                         NULL);
 }
@@ -97,20 +113,17 @@ static int pull_all(struct pull *pull, struct failure *failure) {
     struct jobs *jobs = pull->puller->config.jobs;
     const struct job_row *row = pull->row;
     cleanup(params_freep) struct params *params = NULL;
-    cleanup(json_decrefp) json_t *phase = json_pack("{ss}", "phase", "pull");
     cleanup(freep) char *dir = NULL;
     char commit[HUB_COMMIT_SIZE] = "";
     enum job_kind kind;
     int r;
 
-    if (!phase)
-        return failure_oom(failure);
     if (job_kind_from_name(row->kind, &kind))
         return failure_set(failure, -EINVAL, "internal", NULL, "unknown kind of job '%s'",
                            row->kind);
     r = params_parse(kind, row->request, &params, failure);
-    if (!r)
-        r = events_append(jobs->events, row->id, "phase.started", phase, failure);
+    if (!r && !row->paused)
+        r = start(pull, failure);
     if (!r)
         r = pull_model(pull, params, &dir, commit, failure);
     if (!r)
@@ -120,6 +133,23 @@ static int pull_all(struct pull *pull, struct failure *failure) {
     return r ? r : jobs_pulled(jobs, row, dir, commit, failure);
 }
 
+/* Those for which there may be room first; then, from time to time, those that found none. */
+static int find_next(struct puller *puller, struct job_row **ret_row, struct failure *failure) {
+    struct jobs *jobs = puller->config.jobs;
+    int r = jobs_next_pull(jobs, ret_row, failure);
+
+    if (r != -ENOENT || !puller->round_at || clock_monotonic() < puller->round_at)
+        return r;
+    r = jobs_next_paused_pull(jobs, puller->tried, ret_row, failure);
+    if (!r)
+        puller->tried = (*ret_row)->id;
+    if (r == -ENOENT) {
+        puller->round_at = puller->tried ? clock_monotonic() + puller->config.room_seconds : 0;
+        puller->tried = 0;
+    }
+    return r;
+}
+
 /* Claims the next job with the mutex held, so that a cancel finds it or its row has ended. */
 static int take_next(struct puller *puller, struct job_row **ret_row) {
     struct failure failure;
@@ -127,7 +157,7 @@ static int take_next(struct puller *puller, struct job_row **ret_row) {
 
     pthread_mutex_lock(&puller->mutex);
     puller->cancel = false;
-    r = jobs_next_pull(puller->config.jobs, ret_row, &failure);
+    r = find_next(puller, ret_row, &failure);
     puller->job_id = r ? 0 : (*ret_row)->id;
     pthread_mutex_unlock(&puller->mutex);
     if (r && r != -ENOENT)
@@ -135,14 +165,31 @@ static int take_next(struct puller *puller, struct job_row **ret_row) {
     return r;
 }
 
+/* What becomes of a job whose files did not come. */
+static int end_pull(struct puller *puller, int64_t id, int r, const struct failure *why) {
+    struct jobs *jobs = puller->config.jobs;
+    struct failure failure;
+
+    if (r == -ENOSPC || r == -EDQUOT) {
+        if (!puller->round_at)
+            puller->round_at = clock_monotonic() + puller->config.room_seconds;
+        r = jobs_pause_waiting(jobs, id, why, &failure);
+    } else {
+        r = jobs_pull_failed(jobs, id, why, &failure);
+    }
+    if (!r || r == -ESTALE)
+        return 0;
+    log_error("cannot record what became of job %" PRId64 ": %s", id, failure.detail);
+    return r;
+}
+
 /* Return: 0, or -errno: the store could not take what came of it. */
 static int pull_job(struct puller *puller, const struct job_row *row) {
     struct pull pull = {.puller = puller, .row = row};
-    struct jobs *jobs = puller->config.jobs;
-    struct failure failure = {}, why;
+    struct failure failure = {};
     int r;
 
-    log_record(LOG_INFO, LOG_FIELDS(.job = row->id, .owner = row->owner),
+    log_record(row->paused ? LOG_DEBUG : LOG_INFO, LOG_FIELDS(.job = row->id, .owner = row->owner),
                "job %" PRId64 ": fetching its files", row->id);
     failure_set(&failure, -EIO, "internal", NULL, "the pull gave no reason");
     r = pull_all(&pull, &failure);
@@ -156,23 +203,18 @@ static int pull_job(struct puller *puller, const struct job_row *row) {
     /* A job that was cancelled has ended; with the daemon's end it waits for the next start. */
     if (puller->cancel || puller->stop || r == -ESTALE)
         return 0;
-    r = jobs_pull_failed(jobs, row->id, &failure, &why);
-    if (r && r != -ESTALE)
-        log_error("cannot record the end of job %" PRId64 ": %s", row->id, why.detail);
-    return r == -ESTALE ? 0 : r;
+    return end_pull(puller, row->id, r, &failure);
 }
 
-/* Waits until woken or stopped, with @seconds above 0 no longer than that. */
-static void wait_for_work(struct puller *puller, int seconds) {
-    struct timespec until;
+/* Waits until woken or stopped, or @until (monotonic; 0: for ever). */
+static void wait_for_work(struct puller *puller, double until) {
+    struct timespec at = clock_timespec(until);
     int r = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += seconds;
     pthread_mutex_lock(&puller->mutex);
     while (!puller->woken && !puller->stop && r != ETIMEDOUT) {
-        if (seconds)
-            r = pthread_cond_clockwait(&puller->cond, &puller->mutex, CLOCK_MONOTONIC, &until);
+        if (until > 0)
+            r = pthread_cond_clockwait(&puller->cond, &puller->mutex, CLOCK_MONOTONIC, &at);
         else
             pthread_cond_wait(&puller->cond, &puller->mutex);
     }
@@ -192,7 +234,8 @@ static void *puller_main(void *arg) {
         if (!r)
             r = pull_job(puller, row);
         if (r)
-            wait_for_work(puller, r == -ENOENT ? 0 : RETRY_SECONDS);
+            wait_for_work(puller,
+                          r == -ENOENT ? puller->round_at : clock_monotonic() + RETRY_SECONDS);
     }
     return NULL;
 }
@@ -205,6 +248,7 @@ int puller_start(const struct puller_config *config, struct puller **ret_puller,
     if (!puller)
         return failure_oom(failure);
     puller->config = *config;
+    puller->round_at = clock_monotonic(); /* jobs may be paused from before */
     pthread_mutex_init(&puller->mutex, NULL);
     pthread_cond_init(&puller->cond, NULL);
     r = -pthread_create(&puller->thread, NULL, puller_main, puller);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One thread that fetches what waiting jobs need, in the order of the queue, while devices
- * compute. A job can be claimed once its files are here; one that lacked none never waits.
+ * compute. A job can be claimed once its files are here; one that lacked none never waits. One for
+ * whose files the disk has no room is paused and passed by, and tried again from time to time.
  */
 #pragma once
 
@@ -13,6 +14,7 @@ struct puller_config {
     struct jobs *jobs;         /* borrowed; with a hub */
     void (*pulled)(void *ctx); /* a job can be claimed; puller's thread */
     void *ctx;
+    int room_seconds; /* between tries of jobs that are paused */
 };
 
 /* puller_start() - the caller owns *ret_puller. Return: 0 or -errno with the failure. */

@@ -154,11 +154,20 @@ int store_next_job(struct store *store, bool writes, int64_t *ret_id, bool *ret_
 /* store_pause_job() - a queued job waits for more than its turn. -ESTALE: it did so already. */
 int store_pause_job(struct store *store, int64_t id, int64_t at, json_t *why);
 
-/* store_unpause_jobs() - no job waits for more than its turn any longer, from @at on. */
+/* store_unpause_jobs() - no job that has its files waits for more than its turn, from @at on. */
 int store_unpause_jobs(struct store *store, int64_t at);
 
-/* store_next_pull() - the first job of the queue whose files are to be fetched. -ENOENT: none. */
+/* store_unpause_pull() - job @id does not wait for room for its files, if it did. */
+int store_unpause_pull(struct store *store, int64_t id);
+
+/*
+ * store_next_pull() - the first job of the queue whose files are to be fetched, and for which there
+ * was room so far as is known. -ENOENT: none.
+ */
 int store_next_pull(struct store *store, struct job_row **ret_row);
+
+/* store_next_paused_pull() - the next one after job @after for whose files there was none. */
+int store_next_paused_pull(struct store *store, int64_t after, struct job_row **ret_row);
 
 /* store_set_pulled() - its files are here. Return: 0, -ESTALE when it has ended, -errno. */
 int store_set_pulled(struct store *store, int64_t id, const char *model_dir, json_t *params);

@@ -37,8 +37,17 @@ int store_unpause_jobs(struct store *store, int64_t at) {
                        "UPDATE jobs SET paused = NULL, paused_at = NULL, "
                        "paused_ms = paused_ms + " STORE_PAUSED_UNTIL(
                            "?1") ", version = ?2 "
-                                 "WHERE status = 'queued' AND paused IS NOT NULL",
+                                 "WHERE status = 'queued' AND paused IS NOT NULL AND pull = 0",
                        "ii", at, (int64_t)store_version_next(store));
+
+    return r < 0 ? r : 0;
+}
+
+int store_unpause_pull(struct store *store, int64_t id) {
+    int r = store_exec(store,
+                       "UPDATE jobs SET paused = NULL, paused_at = NULL, version = ?2 "
+                       "WHERE id = ?1 AND status = 'queued' AND paused IS NOT NULL AND pull = 1",
+                       "ii", id, (int64_t)store_version_next(store));
 
     return r < 0 ? r : 0;
 }

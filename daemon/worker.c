@@ -112,8 +112,7 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
 
 /* Waits until woken, stopped, or @until (monotonic; 0: for ever). Return: false at @until. */
 static bool wait_for_work(struct worker *worker, double until) {
-    struct timespec at = {.tv_sec = (time_t)until,
-                          .tv_nsec = (long)((until - (double)(time_t)until) * 1e9)};
+    struct timespec at = clock_timespec(until);
     int r = 0;
 
     worker->waiting = true;

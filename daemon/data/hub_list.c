@@ -284,16 +284,32 @@ static uint64_t bytes_cached(struct hub_client *client) {
     return total;
 }
 
+static int look_at_disk(const struct hub_client *client, struct statvfs *ret_fs,
+                        struct failure *failure) {
+    if (statvfs(client->cache_dir, ret_fs))
+        return failure_errno(failure, -errno, "cannot examine", client->cache_dir);
+    return 0;
+}
+
 int hub_make_room(struct hub_client *client, uint64_t bytes, struct failure *failure) {
     uint64_t floor = client->disk_floor, limit = client->cache_limit;
-    uint64_t total = limit ? bytes_cached(client) : 0, available;
+    uint64_t total = limit ? bytes_cached(client) : 0, size, available;
     struct statvfs fs;
+    int r = look_at_disk(client, &fs, failure);
 
+    if (r)
+        return r;
+    size = (uint64_t)fs.f_blocks * fs.f_frsize; /* 0: it does not tell */
+    if (size && bytes > size)
+        return failure_set(failure, -EFBIG, "disk_full", "give --hub-cache a larger disk",
+                           "cannot fetch %llu bytes: all of the disk has %llu",
+                           (unsigned long long)bytes, (unsigned long long)size);
     /* Each round removes one model. */
     while (limit && (bytes > limit || total > limit - bytes) && !remove_oldest(client, &total))
         ;
-    if (statvfs(client->cache_dir, &fs))
-        return failure_errno(failure, -errno, "cannot examine", client->cache_dir);
+    r = look_at_disk(client, &fs, failure);
+    if (r)
+        return r;
     available = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (bytes == 0 || (available >= floor && available - floor >= bytes))
         return 0;

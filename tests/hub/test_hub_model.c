@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -343,6 +344,30 @@ static void test_disk(void **state) {
     assert_int_equal(site_count(site, NULL, "/cdn/"), 0);
 }
 
+/* What can never fit waits for nothing; needs a disk smaller than the two largest shards. */
+static void test_small_disk(void **state) {
+    const uint64_t shard = (uint64_t)50 << 30;
+    struct site *site = *state;
+    struct statvfs fs;
+    char rule[200];
+
+    if (statvfs("/dev/shm", &fs) || (uint64_t)fs.f_blocks * fs.f_frsize >= 2 * shard)
+        skip();
+    strcpy(site->cache, "/dev/shm/quantd-test-XXXXXX");
+    assert_non_null(mkdtemp(site->cache));
+    site_open(site);
+    snprintf(rule, sizeof(rule),
+             "[{'match': 'model-0', 'method': 'HEAD', 'do': 'headers', "
+             "'headers': {'X-Linked-Size': '%llu'}}]",
+             (unsigned long long)shard);
+    site_plan(site, rule);
+    assert_int_equal(PULL(NULL), -EFBIG);
+    assert_string_equal(site->failure.code, "disk_full");
+    assert_non_null(strstr(site->failure.detail, "all of the disk"));
+    assert_int_equal(site_count(site, NULL, "/cdn/"), 0);
+    assert_int_equal(dir_remove(site->cache), 0);
+}
+
 static void test_endpoints(void **state) {
     static const char *const bad[] = {"http://example.org", "ftp://127.0.0.1", "nonsense",
                                       "https://user:password@example.org", "https://a?b"};
@@ -373,6 +398,7 @@ int main(void) {
         TEST(test_cancel),
         TEST(test_two_processes),
         TEST(test_disk),
+        TEST(test_small_disk),
         TEST(test_endpoints),
     };
 

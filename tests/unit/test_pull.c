@@ -70,6 +70,50 @@ static void test_queue(void **state) {
     assert_int_equal(next_pull(f), 0);
 }
 
+static int64_t next_paused(struct fixture *f, int64_t after) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int r;
+
+    begin(f);
+    r = store_next_paused_pull(f->store, after, &row);
+    assert_int_equal(end(f, r == -ENOENT ? 0 : r), 0);
+    return row ? row->id : 0;
+}
+
+/* For whose files there is no room is passed by, until there is some. */
+static void test_paused(void **state) {
+    struct fixture *f = *state;
+    cleanup(json_decrefp) json_t *why = json_pack("{ss}", "code", "disk_full");
+    int64_t large = insert_pull(f, 5, "org/large"), small = insert_pull(f, 0, "org/small");
+    int64_t local = insert(f, "anna", 0);
+    cleanup(job_row_freep) struct job_row *row = NULL;
+
+    begin(f);
+    assert_int_equal(store_pause_job(f->store, large, 7, why), 0);
+    assert_int_equal(end(f, store_pause_job(f->store, local, 7, why)), 0);
+    assert_int_equal(next_pull(f), small);
+    assert_int_equal(next_paused(f, 0), large);
+    assert_int_equal(next_paused(f, large), 0);
+
+    /* Room on the disk of the state folder is not room for a model. */
+    begin(f);
+    assert_int_equal(end(f, store_unpause_jobs(f->store, 8)), 0);
+    row = get(f, local);
+    assert_null(row->paused);
+    assert_int_equal(next_paused(f, 0), large);
+
+    begin(f);
+    assert_int_equal(end(f, store_unpause_pull(f->store, large)), 0);
+    assert_int_equal(next_paused(f, 0), 0);
+    assert_int_equal(next_pull(f), large);
+    begin(f);
+    assert_int_equal(end(f, store_pause_job(f->store, large, 9, why)), 0);
+    assert_int_equal(set_pulled(f, large), 0);
+    job_row_free(row);
+    row = get(f, large);
+    assert_null(row->paused);
+}
+
 static bool uses(struct fixture *f, const char *model) {
     bool used = false;
 
@@ -158,8 +202,8 @@ static void test_migration(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_queue), TEST(test_uses_model), TEST(test_pull_fails),
-        TEST(test_files), TEST(test_migration),
+        TEST(test_queue),      TEST(test_paused), TEST(test_uses_model),
+        TEST(test_pull_fails), TEST(test_files),  TEST(test_migration),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
