@@ -83,8 +83,8 @@ class Loop:
             "POST", path, None if retry else body, {"Idempotency-Key": key}, self.asking.set)
         self.ledger.add("submissions sent and not answered", cut)
         self.ledger.add("of them taken before the kill", answer.get("id") in self.on_disk)
-        if status in (404, 409) and retry or status == 422 and source:
-            return None  # it was deleted meanwhile
+        if status in (404, 409) and retry or status == 422 and recipe == "eval-job":
+            return None  # it was deleted meanwhile, or the job whose checkpoint it reads
         assert status in (200, 202), (status, answer)
         self.ledger.acknowledge(answer["id"], recipe)
         return answer["id"], key, body, path
