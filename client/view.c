@@ -133,6 +133,7 @@ static void set_queued(struct view *view, const json_t *job) {
     }
     end_phase(view, PHASE_AHEAD, NAN);
     set_fraction(view, NAN, NAN);
+    view->detail[0] = view->file[0] = '\0';
     if (json_is_object(paused))
         snprintf(view->step, sizeof(view->step), "paused: %.80s", job_text(paused, "detail"));
     else if (ahead > 0)
@@ -331,6 +332,7 @@ static void on_paused(struct view *view, const json_t *data, double at) {
 
     end_phase(view, PHASE_AHEAD, at);
     set_fraction(view, NAN, NAN);
+    view->detail[0] = view->file[0] = '\0';
     snprintf(view->step, sizeof(view->step), "paused");
     snprintf(text, sizeof(text), "paused: %s", job_text(data, "detail"));
     say(view, text);

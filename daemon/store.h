@@ -234,7 +234,7 @@ int store_get_lease(struct store *store, int64_t id, struct lease *ret_lease);
 
 /* -------- what happened (store_events.c) -------- */
 
-/* store_has_event() - has job @job_id an event @type with this @data? */
+/* store_has_event() - has job @job_id an event @type with all that is in @data? It may say more. */
 int store_has_event(struct store *store, int64_t job_id, const char *type, const json_t *data,
                     bool *ret_found);
 

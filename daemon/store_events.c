@@ -19,6 +19,18 @@ int store_append_event(struct store *store, int64_t job_id, const char *type, in
     return 0;
 }
 
+/* Has @object each member of @part, alike? */
+static bool has_members(const json_t *object, const json_t *part) {
+    const char *name;
+    json_t *value;
+
+    json_object_foreach((json_t *)part, name, value) {
+        if (!json_equal(json_object_get(object, name), value))
+            return false;
+    }
+    return true;
+}
+
 int store_has_event(struct store *store, int64_t job_id, const char *type, const json_t *data,
                     bool *ret_found) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
@@ -34,7 +46,7 @@ int store_has_event(struct store *store, int64_t job_id, const char *type, const
         r = store_column_json(store, statement, 0, &other);
         if (r)
             return r;
-        found = json_equal(other, data);
+        found = has_members(other, data);
     }
     if (r < 0)
         return r;

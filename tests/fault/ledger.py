@@ -57,7 +57,7 @@ class Story:
 
     def __init__(self, job):
         self.job, self.status, self.attempt, self.kinds = job, "new", 1, []
-        self.layers, self.phase, self.crashes = [], None, 0
+        self.layers, self.sets, self.phase, self.crashes = [], [], None, 0
 
     def step(self, kind, data):
         when = f"job {self.job}: {kind} after {self.kinds}"
@@ -78,6 +78,8 @@ class Story:
             self.layers.append(data["layer"])
             self.crashes = 0
         elif kind == "eval.finished":
+            assert data["set"] not in self.sets, f"{when}: {self.sets} {data}"
+            self.sets.append(data["set"])
             self.crashes = 0
         elif kind == "phase.started":
             self.phase = data["phase"]

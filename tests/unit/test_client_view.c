@@ -227,10 +227,36 @@ static void test_worst(void **state) {
     end(&f);
 }
 
+/* A pause takes the words of what was on its way from the block. */
+static void test_paused_pull(void **state) {
+    static const char *const told[] = {
+        "{\"type\": \"progress\", \"data\": {\"phase\": \"pull\", \"file\": \"a.bin\", \"bytes\": "
+        "5,"
+        " \"bytes_total\": 9}}",
+        "{\"type\": \"job.paused\", \"data\": {\"code\": \"disk_full\", \"detail\": \"no room\"}}",
+    };
+    struct fixture f;
+
+    (void)state;
+    begin(&f, true, false);
+    for (size_t i = 0; i < ARRAY_SIZE(told); i++) {
+        cleanup(json_decrefp) json_t *event = json_loads(told[i], 0, NULL);
+        cleanup(freep) char *text = NULL;
+
+        assert_non_null(event);
+        assert_false(view_event(&f.view, event));
+        text = shown(&f, BLOCK_LINES_MAX);
+        assert_true((strstr(text, "a.bin") != NULL) == (i == 0));
+        assert_true((strstr(text, "paused: no room") != NULL) == (i == 1));
+    }
+    end(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines), cmocka_unit_test(test_widths), cmocka_unit_test(test_trouble),
-        cmocka_unit_test(test_plain), cmocka_unit_test(test_worst),
+        cmocka_unit_test(test_lines),   cmocka_unit_test(test_widths),
+        cmocka_unit_test(test_trouble), cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_worst),   cmocka_unit_test(test_paused_pull),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
