@@ -271,13 +271,13 @@ int daemon_stop(struct daemon *daemon) {
         worker_stop(daemon->workers[i]);
     /* While workers stop: it does not take longer. */
     puller_stop(daemon->puller);
-    daemon->puller = NULL;
     retention_stop(daemon->retention);
     daemon->retention = NULL;
     /* Workers first: watchers still see that their job was interrupted. */
     if (join_workers(daemon))
         return -ETIMEDOUT;
     api_stop(daemon->api);
+    puller_free(daemon->puller); /* requests woke it until now */
     for (int i = 0; i < daemon->n_workers; i++)
         worker_free(daemon->workers[i]);
     backup_done(&daemon->backup);

@@ -280,6 +280,11 @@ void puller_stop(struct puller *puller) {
     puller->stop = true;
     puller_wake(puller);
     pthread_join(puller->thread, NULL);
+}
+
+void puller_free(struct puller *puller) {
+    if (!puller)
+        return;
     pthread_cond_destroy(&puller->cond);
     pthread_mutex_destroy(&puller->mutex);
     free(puller);

@@ -27,5 +27,8 @@ void puller_wake(struct puller *puller);
 /* puller_cancel() - stop fetching for job @id, which has ended. Any thread. */
 void puller_cancel(struct puller *puller, int64_t id);
 
-/* puller_stop() - stop, wait for the thread, free. What came stays. NULL is fine. */
+/* puller_stop() - stop, and wait for the thread. What came stays. NULL is fine. */
 void puller_stop(struct puller *puller);
+
+/* puller_free() - when it has stopped and nobody wakes it any more. NULL is fine. */
+void puller_free(struct puller *puller);

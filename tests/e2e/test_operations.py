@@ -4,6 +4,7 @@
 
 Usage: test_operations.py QUANTD SOURCE [HANG_LIBRARY]. Prints what it does; the exit status tells.
 """
+import http.client
 import json
 import os
 import shutil
@@ -16,11 +17,16 @@ import tempfile
 import threading
 import time
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from unix_http import UnixConnection  # noqa: E402
+
 QUANTD, SOURCE = sys.argv[1:3]
 HANG = sys.argv[3] if len(sys.argv) > 3 else None
 HOME = tempfile.mkdtemp(prefix="quantd-ops-")
 SOCKET, CONFIG = HOME + "/quantd.sock", HOME + "/quantd.conf"
 SECONDS = 120
+EVAL = json.dumps({"kind": "eval", "model": "olmoe-demo", "eval": "file:short.txt", "seqlen": 256})
 
 
 class Manager:
@@ -204,6 +210,50 @@ def check_stop_of_hung(manager, process):
     return process
 
 
+def submit_and_cancel(taken):
+    """Until nobody answers; the numbers of the jobs that were acknowledged go to TAKEN."""
+    try:
+        while True:
+            connection = UnixConnection(SOCKET, SECONDS)
+            try:
+                connection.request("POST", "/v1/jobs", EVAL, {"Content-Type": "application/json"})
+                answer = connection.getresponse()
+                job = json.loads(answer.read())
+                assert answer.status == 202, job
+                taken.append(job["id"])
+                connection.request("POST", f"/v1/jobs/{job['id']}/cancel")
+                connection.getresponse().read()
+            finally:
+                connection.close()
+    except (OSError, http.client.HTTPException):
+        pass
+
+
+def check_busy_stop(manager, process):
+    """Requests go on until the last moment of a stop: it is an orderly one all the same."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=SECONDS) == 0
+    configure(f"model-root = {SOURCE}/data", f"data-root = {HOME}/texts", "disk-floor = 1")
+    process = start(manager)
+    for _ in range(5):
+        job_id, taken = submit(), []
+        wait_for_job(job_id, lambda job: job["status"] == "running")
+        clients = [threading.Thread(target=submit_and_cancel, args=(taken,)) for _ in range(3)]
+        for client in clients:
+            client.start()
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(timeout=SECONDS)
+        for client in clients:
+            client.join()
+        assert status == 0, f"quantd ended with {status}\n{log()}"
+        process = start(manager)
+        assert taken and all(curl(f"/v1/jobs/{job}")[0] == 200 for job in taken)
+        assert curl(f"/v1/jobs/{job_id}")[1]["attempt"] == 1
+        assert curl(f"/v1/jobs/{job_id}/cancel", "-X", "POST")[0] == 202
+    return process
+
+
 def check_reboot(manager, process):
     """kill -9 and another boot of the machine: no attempt is used up."""
     job_id = submit()
@@ -241,6 +291,8 @@ def main():
             print("ok: a device that hangs does not keep quantd from stopping in time")
             process = check_reboot(manager, process)
             print("ok: a reboot costs no attempt")
+        process = check_busy_stop(manager, process)
+        print("ok: a stop in the middle of requests is an orderly one")
         process.send_signal(signal.SIGTERM)
         manager.wait_for("STOPPING=1")
         assert process.wait(timeout=SECONDS) == 0

@@ -37,6 +37,7 @@ static void open_scene(struct scene *scene, struct site *site) {
 
 static void close_scene(struct scene *scene) {
     puller_stop(scene->puller);
+    puller_free(scene->puller);
     events_free(scene->jobs.events);
     fixture_teardown((void **)&scene->f);
 }
@@ -155,6 +156,7 @@ static void test_paused_before(void **state) {
     id = submit(&scene, SITE_MODEL);
     wait_until(&scene, id, is_paused);
     puller_stop(scene.puller);
+    puller_free(scene.puller);
     hub_set_limits(scene.site->client, 0, 0);
     scene.puller = NULL;
     assert_int_equal(
