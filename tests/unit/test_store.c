@@ -228,7 +228,8 @@ static void test_has_event(void **state) {
     int64_t ids[2] = {insert(f, "a", 0), insert(f, "b", 0)};
 
     for (int i = 0; i < 3; i++) {
-        cleanup(json_decrefp) json_t *data = json_pack("{ss sf sn}", "k", "v", "n", 0.1 + i / 3.0, "more");
+        cleanup(json_decrefp) json_t *data =
+            json_pack("{ss sf sn}", "k", "v", "n", 0.1 + i / 3.0, "more");
 
         begin(f);
         assert_int_equal(end(f, store_append_event(f->store, ids[0], "x", 1, data, NULL)), 0);
