@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/fetch.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -134,8 +135,8 @@ static int check_space(struct fetch *fetch) {
     free_bytes = (double)vfs.f_bavail * (double)vfs.f_frsize;
     if (free_bytes >= (double)(fetch->total - fetch->done))
         return 0;
-    text_bytes((double)(fetch->total - fetch->done), need);
-    text_bytes(free_bytes, have);
+    bytes_text((double)(fetch->total - fetch->done), need);
+    bytes_text(free_bytes, have);
     return failure_set(fetch->failure, -ENOSPC, "disk_full", "free space, or name another folder",
                        "cannot save into '%s': %s are needed, %s are free", fetch->dir, need, have);
 }
@@ -188,9 +189,9 @@ static int show(void *ctx) {
     rate = (double)(fetch->done - MIN(fetch->begun_done, fetch->done)) / fmax(seconds, 1e-3);
     if (seconds > 1 && rate > 0)
         left = (double)(fetch->total - MIN(fetch->done, fetch->total)) / rate;
-    text_bytes((double)fetch->done, done);
-    text_bytes((double)fetch->total, total);
-    text_bytes(rate, speed);
+    bytes_text((double)fetch->done, done);
+    bytes_text((double)fetch->total, total);
+    bytes_text(rate, speed);
     progress_set_step(&fetch->progress, "%s of %s, %s/s", done, total, speed);
     progress_set_done(&fetch->progress,
                       fetch->total ? (double)fetch->done / (double)fetch->total : NAN, left);
@@ -329,7 +330,7 @@ static int fetch_file(struct fetch *fetch, const json_t *entry, bool force) {
     sha256_freep(&file.hash);
     closep(&file.fd);
     if (!r) {
-        text_bytes((double)file.size, bytes);
+        bytes_text((double)file.size, bytes);
         block_say(&fetch->progress.block, STYLE_PLAIN, "%9s  %s", bytes, file.name);
     }
     return r;
@@ -403,7 +404,7 @@ int fetch_job(struct client *client, int64_t id, const char *dir, bool force,
                            "interrupted");
     if (r)
         return r;
-    text_bytes((double)fetch.total, bytes);
+    bytes_text((double)fetch.total, bytes);
     fprintf(client->terminal.file, "saved %zu files, %s, in %s", json_array_size(fetch.files),
             bytes, dir);
     if (fetch.n_kept)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/report.h"
 
+#include "base/bytes.h"
 #include "client/field.h"
 #include "client/table.h"
 #include "client/text.h"
@@ -74,8 +75,8 @@ void report_size(const struct terminal *terminal, const json_t *job) {
 
     if (!(bytes > 0))
         return;
-    text_bytes(bytes, size);
-    text_bytes(whole, whole_size);
+    bytes_text(bytes, size);
+    bytes_text(whole, whole_size);
     if (bits > 0)
         snprintf(bits_text, sizeof(bits_text), ", %.2f bits per weight", bits);
     if (whole > 0)
@@ -218,7 +219,7 @@ static void report_files(const struct terminal *terminal, const json_t *job) {
 
         bytes += size > 0 ? size : 0;
     }
-    text_bytes(bytes, text);
+    bytes_text(bytes, text);
     field_print(terminal, "files", "%zu, %s; save them with: quantctl download %" PRId64 " DIR", n,
                 text, job_id(job));
 }

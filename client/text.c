@@ -84,17 +84,6 @@ int text_width(const char *s) {
     return width;
 }
 
-void text_bytes(double bytes, char out[TEXT_SIZE]) {
-    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
-    size_t unit = 0;
-
-    while (bytes >= 999.5 && unit < ARRAY_SIZE(units) - 1) {
-        bytes /= 1000;
-        unit++;
-    }
-    snprintf(out, TEXT_SIZE, unit && bytes < 99.95 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
-}
-
 void text_count(double n, char out[TEXT_SIZE]) {
     static const char *const units[] = {"", "k", "M", "G"};
     size_t unit = 0;

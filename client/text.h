@@ -21,9 +21,6 @@ size_t text_fit(const char *s, int width);
 
 #define TEXT_SIZE 32
 
-/* "17 B", "3.9 MB", "13.8 GB": powers of 1000 */
-void text_bytes(double bytes, char out[TEXT_SIZE]);
-
 /* "17", "3.9k", "138k", "2.1M": how many, or how many a second */
 void text_count(double n, char out[TEXT_SIZE]);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "client/client.h"
@@ -219,7 +220,7 @@ static int run_backup(struct client *client, const char *word, struct failure *f
     if (client->json)
         return client_print_json(backup, failure);
     shown = text_cleaned(file ? file : job_text(backup, "path"));
-    text_bytes(job_number(backup, "bytes"), bytes);
+    bytes_text(job_number(backup, "bytes"), bytes);
     fprintf(client->terminal.file, "backup of %s in %s%s\n", bytes, shown ? shown : "",
             file ? "" : ", on the machine of quantd");
     return EXIT_OK;

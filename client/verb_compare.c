@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
 #include "client/client.h"
 #include "client/job.h"
 #include "client/report.h"
@@ -115,7 +116,7 @@ static json_t *text_of_size(const struct comparison *c, int i, const char *key) 
     double bytes = json_number_value(result(&c->sides[i], key));
     char text[TEXT_SIZE];
 
-    text_bytes(bytes, text);
+    bytes_text(bytes, text);
     return json_string(bytes > 0 ? text : "");
 }
 

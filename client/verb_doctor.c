@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/wire.h"
+#include "base/bytes.h"
 #include "client/client.h"
 #include "client/job.h"
 #include "client/text.h"
@@ -198,8 +199,8 @@ static void check_devices(struct doctor *d) {
         if (str_has_prefix(name, id) && str_has_prefix(name + strlen(id), ", "))
             name += strlen(id) + strlen(", ");
 
-        text_bytes(total, size);
-        text_bytes(job_number(device, "memory_free"), n_free);
+        bytes_text(total, size);
+        bytes_text(job_number(device, "memory_free"), n_free);
         if (total > 0)
             found(d, "device", HEALTH_OK, NULL, "%s: %s, %s of %s free", id, name, n_free, size);
         else
@@ -214,8 +215,8 @@ static void check_disk(struct doctor *d, const char *what, const json_t *disk) {
     double floor_bytes = job_number(disk, "floor");
     char free_text[TEXT_SIZE], total_text[TEXT_SIZE];
 
-    text_bytes(n_free, free_text);
-    text_bytes(total, total_text);
+    bytes_text(n_free, free_text);
+    bytes_text(total, total_text);
     if (!(n_free >= 0))
         found(d, "disk", HEALTH_FAIL, "see the log of quantd: journalctl -u quantd",
               "quantd cannot see the disk of %s '%s'", what, job_text(disk, "path"));

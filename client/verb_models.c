@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
 #include "client/client.h"
 #include "client/job.h"
 #include "client/table.h"
@@ -24,7 +25,7 @@ static void add_row(struct table *table, const json_t *model) {
     bool pinned = json_is_true(json_object_get(model, "pinned"));
     char bytes[TEXT_SIZE], age[TEXT_SIZE];
 
-    text_bytes(job_number(model, "bytes"), bytes);
+    bytes_text(job_number(model, "bytes"), bytes);
     text_age(fmax((double)time(NULL) - used, 0), age);
     table_cell(table, "%s", job_text(model, "id"));
     table_cell(table, "%s", bytes);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
 #include "client/client.h"
 #include "client/job.h"
 #include "client/text.h"
@@ -35,7 +36,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     if (client->json)
         return client_print_json(removed, failure);
     name = text_cleaned(job_text(removed, "id"));
-    text_bytes(job_number(removed, "bytes"), bytes);
+    bytes_text(job_number(removed, "bytes"), bytes);
     fprintf(client->terminal.file, "removed %s, %s\n", name ? name : "", bytes);
     return EXIT_OK;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/view.h"
 
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "client/text.h"
@@ -98,9 +99,9 @@ static void set_pull(struct view *view, const json_t *data) {
     bool sized = job_number(data, "bytes_total") > 0, moves = job_number(data, "rate") > 0;
     int n;
 
-    text_bytes(job_number(data, "bytes"), bytes);
-    text_bytes(job_number(data, "bytes_total"), total);
-    text_bytes(job_number(data, "rate"), rate);
+    bytes_text(job_number(data, "bytes"), bytes);
+    bytes_text(job_number(data, "bytes_total"), total);
+    bytes_text(job_number(data, "rate"), rate);
     if (sized)
         n = snprintf(view->detail, sizeof(view->detail), "%s of %s", bytes, total);
     else

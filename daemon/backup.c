@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/backup.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -165,6 +166,7 @@ void backup_done(struct backup *backup) {
 /* The size is known before: a copy leaves the floor free. */
 static int check_room(struct backup *backup, struct failure *failure) {
     uint64_t bytes = 0, n_free, floor = backup->disk->floor;
+    char takes[BYTES_TEXT_SIZE], left[BYTES_TEXT_SIZE], stays[BYTES_TEXT_SIZE];
     struct statvfs st;
     int r = store_begin(backup->store, STORE_READ, failure);
 
@@ -180,11 +182,13 @@ static int check_room(struct backup *backup, struct failure *failure) {
     n_free = (uint64_t)st.f_bavail * st.f_frsize;
     if (n_free >= floor && n_free - floor >= bytes)
         return 0;
+    bytes_text((double)bytes, takes);
+    bytes_text((double)n_free, left);
+    bytes_text((double)floor, stays);
     return failure_set(failure, -ENOSPC, "disk_full",
                        "delete jobs or old backups, or make room on the disk of the state folder",
-                       "a backup takes %" PRIu64 " bytes, and %" PRIu64
-                       " are free, of which %" PRIu64 " stay so",
-                       bytes, n_free, floor);
+                       "a backup takes %s, and %s are free, of which %s stay so", takes, left,
+                       stays);
 }
 
 static json_t *number_or_null(uint64_t number) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/disk.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/macros.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <sys/statvfs.h>
 
 void disk_init(struct disk *disk, const char *dir, uint64_t floor) {
@@ -22,16 +22,17 @@ void disk_done(struct disk *disk) {
 static int check_floor(const struct disk *disk, struct failure *failure) {
     struct statvfs st;
     uint64_t n_free, floor = disk->floor;
+    char left[BYTES_TEXT_SIZE], least[BYTES_TEXT_SIZE];
 
     if (statvfs(disk->dir, &st))
         return failure_errno(failure, -errno, "cannot ask for the free space of", disk->dir);
     n_free = (uint64_t)st.f_bavail * st.f_frsize;
     if (n_free >= floor)
         return 0;
+    bytes_text((double)n_free, left);
+    bytes_text((double)floor, least);
     return failure_set(failure, -ENOSPC, "disk_full", "delete jobs, or make room on its disk",
-                       "the disk of the state folder has %" PRIu64
-                       " bytes left, fewer than %" PRIu64,
-                       n_free, floor);
+                       "the disk of the state folder has %s left, less than %s", left, least);
 }
 
 int disk_check(struct disk *disk, struct failure *failure) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is in the cache, and what leaves it. */
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -294,16 +295,18 @@ static int look_at_disk(const struct hub_client *client, struct statvfs *ret_fs,
 int hub_make_room(struct hub_client *client, uint64_t bytes, struct failure *failure) {
     uint64_t floor = client->disk_floor, limit = client->cache_limit;
     uint64_t total = limit ? bytes_cached(client) : 0, size, available;
+    char needed[BYTES_TEXT_SIZE], there[BYTES_TEXT_SIZE], stays[BYTES_TEXT_SIZE];
     struct statvfs fs;
     int r = look_at_disk(client, &fs, failure);
 
     if (r)
         return r;
     size = (uint64_t)fs.f_blocks * fs.f_frsize; /* 0: it does not tell */
+    bytes_text((double)bytes, needed);
+    bytes_text((double)size, there);
     if (size && bytes > size)
         return failure_set(failure, -EFBIG, "disk_full", "give --hub-cache a larger disk",
-                           "cannot fetch %llu bytes: all of the disk has %llu",
-                           (unsigned long long)bytes, (unsigned long long)size);
+                           "cannot fetch %s: all of the disk has %s", needed, there);
     /* Each round removes one model. */
     while (limit && (bytes > limit || total > limit - bytes) && !remove_oldest(client, &total))
         ;
@@ -313,11 +316,12 @@ int hub_make_room(struct hub_client *client, uint64_t bytes, struct failure *fai
     available = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (bytes == 0 || (available >= floor && available - floor >= bytes))
         return 0;
+    bytes_text((double)available, there);
+    bytes_text((double)floor, stays);
     return failure_set(failure, -ENOSPC, "disk_full",
                        "remove models with quantctl rm-model, or make room on the disk",
-                       "cannot fetch %llu bytes: %llu are free, and %llu have to stay free",
-                       (unsigned long long)bytes, (unsigned long long)available,
-                       (unsigned long long)floor);
+                       "cannot fetch %s: %s are free, and %s have to stay free", needed, there,
+                       stays);
 }
 
 /* -------- sweeping -------- */

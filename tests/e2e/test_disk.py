@@ -160,7 +160,7 @@ def check_floor(undisturbed):
     wait_for(job_id, lambda job: job["status"] == "running")
     filler = fill(FLOOR - (1 << 20))
     job = wait_for(job_id, lambda job: job["paused"])
-    check_pause(job, "fewer than")
+    check_pause(job, "less than")
     layers = len(ask("GET", f"/v1/jobs/{job_id}/layers")[1]["data"])
     assert layers in (1, 2), layers  # the machine may be busy
     succeeded(submit(EVAL))

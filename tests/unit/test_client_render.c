@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "client/job.h"
@@ -90,7 +91,7 @@ static void test_units(void **state) {
     } sizes[] = {{0, "0 B"},         {999, "999 B"},           {1000, "1.0 kB"},
                  {999949, "1.0 MB"}, {13838323712, "13.8 GB"}, {1.234e11, "123 GB"}};
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-        text_bytes(sizes[i].bytes, text);
+        bytes_text(sizes[i].bytes, text);
         assert_string_equal(text, sizes[i].text);
     }
     static const struct {
