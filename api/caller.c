@@ -5,9 +5,9 @@
 #include "api/routes.h"
 #include "api/server.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
+#include "base/log/messages.h"
 #include "base/macros.h"
-#include "base/messages.h"
 #include "base/str.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 #include "api/check.h"
 
 #include "api/caller.h"
-#include "api/media.h"
+#include "api/header/media.h"
 #include "api/problem.h"
 #include "api/request.h"
 #include "api/routes.h"

@@ -7,7 +7,7 @@
 #include "api/routes.h"
 #include "api/server.h"
 #include "base/cleanup.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/macros.h"
 
 #include <errno.h>

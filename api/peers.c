@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/peers.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/log.h"
+#include "base/log/log.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "api/http.h"
-#include "api/hub.h"
 #include "api/listen.h"
+#include "api/stream/fanout.h"
 
 #include <microhttpd.h>
 #include <pthread.h>

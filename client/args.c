@@ -2,8 +2,8 @@
 #include "client/args.h"
 
 #include "base/cleanup.h"
-#include "client/terminal.h"
-#include "client/text.h"
+#include "client/screen/terminal.h"
+#include "client/screen/text.h"
 
 #include <errno.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "client/client.h"
 
 #include "base/str.h"
-#include "client/text.h"
+#include "client/screen/text.h"
 #include "client/token.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include "base/failure.h"
 #include "client/args.h"
 #include "client/http.h"
-#include "client/terminal.h"
+#include "client/screen/terminal.h"
 
 #include <stdbool.h>
 #include <stdint.h>

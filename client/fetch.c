@@ -6,8 +6,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "client/job.h"
-#include "client/progress.h"
-#include "client/text.h"
+#include "client/screen/progress.h"
+#include "client/screen/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

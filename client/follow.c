@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/follow.h"
 
-#include "api/sse.h"
+#include "api/stream/sse.h"
 #include "api/wire.h"
 #include "base/clock.h"
 #include "client/fetch.h"
 #include "client/job.h"
 #include "client/report.h"
-#include "client/text.h"
-#include "client/view.h"
+#include "client/screen/text.h"
+#include "client/screen/view.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -7,7 +7,7 @@
 #include "base/str.h"
 #include "client/advice.h"
 #include "client/client.h"
-#include "client/text.h"
+#include "client/screen/text.h"
 
 #include <curl/curl.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "client/client.h"
-#include "client/text.h"
+#include "client/screen/text.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -2,10 +2,10 @@
 #include "client/report.h"
 
 #include "base/bytes.h"
-#include "client/field.h"
-#include "client/table.h"
-#include "client/text.h"
-#include "client/view.h"
+#include "client/screen/field.h"
+#include "client/screen/table.h"
+#include "client/screen/text.h"
+#include "client/screen/view.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -4,9 +4,9 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/str.h"
-#include "daemon/job_json.h"
+#include "daemon/queue/job_json.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,8 +9,8 @@
 #include "api/service.h"
 #include "base/hash.h"
 #include "base/task.h"
-#include "daemon/disk.h"
-#include "daemon/store.h"
+#include "daemon/files/disk.h"
+#include "daemon/store/store.h"
 
 #define BACKUPS_KEPT 3
 

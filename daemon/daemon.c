@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/notify.h"
 #include "kernels/registry.h"

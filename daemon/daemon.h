@@ -4,14 +4,14 @@
 
 #include "api/http.h"
 #include "base/cleanup.h"
+#include "daemon/access/tokens.h"
 #include "daemon/backup.h"
-#include "daemon/config.h"
-#include "daemon/data/hub_source.h"
-#include "daemon/jobs.h"
-#include "daemon/puller.h"
+#include "daemon/config/config.h"
+#include "daemon/data/hub/source.h"
+#include "daemon/executor/puller.h"
+#include "daemon/executor/worker.h"
+#include "daemon/queue/jobs.h"
 #include "daemon/retention.h"
-#include "daemon/tokens.h"
-#include "daemon/worker.h"
 
 #include <stdatomic.h>
 

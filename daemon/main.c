@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/log.h"
+#include "base/log/log.h"
+#include "base/log/messages.h"
 #include "base/macros.h"
-#include "base/messages.h"
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
 #include "daemon/reload.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/reload.h"
 
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/macros.h"
 #include "base/str.h"
 

@@ -2,7 +2,7 @@
 #include "daemon/retention.h"
 
 #include "base/clock.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/macros.h"
 
 #include <errno.h>

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "daemon/jobs.h"
+#include "daemon/queue/jobs.h"
 
 #define RETENTION_KEY_DAYS 7
 #define RETENTION_PROGRESS_DAYS 1

@@ -2,11 +2,11 @@
 #include "daemon/daemon.h"
 
 #include "base/json.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/str.h"
-#include "daemon/access.h"
-#include "daemon/job_json.h"
-#include "daemon/paths.h"
+#include "daemon/access/access.h"
+#include "daemon/files/paths.h"
+#include "daemon/queue/job_json.h"
 #include "daemon/status.h"
 
 #include <errno.h>

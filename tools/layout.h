@@ -5,7 +5,7 @@
 #include "tools/random_checkpoint.h"
 
 #include "base/json.h"
-#include "daemon/model/safetensors.h"
+#include "daemon/model/safetensors/safetensors.h"
 
 enum fill {
     FILL_ONES,

@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "daemon/model/config.h"
-#include "daemon/model/safetensors.h"
+#include "daemon/model/safetensors/safetensors.h"
 
 struct checkpoint {
     char *dir; /* owned */

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "daemon/model/safetensors.h"
+#include "daemon/model/safetensors/safetensors.h"
 
 #include <stdint.h>
 

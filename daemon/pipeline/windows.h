@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/data/corpus.h"
-#include "daemon/model/tokenizer.h"
+#include "daemon/model/tokenizer/tokenizer.h"
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Parsers of header values, on their own. */
-#include "api/etag.h"
-#include "api/media.h"
-#include "api/range.h"
+#include "api/header/etag.h"
+#include "api/header/media.h"
+#include "api/header/range.h"
 #include "base/macros.h"
 
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Event streams: what they carry, resuming, many clients, slow clients, the end. */
-#include "api/hub.h"
+#include "api/stream/fanout.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/macros.h"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "api/http.h"
-#include "api/sse.h"
+#include "api/stream/sse.h"
 #include "base/str.h"
 #include "fake.h"
 

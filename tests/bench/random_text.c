@@ -3,7 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
-#include "daemon/model/tokenizer.h"
+#include "daemon/model/tokenizer/tokenizer.h"
 
 #include <errno.h>
 

@@ -10,7 +10,7 @@
 #include "base/failure.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "daemon/model/safetensors.h"
+#include "daemon/model/safetensors/safetensors.h"
 #include "daemon/pipeline/pipeline.h"
 
 #include <setjmp.h>

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "daemon/model/checkpoint.h"
-#include "daemon/model/tokenizer.h"
+#include "daemon/model/tokenizer/tokenizer.h"
 #include "tools/byte_tokenizer.h"
 #include "tools/random_checkpoint.h"
 

@@ -8,9 +8,9 @@
 #include "base/str.h"
 #include "daemon/data/corpus.h"
 #include "daemon/model/checkpoint.h"
-#include "daemon/model/tokenizer.h"
-#include "daemon/store.h"
-#include "daemon/submission.h"
+#include "daemon/model/tokenizer/tokenizer.h"
+#include "daemon/queue/submission.h"
+#include "daemon/store/store.h"
 #include "tests/fault/allocations.h"
 
 #include <errno.h>

@@ -5,11 +5,11 @@
  * 503, or a closed connection; and the next request is answered.
  */
 #include "base/file.h"
-#include "base/log.h"
+#include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/daemon.h"
 #include "tests/fault/allocations.h"
-#include "tests/unit/tiny_model.h"
+#include "tests/unit/model/tiny_model.h"
 
 #include <poll.h>
 #include <setjmp.h>

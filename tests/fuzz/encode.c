@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Any text, through the demo's tokenizer. */
-#include "daemon/model/tokenizer.h"
+#include "daemon/model/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 #include "base/str.h"

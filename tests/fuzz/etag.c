@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* If-None-Match: a list of tags. */
-#include "api/etag.h"
+#include "api/header/etag.h"
 #include "base/cleanup.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -5,8 +5,8 @@
  */
 #include "base/json.h"
 #include "base/str.h"
-#include "daemon/data/hub_http.h"
-#include "daemon/data/hub_resolve.h"
+#include "daemon/data/hub/http.h"
+#include "daemon/data/hub/resolve.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <arpa/inet.h>

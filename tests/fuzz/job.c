@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The body of a request for a job; parameters that were taken survive being written and read. */
 #include "base/json.h"
-#include "daemon/submission.h"
+#include "daemon/queue/submission.h"
 #include "tests/fuzz/fuzz.h"
 
 /* What is resolved has every field, as only a quantize job may. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Accept and Content-Type. */
-#include "api/media.h"
+#include "api/header/media.h"
 #include "base/cleanup.h"
 #include "tests/fuzz/fuzz.h"
 

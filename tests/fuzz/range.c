@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The Range header, for bodies of several sizes. */
-#include "api/range.h"
+#include "api/header/range.h"
 #include "base/cleanup.h"
 #include "base/macros.h"
 #include "tests/fuzz/fuzz.h"

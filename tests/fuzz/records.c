@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "daemon/pipeline/pipeline.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/unit/tiny_model.h"
+#include "tests/unit/model/tiny_model.h"
 
 #include <stdio.h>
 #include <string.h>

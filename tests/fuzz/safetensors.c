@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A whole safetensors file; what it gives lies within it. */
-#include "daemon/model/safetensors.h"
+#include "daemon/model/safetensors/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

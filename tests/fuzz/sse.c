@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A stream of events, whole and byte by byte: both ways must give the same. */
-#include "api/sse.h"
+#include "api/stream/sse.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

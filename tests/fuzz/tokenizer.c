@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A tokenizer.json, then a text that has a bit of everything encoded with it. */
-#include "daemon/model/tokenizer.h"
+#include "daemon/model/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

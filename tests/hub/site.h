@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "daemon/data/hub.h"
+#include "daemon/data/hub/hub.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
 
 #include "base/macros.h"
 #include "daemon/data/catalog.h"
-#include "daemon/data/hub_source.h"
+#include "daemon/data/hub/source.h"
 
 #include <errno.h>
 

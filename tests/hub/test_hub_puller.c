@@ -2,11 +2,11 @@
 /* The puller on a real queue: a job for whose files the disk has no room waits for it. */
 #include "base/clock.h"
 #include "base/macros.h"
-#include "daemon/puller.h"
+#include "daemon/executor/puller.h"
 
 #include "site.h"
 
-#include "../unit/daemon_fixture.h"
+#include "tests/unit/daemon/daemon_fixture.h"
 
 #include <unistd.h>
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds the rules of docs/ARCHITECTURE.md and docs/STYLE.md, and the documents to the programs.
 
-Usage: lint.py ROOT source
+Usage: lint.py ROOT source|shape
        lint.py ROOT docs QUANTD QUANTCTL
 Exit status: 0 all is well, 1 something is not, 77 what could be checked is well.
 """
@@ -10,6 +10,7 @@ import sys
 
 import docs
 import manual
+import shape
 import source
 from tree import Tree
 
@@ -22,6 +23,8 @@ def main():
     if group == "source":
         rules, skipped = source.rules()
         found = [finding for rule in rules for finding in rule(tree)]
+    elif group == "shape":
+        found = [finding for rule in shape.RULES for finding in rule(tree)]
     else:
         programs = docs.Programs(*sys.argv[3:5])
         found = [finding for rule in docs.RULES + manual.RULES

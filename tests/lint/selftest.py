@@ -48,30 +48,30 @@ class RulesTest(unittest.TestCase):
         self.rule(source.check_layers, {
             "kernels/cpu/a.c": '#include "base/str.h"\n#include "kernels/backend.h"\n',
             "daemon/model/a.c": '#include "kernels/backend.h"\n',
-            "tests/unit/a.c": '#include "daemon/store.h"\n',
+            "tests/unit/a.c": '#include "daemon/store/store.h"\n',
         }, [
             {"base/a.c": '#include "kernels/backend.h"\n'},
-            {"kernels/a.c": '#include "daemon/store.h"\n'},
+            {"kernels/a.c": '#include "daemon/store/store.h"\n'},
             {"kernels/cuda/a.cu": '#include "kernels/cpu/cpu.h"\n'},
             {"daemon/model/b.c": '#include "daemon/pipeline/run.h"\n'},
             {"daemon/data/a.c": '#include "kernels/backend.h"\n'},
-            {"daemon/pipeline/a.c": '#include "daemon/store.h"\n'},
+            {"daemon/pipeline/a.c": '#include "daemon/store/store.h"\n'},
             {"daemon/a.c": '#include "kernels/cpu/cpu.h"\n'},
-            {"api/a.c": '#  include "daemon/jobs.h"\n'},
+            {"api/a.c": '#  include "daemon/queue/jobs.h"\n'},
             {"client/a.c": '#include "api/service.h"\n'},
-            {"tools/a.c": '#include "daemon/store.h"\n'},
+            {"tools/a.c": '#include "daemon/store/store.h"\n'},
         ])
 
     def test_headers(self):
         places = {
-            "cuda_runtime.h": "kernels/cpu/a.c", "sqlite3.h": "daemon/jobs.c",
+            "cuda_runtime.h": "kernels/cpu/a.c", "sqlite3.h": "daemon/queue/jobs.c",
             "microhttpd.h": "daemon/daemon.c", "curl/curl.h": "client/fetch.c",
             "openssl/evp.h": "daemon/model/a.c", "zlib.h": "base/a.c", "zip.h": "api/a.c",
             "pcre2.h": "daemon/model/olmoe.c", "utf8proc.h": "daemon/data/a.c",
             "cblas.h": "daemon/pipeline/a.c", "lapacke.h": "kernels/cuda/a.c",
             "systemd/sd-daemon.h": "daemon/main.c", "ini.h": "daemon/main.c",
         }
-        good = {"daemon/store.c": "#include <sqlite3.h>\n", "api/a.c": "#include <microhttpd.h>\n",
+        good = {"daemon/store/store.c": "#include <sqlite3.h>\n", "api/a.c": "#include <microhttpd.h>\n",
                 "tests/unit/a.c": "#include <zip.h>\n"}
         self.rule(source.check_headers, good,
                   [{name: f"#include <{header}>\n"} for header, name in places.items()])
@@ -187,17 +187,17 @@ class RulesTest(unittest.TestCase):
         self.rule(manual.check_events, {
             manual.API: ".SH EVENTS\n.B progress\n.BR job.queued\n.SH ERRORS\n",
             "api/openapi.json": types % '"job.queued", "progress"',
-            "daemon/jobs.c": 'f("job.queued");\n',
+            "daemon/queue/jobs.c": 'f("job.queued");\n',
         }, [
             {manual.API: ".SH EVENTS\n.B progress\n.SH ERRORS\n.B job.queued\n"},
             {"api/openapi.json": types % '"progress"'},
-            {"daemon/jobs.c": 'f("job.queued", "job.lost");\n'},
+            {"daemon/queue/jobs.c": 'f("job.queued", "job.lost");\n'},
         ], Programs())
 
     def test_codes(self):
         self.rule(manual.check_codes, {
             manual.API: ".SH ERRORS\n.BR queue_full ,\n.B request_id\n",
-            "daemon/jobs.c": 'f("queue_full");\n',
+            "daemon/queue/jobs.c": 'f("queue_full");\n',
         }, [{manual.API: ".SH ERRORS\n.B no_such_code\n"}], Programs())
 
     @unittest.skipUnless(shutil.which("groff"), "no groff")

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "api/sse.h"
+#include "api/stream/sse.h"
 #include "base/macros.h"
 
 #include <stdatomic.h>

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/caller.h"
+#include "api/header/etag.h"
+#include "api/response.h"
+#include "api/routes.h"
+#include "api/server.h"
+#include "api/wire.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KEY_MAX 128
+#define TEXT_MAX 200
+
+static const char *const job_statuses[] = {"queued",    "running", "cancelling",
+                                           "succeeded", "failed",  "cancelled"};
+
+/* NULL: no key; else it must be short and printable. */
+static int take_key(const struct request *request, const char **ret_key, struct failure *failure) {
+    const char *key = request_header(request, "Idempotency-Key");
+
+    if (key && (!*key || strlen(key) > KEY_MAX))
+        return failure_field(failure, "Idempotency-Key", NULL, "must have 1 to %d characters",
+                             KEY_MAX);
+    for (const char *s = key; s && *s; s++)
+        if (*s < ' ' || *s > '~')
+            return failure_field(failure, "Idempotency-Key", NULL, "must be printable ASCII");
+    *ret_key = key;
+    return 0;
+}
+
+static enum MHD_Result answer_submitted(struct request *request, const json_t *job) {
+    struct MHD_Response *response = response_json(job, WIRE_JSON);
+    char location[48];
+
+    if (response) {
+        snprintf(location, sizeof(location), "/v1/jobs/%" JSON_INTEGER_FORMAT,
+                 json_integer_value(json_object_get(job, "id")));
+        response_header(response, MHD_HTTP_HEADER_LOCATION, location);
+    }
+    return request_answer(request, MHD_HTTP_ACCEPTED, response);
+}
+
+enum MHD_Result jobs_post(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *body = NULL, *job = NULL;
+    struct failure failure = {};
+    const char *key = NULL;
+    bool created = false;
+    int r;
+
+    r = take_key(request, &key, &failure);
+    if (r == 0)
+        r = request_json(request, &body, &failure);
+    if (r == 0)
+        r = service->submit(service->ctx, &request->caller, key, body, &job, &created, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_submitted(request, job);
+}
+
+static bool is_status(const char *text, size_t size) {
+    for (size_t i = 0; i < ARRAY_SIZE(job_statuses); i++)
+        if (strlen(job_statuses[i]) == size && memcmp(job_statuses[i], text, size) == 0)
+            return true;
+    return false;
+}
+
+/* NULL, or names of statuses with commas between. */
+static int check_statuses(const char *list, struct failure *failure) {
+    for (const char *word = list; word; word = strchr(word, ',')) {
+        word += word != list;
+        if (!is_status(word, strcspn(word, ",")))
+            return failure_field(
+                failure, "status",
+                "some of queued, running, cancelling, succeeded, failed, cancelled, with commas",
+                "'%s' has what is not a status of jobs", list);
+    }
+    return 0;
+}
+
+/* NULL, or a text of at most @max bytes. */
+static int check_text(const char *name, const char *text, size_t max, struct failure *failure) {
+    if (text && (!*text || strlen(text) > max))
+        return failure_field(failure, name, NULL, "must have 1 to %zu bytes", max);
+    return 0;
+}
+
+static int take_filter(const struct request *request, struct job_filter *ret_filter,
+                       struct failure *failure) {
+    struct job_filter filter = {.status = request_query(request, "status"),
+                                .owner = request_query(request, "owner"),
+                                .kind = request_query(request, "kind"),
+                                .text = request_query(request, "text")};
+    uint64_t limit, after;
+    int r;
+
+    if (filter.kind && !str_equal(filter.kind, "quantize") && !str_equal(filter.kind, "eval"))
+        return failure_field(failure, "kind", "one of quantize, eval", "'%s' is not a kind of jobs",
+                             filter.kind);
+    if ((r = check_statuses(filter.status, failure)) ||
+        (r = check_text("owner", filter.owner, OWNER_SIZE - 1, failure)) ||
+        (r = check_text("text", filter.text, TEXT_MAX, failure)))
+        return r;
+    r = request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit, failure);
+    if (r == 0)
+        r = request_query_u64(request, "after", 0, INT64_MAX, 0, &after, failure);
+    if (r)
+        return r;
+    filter.limit = (int)limit;
+    filter.after = (int64_t)after;
+    *ret_filter = filter;
+    return 0;
+}
+
+/* Of this process and of what the caller sees: a tag of another never fits. */
+static uint32_t tag_space(const struct request *request) {
+    return request->api->boot ^ caller_view(&request->caller);
+}
+
+/* @object NULL: it is as the client knows it, by the version it sent. */
+static enum MHD_Result answer_versioned(struct request *request, const json_t *object,
+                                        uint64_t version) {
+    const char *known = request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    char tag[ETAG_SIZE];
+
+    etag_of_version(tag_space(request), version, tag);
+    if (!object || etag_matches(known, tag))
+        return request_not_modified(request, tag);
+    return request_json_answer(request, MHD_HTTP_OK, object, tag);
+}
+
+static uint64_t known_version(const struct request *request) {
+    return etag_known_version(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH),
+                              tag_space(request));
+}
+
+enum MHD_Result jobs_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *list = NULL;
+    uint64_t known = known_version(request), version = known;
+    struct failure failure = {};
+    struct job_filter filter;
+    int r;
+
+    r = take_filter(request, &filter, &failure);
+    if (r == 0)
+        r = service->jobs(service->ctx, &request->caller, &filter, known, &list, &version,
+                          &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_versioned(request, list, version);
+}
+
+enum MHD_Result job_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *job = NULL;
+    uint64_t known = known_version(request), version = known;
+    struct failure failure = {};
+    int r;
+
+    r = service->job(service->ctx, &request->caller, request->job, known, &job, &version, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_versioned(request, job, version);
+}
+
+enum MHD_Result job_cancel(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *job = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = request_no_body(request, &failure);
+    if (r == 0)
+        r = service->cancel(service->ctx, &request->caller, request->job, &job, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_ACCEPTED, job, NULL);
+}
+
+enum MHD_Result job_retry(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *job = NULL;
+    struct failure failure = {};
+    const char *key = NULL;
+    int r;
+
+    r = take_key(request, &key, &failure);
+    if (r == 0)
+        r = request_no_body(request, &failure);
+    if (r == 0)
+        r = service->retry(service->ctx, &request->caller, key, request->job, &job, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return answer_submitted(request, job);
+}
+
+enum MHD_Result job_delete(struct request *request) {
+    struct service *service = request->api->service;
+    struct failure failure = {};
+    int r = service->remove(service->ctx, &request->caller, request->job, &failure);
+
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_answer(request, MHD_HTTP_NO_CONTENT, response_empty());
+}
+
+enum MHD_Result job_layers_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *list = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->layers(service->ctx, &request->caller, request->job, &list, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+}

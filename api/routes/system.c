@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/header/etag.h"
+#include "api/openapi.h"
+#include "api/response.h"
+#include "api/routes.h"
+#include "api/server.h"
+#include "api/wire.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum MHD_Result openapi_get(struct request *request) {
+    struct MHD_Response *response;
+    char tag[ETAG_SIZE];
+
+    etag_of_version(request->api->boot, 0, tag);
+    if (etag_matches(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), tag))
+        return request_not_modified(request, tag);
+    response = response_static(openapi_json, openapi_json_size, WIRE_JSON);
+    if (response) {
+        response_header(response, MHD_HTTP_HEADER_ETAG, tag);
+        response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    }
+    return request_answer(request, MHD_HTTP_OK, response);
+}
+
+enum MHD_Result version_get(struct request *request) {
+    cleanup(json_decrefp) json_t *body =
+        json_pack("{s:s, s:s, s:s, s:s}", "object", "version", "name", "quantd", "version",
+                  QUANTD_VERSION, "api", "v1");
+    struct failure failure = {};
+
+    if (!body)
+        return request_fail(request, failure_oom(&failure), &failure);
+    return request_json_answer(request, MHD_HTTP_OK, body, NULL);
+}
+
+enum MHD_Result devices_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *list = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->devices(service->ctx, &list, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+}
+
+enum MHD_Result status_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *status = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->status(service->ctx, &status, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, status, NULL);
+}
+
+enum MHD_Result health_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *health = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->health(service->ctx, &health, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, health, NULL);
+}
+
+enum MHD_Result ready_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *ready = NULL;
+    struct failure failure = {};
+    int r;
+
+    r = service->ready(service->ctx, &ready, &failure);
+    if (r)
+        return request_fail(request, r, &failure);
+    return request_json_answer(request, MHD_HTTP_OK, ready, NULL);
+}

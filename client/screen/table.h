@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A table of text in aligned columns. One thread. */
+#pragma once
+
+#include "base/macros.h"
+#include "client/screen/terminal.h"
+
+#include <stdbool.h>
+
+#define TABLE_COLUMNS_MAX 12
+
+struct table_column {
+    const char *title; /* NULL: the column is left out */
+    bool right;        /* aligned to the right, as numbers are */
+    bool shrinks;      /* cut short when the table is wider than the terminal */
+};
+
+struct table {
+    struct table_column columns[TABLE_COLUMNS_MAX];
+    int n_columns;
+    char **cells; /* n_cells strings, row by row */
+    size_t n_cells, capacity;
+    bool failed; /* out of memory, or more cells than any table needs */
+};
+
+/* table_init() - an empty table of the @n columns, at most TABLE_COLUMNS_MAX. */
+void table_init(struct table *table, const struct table_column *columns, int n);
+void table_done(struct table *table);
+
+/* table_cell() - the next cell, row by row; cells of columns that are left out too. Cleaned. */
+void table_cell(struct table *table, const char *format, ...) printf_format(2, 3);
+
+/* table_print() - the table, its titles first. Return: 0 or -ENOMEM. */
+int table_print(const struct table *table, const struct terminal *terminal);

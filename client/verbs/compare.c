@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/bytes.h"
+#include "client/client.h"
+#include "client/job.h"
+#include "client/report.h"
+#include "client/screen/table.h"
+#include "client/screen/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+
+#define COLUMN_LEAST 12 /* what a figure takes at most; names are cut to what is left */
+#define LABEL_LEAST 20
+
+struct side {
+    json_t *job, *layers; /* owned; sum borrows from layers */
+    struct job_layers sum;
+};
+
+struct comparison {
+    struct side sides[ARGS_POSITIONAL_MAX];
+    int n;
+    json_t *rows; /* [label, cell of the first job, ...], strings; owned */
+};
+
+static const struct {
+    const char *key, *label;
+} parameters[] = {
+    {"model", "model"},
+    {"dataset", "dataset"},
+    {"wbits", "bits"},
+    {"groupsize", "groupsize"},
+    {"act_order", "act-order"},
+    {"sym", "sym"},
+    {"true_sequential", "true-sequential"},
+    {"static_groups", "static-groups"},
+    {"mse", "mse"},
+    {"nearest", "nearest"},
+    {"nsamples", "nsamples"},
+    {"seqlen", "seqlen"},
+    {"seed", "seed"},
+    {"batch", "batch"},
+    {"percdamp", "percdamp"},
+    {"format", "format"},
+};
+
+static const json_t *parameter(const struct side *side, const char *key) {
+    return json_object_get(json_object_get(side->job, "params"), key);
+}
+
+static const json_t *result(const struct side *side, const char *key) {
+    return json_object_get(json_object_get(side->job, "result"), key);
+}
+
+static bool differs(const struct comparison *c, const char *key) {
+    for (int i = 1; i < c->n; i++)
+        if (!json_equal((json_t *)parameter(&c->sides[i], key),
+                        (json_t *)parameter(&c->sides[0], key)) &&
+            (parameter(&c->sides[i], key) || parameter(&c->sides[0], key)))
+            return true;
+    return false;
+}
+
+/* ---- figures ---- */
+
+/* The perplexity of side @i on @set; NAN: it has none. */
+static double perplexity(const struct comparison *c, int i, const char *set) {
+    return job_number(json_object_get(result(&c->sides[i], "perplexity"), set), "value");
+}
+
+/* Do both measure @set of the same model, on the same windows? */
+static bool same_measure(const struct side *a, const struct side *b, const char *set) {
+    const char *model = job_text(json_object_get(a->job, "model"), "fingerprint");
+    const char *windows = job_text(json_object_get(result(a, "perplexity"), set), "sha256");
+
+    return model[0] && windows[0] &&
+           str_equal(model, job_text(json_object_get(b->job, "model"), "fingerprint")) &&
+           str_equal(windows, job_text(json_object_get(result(b, "perplexity"), set), "sha256"));
+}
+
+/* What the unquantized model has there: as the daemon knows it, or as one of these jobs measured.
+ */
+static double baseline(const struct comparison *c, int i, const char *set) {
+    double known = job_number(result(&c->sides[i], "baseline"), set);
+
+    for (int k = 0; k < c->n && !isfinite(known); k++)
+        if (json_integer_value(parameter(&c->sides[k], "wbits")) == 16 &&
+            same_measure(&c->sides[i], &c->sides[k], set))
+            known = perplexity(c, k, set);
+    return known;
+}
+
+/* In per cent; NAN: not known, or it is the baseline. */
+static double change(const struct comparison *c, int i, const char *set) {
+    double base = baseline(c, i, set);
+
+    if (!(base > 0) || json_integer_value(parameter(&c->sides[i], "wbits")) == 16)
+        return NAN;
+    return (perplexity(c, i, set) / base - 1) * 100;
+}
+
+/* ---- as text ---- */
+
+static json_t *text_of_parameter(const json_t *value) {
+    if (json_is_boolean(value))
+        return json_string(json_is_true(value) ? "yes" : "no");
+    if (json_is_integer(value))
+        return json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    if (json_is_number(value))
+        return json_sprintf("%g", json_number_value(value));
+    return json_string(json_is_string(value) ? json_string_value(value) : "");
+}
+
+static json_t *text_of_size(const struct comparison *c, int i, const char *key) {
+    double bytes = json_number_value(result(&c->sides[i], key));
+    char text[TEXT_SIZE];
+
+    bytes_text(bytes, text);
+    return json_string(bytes > 0 ? text : "");
+}
+
+static json_t *text_of_bits(const struct comparison *c, int i, const char *key) {
+    double bits = json_number_value(result(&c->sides[i], key));
+
+    return bits > 0 ? json_sprintf("%.2f", bits) : json_string("");
+}
+
+static json_t *text_of_seconds(const struct comparison *c, int i, const char *key) {
+    double seconds = job_number(result(&c->sides[i], "seconds"), key);
+    char text[TEXT_SIZE];
+
+    text_duration(seconds, text);
+    return json_string(isfinite(seconds) ? text : "");
+}
+
+static json_t *text_of_perplexity(const struct comparison *c, int i, const char *set) {
+    char text[TEXT_SIZE];
+
+    text_perplexity(perplexity(c, i, set), text);
+    return json_string(isfinite(perplexity(c, i, set)) ? text : "");
+}
+
+static json_t *text_of_change(const struct comparison *c, int i, const char *set) {
+    double value = change(c, i, set);
+
+    return isfinite(value) ? json_sprintf("%+.2f %%", value) : json_string("");
+}
+
+static json_t *text_of_job(const struct comparison *c, int i, const char *key) {
+    return json_string(job_text(c->sides[i].job, key));
+}
+
+static json_t *text_of_parameter_of(const struct comparison *c, int i, const char *key) {
+    return text_of_parameter(parameter(&c->sides[i], key));
+}
+
+static json_t *text_of_worst(const struct comparison *c, int i, const char *what) {
+    const struct job_layers *sum = &c->sides[i].sum;
+
+    if (!sum->n_worst)
+        return json_string("");
+    if (str_equal(what, "error"))
+        return json_sprintf("%.4f", sum->worst[0].error);
+    if (str_equal(what, "mean"))
+        return json_sprintf("%.4f", sum->error_sum / (double)sum->n_matrices);
+    if (str_equal(what, "nearest"))
+        return json_sprintf("%" PRId64 " of %" PRId64, sum->n_nearest, sum->n_matrices);
+    return json_sprintf("%" PRId64 " %s", sum->worst[0].layer, job_matrix_name(sum->worst[0].name));
+}
+
+/* Adds the row of @label, unless all its cells are empty; takes nothing over. */
+static int add_row(struct comparison *c, const char *label,
+                   json_t *(*text)(const struct comparison *c, int i, const char *key),
+                   const char *key) {
+    cleanup(json_decrefp) json_t *row = json_pack("[s]", label);
+    bool any = false;
+
+    for (int i = 0; i < c->n; i++) {
+        json_t *cell = text(c, i, key);
+
+        any |= cell && json_string_value(cell)[0];
+        if (json_array_append_new(row, cell))
+            return -ENOMEM;
+    }
+    return any ? json_array_append(c->rows, row) : 0;
+}
+
+/* The sets that any of the jobs measured, in the order in which they come. */
+static json_t *sets_of(const struct comparison *c) {
+    json_t *sets = json_object(), *value;
+    const char *set;
+
+    for (int i = 0; i < c->n; i++)
+        json_object_foreach((json_t *)result(&c->sides[i], "perplexity"), set, value)
+            json_object_set_new(sets, set, json_null());
+    return sets;
+}
+
+static int add_perplexities(struct comparison *c) {
+    cleanup(json_decrefp) json_t *sets = sets_of(c);
+    const char *set;
+    json_t *value;
+
+    json_object_foreach(sets, set, value) {
+        if (add_row(c, set, text_of_perplexity, set) ||
+            add_row(c, "  to unquantized", text_of_change, set))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static bool all_succeeded(const struct comparison *c) {
+    for (int i = 0; i < c->n; i++)
+        if (!str_equal(job_text(c->sides[i].job, "status"), "succeeded"))
+            return false;
+    return true;
+}
+
+static int add_rows(struct comparison *c) {
+    int r = add_row(c, "name", text_of_job, "name");
+
+    if (!r && !all_succeeded(c))
+        r = add_row(c, "status", text_of_job, "status");
+    for (size_t i = 0; i < ARRAY_SIZE(parameters) && !r; i++)
+        if (differs(c, parameters[i].key))
+            r = add_row(c, parameters[i].label, text_of_parameter_of, parameters[i].key);
+    r = r ? r : add_row(c, "bits per weight", text_of_bits, "bits_per_weight");
+    r = r ? r : add_row(c, "size", text_of_size, "size_bytes");
+    r = r ? r : add_row(c, "time", text_of_seconds, "total");
+    r = r ? r : add_perplexities(c);
+    r = r ? r : add_row(c, "mean error", text_of_worst, "mean");
+    r = r ? r : add_row(c, "worst error", text_of_worst, "error");
+    r = r ? r : add_row(c, "  in layer, matrix", text_of_worst, "name");
+    return r ? r : add_row(c, "to nearest", text_of_worst, "nearest");
+}
+
+/* ---- output ---- */
+
+static int print_table(const struct terminal *terminal, const struct comparison *c) {
+    struct table_column columns[TABLE_COLUMNS_MAX] = {{"", false, true}};
+    char titles[TABLE_COLUMNS_MAX][32];
+    struct table table;
+    json_t *row, *cell;
+    size_t i, k;
+    int r;
+
+    for (int n = 0; n < c->n; n++) {
+        snprintf(titles[n], sizeof(titles[n]), "job %" PRId64, job_id(c->sides[n].job));
+        columns[n + 1] = (struct table_column){titles[n], true, true};
+    }
+    table_init(&table, columns, c->n + 1);
+    json_array_foreach(c->rows, i, row) {
+        json_array_foreach(row, k, cell) table_cell(&table, "%s", json_string_value(cell));
+    }
+    r = table_print(&table, terminal);
+    table_done(&table);
+    return r;
+}
+
+/* More jobs than the terminal has columns for: one below the other. */
+static int print_blocks(const struct terminal *terminal, const struct comparison *c) {
+    json_t *row;
+    int width = 0;
+    size_t i;
+
+    json_array_foreach(c->rows, i, row) width =
+        MAX(width, text_width(json_string_value(json_array_get(row, 0))));
+    for (int n = 0; n < c->n; n++) {
+        fprintf(terminal->file, "%s%sjob %" PRId64 "%s\n", n ? "\n" : "",
+                terminal_style(terminal, STYLE_BOLD), job_id(c->sides[n].job),
+                terminal_style(terminal, STYLE_PLAIN));
+        json_array_foreach(c->rows, i, row) {
+            cleanup(freep) char *label = text_cleaned(json_string_value(json_array_get(row, 0)));
+            cleanup(freep) char *cell =
+                text_cleaned(json_string_value(json_array_get(row, (size_t)n + 1)));
+
+            if (!label || !cell)
+                return -ENOMEM;
+            if (cell[0])
+                fprintf(terminal->file, "  %s%*s  %s\n", label, MAX(width - text_width(label), 0),
+                        "", cell);
+        }
+    }
+    return 0;
+}
+
+static json_t *measured_json(const struct comparison *c, int i) {
+    json_t *all = json_object(), *value;
+    const char *set;
+
+    json_object_foreach((json_t *)result(&c->sides[i], "perplexity"), set, value) {
+        double base = baseline(c, i, set), percent = change(c, i, set);
+
+        json_object_set_new(all, set,
+                            json_pack("{sO so so}", "value", json_object_get(value, "value"),
+                                      "baseline", isfinite(base) ? json_real(base) : json_null(),
+                                      "change_percent",
+                                      isfinite(percent) ? json_real(percent) : json_null()));
+    }
+    return all;
+}
+
+static json_t *worst_json(const struct job_layers *sum) {
+    json_t *list = json_array();
+
+    for (int i = 0; i < sum->n_worst; i++)
+        json_array_append_new(
+            list,
+            json_pack("{sI ss ss sf so}", "layer", sum->worst[i].layer, "name", sum->worst[i].name,
+                      "method", sum->worst[i].method, "error", sum->worst[i].error, "tokens",
+                      sum->worst[i].tokens >= 0 ? json_integer(sum->worst[i].tokens)
+                                                : json_null()));
+    return list;
+}
+
+static json_t *side_json(const struct comparison *c, int i) {
+    const struct side *side = &c->sides[i];
+
+    return json_pack("{sI sO? sO? sO? sO? sO? so sI sI so}", "id", job_id(side->job), "status",
+                     json_object_get(side->job, "status"), "name",
+                     json_object_get(side->job, "name"), "bits_per_weight",
+                     result(side, "bits_per_weight"), "size_bytes", result(side, "size_bytes"),
+                     "seconds", result(side, "seconds"), "perplexity", measured_json(c, i),
+                     "matrices", side->sum.n_matrices, "nearest", side->sum.n_nearest, "worst",
+                     worst_json(&side->sum));
+}
+
+/* {object, parameters: {name: [of each job]}, jobs: [...]}: of the parameters those that differ. */
+static int print_json(const struct comparison *c, struct failure *failure) {
+    json_t *params = json_object(), *jobs = json_array();
+    cleanup(json_decrefp) json_t *all = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
+        json_t *values = differs(c, parameters[i].key) ? json_array() : NULL;
+
+        for (int k = 0; values && k < c->n; k++) {
+            const json_t *value = parameter(&c->sides[k], parameters[i].key);
+
+            json_array_append_new(values, value ? json_incref((json_t *)value) : json_null());
+        }
+        if (values)
+            json_object_set_new(params, parameters[i].key, values);
+    }
+    for (int i = 0; i < c->n; i++)
+        json_array_append_new(jobs, side_json(c, i));
+    all = json_pack("{ss so so}", "object", "comparison", "parameters", params, "jobs", jobs);
+    return all ? client_print_json(all, failure) : failure_oom(failure);
+}
+
+static int get_side(struct client *client, const char *word, struct side *side,
+                    struct failure *failure) {
+    char path[64];
+    uint64_t id;
+    int r = args_job_id(word, &id, failure);
+
+    if (r)
+        return r;
+    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
+    r = http_get(client->http, path, &side->job, failure);
+    return r ? r : report_layers(client, side->job, &side->sum, &side->layers, failure);
+}
+
+static int compare(struct client *client, struct comparison *c, struct failure *failure) {
+    const struct terminal *terminal = &client->terminal;
+    int r;
+
+    if (client->json)
+        return print_json(c, failure);
+    c->rows = json_array();
+    r = add_rows(c);
+    if (!r && c->n < TABLE_COLUMNS_MAX &&
+        LABEL_LEAST + c->n * (COLUMN_LEAST + 2) <= terminal->width)
+        r = print_table(terminal, c);
+    else if (!r)
+        r = print_blocks(terminal, c);
+    return r ? failure_oom(failure) : EXIT_OK;
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    struct comparison c = {};
+    int r = 0;
+
+    for (int i = 0; i < args->n_positional && !r; i++, c.n++)
+        r = get_side(client, args->positional[i], &c.sides[i], failure);
+    if (!r)
+        r = compare(client, &c, failure);
+    for (int i = 0; i < c.n; i++) {
+        json_decref(c.sides[i].job);
+        json_decref(c.sides[i].layers);
+    }
+    json_decref(c.rows);
+    return r;
+}
+
+const struct verb verb_compare = {
+    .name = "compare",
+    .usage = "ID ID...",
+    .summary = "jobs side by side: what differs, and what came out",
+    .details = "Perplexities are compared with those of the unquantized model, when an\n"
+               "earlier job has measured them on the same text.\n",
+    .least = 2,
+    .most = ARGS_POSITIONAL_MAX,
+    .run = run,
+};

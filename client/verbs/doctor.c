@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/wire.h"
+#include "base/bytes.h"
+#include "client/client.h"
+#include "client/job.h"
+#include "client/screen/text.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <math.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define INDENT 16 /* "fail  versions  " */
+#define GB 1e9
+#define DISK_LOW (20 * GB) /* a checkpoint of OLMoE-1B-7B and its work are not larger */
+
+enum health { HEALTH_OK, HEALTH_WARN, HEALTH_FAIL };
+
+static const struct {
+    const char *name;
+    enum style style;
+} healths[] = {{"ok", STYLE_GREEN}, {"warn", STYLE_YELLOW}, {"fail", STYLE_RED}};
+
+struct doctor {
+    struct client *client;
+    json_t *checks; /* {name, health, detail, hint} */
+    enum health worst;
+    bool failed; /* out of memory */
+};
+
+/* Takes down what was found; @hint: what to do, or NULL. */
+static void found(struct doctor *d, const char *name, enum health health, const char *hint,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+static void found(struct doctor *d, const char *name, enum health health, const char *hint,
+                  const char *format, ...) {
+    cleanup(freep) char *detail = NULL, *advice = text_cleaned(hint ? hint : "");
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vasprintf(&detail, format, args);
+    va_end(args);
+    if (n < 0)
+        detail = NULL;
+    if (detail)
+        text_clean(detail);
+    d->worst = MAX(d->worst, health);
+    if (!detail || !advice ||
+        json_array_append_new(d->checks,
+                              json_pack("{ss ss ss ss}", "name", name, "health",
+                                        healths[health].name, "detail", detail, "hint", advice)))
+        d->failed = true;
+}
+
+static void found_failure(struct doctor *d, const char *name, const struct failure *failure) {
+    found(d, name, HEALTH_FAIL, failure->hint, "%s", failure->detail);
+}
+
+/* ---- without the daemon ---- */
+
+/* Is this process in the group @gid? */
+static bool in_group(gid_t gid) {
+    gid_t groups[256];
+    int n = getgroups((int)ARRAY_SIZE(groups), groups);
+
+    for (int i = 0; i < n; i++)
+        if (groups[i] == gid)
+            return true;
+    return getegid() == gid;
+}
+
+static void check_denied(struct doctor *d, const char *path, const struct stat *st) {
+    const struct group *group = getgrgid(st->st_gid);
+    const struct passwd *user = getpwuid(geteuid());
+    const char *name = group ? group->gr_name : "quantd", *who = user ? user->pw_name : "USER";
+    cleanup(freep) char *hint = NULL;
+
+    hint =
+        st->st_gid == 0
+            ? str_format("it belongs to root alone: run quantd by its units, which open it to the "
+                         "group quantd")
+        : in_group(st->st_gid)
+            ? str_format("its owner has to give the group '%s' write permission", name)
+            : str_format("sudo usermod -aG %s %s, then log in again", name, who);
+    found(d, "socket", HEALTH_FAIL, hint, "the user '%s' may not write to '%s'", who, path);
+}
+
+static void check_socket(struct doctor *d) {
+    const char *path = http_socket(d->client->http);
+    struct stat st = {};
+
+    if (!path) {
+        /* Where TCP was chosen because of this, the socket would be the better way in. */
+        if (access(WIRE_DEFAULT_SOCKET, F_OK) && errno == EACCES &&
+            str_equal(http_server(d->client->http),
+                      "http://" WIRE_DEFAULT_HOST ":" WIRE_DEFAULT_PORT))
+            found(d, "socket", HEALTH_WARN, "sudo usermod -aG quantd $USER, then log in again",
+                  "'%s' may not be used, so that quantd cannot tell whose jobs are whose",
+                  WIRE_DEFAULT_SOCKET);
+        return;
+    }
+    if (stat(path, &st) && errno == EACCES)
+        found(d, "socket", HEALTH_FAIL,
+              "ask to be let into its folder: usually sudo usermod -aG quantd USER, then log in "
+              "again",
+              "cannot look at '%s': %s", path, strerror(errno));
+    else if (!st.st_mode)
+        found(d, "socket", HEALTH_FAIL,
+              "is quantd running? look: systemctl status quantd; start: systemctl start quantd; "
+              "elsewhere: --server, QUANTD_SERVER",
+              "there is no socket '%s'", path);
+    else if (!S_ISSOCK(st.st_mode))
+        found(d, "socket", HEALTH_FAIL, "name another one with --server unix:PATH",
+              "'%s' is not a socket", path);
+    else if (access(path, W_OK))
+        check_denied(d, path, &st);
+    else
+        found(d, "socket", HEALTH_OK, NULL, "'%s' is there and may be used", path);
+}
+
+/* ---- what the daemon answers ---- */
+
+static int get(struct doctor *d, const char *path, json_t **ret_answer, struct failure *failure) {
+    *failure = (struct failure){};
+    return http_get(d->client->http, path, ret_answer, failure);
+}
+
+/* Return: does it answer? */
+static bool check_daemon(struct doctor *d) {
+    cleanup(json_decrefp) json_t *answer = NULL;
+    struct failure failure;
+    const char *version;
+
+    if (get(d, "/v1/version", &answer, &failure)) {
+        found_failure(d, "daemon", &failure);
+        return false;
+    }
+    version = job_text(answer, "version");
+    found(d, "daemon", HEALTH_OK, NULL, "quantd answers at '%s'", http_server(d->client->http));
+    if (str_equal(version, QUANTD_VERSION))
+        found(d, "versions", HEALTH_OK, NULL, "quantctl and quantd are both %s", version);
+    else
+        found(d, "versions", HEALTH_WARN,
+              "install the same version of both; after an upgrade: systemctl restart quantd",
+              "quantctl is %s, quantd is %s", QUANTD_VERSION, version[0] ? version : "unknown");
+    return true;
+}
+
+static void check_identity(struct doctor *d) {
+    cleanup(json_decrefp) json_t *who = NULL;
+    struct failure failure;
+    const char *role;
+
+    if (get(d, "/v1/whoami", &who, &failure)) {
+        if (!str_equal(failure.code, "not_found")) /* an older daemon knows no roles */
+            found_failure(d, "identity", &failure);
+        return;
+    }
+    role = job_text(who, "role");
+    if (str_equal(role, "read"))
+        found(d, "identity", HEALTH_WARN, "an admin gives out tokens with the role submit",
+              "you are '%s', who may look but not submit", job_text(who, "owner"));
+    else
+        found(d, "identity", HEALTH_OK, NULL, "you are '%s' with the role %s",
+              job_text(who, "owner"), role);
+}
+
+static void check_ready(struct doctor *d) {
+    cleanup(json_decrefp) json_t *ready = NULL;
+    struct failure failure;
+
+    if (get(d, "/readyz", &ready, &failure))
+        found_failure(d, "ready", &failure);
+    else
+        found(d, "ready", HEALTH_OK, NULL, "jobs can run");
+}
+
+static void check_devices(struct doctor *d) {
+    cleanup(json_decrefp) json_t *list = NULL;
+    const json_t *device;
+    struct failure failure;
+    size_t i;
+
+    if (get(d, "/v1/devices", &list, &failure)) {
+        found_failure(d, "device", &failure);
+        return;
+    }
+    json_array_foreach(json_object_get(list, "data"), i, device) {
+        double total = job_number(device, "memory_total");
+        const char *id = job_text(device, "id"), *name = job_text(device, "name");
+        char size[TEXT_SIZE], n_free[TEXT_SIZE];
+
+        /* "cpu, 2 threads" says what it is */
+        if (str_has_prefix(name, id) && str_has_prefix(name + strlen(id), ", "))
+            name += strlen(id) + strlen(", ");
+
+        bytes_text(total, size);
+        bytes_text(job_number(device, "memory_free"), n_free);
+        if (total > 0)
+            found(d, "device", HEALTH_OK, NULL, "%s: %s, %s of %s free", id, name, n_free, size);
+        else
+            found(d, "device", HEALTH_OK, NULL, "%s: %s", id, name);
+    }
+    if (json_array_size(json_object_get(list, "data")) == 0)
+        found(d, "device", HEALTH_FAIL, "see --device in quantd(8)", "quantd has no device");
+}
+
+static void check_disk(struct doctor *d, const char *what, const json_t *disk) {
+    double n_free = job_number(disk, "bytes_free"), total = job_number(disk, "bytes_total");
+    double floor_bytes = job_number(disk, "floor");
+    char free_text[TEXT_SIZE], total_text[TEXT_SIZE];
+
+    bytes_text(n_free, free_text);
+    bytes_text(total, total_text);
+    if (!(n_free >= 0))
+        found(d, "disk", HEALTH_FAIL, "see the log of quantd: journalctl -u quantd",
+              "quantd cannot see the disk of %s '%s'", what, job_text(disk, "path"));
+    else if (n_free < floor_bytes)
+        found(d, "disk", HEALTH_FAIL, "make room, or delete old jobs: quantctl delete ID...",
+              "%s has %s left, less than jobs have to leave", what, free_text);
+    else if (n_free < DISK_LOW)
+        found(d, "disk", HEALTH_WARN,
+              "make room: a job on OLMoE-1B-7B takes some 10 GB, the model itself 14 GB",
+              "%s '%s' has %s of %s left", what, job_text(disk, "path"), free_text, total_text);
+    else
+        found(d, "disk", HEALTH_OK, NULL, "%s '%s' has %s of %s left", what, job_text(disk, "path"),
+              free_text, total_text);
+}
+
+static void check_roots(struct doctor *d, const json_t *roots) {
+    const json_t *root;
+    size_t i;
+
+    json_array_foreach(roots, i, root) {
+        bool readable = json_is_true(json_object_get(root, "readable"));
+
+        found(d, "folder", readable ? HEALTH_OK : HEALTH_FAIL,
+              readable ? NULL : "let the user that quantd runs as read it and enter it",
+              "quantd %s read the %s root '%s'", readable ? "can" : "cannot",
+              job_text(root, "kind"), job_text(root, "path"));
+    }
+}
+
+static void check_hub(struct doctor *d, const json_t *hub) {
+    double answered = job_time(hub, "answered_at"), failed = job_time(hub, "failed_at");
+    const char *endpoint = job_text(hub, "endpoint");
+    char ago[TEXT_SIZE];
+
+    text_age(
+        fmax((double)time(NULL) - (failed > answered || !isfinite(answered) ? failed : answered),
+             0),
+        ago);
+    if (json_is_true(json_object_get(hub, "offline")))
+        found(d, "hub", HEALTH_OK, NULL, "offline: only models that were fetched or lie in a root");
+    else if (isfinite(failed) && !(answered >= failed))
+        found(d, "hub", HEALTH_WARN,
+              "check the network of the daemon, its proxy, and hub-endpoint in its configuration",
+              "'%s' could not be reached %s ago: %s", endpoint, ago, job_text(hub, "error"));
+    else if (isfinite(answered))
+        found(d, "hub", HEALTH_OK, NULL, "'%s' answered %s ago", endpoint, ago);
+    else
+        found(d, "hub", HEALTH_OK, NULL, "'%s'; not asked yet since quantd started", endpoint);
+}
+
+static void check_status(struct doctor *d) {
+    cleanup(json_decrefp) json_t *status = NULL;
+    struct failure failure;
+
+    if (get(d, "/v1/status", &status, &failure)) {
+        if (!str_equal(failure.code, "not_found")) /* an older daemon does not tell */
+            found_failure(d, "disk", &failure);
+        return;
+    }
+    check_disk(d, "the state folder", json_object_get(status, "state"));
+    check_disk(d, "the cache", json_object_get(status, "cache"));
+    check_roots(d, json_object_get(status, "roots"));
+    check_hub(d, json_object_get(status, "hub"));
+}
+
+/* ---- output ---- */
+
+static void print(const struct terminal *terminal, const json_t *checks) {
+    const json_t *check;
+    size_t i;
+
+    json_array_foreach(checks, i, check) {
+        const char *health = job_text(check, "health"), *hint = job_text(check, "hint");
+        enum style style = STYLE_PLAIN;
+
+        for (size_t k = 0; k < ARRAY_SIZE(healths); k++)
+            if (str_equal(health, healths[k].name))
+                style = healths[k].style;
+        fprintf(terminal->file, "%s%-4s%s  %-8s  ", terminal_style(terminal, style), health,
+                terminal_style(terminal, STYLE_PLAIN), job_text(check, "name"));
+        terminal_wrap(terminal, INDENT, job_text(check, "detail"));
+        if (!hint[0])
+            continue;
+        fprintf(terminal->file, "%*s", INDENT, "");
+        terminal_wrap(terminal, INDENT, hint);
+    }
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    cleanup(json_decrefp) json_t *checks = json_array();
+    struct doctor d = {.client = client, .checks = checks};
+
+    (void)args;
+    check_socket(&d);
+    if (d.worst != HEALTH_FAIL && check_daemon(&d)) {
+        check_identity(&d);
+        check_ready(&d);
+        check_devices(&d);
+        check_status(&d);
+    }
+    if (d.failed)
+        return failure_oom(failure);
+    if (client->json) {
+        cleanup(json_decrefp) json_t *all = json_pack("{ss sb sO}", "object", "doctor", "healthy",
+                                                      d.worst != HEALTH_FAIL, "checks", checks);
+        int r = all ? client_print_json(all, failure) : failure_oom(failure);
+
+        if (r)
+            return r;
+    } else {
+        print(&client->terminal, checks);
+    }
+    return d.worst == HEALTH_FAIL ? EXIT_UNHEALTHY : EXIT_OK;
+}
+
+const struct verb verb_doctor = {
+    .name = "doctor",
+    .usage = "",
+    .summary = "is all well with quantd? if not, what to do",
+    .details = "Exit status 0: all is well, or nearly; 1: something fails.\n",
+    .run = run,
+};

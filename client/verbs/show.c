@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/clock.h"
+#include "client/client.h"
+#include "client/job.h"
+#include "client/report.h"
+#include "client/screen/field.h"
+#include "client/screen/text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <time.h>
+
+/* "2026-11-22T09:30:00.125Z" as "2026-11-22 09:30:00 UTC"; @since: what else is told of it. */
+static void print_time(const struct terminal *terminal, const json_t *job, const char *label,
+                       const char *key, const char *since, const char *words) {
+    double seconds = job_time(job, key), then = since ? job_time(job, since) : (double)time(NULL);
+    char text[CLOCK_TEXT_SIZE], distance[TEXT_SIZE];
+
+    if (!(fabs(seconds) < 1e11))
+        return;
+    clock_format((int64_t)(seconds * 1000), text);
+    if (since)
+        text_duration(fabs(seconds - then), distance);
+    else
+        text_age(fabs(seconds - then), distance);
+    if (isfinite(then))
+        field_print(terminal, label, "%.10s %.8s UTC, %s%s", text, text + 11,
+                    since ? words : distance, since ? distance : words);
+    else
+        field_print(terminal, label, "%.10s %.8s UTC", text, text + 11);
+}
+
+static void print_eval(const struct terminal *terminal, const json_t *params) {
+    cleanup(freep) char *eval = NULL;
+    struct strbuf sets = {};
+    json_t *set;
+    size_t i;
+
+    json_array_foreach(json_object_get(params, "eval"), i, set) {
+        if (json_is_string(set))
+            strbuf_printf(&sets, "%s%s", i ? ", " : "", json_string_value(set));
+    }
+    eval = strbuf_steal(&sets);
+    field_print(terminal, "eval", "%s", eval ? eval : "");
+}
+
+/* What the title leaves out. */
+static void print_params(const struct terminal *terminal, const json_t *params) {
+    static const char *const keys[] = {"nsamples", "seqlen", "batch", "seed", "percdamp", "format"};
+    cleanup(freep) char *text = NULL;
+    struct strbuf all = {};
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        const json_t *value = json_object_get(params, keys[i]);
+        const char *before = all.length ? ", " : "";
+
+        if (json_is_string(value))
+            strbuf_printf(&all, "%s%s %s", before, keys[i], json_string_value(value));
+        else if (json_is_number(value))
+            strbuf_printf(&all, "%s%s %g", before, keys[i], json_number_value(value));
+    }
+    text = strbuf_steal(&all);
+    field_print(terminal, "params", "%s", text ? text : "");
+}
+
+static void print_labels(const struct terminal *terminal, const json_t *job) {
+    json_t *labels = json_object_get(job, "labels"), *value;
+    cleanup(freep) char *text = NULL;
+    struct strbuf all = {};
+    const char *key;
+
+    json_object_foreach(labels, key, value) {
+        if (json_is_string(value))
+            strbuf_printf(&all, "%s%s=%s", all.length ? ", " : "", key, json_string_value(value));
+    }
+    text = strbuf_steal(&all);
+    field_print(terminal, "labels", "%s", text ? text : "");
+}
+
+static void print_progress(const struct terminal *terminal, const json_t *job) {
+    const json_t *progress = json_object_get(job, "progress");
+    double fraction = job_number(progress, "fraction"), eta = job_number(progress, "eta_seconds");
+    double rate = job_number(progress, "tokens_per_second");
+    int64_t layers = job_int(progress, "layers_total", 0);
+    cleanup(freep) char *text = NULL;
+    char amount[TEXT_SIZE];
+    struct strbuf all = {};
+
+    if (job_has_ended(job) || !job_text(progress, "phase")[0])
+        return;
+    strbuf_puts(&all, job_text(progress, "phase"));
+    if (layers > 0)
+        strbuf_printf(&all, ", layer %" PRId64 "/%" PRId64,
+                      MIN(job_int(progress, "layer", 0) + 1, layers), layers);
+    if (isfinite(fraction))
+        strbuf_printf(&all, ", %.0f %%", floor(fraction * 100));
+    text_duration(eta, amount);
+    if (eta >= 0)
+        strbuf_printf(&all, ", %s left", amount);
+    text_count(rate, amount);
+    if (rate > 0)
+        strbuf_printf(&all, ", %s tokens/s", amount);
+    text = strbuf_steal(&all);
+    field_print(terminal, "progress", "%s", text ? text : "");
+}
+
+static void print_status(const struct terminal *terminal, const json_t *job) {
+    const json_t *paused = json_object_get(job, "paused");
+    int64_t position = job_int(job, "queue_position", 0), attempt = job_int(job, "attempt", 1);
+    const char *status = job_text(job, "status"), *hint = job_text(paused, "hint");
+
+    if (position > 0)
+        field_print(terminal, "status", "%s, number %" PRId64 " in the queue", status, position);
+    else if (attempt > 1)
+        field_print(terminal, "status", "%s, attempt %" PRId64, status, attempt);
+    else
+        field_print(terminal, "status", "%s", status);
+    field_print(terminal, "paused", "%s%s%s", job_text(paused, "detail"), hint[0] ? "; " : "",
+                hint);
+    if (json_is_true(json_object_get(job, "private")))
+        field_print(terminal, "private", "only its owner and admins see it");
+}
+
+static void print_head(const struct terminal *terminal, const json_t *job) {
+    const json_t *params = json_object_get(job, "params");
+    cleanup(freep) char *title = job_title(job);
+
+    fprintf(terminal->file, "%sjob %" PRId64 ": %s%s\n", terminal_style(terminal, STYLE_BOLD),
+            job_id(job), title ? title : "", terminal_style(terminal, STYLE_PLAIN));
+    print_status(terminal, job);
+    field_print(terminal, "name", "%s", job_text(job, "name"));
+    field_print(terminal, "owner", "%s", job_text(job, "owner"));
+    if (job_int(job, "priority", 0))
+        field_print(terminal, "priority", "%" PRId64, job_int(job, "priority", 0));
+    print_labels(terminal, job);
+    field_print(terminal, "model", "%s", job_text(params, "model"));
+    field_print(terminal, "dataset", "%s", job_text(params, "dataset"));
+    print_eval(terminal, params);
+    print_params(terminal, params);
+    print_time(terminal, job, "created", "created_at", NULL, " ago");
+    print_time(terminal, job, "started", "started_at", "created_at", "after ");
+    print_time(terminal, job, "finished", "finished_at", "started_at", "after ");
+    print_progress(terminal, job);
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    const struct terminal *terminal = &client->terminal;
+    cleanup(json_decrefp) json_t *job = NULL, *layers = NULL;
+    struct job_layers sum = {};
+    char path[64];
+    uint64_t id;
+    int r;
+
+    r = args_job_id(args->positional[0], &id, failure);
+    if (r)
+        return r;
+    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
+    r = http_get(client->http, path, &job, failure);
+    if (r)
+        return r;
+    if (client->json)
+        return client_print_json(job, failure);
+    r = report_layers(client, job, &sum, &layers, failure);
+    if (r)
+        return r;
+    print_head(terminal, job);
+    report_error(terminal, job);
+    return report_result(terminal, job, &sum, failure);
+}
+
+const struct verb verb_show = {
+    .name = "show",
+    .usage = "ID",
+    .summary = "all about a job: parameters, figures, worst matrices",
+    .least = 1,
+    .most = 1,
+    .run = run,
+};

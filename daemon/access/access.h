@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Who may do what to a job. Any thread. */
+#pragma once
+
+#include "api/service.h"
+#include "daemon/store/store.h"
+
+/* access_viewer() - whose private jobs a list for @caller shows, for the store; NULL: everybody's.
+ */
+const char *access_viewer(const struct caller *caller);
+
+/* access_see() - may @caller see the job? Return: 0, or -EPERM with the failure. */
+int access_see(const struct caller *caller, const struct job_row *row, struct failure *failure);
+
+/*
+ * access_change() - may @caller @verb ("cancel") the job? Return: 0, or -EPERM with the failure.
+ */
+int access_change(const struct caller *caller, const struct job_row *row, const char *verb,
+                  struct failure *failure);

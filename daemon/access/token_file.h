@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The token file: tokens that whoever sets the machine up has chosen. A line each, words with
+ * blanks between: NAME ROLE [OWNER] TOKEN; the owner is NAME without one. '#' begins a comment.
+ */
+#pragma once
+
+#include "daemon/access/tokens.h"
+
+/*
+ * token_file_read() - all tokens of the file at @path; the caller frees *ret_rows. Their ids are
+ * negative and stay the same as long as the token does. Return: 0; -EINVAL with the line named, or
+ * when others may read the file; -errno.
+ */
+int token_file_read(const char *path, struct token_row **ret_rows, int *ret_n,
+                    struct failure *failure);

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One thread per device: it claims jobs and runs them one after the other. The backend is open
+ * only while there is work and a while after, so an idle daemon holds no device memory.
+ */
+#pragma once
+
+#include "daemon/data/corpus.h"
+#include "daemon/queue/jobs.h"
+
+struct worker;
+
+struct worker_config {
+    const char *device; /* "auto", "cpu", "cuda:N" */
+    int idle_seconds;   /* until an idle backend is closed */
+    struct jobs *jobs;  /* all borrowed */
+    const struct corpora *corpora;
+    void (*device_failed)(void *ctx); /* only a new process can use the device; worker's thread */
+    void *ctx;
+};
+
+/*
+ * worker_start() - open the device once, to know it is there, then start the thread. The caller
+ * owns *ret_worker. Return: 0 or -errno with the failure.
+ */
+int worker_start(const struct worker_config *config, struct worker **ret_worker,
+                 struct failure *failure);
+
+/* worker_set_idle() - another idle_seconds, from the next time it is idle. Any thread. */
+void worker_set_idle(struct worker *worker, int seconds);
+
+/* worker_wake() - there may be a job to claim. Any thread. */
+void worker_wake(struct worker *worker);
+
+/* worker_cancel() - stop job @id if it runs here. Any thread. */
+void worker_cancel(struct worker *worker, int64_t id);
+
+/* worker_describe() - {id, kind, name, memory_total, memory_free, utilization, job}; NULL: no
+ * memory. Any. */
+json_t *worker_describe(struct worker *worker);
+
+/* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */
+bool worker_is_usable(struct worker *worker);
+
+/*
+ * worker_silence() - seconds since the worker gave a sign of life; 0 while it waits for work. Locks
+ * nothing: it answers when the device hangs. Any thread.
+ */
+double worker_silence(struct worker *worker);
+
+/* worker_stop() - begin to stop: a running job goes back to the queue. Any thread. */
+void worker_stop(struct worker *worker);
+
+/*
+ * worker_join() - after worker_stop(): wait at most @seconds for the thread to end. Return: 0, or
+ * -ETIMEDOUT: it still runs.
+ */
+int worker_join(struct worker *worker, int seconds);
+
+/* worker_free() - after worker_join(); nobody may use the worker any more. NULL is fine. */
+void worker_free(struct worker *worker);

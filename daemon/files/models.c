@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/files/models.h"
+
+#include "base/cleanup.h"
+#include "base/str.h"
+#include "daemon/files/paths.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define JOB_PREFIX "job:"
+#define NAME_MAX_BYTES 1024
+
+static int not_found(const char *hint, struct failure *failure, const char *what,
+                     const char *name) {
+    failure_set(failure, -EINVAL, "model_not_found", hint, "model: %s '%s'", what, name);
+    if (failure)
+        snprintf(failure->field, sizeof(failure->field), "model");
+    return -EINVAL;
+}
+
+bool models_job_reference(const char *name, int64_t *ret_id) {
+    uint64_t id;
+
+    if (!str_has_prefix(name, JOB_PREFIX))
+        return false;
+    *ret_id = str_parse_u64(name + strlen(JOB_PREFIX), INT64_MAX, &id) ? -1 : (int64_t)id;
+    return true;
+}
+
+int models_check_dir(int dir_fd, const char *name, struct failure *failure) {
+    struct stat st;
+
+    /* The file may be a link out of the folder, as in a download cache; the model's reader and the
+     * permissions of the service decide what it may read. */
+    if (!fstatat(dir_fd, "config.json", &st, 0) && S_ISREG(st.st_mode))
+        return 0;
+    return not_found("a model is a folder with config.json and safetensors files", failure,
+                     "no config.json in", name);
+}
+
+/* The absolute path of an open folder. */
+static int path_of(int fd, char **ret_path, struct failure *failure) {
+    char link[64], path[PATH_MAX];
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof(path));
+    if (n < 0 || n >= (ssize_t)sizeof(path))
+        return failure_errno(failure, n < 0 ? -errno : -ENAMETOOLONG, "cannot resolve", link);
+    *ret_path = strndup(path, n);
+    return *ret_path ? 0 : failure_oom(failure);
+}
+
+/* What is left of the absolute @name inside @root, "." for the root itself; NULL: not inside. */
+static const char *inside(const char *root, const char *name) {
+    size_t n = strlen(root);
+
+    while (n > 1 && root[n - 1] == '/')
+        n--;
+    if (strncmp(name, root, n) || (name[n] != '/' && name[n] != '\0'))
+        return NULL;
+    name += n;
+    while (*name == '/')
+        name++;
+    return *name ? name : ".";
+}
+
+/* Looks @name up in every root, with the lock held. Return: 0, -ENOENT, or another -errno with the
+ * failure. */
+static int look_up(const struct models *models, const char *name, char **ret_dir,
+                   struct failure *failure) {
+    for (int i = 0; i < models->n_roots; i++) {
+        const char *path = name[0] == '/' ? inside(models->roots[i], name) : name;
+        cleanup(closep) int root = -1;
+        cleanup(closep) int fd = -1;
+
+        if (!path)
+            continue;
+        root = open(models->roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root < 0)
+            continue;
+        fd = paths_open_beneath(root, path, O_PATH | O_DIRECTORY, true);
+        if (fd == -EXDEV)
+            return not_found("name a folder inside the root; links that lead out of it are not "
+                             "followed",
+                             failure, "outside of its model root:", name);
+        if (fd < 0)
+            continue;
+        if (models_check_dir(fd, name, failure))
+            return -EINVAL;
+        return path_of(fd, ret_dir, failure);
+    }
+    return -ENOENT;
+}
+
+void models_set_roots(struct models *models, char *const *roots, int n_roots) {
+    pthread_rwlock_wrlock(&models->lock);
+    models->roots = roots;
+    models->n_roots = n_roots;
+    pthread_rwlock_unlock(&models->lock);
+}
+
+int models_find(struct models *models, const char *name, char **ret_dir, struct failure *failure) {
+    char plain[NAME_MAX_BYTES + 1];
+    char *at;
+    int r;
+
+    if (!name[0] || strlen(name) > NAME_MAX_BYTES)
+        return failure_field(failure, "model", NULL, "must have 1 to %d bytes", NAME_MAX_BYTES);
+
+    pthread_rwlock_rdlock(&models->lock);
+    r = look_up(models, name, ret_dir, failure);
+    snprintf(plain, sizeof(plain), "%s", name);
+    at = strrchr(plain, '@');
+    if (r == -ENOENT && at && at != plain) {
+        *at = '\0';
+        r = look_up(models, plain, ret_dir, failure);
+    }
+    pthread_rwlock_unlock(&models->lock);
+    return r;
+}
+
+int models_resolve(struct models *models, const char *name, char **ret_dir,
+                   struct failure *failure) {
+    int r = models_find(models, name, ret_dir, failure);
+
+    if (r != -ENOENT)
+        return r;
+    return not_found(name[0] == '/' ? "give a folder inside a --model-root of the daemon"
+                                    : "name a folder below a --model-root of the daemon, or a "
+                                      "model of the hub as org/name[@revision]",
+                     failure,
+                     name[0] == '/' ? "no such folder in a model root:"
+                                    : "no such folder below a model root:",
+                     name);
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/files/paths.h"
+
+#include "base/file.h"
+#include "base/str.h"
+
+#include <inttypes.h>
+
+char *paths_job(const char *state_dir, int64_t id) {
+    return str_format("%s/jobs/%" PRId64, state_dir, id);
+}
+
+char *paths_artifact(const char *state_dir, int64_t id) {
+    return str_format("%s/jobs/%" PRId64 "/artifact", state_dir, id);
+}
+
+int paths_open_beneath(int dir_fd, const char *path, int flags, bool links) {
+    return file_open_beneath(dir_fd, path, flags, links);
+}

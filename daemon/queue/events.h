@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The hub of events: what the worker tells goes to the store, then whoever watches is woken and
+ * reads its rows. The row is the truth, so a slow watcher costs the worker nothing.
+ *
+ * Progress is the exception: the newest one of each running job is kept in memory for the job
+ * object, and becomes a row about once a second. Everything else is a row at once.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "daemon/store/store.h"
+
+#define EVENTS_RUNNING_MAX 16                 /* jobs that run at the same time */
+#define EVENTS_SLOTS (EVENTS_RUNNING_MAX + 1) /* and one whose files are fetched */
+
+struct events;
+
+/* events_new() - a hub over @store (borrowed); owned by the caller; NULL when out of memory. */
+struct events *events_new(struct store *store);
+void events_free(struct events *events); /* NULL is fine */
+DEFINE_CLEANUP(struct events *, events_freep, events_free)
+
+/*
+ * events_subscribe() - @wake is called after events were stored or progress changed, from any
+ * thread; it must not block nor call the hub. NULL ends it: no call is running on return.
+ */
+void events_subscribe(struct events *events, void (*wake)(void *ctx), void *ctx);
+
+/* events_wake() - call the subscriber: events were stored by somebody else's transaction. */
+void events_wake(struct events *events);
+
+/*
+ * events_append() - store one event in a transaction of its own and wake; of a running job it is
+ * a sign of life. Any thread, outside a
+ * transaction. Return: 0 or -errno with the failure.
+ */
+int events_append(struct events *events, int64_t job_id, const char *type, const json_t *data,
+                  struct failure *failure);
+
+/*
+ * events_progress() - a progress event of a running job: wakes at most four times a second, stores
+ * a row of @type at most once a second, the rest is merged into the next. @whole: @data is the
+ * progress of the job object. Any thread, outside a transaction.
+ */
+int events_progress(struct events *events, int64_t job_id, const char *type, json_t *data,
+                    bool whole, struct failure *failure);
+
+/*
+ * events_current() - the newest progress of a running job (a copy, owned by the caller), or NULL,
+ * and the version of the change that brought it, or 0. Any thread.
+ */
+json_t *events_current(struct events *events, int64_t job_id, uint64_t *ret_version);
+
+/* events_version() - that version alone. Any thread. */
+uint64_t events_version(struct events *events, int64_t job_id);
+
+/* events_forget() - the job no longer runs. Any thread. */
+void events_forget(struct events *events, int64_t job_id);

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/queue/job_json.h"
+
+#include "base/json.h"
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+
+/* What a result shows; the rest is for the daemon's own use. */
+static const char *const result_fields[] = {"perplexity",      "baseline", "size_bytes",
+                                            "bits_per_weight", "seconds",  "peak_memory"};
+
+/* Puts @value (taken over) into @object, null for NULL. */
+static int put(json_t *object, const char *key, json_t *value) {
+    return json_object_set_new(object, key, value ? value : json_null());
+}
+
+/* What a job waits for beside its turn, null: nothing; NULL when out of memory. */
+static json_t *paused_json(const struct job_row *row) {
+    if (!row->paused)
+        return json_null();
+    return json_pack("{sO sO sO so}", "code", json_object_get(row->paused, "code"), "detail",
+                     json_object_get(row->paused, "detail"), "hint",
+                     json_object_get(row->paused, "hint"), "since", json_time(row->paused_at));
+}
+
+static json_t *url_json(int64_t id, const char *rest) {
+    char text[256];
+
+    snprintf(text, sizeof(text), "/v1/jobs/%" PRId64 "%s", id, rest);
+    return json_string(text);
+}
+
+static json_t *urls_json(int64_t id) {
+    return json_pack("{so so so so so}", "self", url_json(id, ""), "events",
+                     url_json(id, "/events"), "layers", url_json(id, "/layers"), "artifacts",
+                     url_json(id, "/artifacts"), "cancel", url_json(id, "/cancel"));
+}
+
+json_t *job_result(json_t *result) {
+    json_t *shown = result ? json_object() : NULL;
+
+    if (!shown)
+        return NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(result_fields); i++)
+        json_object_set(shown, result_fields[i], json_object_get(result, result_fields[i]));
+    return shown;
+}
+
+/* [{name, bytes, sha256, url}], owned by the caller; NULL when out of memory. */
+static json_t *job_artifacts(const struct job_row *row) {
+    json_t *list = json_array(), *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        json_t *shown;
+        char path[160];
+
+        if (!list || !str_is_safe_name(name))
+            continue;
+        snprintf(path, sizeof(path), "/artifacts/%s", name);
+        shown = json_pack("{sO sO sO so}", "name", json_object_get(item, "name"), "bytes",
+                          json_object_get(item, "bytes"), "sha256", json_object_get(item, "sha256"),
+                          "url", url_json(row->id, path));
+        if (json_array_append_new(list, shown)) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+json_t *failure_to_json(const struct failure *failure) {
+    char title[sizeof(failure->code)];
+
+    /* "disk_full" becomes "Disk full". */
+    snprintf(title, sizeof(title), "%s", failure->code);
+    for (char *at = title; *at; at++) {
+        if (*at == '_')
+            *at = ' ';
+    }
+    title[0] = (char)toupper((unsigned char)title[0]);
+    return json_pack("{ss ss ss ss sb}", "code", failure->code, "title", title, "detail",
+                     failure->detail, "hint", failure->hint, "retryable", failure->retryable);
+}
+
+json_t *job_to_json(const struct job_row *row, json_t *progress) {
+    cleanup(json_decrefp) json_t *job =
+        json_pack("{sI ss ss ss ss sO sb si si sO}", "id", (json_int_t)row->id, "kind", row->kind,
+                  "status", job_status_name(row->status), "owner", row->owner, "name", row->name,
+                  "labels", row->labels, "private", row->private, "priority", row->priority,
+                  "attempt", row->attempt, "params", row->params);
+    json_t *paused = paused_json(row);
+
+    if (json_object_set_new(job, "paused", paused) ||
+        put(job, "paused_seconds", json_real((double)row->paused_ms / 1000)) ||
+        put(job, "model", json_incref(row->model)) ||
+        put(job, "created_at", json_time(row->created_at)) ||
+        put(job, "started_at", json_time(row->started_at)) ||
+        put(job, "finished_at", json_time(row->finished_at)) ||
+        put(job, "queue_position", row->position ? json_integer(row->position) : NULL) ||
+        put(job, "progress", json_incref(progress ? progress : row->progress)) ||
+        put(job, "result", job_result(row->result)) || put(job, "artifacts", job_artifacts(row)) ||
+        put(job, "error", json_incref(row->error)) || put(job, "urls", urls_json(row->id)))
+        return NULL;
+    return steal_ptr(job);
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A job as clients see it: docs/DESIGN.md, section 4. Any thread. */
+#pragma once
+
+#include "daemon/store/store.h"
+
+/*
+ * job_to_json() - the job object; @progress: the newest of a running job, or NULL. Both borrowed.
+ * The caller owns it; NULL when out of memory.
+ */
+json_t *job_to_json(const struct job_row *row, json_t *progress);
+
+/* job_result() - what clients see of a result; NULL for NULL, or when out of memory. */
+json_t *job_result(json_t *result);
+
+/* failure_to_json() - the error of a failed job; NULL when out of memory. */
+json_t *failure_to_json(const struct failure *failure);

@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/queue/jobs.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log/log.h"
+#include "base/log/messages.h"
+#include "base/macros.h"
+#include "base/str.h"
+#include "daemon/access/access.h"
+#include "daemon/files/paths.h"
+#include "daemon/queue/job_json.h"
+#include "daemon/queue/quota.h"
+#include "daemon/queue/submission.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int no_such_job(int64_t id, struct failure *failure) {
+    return failure_set(failure, -ENOENT, "job_not_found", "list the jobs to see their ids",
+                       "no job '%" PRId64 "'", id);
+}
+
+int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_get_job(jobs->store, id, ret_row);
+    if (r == -ENOENT)
+        no_such_job(id, failure);
+    return store_end(jobs->store, r, failure);
+}
+
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct view **ret_view,
+             struct failure *failure) {
+    cleanup(view_freep) struct view *view = NULL;
+    struct view_now now;
+    int r = views_job(jobs->store, id, &now, failure);
+
+    if (r)
+        return r == -ENOENT ? no_such_job(id, failure) : r;
+    view = now.view;
+    r = access_see(caller, view->row, failure);
+    if (!r)
+        *ret_view = steal_ptr(view);
+    return r;
+}
+
+/* -------- reading -------- */
+
+/* The version of the object: ended jobs stand still, queued ones move with the queue. */
+static uint64_t object_version(const struct view_now *now, uint64_t progress) {
+    const struct job_row *row = now->view->row;
+
+    if (job_status_ended(row->status))
+        return row->version;
+    if (row->status == JOB_QUEUED)
+        progress = MAX(progress, now->queue_version);
+    return MAX(row->version, progress);
+}
+
+/* Has the job progress that is newer than its row? */
+static bool progresses(const struct job_row *row) {
+    return row->status == JOB_RUNNING || row->status == JOB_CANCELLING || row->pull;
+}
+
+static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
+                                uint64_t *ret_version) {
+    *ret_version = 0;
+    return progresses(row) ? events_current(jobs->events, row->id, ret_version) : NULL;
+}
+
+/* The object of now, which shares nothing: only the view itself is for all threads. */
+static json_t *show(const struct view_now *now, json_t *progress) {
+    cleanup(json_decrefp) json_t *object = json_clone(now->view->object);
+
+    if (!object ||
+        (now->position &&
+         json_object_set_new(object, "queue_position", json_integer(now->position))) ||
+        (progress && json_object_set(object, "progress", progress)))
+        return NULL;
+    return steal_ptr(object);
+}
+
+int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
+                json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
+    cleanup(json_decrefp) json_t *progress = NULL;
+    cleanup(view_freep) struct view *view = NULL;
+    struct view_now now;
+    uint64_t version;
+    json_t *job = NULL;
+    int r;
+
+    r = views_job(jobs->store, id, &now, failure);
+    if (r)
+        return r == -ENOENT ? no_such_job(id, failure) : r;
+    view = now.view;
+    r = access_see(caller, view->row, failure);
+    if (r)
+        return r;
+    progress = current_progress(jobs, view->row, &version);
+    version = object_version(&now, version);
+    if (!known || known != version) {
+        job = show(&now, progress);
+        if (!job)
+            return failure_oom(failure);
+    }
+    *ret_job = job;
+    *ret_version = version;
+    return 0;
+}
+
+/* The newest version of what @list shows. */
+static uint64_t list_version(struct jobs *jobs, const struct view_list *list) {
+    uint64_t version = list->version;
+
+    for (int i = 0; i < list->n; i++) {
+        const struct job_row *row = list->at[i].view->row;
+
+        if (progresses(row))
+            version = MAX(version, events_version(jobs->events, row->id));
+    }
+    return version;
+}
+
+static json_t *show_list(struct jobs *jobs, const struct view_list *list) {
+    cleanup(json_decrefp) json_t *data = json_array();
+
+    for (int i = 0; i < list->n; i++) {
+        const struct view_now *now = &list->at[i];
+        cleanup(json_decrefp) json_t *progress = NULL;
+        uint64_t version;
+
+        progress = current_progress(jobs, now->view->row, &version);
+        if (json_array_append_new(data, show(now, progress)))
+            return NULL;
+    }
+    return json_pack("{ss sO sb}", "object", "list", "data", data, "has_more", list->has_more);
+}
+
+int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_filter *filter,
+              uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure) {
+    cleanup(view_list_freep) struct view_list *list = NULL;
+    struct store_filter rows = {.status = filter->status,
+                                .owner = filter->owner,
+                                .kind = filter->kind,
+                                .text = filter->text,
+                                .viewer = access_viewer(caller),
+                                .after = filter->after,
+                                .limit = filter->limit};
+    uint64_t version;
+    json_t *shown = NULL;
+    int r;
+
+    r = views_list(jobs->store, &rows, &list, failure);
+    if (r)
+        return r;
+    /* Before the progress that is shown: a change in between is then seen again, not missed. */
+    version = list_version(jobs, list);
+    if (!known || known != version) {
+        shown = show_list(jobs, list);
+        if (!shown)
+            return failure_oom(failure);
+    }
+    *ret_list = shown;
+    *ret_version = version;
+    return 0;
+}
+
+/* -------- submitting -------- */
+
+/* The folder of `job:<id>`: the artifact of a job that succeeded and left one. */
+static int resolve_job(struct jobs *jobs, const struct caller *caller, const char *name, int64_t id,
+                       char **ret_dir, struct failure *failure) {
+    cleanup(view_freep) struct view *view = NULL;
+    cleanup(freep) char *dir = NULL;
+    const char *why = NULL;
+    int r = id > 0 ? jobs_see(jobs, caller, id, &view, failure) : -ENOENT;
+
+    if (r && r != -ENOENT)
+        return r;
+    if (r)
+        why = "there is no such job";
+    else if (view->row->status != JOB_SUCCEEDED)
+        why = "the job has not succeeded";
+    else if (!json_array_size(json_object_get(view->row->result, "artifacts")))
+        why = "the job left no checkpoint";
+    if (why) {
+        failure_field(failure, "model", "name a quantize job that succeeded", "'%s': %s", name,
+                      why);
+        snprintf(failure->code, sizeof(failure->code), "model_not_found");
+        return -EINVAL;
+    }
+    dir = paths_artifact(jobs->state_dir, id);
+    if (!dir)
+        return failure_oom(failure);
+    *ret_dir = steal_ptr(dir);
+    return 0;
+}
+
+/* Where a job's model is, or will be. */
+struct place {
+    char *dir;                    /* "": it has to be fetched; owned */
+    struct hub_name name;         /* id "": not from the hub */
+    char commit[HUB_COMMIT_SIZE]; /* "": not from the hub, or not known yet */
+};
+
+static void place_done(struct place *place) {
+    free(place->dir);
+}
+
+/* A model that no root has, from the cache of the hub or to be fetched into it. */
+static int resolve_hub(struct jobs *jobs, const char *name, struct place *place,
+                       struct failure *failure) {
+    int r = hub_find_model(jobs->hub, &place->name, &place->dir, place->commit, failure);
+
+    if (!r || r != -ENOENT)
+        return r == -EXDEV || r == -EBADMSG ? -EINVAL : r;
+    if (hub_is_offline(jobs->hub)) {
+        failure_field(
+            failure, "model", "switch hub-offline off, or bring the model into the cache",
+            "'%s' is in no model root and not whole in the cache, and the hub is not asked", name);
+        snprintf(failure->code, sizeof(failure->code), "model_not_found");
+        return -EINVAL;
+    }
+    place->dir = strdup("");
+    return place->dir ? 0 : failure_oom(failure);
+}
+
+static int resolve_model(struct jobs *jobs, const struct caller *caller, const char *name,
+                         struct place *place, struct failure *failure) {
+    int64_t id;
+    int r;
+
+    if (models_job_reference(name, &id))
+        return resolve_job(jobs, caller, name, id, &place->dir, failure);
+    r = models_find(jobs->models, name, &place->dir, failure);
+    if (r == -ENOENT && jobs->hub && !hub_parse_name(name, &place->name))
+        return resolve_hub(jobs, name, place, failure);
+    return r == -ENOENT ? models_resolve(jobs->models, name, &place->dir, failure) : r;
+}
+
+/* The job that @key already stands for, 0 when it is new; another request: -EINVAL. */
+static int find_key(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
+                    int64_t *ret_id, struct failure *failure) {
+    char stored[SHA256_TEXT_SIZE];
+    int64_t id = 0;
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_find_key(jobs->store, owner, key, stored, &id);
+    r = store_end(jobs->store, r == -ENOENT ? 0 : r, failure);
+    if (r)
+        return r;
+    if (id && !str_equal(stored, sha256))
+        return failure_set(failure, -EINVAL, "idempotency_key_reused",
+                           "use a new key for a new request",
+                           "the Idempotency-Key was used for another request, job %" PRId64, id);
+    *ret_id = id;
+    return 0;
+}
+
+static int hash_request(const json_t *request, char ret_sha256[SHA256_TEXT_SIZE]) {
+    cleanup(freep) char *text = json_text(request, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+
+    return text ? sha256_of(text, strlen(text), ret_sha256) : -ENOMEM;
+}
+
+/* The row and its first event; inside a transaction. */
+static int insert(struct jobs *jobs, const struct caller *caller, const struct job_row *row,
+                  const char *key, const char *sha256, int64_t *ret_id, struct failure *failure) {
+    cleanup(json_decrefp) json_t *data = json_pack("{si}", "attempt", row->attempt);
+    int64_t id;
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    r = quota_check(jobs, caller, failure);
+    if (!r)
+        r = store_insert_job(jobs->store, row, &id);
+    if (!r && key)
+        r = store_put_key(jobs->store, row->owner, key, sha256, id, row->created_at);
+    if (!r)
+        r = store_append_event(jobs->store, id, "job.queued", row->created_at, data, NULL);
+    if (!r)
+        *ret_id = id;
+    return r;
+}
+
+/* Where the submission's model and data sets are, for the row. */
+static int locate(struct jobs *jobs, const struct caller *caller,
+                  const struct submission *submission, struct place *place, struct job_row *row,
+                  struct failure *failure) {
+    int r = resolve_model(jobs, caller, submission->params->model, place, failure);
+
+    if (r)
+        return r;
+    row->model_dir = place->dir;
+    row->hub_model = place->name.id[0] ? place->name.id : NULL;
+    row->pull = !place->dir[0] ||
+                (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind));
+    row->params = params_to_json(submission->params);
+    if (!row->params || (place->commit[0] && json_object_set_new(row->params, "model_commit",
+                                                                 json_string(place->commit))))
+        return failure_oom(failure);
+    return 0;
+}
+
+/* Inside a transaction: the checkpoint that the job was to read may have been deleted meanwhile. */
+static int check_still_there(struct jobs *jobs, const char *model, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int64_t id;
+    int r = models_job_reference(model, &id) ? store_get_job(jobs->store, id, &row) : 0;
+
+    if (r != -ENOENT)
+        return r;
+    failure_field(failure, "model", "name a quantize job that succeeded",
+                  "'%s': there is no such job", model);
+    snprintf(failure->code, sizeof(failure->code), "model_not_found");
+    return -EINVAL;
+}
+
+/* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
+static int submit(struct jobs *jobs, const struct caller *caller, const char *key,
+                  const char *sha256, const json_t *json, int64_t *ret_id,
+                  struct failure *failure) {
+    cleanup(submission_freep) struct submission *submission = NULL;
+    cleanup(place_done) struct place place = {};
+    struct job_row row = {.attempt = 1, .created_at = clock_wall_ms()};
+    int r;
+
+    r = submission_parse(json, &submission, failure);
+    if (r)
+        return r;
+    /* From here to the row nobody removes the model: then it is the row that keeps it. */
+    if (jobs->hub)
+        hub_hold(jobs->hub);
+    r = locate(jobs, caller, submission, &place, &row, failure);
+    row.kind = (char *)job_kind_name(submission->kind);
+    row.owner = (char *)caller->owner;
+    row.name = submission->name;
+    row.labels = submission->labels;
+    row.priority = submission->priority;
+    row.private = submission->private;
+    row.request = submission->asked;
+
+    if (!r) {
+        r = store_begin(jobs->store, STORE_WRITE, failure);
+        if (!r) {
+            r = check_still_there(jobs, submission->params->model, failure);
+            if (!r)
+                r = insert(jobs, caller, &row, key, sha256, ret_id, failure);
+            r = store_end(jobs->store, r, failure);
+        }
+    }
+    if (jobs->hub)
+        hub_release(jobs->hub);
+    json_decref(row.params);
+    if (!r)
+        log_record(LOG_INFO, LOG_FIELDS(.job = *ret_id, .owner = caller->owner),
+                   "job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, caller->owner, row.kind,
+                   submission->params->model);
+    return r;
+}
+
+int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
+                const json_t *request, json_t **ret_job, bool *ret_created,
+                struct failure *failure) {
+    char sha256[SHA256_TEXT_SIZE];
+    int64_t id = 0;
+    uint64_t version;
+    int r = 0;
+
+    if (key && (!key[0] || strlen(key) > JOBS_KEY_MAX))
+        return failure_field(failure, "Idempotency-Key", NULL, "must have 1 to %d bytes",
+                             JOBS_KEY_MAX);
+    if (hash_request(request, sha256))
+        return failure_oom(failure);
+    /* Twice at most: the second time the key of the other thread is there. */
+    for (int i = 0; i < 2; i++) {
+        if (key)
+            r = find_key(jobs, caller->owner, key, sha256, &id, failure);
+        *ret_created = !r && !id;
+        if (r || id)
+            break;
+        r = submit(jobs, caller, key, sha256, request, &id, failure);
+        if (r != -EEXIST || !key)
+            break;
+    }
+    if (r)
+        return r;
+    if (*ret_created)
+        events_wake(jobs->events);
+    return jobs_object(jobs, caller, id, 0, ret_job, &version, failure);
+}
+
+/* -------- cancelling -------- */
+
+/* Inside a transaction. *ret_gone: it has ended by this. */
+static int cancel(struct jobs *jobs, const struct caller *caller, int64_t id, bool *ret_gone,
+                  struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *data = json_object();
+    struct job_change change = {.at = clock_wall_ms()};
+    int r = store_get_job(jobs->store, id, &row);
+
+    if (r == -ENOENT)
+        return no_such_job(id, failure);
+    if (!r)
+        r = access_change(caller, row, "cancel", failure);
+    if (r)
+        return r;
+    if (!data)
+        return failure_oom(failure);
+    if (job_status_ended(row->status))
+        return failure_set(failure, -EBUSY, "job_ended", NULL,
+                           "cannot cancel job '%" PRId64 "': it has ended, %s", id,
+                           job_status_name(row->status));
+    if (row->status == JOB_CANCELLING)
+        return 0;
+    *ret_gone = row->status == JOB_QUEUED;
+    change.from = row->status;
+    change.to = *ret_gone ? JOB_CANCELLED : JOB_CANCELLING;
+    r = store_change_job(jobs->store, id, &change);
+    if (r)
+        return r;
+    return store_append_event(jobs->store, id, *ret_gone ? "job.cancelled" : "job.cancelling",
+                              change.at, data, NULL);
+}
+
+int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure) {
+    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    bool gone = false;
+    int r = store_begin(jobs->store, STORE_WRITE, failure);
+
+    if (r)
+        return r;
+    r = cancel(jobs, caller, id, &gone, failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    log_record(LOG_INFO, LOG_FIELDS(gone ? MESSAGE_JOB_ENDED : NULL, .job = id),
+               "job %" PRId64 " %s", id, gone ? "cancelled" : "asked to stop");
+    events_wake(jobs->events);
+    /* What an interrupted run left; the next start would remove it else. */
+    if (gone && dir && dir_remove(dir))
+        log_warning("cannot remove '%s'", dir);
+    return 0;
+}

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The queue: jobs come in, are claimed, and end. Every change of status and its event are one
+ * transaction. Functions may be called from any thread, outside a transaction; they return 0 or
+ * -errno with the failure; the errno means what api/service.h says.
+ */
+#pragma once
+
+#include "api/service.h"
+#include "daemon/data/hub/hub.h"
+#include "daemon/data/source.h"
+#include "daemon/files/disk.h"
+#include "daemon/files/models.h"
+#include "daemon/pipeline/params.h"
+#include "daemon/queue/events.h"
+#include "daemon/queue/stats.h"
+#include "daemon/queue/views.h"
+#include "daemon/store/lease.h"
+#include "daemon/store/store.h"
+
+#define JOBS_CRASHES_MAX 3  /* of attempts in a row that finished nothing new */
+#define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
+#define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
+
+/* What the queue works with; all pointers are borrowed. */
+struct jobs {
+    struct store *store;
+    struct events *events;
+    struct models *models;
+    const char *state_dir;
+    struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
+    struct hub_client *hub; /* NULL: no models and files are fetched */
+    struct disk *disk;      /* of the state folder; NULL: there is always room */
+    char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
+    atomic_int owner_jobs;      /* of one owner that have not ended; 0: no limit */
+    atomic_int queue_limit;     /* that wait; 0: no limit */
+    struct stats stats;
+};
+
+/* -------- what clients ask for (jobs.c, jobs_ended.c) -------- */
+
+/* jobs_submit() - as struct service's submit. */
+int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
+                const json_t *request, json_t **ret_job, bool *ret_created,
+                struct failure *failure);
+
+/* jobs_object() - as struct service's job; @known 0: always the object. */
+int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
+                json_t **ret_job, uint64_t *ret_version, struct failure *failure);
+
+/* jobs_list() - as struct service's jobs. */
+int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_filter *filter,
+              uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure);
+
+/*
+ * jobs_cancel() - a queued job ends at once, a running one becomes cancelling: whoever runs it has
+ * to be told. -EBUSY when it has ended, -ENOENT, -EPERM: it is another's.
+ */
+int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure);
+
+/*
+ * jobs_retry() - submit job @id, which failed or was cancelled, anew: a job of its own with the
+ * same request, of the caller; @key as for jobs_submit(). -EBUSY when it is in any other state,
+ * -ENOENT, -EPERM.
+ */
+int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, int64_t id,
+               json_t **ret_job, struct failure *failure);
+
+/*
+ * jobs_delete() - a job that has ended is gone, with its events, layers, perplexities and files; no
+ * other job will have its id. -EBUSY when it has not ended, or another job reads its checkpoint;
+ * -ENOENT, -EPERM.
+ */
+int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure);
+
+/* jobs_find() - the row of job @id, which is to be freed; -ENOENT. */
+int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
+
+/*
+ * jobs_see() - job @id as @caller may look at it, used; its position is not looked at. -ENOENT,
+ * -EPERM: it is hidden from the caller.
+ */
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct view **ret_view,
+             struct failure *failure);
+
+/* -------- files that a waiting job needs (jobs_pull.c) -------- */
+
+/* jobs_files() - sets files[id] for each file of the catalog that such a job reads; how many. */
+int jobs_files(const struct params *params, enum job_kind kind, bool *files);
+
+/* jobs_files_are_here() - are all of them on this machine? */
+bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);
+
+/* jobs_next_pull() - as store_next_pull(); -ENOENT without a failure: none. */
+int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *failure);
+
+/* jobs_next_paused_pull() - as store_next_paused_pull(); -ENOENT without a failure: none. */
+int jobs_next_paused_pull(struct jobs *jobs, int64_t after, struct job_row **ret_row,
+                          struct failure *failure);
+
+/* jobs_pull_started() - files of job @id are on their way: it waits for no room. */
+int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure);
+
+/*
+ * jobs_pulled() - its files are here, its model in @model_dir, from the hub at @commit ("": it is
+ * not from there). -ESTALE: it has ended meanwhile.
+ */
+int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_dir,
+                const char *commit, struct failure *failure);
+
+/*
+ * jobs_pause_waiting() - the queued job waits for more than its turn, because of @why; nothing
+ * happens when it does so already, or has ended.
+ */
+int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
+                       struct failure *failure);
+
+/* jobs_pull_failed() - the waiting job fails because of @why. -ESTALE as above. */
+int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
+                     struct failure *failure);
+
+/* jobs_use_model() - does a job that has not ended need model "org/name" of the hub? */
+bool jobs_use_model(struct jobs *jobs, const char *hub_model);
+
+/* -------- what becomes of a running job (jobs_run.c) -------- */
+
+/*
+ * jobs_claim() - the next job becomes running; -ENOENT without a failure when none waits. -ENOSPC:
+ * none but jobs that write, for which the disk has no room: the first of them is paused.
+ */
+int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
+               struct failure *failure);
+
+/* jobs_succeed() - it ends with the pipeline's @result (borrowed); finds its baseline. */
+int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *failure);
+
+/* jobs_fail() - it ends, because of @why; its files are removed. */
+int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
+
+/* jobs_cancelled() - it has stopped because it was cancelled; its files are removed. */
+int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure);
+
+/* Why a job stopped before its end. */
+enum stop {
+    STOP_ASKED,  /* the daemon was told to stop: costs the job nothing */
+    STOP_CRASH,  /* of the daemon or its device: the next attempt; see JOBS_CRASHES_MAX */
+    STOP_REBOOT, /* of the machine: not the job's fault; JOBS_REBOOTS_MAX times at most */
+};
+
+/*
+ * jobs_interrupt() - it has stopped before its end: back to the queue, or cancelled when that was
+ * asked for.
+ */
+int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop stop,
+                   struct failure *failure);
+
+/*
+ * jobs_pause() - it has stopped because the disk has no room, for which @why has the words: back to
+ * the queue, no attempt is used up, and it goes on when there is room; or cancelled when that was
+ * asked for.
+ */
+int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
+
+/*
+ * jobs_abandon() - before an end that cannot wait for workers: every job that still runs goes back
+ * to the queue, or is cancelled when that was asked for. What a worker says later comes to nothing.
+ */
+int jobs_abandon(struct jobs *jobs, struct failure *failure);
+
+/*
+ * jobs_recover() - after a start: jobs that ran go back to the queue, files of jobs that failed or
+ * were cancelled are removed, and folders of jobs that were deleted.
+ */
+int jobs_recover(struct jobs *jobs, struct failure *failure);

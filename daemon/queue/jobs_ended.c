@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/queue/jobs.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log/log.h"
+#include "base/str.h"
+#include "daemon/access/access.h"
+#include "daemon/files/paths.h"
+#include "daemon/queue/job_json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* -------- again -------- */
+
+static int check_retry(const struct job_row *row, struct failure *failure) {
+    const char *hint = row->status == JOB_SUCCEEDED
+                           ? "it has what it can give: submit a new job to do it once more"
+                           : "wait for its end, or cancel it first";
+
+    if (row->status == JOB_FAILED || row->status == JOB_CANCELLED)
+        return 0;
+    return failure_set(failure, -EBUSY, "job_not_retryable", hint,
+                       "cannot retry job '%" PRId64 "': it is %s, neither failed nor cancelled",
+                       row->id, job_status_name(row->status));
+}
+
+/* What a client would have to send for the same job. */
+static json_t *whole_request(const struct job_row *row) {
+    cleanup(json_decrefp) json_t *request = json_clone(row->request);
+
+    if (!request || json_object_set_new(request, "kind", json_string(row->kind)) ||
+        json_object_set_new(request, "name", json_string(row->name)) ||
+        json_object_set_new(request, "priority", json_integer(row->priority)) ||
+        json_object_set_new(request, "private", json_boolean(row->private)) ||
+        json_object_set_new(request, "labels", json_clone(row->labels)))
+        return NULL;
+    return steal_ptr(request);
+}
+
+int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, int64_t id,
+               json_t **ret_job, struct failure *failure) {
+    cleanup(view_freep) struct view *view = NULL;
+    cleanup(json_decrefp) json_t *request = NULL;
+    bool created = false;
+    int r = jobs_see(jobs, caller, id, &view, failure);
+
+    if (!r)
+        r = access_change(caller, view->row, "retry", failure);
+    if (!r)
+        r = check_retry(view->row, failure);
+    if (r)
+        return r;
+    request = whole_request(view->row);
+    if (!request)
+        return failure_oom(failure);
+    r = jobs_submit(jobs, caller, key, request, ret_job, &created, failure);
+    if (!r && created)
+        log_info("job %" JSON_INTEGER_FORMAT " is job %" PRId64 " again",
+                 json_integer_value(json_object_get(*ret_job, "id")), id);
+    return r;
+}
+
+/* -------- deleting -------- */
+
+/* Inside a transaction. @dir: of its checkpoint, which waiting and running jobs may read. */
+static int delete (struct jobs *jobs, const struct caller *caller, int64_t id, const char *dir,
+                   struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    int64_t user = 0;
+    int r = store_get_job(jobs->store, id, &row);
+
+    if (r == -ENOENT)
+        return failure_set(failure, r, "job_not_found", "list the jobs to see their ids",
+                           "no job '%" PRId64 "'", id);
+    if (!r)
+        r = access_change(caller, row, "delete", failure);
+    if (r)
+        return r;
+    if (!job_status_ended(row->status))
+        return failure_set(
+            failure, -EBUSY, "job_not_ended", "cancel it first, and wait for its end",
+            "cannot delete job '%" PRId64 "': it is %s", id, job_status_name(row->status));
+    r = store_find_user(jobs->store, dir, &user);
+    if (!r)
+        return failure_set(failure, -EBUSY, "job_in_use", "wait for its end, or cancel it first",
+                           "cannot delete job '%" PRId64 "': job %" PRId64 " reads its checkpoint",
+                           id, user);
+    return r == -ENOENT ? store_delete_job(jobs->store, id) : r;
+}
+
+int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure) {
+    cleanup(freep) char *artifact = paths_artifact(jobs->state_dir, id);
+    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    int r;
+
+    if (!artifact || !dir)
+        return failure_oom(failure);
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = delete (jobs, caller, id, artifact, failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    log_record(LOG_INFO, LOG_FIELDS(.job = id), "job %" PRId64 " deleted", id);
+    events_wake(jobs->events);
+    /* The row first: what a crash leaves here belongs to no job, and the next start removes it. */
+    r = dir_remove(dir);
+    if (r)
+        log_warning("cannot remove '%s', the next start tries again: %s", dir, strerror(-r));
+    return 0;
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/queue/jobs.h"
+
+#include "base/clock.h"
+#include "base/log/log.h"
+#include "base/log/messages.h"
+#include "base/str.h"
+#include "daemon/data/catalog.h"
+#include "daemon/queue/job_json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
+    enum catalog_id id;
+    int n = 0;
+
+    memset(files, 0, CATALOG_FILES * sizeof(*files));
+    if (kind == JOB_QUANTIZE && params->wbits != 16 && !params->nearest && params->dataset &&
+        !catalog_of(params->dataset, CORPUS_CALIBRATION, &id))
+        files[id] = true;
+    for (int i = 0; i < params->n_eval; i++)
+        if (!catalog_of(params->eval[i], CORPUS_EVALUATION, &id))
+            files[id] = true;
+    for (int i = 0; i < CATALOG_FILES; i++)
+        n += files[i];
+    return n;
+}
+
+bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind) {
+    bool files[CATALOG_FILES];
+
+    jobs_files(params, kind, files);
+    for (int i = 0; i < CATALOG_FILES; i++) {
+        cleanup(freep) char *path = NULL;
+
+        if (files[i] &&
+            jobs->source->fetch(jobs->source, catalog[i].host, catalog[i].path, &path, NULL))
+            return false;
+    }
+    return true;
+}
+
+int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_next_pull(jobs->store, ret_row);
+    return store_end(jobs->store, r, failure);
+}
+
+int jobs_next_paused_pull(struct jobs *jobs, int64_t after, struct job_row **ret_row,
+                          struct failure *failure) {
+    int r = store_begin(jobs->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_next_paused_pull(jobs->store, after, ret_row);
+    return store_end(jobs->store, r, failure);
+}
+
+int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure) {
+    cleanup(json_decrefp) json_t *data = json_pack("{ss}", "phase", "pull");
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = store_unpause_pull(jobs->store, id);
+    if (!r)
+        r = store_append_event(jobs->store, id, "phase.started", clock_wall_ms(), data, NULL);
+    r = store_end(jobs->store, r, failure);
+    if (!r)
+        events_wake(jobs->events);
+    return r;
+}
+
+int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_dir,
+                const char *commit, struct failure *failure) {
+    cleanup(json_decrefp) json_t *params = json_copy(row->params);
+    int r = 0;
+
+    if (!params || (commit[0] && json_object_set_new(params, "model_commit", json_string(commit))))
+        return failure_oom(failure);
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = store_set_pulled(jobs->store, row->id, model_dir, params);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    log_record(LOG_INFO, LOG_FIELDS(.job = row->id, .owner = row->owner),
+               "job %" PRId64 ": all its files are here", row->id);
+    events_wake(jobs->events);
+    return 0;
+}
+
+int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
+                     struct failure *failure) {
+    cleanup(json_decrefp) json_t *error = failure_to_json(why);
+    cleanup(json_decrefp) json_t *data = error ? json_pack("{sO}", "error", error) : NULL;
+    struct job_change change = {
+        .from = JOB_QUEUED, .to = JOB_FAILED, .at = clock_wall_ms(), .error = error};
+    int r;
+
+    if (!data)
+        return failure_oom(failure);
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = store_change_job(jobs->store, id, &change);
+    if (!r)
+        r = store_append_event(jobs->store, id, "job.failed", change.at, data, NULL);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    log_record(LOG_WARNING, LOG_FIELDS(MESSAGE_JOB_FAILED, .job = id, .code = why->code),
+               "job %" PRId64 " failed: %s: %s", id, why->code, why->detail);
+    events_wake(jobs->events);
+    return 0;
+}
+
+bool jobs_use_model(struct jobs *jobs, const char *hub_model) {
+    bool used = true;
+    int r = store_begin(jobs->store, STORE_READ, NULL);
+
+    if (r)
+        return true; /* better kept than missed */
+    r = store_uses_model(jobs->store, hub_model, &used);
+    return store_end(jobs->store, r, NULL) || used;
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/store/sql.h"
+
+#include <errno.h>
+
+int store_next_job(struct store *store, bool writes, int64_t *ret_id, bool *ret_paused) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT queue.id, waiting.paused IS NOT NULL FROM queue "
+                        "JOIN jobs AS waiting ON waiting.id = queue.id "
+                        "WHERE waiting.pull = 0 AND (?1 OR waiting.params ->> 'wbits' = 16) "
+                        "ORDER BY position LIMIT 1",
+                        "i", (int64_t)writes);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -ENOENT;
+    *ret_id = sqlite3_column_int64(statement, 0);
+    *ret_paused = sqlite3_column_int(statement, 1) != 0;
+    return 0;
+}
+
+int store_pause_job(struct store *store, int64_t id, int64_t at, json_t *why) {
+    int r = store_exec(store,
+                       "UPDATE jobs SET paused = ?2, paused_at = ?3, version = ?4 "
+                       "WHERE id = ?1 AND status = 'queued' AND paused IS NULL",
+                       "ijii", id, why, at, (int64_t)store_version_next(store));
+
+    if (r < 0)
+        return r;
+    return r == 1 ? 0 : -ESTALE;
+}
+
+int store_unpause_jobs(struct store *store, int64_t at) {
+    int r = store_exec(store,
+                       "UPDATE jobs SET paused = NULL, paused_at = NULL, "
+                       "paused_ms = paused_ms + " STORE_PAUSED_UNTIL(
+                           "?1") ", version = ?2 "
+                                 "WHERE status = 'queued' AND paused IS NOT NULL AND pull = 0",
+                       "ii", at, (int64_t)store_version_next(store));
+
+    return r < 0 ? r : 0;
+}
+
+int store_unpause_pull(struct store *store, int64_t id) {
+    int r = store_exec(store,
+                       "UPDATE jobs SET paused = NULL, paused_at = NULL, version = ?2 "
+                       "WHERE id = ?1 AND status = 'queued' AND paused IS NOT NULL AND pull = 1",
+                       "ii", id, (int64_t)store_version_next(store));
+
+    return r < 0 ? r : 0;
+}

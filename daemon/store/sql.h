@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside the store: the connection, and a few words to speak SQL with. For daemon/store*.c. */
+#pragma once
+
+#include "daemon/store/store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+
+#define STORE_STATEMENTS_MAX 64
+
+struct store {
+    sqlite3 *db;
+    int lock_fd; /* holds the flock of the lock file */
+    pthread_mutex_t mutex;
+    struct {
+        const char *sql; /* a literal: compared by address */
+        sqlite3_stmt *statement;
+    } statements[STORE_STATEMENTS_MAX];
+    int n_statements;
+    struct failure failure; /* of the transaction's first failed statement */
+    bool failed;
+    double began; /* the transaction: monotonic */
+    struct histogram seconds;
+    uint64_t pending_seq; /* of the transaction's newest event, 0: none */
+    atomic_uint_fast64_t version, version_queue, last_seq;
+    atomic_uint_fast64_t stamp; /* moved by each change of a row of jobs */
+    struct views *views;        /* owned */
+};
+
+/* How long a job was paused since its first start, if it is paused and @at (ms) ends that. */
+#define STORE_PAUSED_UNTIL(at)                                                                     \
+    "CASE WHEN paused_at > 0 AND started_at > 0 THEN max(" at " - paused_at, 0) ELSE 0 END"
+
+/*
+ * store_errno() - what SQLite's code @rc of the connection @db, which may be NULL, means: -ENOSPC,
+ * -ENOMEM, -EEXIST, -EBADMSG or -EIO.
+ */
+int store_errno(sqlite3 *db, int rc);
+
+/* store_fail() - keep SQLite's error as the transaction's reason. Return: -errno. */
+int store_fail(struct store *store, const char *what);
+
+/*
+ * store_query() - prepare the literal @sql once, bind the arguments by @types: i int64_t,
+ * d double, s const char *, j json_t * as compact text; NULL binds NULL. The statement is the
+ * store's; reset it with cleanup(store_resetp).
+ */
+int store_query(struct store *store, sqlite3_stmt **ret_statement, const char *sql,
+                const char *types, ...);
+
+/* store_step() - Return: 1 for a row, 0 at the end, -errno. */
+int store_step(struct store *store, sqlite3_stmt *statement);
+
+/* store_exec() - a statement without rows. Return: how many rows it changed, or -errno. */
+int store_exec(struct store *store, const char *sql, const char *types, ...);
+
+/* store_script() - any number of statements, not cached. */
+int store_script(struct store *store, const char *sql);
+
+/* Columns, copied; a NULL column gives NULL. Return: 0, -ENOMEM, -EBADMSG. */
+int store_column_text(struct store *store, sqlite3_stmt *statement, int column, char **ret_text);
+int store_column_json(struct store *store, sqlite3_stmt *statement, int column, json_t **ret_json);
+
+static inline void store_resetp(sqlite3_stmt **statement) {
+    if (*statement) {
+        sqlite3_reset(*statement);
+        sqlite3_clear_bindings(*statement);
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Jobs kept in memory: never older than what was committed, and seen without the store's lock. */
+#include "daemon/queue/views.h"
+
+#include "daemon_fixture.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+static struct view_now look(struct fixture *f, int64_t id) {
+    struct view_now now = {};
+
+    assert_int_equal(views_job(f->store, id, &now, &f->failure), 0);
+    assert_int_equal(now.view->row->id, id);
+    return now;
+}
+
+/* The same job, and what it looks like now. */
+static void expect(struct fixture *f, int64_t id, enum job_status status, int64_t position) {
+    struct view_now now = look(f, id);
+
+    assert_int_equal(now.view->row->status, status);
+    assert_int_equal(now.position, position);
+    assert_string_equal(json_string_value(json_object_get(now.view->object, "status")),
+                        job_status_name(status));
+    assert_true(json_is_null(json_object_get(now.view->object, "queue_position")));
+    view_free(now.view);
+}
+
+static struct view_list *list(struct fixture *f, struct store_filter filter) {
+    struct view_list *list = NULL;
+
+    assert_int_equal(views_list(f->store, &filter, &list, &f->failure), 0);
+    return list;
+}
+
+static void test_changes_are_seen(void **state) {
+    struct fixture *f = *state;
+    int64_t first = insert(f, "a", 0), second = insert(f, "a", 0);
+    struct view_now old = look(f, first), now;
+
+    expect(f, first, JOB_QUEUED, 1);
+    expect(f, second, JOB_QUEUED, 2);
+    assert_int_equal(claim(f), first);
+    expect(f, first, JOB_RUNNING, 0);
+    /* It has not changed itself, but moved up. */
+    expect(f, second, JOB_QUEUED, 1);
+    assert_int_equal(change(f, first, JOB_RUNNING, JOB_SUCCEEDED), 0);
+    expect(f, first, JOB_SUCCEEDED, 0);
+    /* Who still looks at the old one has it as it was. */
+    assert_int_equal(old.view->row->status, JOB_QUEUED);
+    view_free(old.view);
+
+    begin(f);
+    assert_int_equal(end(f, store_delete_job(f->store, first)), 0);
+    assert_int_equal(views_job(f->store, first, &now, &f->failure), -ENOENT);
+}
+
+/* A change that is taken back was never there. */
+static void test_rollback(void **state) {
+    struct fixture *f = *state;
+    int64_t id = insert(f, "a", 0);
+    struct job_change change = {.from = JOB_QUEUED, .to = JOB_CANCELLED, .at = 3};
+
+    expect(f, id, JOB_QUEUED, 1);
+    begin(f);
+    assert_int_equal(store_change_job(f->store, id, &change), 0);
+    assert_int_equal(end(f, -EIO), -EIO);
+    expect(f, id, JOB_QUEUED, 1);
+}
+
+/* The lock is not recursive: a view that took it here would wait for ever. */
+static void test_no_lock(void **state) {
+    struct fixture *f = *state;
+    struct store_filter all = {.limit = 10};
+    int64_t id = insert(f, "a", 0);
+    cleanup(json_decrefp) json_t *data = json_object();
+    struct view_list *before, *after;
+
+    expect(f, id, JOB_QUEUED, 1);
+    before = list(f, all);
+    alarm(20);
+    begin(f);
+    assert_int_equal(store_append_event(f->store, id, "layer.finished", 4, data, NULL), 0);
+    expect(f, id, JOB_QUEUED, 1);
+    after = list(f, all);
+    assert_int_equal(end(f, 0), 0);
+    alarm(0);
+    assert_ptr_equal(before, after);
+    view_list_free(before);
+    view_list_free(after);
+}
+
+static void test_lists(void **state) {
+    struct fixture *f = *state;
+    int64_t first = insert(f, "a", 0), second = insert(f, "b", 0);
+    struct view_list *all = list(f, (struct store_filter){.limit = 1});
+    struct view_list *more;
+
+    assert_int_equal(all->n, 1);
+    assert_true(all->has_more);
+    assert_int_equal(all->at[0].view->row->id, second);
+    assert_int_equal(all->at[0].position, 2);
+    /* The same words in other places are another question. */
+    more = list(f, (struct store_filter){.owner = "a", .limit = 1});
+    assert_int_equal(more->at[0].view->row->id, first);
+    assert_false(more->has_more);
+    view_list_free(more);
+    more = list(f, (struct store_filter){.text = "a", .limit = 1});
+    assert_int_equal(more->n, 0);
+    view_list_free(more);
+
+    assert_int_equal(claim(f), first);
+    more = list(f, (struct store_filter){.limit = 1});
+    assert_ptr_not_equal(more, all);
+    assert_true(more->version > all->version);
+    assert_int_equal(more->at[0].position, 1);
+    assert_ptr_equal(more->at[0].view, all->at[0].view);
+    view_list_free(more);
+    view_list_free(all);
+}
+
+/* More jobs and more lists than are kept: each is itself. */
+static void test_more_than_are_kept(void **state) {
+    struct fixture *f = *state;
+    int64_t first = 0, id = 0;
+
+    for (int i = 0; i < VIEWS_JOBS + 2; i++) {
+        id = insert(f, "a", 0);
+        first = first ? first : id;
+    }
+    for (int round = 0; round < 3; round++) {
+        expect(f, first, JOB_QUEUED, 1);
+        expect(f, first + VIEWS_JOBS, JOB_QUEUED, VIEWS_JOBS + 1);
+    }
+    for (int limit = 1; limit <= 2 * VIEWS_LISTS; limit++) {
+        struct view_list *some = list(f, (struct store_filter){.limit = limit});
+
+        assert_int_equal(some->n, limit);
+        assert_int_equal(some->at[limit - 1].view->row->id, id - limit + 1);
+        view_list_free(some);
+    }
+}
+
+struct racer {
+    struct fixture *f;
+    int64_t id;
+    atomic_bool stop;
+};
+
+/* What was seen to have started is never seen to wait again. */
+static void *race(void *arg) {
+    struct racer *racer = arg;
+    bool started = false;
+
+    while (!racer->stop) {
+        struct failure failure;
+        struct view_now now;
+
+        if (views_job(racer->f->store, racer->id, &now, &failure))
+            return (void *)"not found";
+        if (started && now.view->row->status == JOB_QUEUED)
+            return (void *)"older than before";
+        started |= now.view->row->status != JOB_QUEUED;
+        view_free(now.view);
+    }
+    return started ? NULL : (void *)"it never started";
+}
+
+static void test_threads(void **state) {
+    struct racer racer = {.f = *state};
+    pthread_t threads[4];
+
+    racer.id = insert(racer.f, "a", 1);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, race, &racer), 0);
+    for (int i = 0; i < 50; i++)
+        insert(racer.f, "b", 0);
+    assert_int_equal(claim(racer.f), racer.id);
+    /* At once, in the thread that knows. */
+    expect(racer.f, racer.id, JOB_RUNNING, 0);
+    for (int i = 0; i < 50; i++)
+        insert(racer.f, "b", 0);
+    racer.stop = true;
+    for (int i = 0; i < 4; i++) {
+        void *wrong;
+
+        pthread_join(threads[i], &wrong);
+        assert_null(wrong);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_changes_are_seen, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_rollback, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_no_lock, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_lists, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_more_than_are_kept, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_threads, fixture_setup, fixture_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
