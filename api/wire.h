@@ -32,7 +32,35 @@
  * wins) resumes after that event.
  */
 #define WIRE_EVENT_JOB "job"
-#define WIRE_EVENT_PROGRESS "progress"
 #define WIRE_EVENT_RESET "reset"
+
 #define WIRE_RETRY_MS 2000
 #define WIRE_HEARTBEAT_SECONDS 15
+
+/*
+ * Every TYPE of an event, spelled here alone: openapi.json, quantd-api(7) and the dashboard have
+ * copies, which tests/lint/events.py compares with this list. In the order of a job's life.
+ */
+#define WIRE_EVENT_JOB_QUEUED "job.queued"
+#define WIRE_EVENT_JOB_STARTED "job.started"
+#define WIRE_EVENT_JOB_RESUMED "job.resumed"
+#define WIRE_EVENT_PHASE_STARTED "phase.started"
+#define WIRE_EVENT_PROGRESS "progress"
+#define WIRE_EVENT_LAYER_FINISHED "layer.finished"
+#define WIRE_EVENT_EVAL_PROGRESS "eval.progress"
+#define WIRE_EVENT_EVAL_FINISHED "eval.finished"
+#define WIRE_EVENT_JOB_WARNING "job.warning"
+#define WIRE_EVENT_JOB_PAUSED "job.paused"
+#define WIRE_EVENT_JOB_INTERRUPTED "job.interrupted"
+#define WIRE_EVENT_JOB_CANCELLING "job.cancelling"
+#define WIRE_EVENT_JOB_CANCELLED "job.cancelled"
+#define WIRE_EVENT_JOB_FAILED "job.failed"
+#define WIRE_EVENT_JOB_SUCCEEDED "job.succeeded"
+
+/* The phases that a job goes through, in their order; likewise. */
+#define WIRE_PHASE_PULL "pull"
+#define WIRE_PHASE_LOAD "load"
+#define WIRE_PHASE_CALIBRATE "calibrate"
+#define WIRE_PHASE_QUANTIZE "quantize"
+#define WIRE_PHASE_EVALUATE "evaluate"
+#define WIRE_PHASE_EXPORT "export"

@@ -55,7 +55,7 @@ static int handle_event(void *ctx, const struct sse_event *event) {
         follow->queued = str_equal(job_text(envelope, "status"), "queued");
         view_job(&follow->view, envelope);
     } else {
-        follow->queued = follow->queued && !str_equal(event->type, "job.started");
+        follow->queued = follow->queued && !str_equal(event->type, WIRE_EVENT_JOB_STARTED);
         follow->ended |= view_event(&follow->view, envelope);
     }
     if (event->id[0] && str_parse_u64(event->id, UINT64_MAX, &id) == 0)

@@ -15,6 +15,7 @@ const TEXTS = {
   "job.warning": (d) => d.detail || d.code || "warning",
   "job.succeeded": () => "succeeded",
   "job.failed": (d) => `failed: ${d.detail || d.error?.detail || d.code || ""}`,
+  "job.cancelling": () => "was asked to stop",
   "job.cancelled": () => "cancelled",
   "phase.started": (d) => `phase ${d.phase}`,
   "eval.finished": (d) => `${d.set}: perplexity ${perplexity(d.perplexity)}`,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/screen/view.h"
 
+#include "api/wire.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -14,8 +15,9 @@
 #define DRAW_SECONDS 0.1
 #define WARNINGS_SHOWN 5 /* a model has thousands of matrices; the report counts them all */
 
-static const char *const phase_names[N_VIEW_PHASES] = {"pull",     "load",     "calibrate",
-                                                       "quantize", "evaluate", "export"};
+static const char *const phase_names[N_VIEW_PHASES] = {WIRE_PHASE_PULL,      WIRE_PHASE_LOAD,
+                                                       WIRE_PHASE_CALIBRATE, WIRE_PHASE_QUANTIZE,
+                                                       WIRE_PHASE_EVALUATE,  WIRE_PHASE_EXPORT};
 
 const char *view_phase_name(enum view_phase phase) {
     return phase_names[phase];
@@ -128,7 +130,7 @@ static void set_queued(struct view *view, const json_t *job) {
     int64_t ahead = job_int(job, "queue_position", 0) - 1;
     const json_t *paused = json_object_get(job, "paused");
 
-    if (str_equal(job_text(json_object_get(job, "progress"), "phase"), "pull")) {
+    if (str_equal(job_text(json_object_get(job, "progress"), "phase"), WIRE_PHASE_PULL)) {
         set_progress(view, json_object_get(job, "progress"), daemon_now(view));
         return;
     }
@@ -371,19 +373,19 @@ static const struct {
     void (*take)(struct view *view, const json_t *data, double at);
     bool last; /* no event of the job follows */
 } event_kinds[] = {
-    {"progress", set_progress, false},
-    {"job.started", on_job_started, false},
-    {"job.resumed", on_resumed, false},
-    {"job.paused", on_paused, false},
-    {"job.interrupted", on_interrupted, false},
-    {"job.warning", on_warning, false},
-    {"phase.started", on_phase, false},
-    {"layer.finished", on_layer, false},
-    {"eval.progress", on_eval_progress, false},
-    {"eval.finished", on_eval, false},
-    {"job.succeeded", on_end, true},
-    {"job.failed", on_end, true},
-    {"job.cancelled", on_end, true},
+    {WIRE_EVENT_PROGRESS, set_progress, false},
+    {WIRE_EVENT_JOB_STARTED, on_job_started, false},
+    {WIRE_EVENT_JOB_RESUMED, on_resumed, false},
+    {WIRE_EVENT_JOB_PAUSED, on_paused, false},
+    {WIRE_EVENT_JOB_INTERRUPTED, on_interrupted, false},
+    {WIRE_EVENT_JOB_WARNING, on_warning, false},
+    {WIRE_EVENT_PHASE_STARTED, on_phase, false},
+    {WIRE_EVENT_LAYER_FINISHED, on_layer, false},
+    {WIRE_EVENT_EVAL_PROGRESS, on_eval_progress, false},
+    {WIRE_EVENT_EVAL_FINISHED, on_eval, false},
+    {WIRE_EVENT_JOB_SUCCEEDED, on_end, true},
+    {WIRE_EVENT_JOB_FAILED, on_end, true},
+    {WIRE_EVENT_JOB_CANCELLED, on_end, true},
 };
 
 bool view_event(struct view *view, const json_t *envelope) {

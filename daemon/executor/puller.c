@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/executor/puller.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "base/log/log.h"
 #include "base/macros.h"
@@ -52,9 +53,9 @@ static void on_progress(void *ctx, const struct hub_progress *progress) {
     struct failure failure;
     bool known = total > 0;
     cleanup(json_decrefp) json_t *data =
-        json_pack("{ss ss sI sI sf so so}", "phase", "pull", "file", progress->file, "bytes",
-                  (json_int_t)progress->bytes, "bytes_total", (json_int_t)progress->bytes_total,
-                  "rate", progress->rate, "fraction",
+        json_pack("{ss ss sI sI sf so so}", "phase", WIRE_PHASE_PULL, "file", progress->file,
+                  "bytes", (json_int_t)progress->bytes, "bytes_total",
+                  (json_int_t)progress->bytes_total, "rate", progress->rate, "fraction",
                   known ? json_real(MIN(bytes / total, 1.0)) : json_null(), "eta_seconds",
                   known && progress->rate > 0 ? json_real(MAX(total - bytes, 0.0) / progress->rate)
                                               : json_null());

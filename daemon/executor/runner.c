@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/executor/runner.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log/log.h"
@@ -47,8 +48,8 @@ static int on_layer(struct run *run, json_t *data) {
         return r;
     r = store_put_layer(jobs->store, run->row->id, layer, data);
     if (!r)
-        r = store_append_event(jobs->store, run->row->id, "layer.finished", clock_wall_ms(), data,
-                               NULL);
+        r = store_append_event(jobs->store, run->row->id, WIRE_EVENT_LAYER_FINISHED,
+                               clock_wall_ms(), data, NULL);
     if (!r)
         r = store_renew_lease(jobs->store, run->row->id);
     r = store_end(jobs->store, r, &run->failure);
@@ -119,7 +120,7 @@ static int on_eval(struct run *run, json_t *data) {
         return r;
     if (json_object_set_new(data, "baseline", found ? json_null() : json_real(baseline)))
         return failure_oom(&run->failure);
-    return events_append(jobs->events, run->row->id, "eval.finished", data, &run->failure);
+    return events_append(jobs->events, run->row->id, WIRE_EVENT_EVAL_FINISHED, data, &run->failure);
 }
 
 static int on_event(void *ctx, const char *kind, json_t *data) {
@@ -129,27 +130,27 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
     int r;
 
     *run->runner->renewed = lease_now();
-    if (str_equal(kind, "progress"))
+    if (str_equal(kind, WIRE_EVENT_PROGRESS))
         r = events_progress(events, id, kind, data, true, &run->failure);
-    else if (str_equal(kind, "eval.progress"))
+    else if (str_equal(kind, WIRE_EVENT_EVAL_PROGRESS))
         r = events_progress(events, id, kind, data, false, &run->failure);
-    else if (str_equal(kind, "layer.finished"))
+    else if (str_equal(kind, WIRE_EVENT_LAYER_FINISHED))
         r = on_layer(run, data);
-    else if (str_equal(kind, "layer.found"))
-        r = on_found(run, "layer.finished", data);
-    else if (str_equal(kind, "eval.found"))
-        r = on_found(run, "eval.finished", data);
-    else if (str_equal(kind, "facts"))
+    else if (str_equal(kind, PIPELINE_LAYER_FOUND))
+        r = on_found(run, WIRE_EVENT_LAYER_FINISHED, data);
+    else if (str_equal(kind, PIPELINE_EVAL_FOUND))
+        r = on_found(run, WIRE_EVENT_EVAL_FINISHED, data);
+    else if (str_equal(kind, PIPELINE_FACTS))
         r = on_facts(run, data);
-    else if (str_equal(kind, "eval.finished"))
+    else if (str_equal(kind, WIRE_EVENT_EVAL_FINISHED))
         r = on_eval(run, data);
     else
         r = events_append(events, id, kind, data, &run->failure);
     if (r)
         run->store_failed = true;
     /* The export writes as much as all layers together. */
-    if (!r && str_equal(json_string_value(json_object_get(data, "phase")), "export") &&
-        str_equal(kind, "phase.started"))
+    if (!r && str_equal(json_string_value(json_object_get(data, "phase")), WIRE_PHASE_EXPORT) &&
+        str_equal(kind, WIRE_EVENT_PHASE_STARTED))
         check_disk(run);
     return r;
 }

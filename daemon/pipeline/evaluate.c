@@ -6,6 +6,8 @@
  */
 #include "daemon/pipeline/run.h"
 
+#include "api/wire.h"
+
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -280,7 +282,7 @@ static int evaluate_set(struct evaluator *e, int i) {
 
         r = run_chunk(e, windows->ids + (size_t)first * windows->seqlen, count, means + first);
         if (!r)
-            r = run_event(run, "eval.progress",
+            r = run_event(run, WIRE_EVENT_EVAL_PROGRESS,
                           json_pack("{s:s s:i s:i}", "set", set->name, "window", first + count,
                                     "windows", windows->n));
         if (r)

@@ -151,5 +151,5 @@ int load_inputs(struct run *run) {
     }
     if (r)
         return r;
-    return run_event(run, "facts", facts(run));
+    return run_event(run, PIPELINE_FACTS, facts(run));
 }

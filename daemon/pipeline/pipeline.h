@@ -15,6 +15,12 @@
 #include "daemon/pipeline/params.h"
 #include "kernels/backend.h"
 
+/* What the observer hears beside the events of api/wire.h; the caller makes something else of it.
+ */
+#define PIPELINE_LAYER_FOUND "layer.found"
+#define PIPELINE_EVAL_FOUND "eval.found"
+#define PIPELINE_FACTS "facts"
+
 struct pipeline_observer {
     void *ctx;
     /*

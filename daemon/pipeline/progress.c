@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/progress.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "daemon/pipeline/run.h"
 
 #define TELL_SECONDS 0.2
 
-const char *const phase_names[N_PHASES] = {"load", "calibrate", "quantize", "evaluate", "export"};
+const char *const phase_names[N_PHASES] = {WIRE_PHASE_LOAD, WIRE_PHASE_CALIBRATE,
+                                           WIRE_PHASE_QUANTIZE, WIRE_PHASE_EVALUATE,
+                                           WIRE_PHASE_EXPORT};
 
 /*
  * Tokens that have gone through the whole model in this phase, a second; null before there are any.
@@ -39,7 +42,7 @@ static int tell(struct run *run) {
         eta = json_real((now - p->started) / fresh * (p->total - p->done));
     p->told = now;
     p->told_done = p->done;
-    return run_event(run, "progress",
+    return run_event(run, WIRE_EVENT_PROGRESS,
                      json_pack("{s:s s:i s:i s:f s:o s:o}", "phase", phase_names[p->phase], "layer",
                                p->layer, "layers_total", run->checkpoint ? run_layers(run) : 0,
                                "fraction", fraction, "eta_seconds", eta, "tokens_per_second",
@@ -66,7 +69,7 @@ int progress_phase(struct run *run, enum phase phase) {
     p->phase = phase;
     p->layer = 0;
     p->phase_done = p->done;
-    r = run_event(run, "phase.started", json_pack("{s:s}", "phase", phase_names[phase]));
+    r = run_event(run, WIRE_EVENT_PHASE_STARTED, json_pack("{s:s}", "phase", phase_names[phase]));
     return r ? r : tell(run);
 }
 

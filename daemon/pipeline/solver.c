@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/solver.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "daemon/model/packing.h"
 
@@ -234,7 +235,7 @@ static int warn(const struct task *t, const char *name, int g) {
                  outcome->damping);
     else
         return 0;
-    return run_event(t->run, "job.warning",
+    return run_event(t->run, WIRE_EVENT_JOB_WARNING,
                      json_pack("{s:s s:s}", "code",
                                outcome->reason ? "fell_back_to_rtn" : "damping_raised", "detail",
                                detail));

@@ -7,6 +7,7 @@
  *   layer-000.json         its report, written after it: the layer counts when this is there
  *   eval-0.json            the result of an evaluated set, with the windows' hash
  */
+#include "api/wire.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -102,7 +103,7 @@ static int find_layers(struct run *run) {
         }
         run->reports[i] = report;
         run->n_finished = i + 1;
-        r = tell_layer(run, "layer.found", i);
+        r = tell_layer(run, PIPELINE_LAYER_FOUND, i);
         if (r)
             return r;
     }
@@ -122,7 +123,7 @@ static int find_evals(struct run *run) {
             !str_equal(json_string_value(json_object_get(result, "sha256")), set->windows->sha256))
             continue;
         set->result = json_incref(result);
-        r = tell_eval(run, "eval.found", i);
+        r = tell_eval(run, PIPELINE_EVAL_FOUND, i);
         if (r)
             return r;
     }
@@ -174,7 +175,8 @@ int work_open(struct run *run) {
     /* A set counts only on top of complete layers, which the fingerprint vouches for. */
     if (!run->quantizes || run->n_finished == run_layers(run))
         r = find_evals(run);
-    return r ? r : run_event(run, "job.resumed", json_pack("{s:i}", "layer", run->n_finished));
+    return r ? r
+             : run_event(run, WIRE_EVENT_JOB_RESUMED, json_pack("{s:i}", "layer", run->n_finished));
 }
 
 int work_keep_layer(struct run *run, int layer, json_t *report) {
@@ -190,7 +192,7 @@ int work_keep_layer(struct run *run, int layer, json_t *report) {
     if (r)
         return r;
     run->n_finished = layer + 1;
-    return tell_layer(run, "layer.finished", layer);
+    return tell_layer(run, WIRE_EVENT_LAYER_FINISHED, layer);
 }
 
 int work_keep_eval(struct run *run, int i) {
@@ -198,5 +200,5 @@ int work_keep_eval(struct run *run, int i) {
         "{s:s s:O}", "model", run->checkpoint->fingerprint, "result", run->evals[i].result);
     int r = record ? write_json(run, eval_path(run, i), record) : failure_oom(run->failure);
 
-    return r ? r : tell_eval(run, "eval.finished", i);
+    return r ? r : tell_eval(run, WIRE_EVENT_EVAL_FINISHED, i);
 }

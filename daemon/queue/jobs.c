@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/queue/jobs.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -285,7 +286,7 @@ static int insert(struct jobs *jobs, const struct caller *caller, const struct j
     if (!r && key)
         r = store_put_key(jobs->store, row->owner, key, sha256, id, row->created_at);
     if (!r)
-        r = store_append_event(jobs->store, id, "job.queued", row->created_at, data, NULL);
+        r = store_append_event(jobs->store, id, WIRE_EVENT_JOB_QUEUED, row->created_at, data, NULL);
     if (!r)
         *ret_id = id;
     return r;
@@ -428,7 +429,8 @@ static int cancel(struct jobs *jobs, const struct caller *caller, int64_t id, bo
     r = store_change_job(jobs->store, id, &change);
     if (r)
         return r;
-    return store_append_event(jobs->store, id, *ret_gone ? "job.cancelled" : "job.cancelling",
+    return store_append_event(jobs->store, id,
+                              *ret_gone ? WIRE_EVENT_JOB_CANCELLED : WIRE_EVENT_JOB_CANCELLING,
                               change.at, data, NULL);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/queue/jobs.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "base/log/log.h"
 #include "base/log/messages.h"
@@ -62,7 +63,7 @@ int jobs_next_paused_pull(struct jobs *jobs, int64_t after, struct job_row **ret
 }
 
 int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure) {
-    cleanup(json_decrefp) json_t *data = json_pack("{ss}", "phase", "pull");
+    cleanup(json_decrefp) json_t *data = json_pack("{ss}", "phase", WIRE_PHASE_PULL);
     int r;
 
     if (!data)
@@ -72,7 +73,8 @@ int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure) {
         return r;
     r = store_unpause_pull(jobs->store, id);
     if (!r)
-        r = store_append_event(jobs->store, id, "phase.started", clock_wall_ms(), data, NULL);
+        r = store_append_event(jobs->store, id, WIRE_EVENT_PHASE_STARTED, clock_wall_ms(), data,
+                               NULL);
     r = store_end(jobs->store, r, failure);
     if (!r)
         events_wake(jobs->events);
@@ -114,7 +116,7 @@ int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
         return r;
     r = store_change_job(jobs->store, id, &change);
     if (!r)
-        r = store_append_event(jobs->store, id, "job.failed", change.at, data, NULL);
+        r = store_append_event(jobs->store, id, WIRE_EVENT_JOB_FAILED, change.at, data, NULL);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/queue/jobs.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log/log.h"
@@ -42,7 +43,7 @@ static int claim(struct jobs *jobs, const char *device, int64_t at, bool writes,
     data = json_pack("{si ss}", "attempt", (*ret_row)->attempt, "device", device);
     if (!data)
         return failure_oom(failure);
-    r = store_append_event(jobs->store, (*ret_row)->id, "job.started", at, data, NULL);
+    r = store_append_event(jobs->store, (*ret_row)->id, WIRE_EVENT_JOB_STARTED, at, data, NULL);
     json_decref(data);
     return r;
 }
@@ -70,7 +71,7 @@ int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
         return r;
     r = store_pause_job(jobs->store, id, at, data);
     if (!r)
-        r = store_append_event(jobs->store, id, "job.paused", at, data, NULL);
+        r = store_append_event(jobs->store, id, WIRE_EVENT_JOB_PAUSED, at, data, NULL);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r == -ESTALE ? 0 : r; /* it was cancelled meanwhile, or another worker was first */
@@ -166,7 +167,7 @@ static int end(struct jobs *jobs, const struct job_row *row, const struct ending
 
 static int end_cancelled(struct jobs *jobs, const struct job_row *row) {
     cleanup(json_decrefp) json_t *data = json_object();
-    struct ending ending = {.to = JOB_CANCELLED, .event = "job.cancelled", .data = data};
+    struct ending ending = {.to = JOB_CANCELLED, .event = WIRE_EVENT_JOB_CANCELLED, .data = data};
 
     return data ? end(jobs, row, &ending) : -ENOMEM;
 }
@@ -174,7 +175,8 @@ static int end_cancelled(struct jobs *jobs, const struct job_row *row) {
 static int end_failed(struct jobs *jobs, const struct job_row *row, const struct failure *why) {
     cleanup(json_decrefp) json_t *error = failure_to_json(why);
     cleanup(json_decrefp) json_t *data = error ? json_pack("{sO}", "error", error) : NULL;
-    struct ending ending = {.to = JOB_FAILED, .error = error, .event = "job.failed", .data = data};
+    struct ending ending = {
+        .to = JOB_FAILED, .error = error, .event = WIRE_EVENT_JOB_FAILED, .data = data};
 
     return data ? end(jobs, row, &ending) : -ENOMEM;
 }
@@ -227,7 +229,7 @@ static int end_interrupted(struct jobs *jobs, const struct job_row *row, const c
     cleanup(json_decrefp) json_t *data = NULL;
     struct ending ending = {.to = JOB_QUEUED,
                             .attempt = row->attempt + (stop == STOP_CRASH),
-                            .event = "job.interrupted"};
+                            .event = WIRE_EVENT_JOB_INTERRUPTED};
     bool too_often;
     int r, n;
 
@@ -328,7 +330,7 @@ static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *re
 int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(json_decrefp) json_t *copy = json_copy(result), *data = NULL;
-    struct ending ending = {.to = JOB_SUCCEEDED, .event = "job.succeeded"};
+    struct ending ending = {.to = JOB_SUCCEEDED, .event = WIRE_EVENT_JOB_SUCCEEDED};
     int r;
 
     if (!copy)
@@ -422,7 +424,8 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop 
 int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(json_decrefp) json_t *data = pause_to_json(why);
-    struct ending ending = {.to = JOB_QUEUED, .paused = data, .event = "job.paused", .data = data};
+    struct ending ending = {
+        .to = JOB_QUEUED, .paused = data, .event = WIRE_EVENT_JOB_PAUSED, .data = data};
     int r;
 
     if (!data)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "api/wire.h"
 #include "base/clock.h"
 #include "daemon/store/sql.h"
 
@@ -56,13 +57,14 @@ int store_has_event(struct store *store, int64_t job_id, const char *type, const
 
 int store_gaining_attempt(struct store *store, int64_t job_id, int *ret_attempt) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
-    int r = store_query(store, &statement,
-                        "SELECT coalesce(max(data ->> 'attempt'), 1) FROM events "
-                        "WHERE job_id = ?1 AND type = 'job.started' AND seq < (SELECT max(first) "
-                        "FROM (SELECT min(seq) AS first FROM events WHERE job_id = ?1 "
-                        "AND type IN ('layer.finished', 'eval.finished') "
-                        "GROUP BY type, data ->> 'layer', data ->> 'set'))",
-                        "i", job_id);
+    int r = store_query(
+        store, &statement,
+        "SELECT coalesce(max(data ->> 'attempt'), 1) FROM events "
+        "WHERE job_id = ?1 AND type = '" WIRE_EVENT_JOB_STARTED "' AND seq < (SELECT max(first) "
+        "FROM (SELECT min(seq) AS first FROM events WHERE job_id = ?1 "
+        "AND type IN ('" WIRE_EVENT_LAYER_FINISHED "', '" WIRE_EVENT_EVAL_FINISHED "') "
+        "GROUP BY type, data ->> 'layer', data ->> 'set'))",
+        "i", job_id);
 
     if (!r)
         r = store_step(store, statement);

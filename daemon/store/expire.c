@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "api/wire.h"
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/store/sql.h"
@@ -6,7 +7,7 @@
 #include <errno.h>
 
 /* As the index events_progress has it. */
-#define IS_PROGRESS "type IN ('progress', 'eval.progress')"
+#define IS_PROGRESS "type IN ('" WIRE_EVENT_PROGRESS "', '" WIRE_EVENT_EVAL_PROGRESS "')"
 
 int store_expire_keys(struct store *store, int64_t before) {
     return store_exec(store,

@@ -9,6 +9,7 @@ Exit status: 0 all is well, 1 something is not, 77 what could be checked is well
 import sys
 
 import docs
+import events
 import manual
 import shape
 import source
@@ -29,6 +30,7 @@ def main():
         programs = docs.Programs(*sys.argv[3:5])
         found = [finding for rule in docs.RULES + manual.RULES
                  for finding in rule(tree, programs)]
+        found += [finding for rule in events.RULES for finding in rule(tree)]
     for name, line, what in found:
         print(f"{name}:{line}: {what}")
     print(f"{len(tree.files)} files, {len(found)} findings")

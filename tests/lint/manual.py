@@ -10,8 +10,6 @@ CONF = "docs/man/quantd.conf.5"
 API = "docs/man/quantd-api.7"
 # Flags that are no keys.
 FLAGS_ONLY = {"config", "check-config", "version", "help"}
-# What the pipeline tells the daemon, which makes another event of it.
-INTERNAL_EVENTS = {"layer.found", "eval.found"}
 AT_ONCE = re.compile(r"[Cc]hanges\s+at\s+once")
 
 
@@ -68,27 +66,6 @@ def check_operations(tree, _programs):
         yield API, 1, f"'{operation}' is only {'here' if operation in found else 'in openapi.json'}"
 
 
-def event_types(tree):
-    """The types of events that the sources of the daemon name."""
-    found = {"progress"}
-    for name in tree.files:
-        if name.startswith(("daemon/", "api/")) and name.endswith(".c"):
-            found.update(re.findall(r'"((?:job|phase|layer|eval)\.[a-z]+)"', tree.text(name)))
-    return found - INTERNAL_EVENTS
-
-
-def check_events(tree, _programs):
-    schema = json.loads(tree.text("api/openapi.json"))["components"]["schemas"]["Event"]
-    listed = set(schema["properties"]["type"].get("enum", []))
-    known = event_types(tree)
-    for name in sorted(known ^ listed):
-        yield "api/openapi.json", 1, f"event '{name}': {'not' if name in known else 'only'} listed"
-    found = set(re.findall(r"\b((?:job|phase|layer|eval)\.[a-z]+|progress)\b",
-                           section(tree, "EVENTS")))
-    for name in sorted(known ^ found):
-        yield API, 1, f"event '{name}' is {'missing' if name in known else 'unknown'}"
-
-
 def check_codes(tree, _programs):
     """A code of an error that the page names is one that a source names."""
     sources = "".join(tree.text(name) for name in tree.files
@@ -110,4 +87,4 @@ def check_roff(tree, _programs):
             yield name, 1, line.replace(tree.root + os.sep, "")
 
 
-RULES = [check_keys, check_at_once, check_operations, check_events, check_codes, check_roff]
+RULES = [check_keys, check_at_once, check_operations, check_codes, check_roff]

@@ -7,6 +7,7 @@ import tempfile
 import unittest
 
 import docs
+import events
 import manual
 import source
 from tree import Tree
@@ -182,17 +183,46 @@ class RulesTest(unittest.TestCase):
             {"api/openapi.json": '{"paths": {"/v1/jobs/{id}": {"get": {}, "delete": {}}}}'},
         ], Programs())
 
-    def test_events_of_the_manual(self):
-        types = '{"components": {"schemas": {"Event": {"properties": {"type": {"enum": [%s]}}}}}}'
-        self.rule(manual.check_events, {
-            manual.API: ".SH EVENTS\n.B progress\n.BR job.queued\n.SH ERRORS\n",
-            "api/openapi.json": types % '"job.queued", "progress"',
-            "daemon/queue/jobs.c": 'f("job.queued");\n',
+    WIRE = ('#define WIRE_EVENT_JOB "job"\n#define WIRE_EVENT_JOB_QUEUED "job.queued"\n'
+            '#define WIRE_EVENT_PROGRESS "progress"\n#define WIRE_PHASE_PULL "pull"\n'
+            '#define WIRE_PHASE_LOAD "load"\n#define WIRE_EVENT_RESET "reset"\n')
+
+    def test_events_of_documents(self):
+        schemas = ('{"components": {"schemas": {"Event": {"properties": {"type": {"enum": [%s]}}},'
+                   '"Progress": {"properties": {"phase": {"enum": ["pull", %s]}}}}}}')
+        page = ".SH EVENTS\n.B progress\n.BR job.queued\n%s load\n.SH ERRORS\n"
+        self.rule(events.check_documents, {
+            events.WIRE: self.WIRE, manual.API: page % "pull",
+            events.OPENAPI: schemas % ('"job.queued", "progress"', '"load"'),
         }, [
-            {manual.API: ".SH EVENTS\n.B progress\n.SH ERRORS\n.B job.queued\n"},
-            {"api/openapi.json": types % '"progress"'},
-            {"daemon/queue/jobs.c": 'f("job.queued", "job.lost");\n'},
-        ], Programs())
+            {manual.API: ".SH EVENTS\n.B progress pull load\n.SH ERRORS\n.B job.queued\n"},
+            {manual.API: page % "push"},
+            {manual.API: (page % "pull").replace("queued", "lost")},
+            {events.OPENAPI: schemas % ('"progress"', '"load"')},
+            {events.OPENAPI: schemas % ('"job.queued", "job.lost", "progress"', '"load"')},
+            {events.OPENAPI: schemas % ('"job.queued", "progress"', '"lode"')},
+        ])
+
+    def test_events_of_the_dashboard(self):
+        log = ('const TEXTS = {\n  "%s": () => "queued",\n};\n'
+               'const QUIET = ["progress", "job", %s];\n')
+        self.rule(events.check_dashboard, {
+            events.WIRE: self.WIRE,
+            "api/dashboard/event_log.js": log % ("job.queued", '"reset"'),
+            "api/dashboard/lib/job.js": 'export const PHASES = ["pull", "load"];\n',
+        }, [
+            {"api/dashboard/event_log.js": log % ("job.lost", '"reset"')},
+            {"api/dashboard/event_log.js": log % ("job.queued", '"rest"')},
+            {"api/dashboard/lib/job.js": 'export const PHASES = ["load", "pull"];\n'},
+            {"api/dashboard/main.js": 'if (event.type === "job.lost") stop();\n'},
+        ])
+
+    def test_events_of_sources(self):
+        self.rule(events.check_sources, {
+            events.WIRE: self.WIRE, "tests/a.c": 'f("job.queued");\n',
+            "daemon/a.c": 'f(WIRE_EVENT_JOB_QUEUED, "job.json");\n',
+        }, [{"daemon/b.c": 'f("job.queued");\n'},
+            {"client/b.c": "f(\"type = 'job.queued'\");\n"}])
 
     def test_codes(self):
         self.rule(manual.check_codes, {

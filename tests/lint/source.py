@@ -24,7 +24,7 @@ LAYERS = {
     "daemon/model/": ["base/", "daemon/model/", "kernels/backend.h"],
     "daemon/data/": ["base/", "daemon/data/"],
     "daemon/pipeline/": ["base/", "daemon/pipeline/", "daemon/model/", "daemon/data/",
-                         "kernels/backend.h"],
+                         "kernels/backend.h", "api/wire.h"],
     "daemon/": ["base/", "daemon/", "kernels/backend.h", "kernels/registry.h", "migrations/",
                 "api/service.h", "api/http.h", "api/wire.h"],
     "api/": ["base/", "api/"],
