@@ -2,8 +2,8 @@
 #include "client/client.h"
 
 #include "base/str.h"
+#include "client/http/token.h"
 #include "client/screen/text.h"
-#include "client/token.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -11,11 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct verb *const verbs[] = {
-    &verb_quantize, &verb_eval,  &verb_list,   &verb_show,     &verb_compare, &verb_watch,
-    &verb_cancel,   &verb_retry, &verb_delete, &verb_download, &verb_models,  &verb_rm_model,
-    &verb_token,    &verb_admin, &verb_doctor, &verb_version,
-};
+#define VERBS_MAX 64
 
 static const struct arg_option global_options[] = {
     {"server", "SERVER", "http://HOST:PORT or unix:PATH of quantd"},
@@ -54,7 +50,7 @@ int client_print_json(const json_t *value, struct failure *failure) {
 static void help(void) {
     printf("usage: quantctl [--server SERVER] [--json] VERB ...\n\n"
            "Queues GPTQ quantization jobs for OLMoE models with quantd, and follows them.\n\n");
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+    for (size_t i = 0; verbs[i]; i++) {
         cleanup(freep) char *form = str_format("%s %s", verbs[i]->name, verbs[i]->usage);
 
         printf("  %-25s %s\n", form ? form : verbs[i]->name, verbs[i]->summary);
@@ -78,17 +74,18 @@ static void help_verb(const struct verb *verb) {
 }
 
 static int find_verb(const char *name, const struct verb **ret_verb, struct failure *failure) {
-    const char *names[ARRAY_SIZE(verbs)], *closest;
+    const char *names[VERBS_MAX], *closest;
     char hint[96] = "'quantctl help' lists the verbs";
+    size_t n = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-        names[i] = verbs[i]->name;
-        if (str_equal(name, names[i])) {
-            *ret_verb = verbs[i];
+    for (; verbs[n] && n < VERBS_MAX; n++) {
+        names[n] = verbs[n]->name;
+        if (str_equal(name, names[n])) {
+            *ret_verb = verbs[n];
             return 0;
         }
     }
-    closest = text_closest(name, names, ARRAY_SIZE(names));
+    closest = text_closest(name, names, n);
     if (closest)
         snprintf(hint, sizeof(hint), "did you mean '%s'? 'quantctl help' lists the verbs", closest);
     return failure_set(failure, -EINVAL, "usage", hint, "unknown verb '%s'", name);

@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 #include "base/failure.h"
 #include "client/args.h"
-#include "client/http.h"
+#include "client/http/http.h"
 #include "client/screen/terminal.h"
 
 #include <stdbool.h>
@@ -40,9 +40,8 @@ struct verb {
     int (*run)(struct client *client, const struct args *args, struct failure *failure);
 };
 
-extern const struct verb verb_quantize, verb_eval, verb_list, verb_show, verb_compare, verb_watch,
-    verb_cancel, verb_retry, verb_delete, verb_download, verb_models, verb_rm_model, verb_doctor,
-    verb_token, verb_admin, verb_version;
+/* All of them, in the order of help; NULL ends the list (client/verbs/verbs.c). */
+extern const struct verb *const verbs[];
 
 /*
  * client_run() - the whole program: parse @argv, do the verb, say what went wrong. Return: the
@@ -55,16 +54,3 @@ int client_exit_status(int r);
 
 /* client_print_json() - @value on stdout, indented, in ASCII. Return: 0 or -EIO. */
 int client_print_json(const json_t *value, struct failure *failure);
-
-/*
- * interrupt_catch() - from now on Ctrl-C (and SIGTERM) no longer ends the process but makes
- * interrupt_caught() true, and the transfers of http.h return -EINTR.
- */
-void interrupt_catch(void);
-bool interrupt_caught(void);
-
-/* interrupt_resized() - has the terminal got another size since the last call? */
-bool interrupt_resized(void);
-
-/* interrupt_sleep() - wait that long, or until interrupted. */
-void interrupt_sleep(double seconds);

@@ -3,7 +3,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
+#include "client/screen/interrupt.h"
 #include "client/screen/text.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ static int transfer(struct download *d) {
     struct http *http = d->client->http;
     char path[256];
 
-    snprintf(path, sizeof(path), "/v1/backup/%s", job_text(d->backup, "name"));
+    snprintf(path, sizeof(path), "/v1/backup/%s", answer_text(d->backup, "name"));
     for (int i = 0; d->written < d->size; i++) {
         int r = http_download(http, path, d->written, &sink, d->failure);
 
@@ -95,7 +96,7 @@ static int fill(struct download *d) {
     if (r)
         return r;
     sha256_finish(d->hash, sha256);
-    if (!str_equal(sha256, job_text(d->backup, "sha256")))
+    if (!str_equal(sha256, answer_text(d->backup, "sha256")))
         return failure_set(d->failure, -EPROTO, "hash_mismatch", "try again",
                            "refusing the backup: its SHA-256 is not what quantd says");
     return fsync(d->fd) ? failure_errno(d->failure, -errno, "cannot write", d->part) : 0;
@@ -111,7 +112,7 @@ static int file_exists(const char *file, struct failure *failure) {
 static int save(struct client *client, const json_t *backup, const char *file,
                 struct failure *failure) {
     cleanup(freep) char *part = str_format("%s.part", file);
-    int64_t size = job_int(backup, "bytes", -1);
+    int64_t size = answer_int(backup, "bytes", -1);
     struct download d = {.client = client,
                          .failure = failure,
                          .backup = backup,
@@ -122,7 +123,7 @@ static int save(struct client *client, const json_t *backup, const char *file,
 
     if (!part)
         return failure_oom(failure);
-    if (size <= 0 || !str_is_safe_name(job_text(backup, "name")))
+    if (size <= 0 || !str_is_safe_name(answer_text(backup, "name")))
         return failure_set(failure, -EPROTO, "bad_answer", NULL,
                            "the backup has no size or no sensible name");
     r = fill(&d);
@@ -149,7 +150,7 @@ static int target_of(const char *word, const json_t *backup, char **ret_file,
     if (word && !folder && !access(word, F_OK))
         return file_exists(word, failure);
     *ret_file = !word    ? NULL
-                : folder ? str_format("%s/%s", word, backup ? job_text(backup, "name") : "")
+                : folder ? str_format("%s/%s", word, backup ? answer_text(backup, "name") : "")
                          : strdup(word);
     return word && !*ret_file ? failure_oom(failure) : 0;
 }
@@ -174,7 +175,7 @@ static int check_target(const char *word, struct failure *failure) {
 static int await(struct client *client, json_t **backup, struct failure *failure) {
     double wait = POLL_FIRST;
 
-    while (str_equal(job_text(*backup, "status"), "running")) {
+    while (str_equal(answer_text(*backup, "status"), "running")) {
         json_t *now = NULL;
         int r;
 
@@ -183,7 +184,7 @@ static int await(struct client *client, json_t **backup, struct failure *failure
         r = http_get(client->http, "/v1/backup", &now, failure);
         if (r)
             return r;
-        if (!str_equal(job_text(now, "name"), job_text(*backup, "name"))) {
+        if (!str_equal(answer_text(now, "name"), answer_text(*backup, "name"))) {
             json_decref(now);
             return failure_set(failure, -EREMOTEIO, "backup_not_found", "ask again",
                                "another backup was begun meanwhile");
@@ -191,11 +192,11 @@ static int await(struct client *client, json_t **backup, struct failure *failure
         json_decref(*backup);
         *backup = now;
     }
-    if (str_equal(job_text(*backup, "status"), "done"))
+    if (str_equal(answer_text(*backup, "status"), "done"))
         return 0;
-    return failure_set(failure, -EREMOTEIO, job_text(json_object_get(*backup, "error"), "code"),
-                       job_text(json_object_get(*backup, "error"), "hint"), "%s",
-                       job_text(json_object_get(*backup, "error"), "detail"));
+    return failure_set(failure, -EREMOTEIO, answer_text(json_object_get(*backup, "error"), "code"),
+                       answer_text(json_object_get(*backup, "error"), "hint"), "%s",
+                       answer_text(json_object_get(*backup, "error"), "detail"));
 }
 
 static int run_backup(struct client *client, const char *word, struct failure *failure) {
@@ -219,8 +220,8 @@ static int run_backup(struct client *client, const char *word, struct failure *f
         return r;
     if (client->json)
         return client_print_json(backup, failure);
-    shown = text_cleaned(file ? file : job_text(backup, "path"));
-    bytes_text(job_number(backup, "bytes"), bytes);
+    shown = text_cleaned(file ? file : answer_text(backup, "path"));
+    bytes_text(answer_number(backup, "bytes"), bytes);
     fprintf(client->terminal.file, "backup of %s in %s%s\n", bytes, shown ? shown : "",
             file ? "" : ", on the machine of quantd");
     return EXIT_OK;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
 #include "client/screen/text.h"
 
 #include <inttypes.h>
@@ -21,7 +21,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
         return r;
     if (client->json)
         return client_print_json(job, failure);
-    status = text_cleaned(job_text(job, "status"));
+    status = text_cleaned(answer_text(job, "status"));
     fprintf(client->terminal.file, "job %" PRIu64 " is %s\n", id, status ? status : "");
     return EXIT_OK;
 }

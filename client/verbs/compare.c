@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/bytes.h"
-#include "client/client.h"
-#include "client/job.h"
-#include "client/report.h"
+#include "client/http/answer.h"
+#include "client/job/job.h"
+#include "client/job/report.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
@@ -15,7 +15,7 @@
 
 struct side {
     json_t *job, *layers; /* owned; sum borrows from layers */
-    struct job_layers sum;
+    struct layers sum;
 };
 
 struct comparison {
@@ -66,23 +66,23 @@ static bool differs(const struct comparison *c, const char *key) {
 
 /* The perplexity of side @i on @set; NAN: it has none. */
 static double perplexity(const struct comparison *c, int i, const char *set) {
-    return job_number(json_object_get(result(&c->sides[i], "perplexity"), set), "value");
+    return answer_number(json_object_get(result(&c->sides[i], "perplexity"), set), "value");
 }
 
 /* Do both measure @set of the same model, on the same windows? */
 static bool same_measure(const struct side *a, const struct side *b, const char *set) {
-    const char *model = job_text(json_object_get(a->job, "model"), "fingerprint");
-    const char *windows = job_text(json_object_get(result(a, "perplexity"), set), "sha256");
+    const char *model = answer_text(json_object_get(a->job, "model"), "fingerprint");
+    const char *windows = answer_text(json_object_get(result(a, "perplexity"), set), "sha256");
 
     return model[0] && windows[0] &&
-           str_equal(model, job_text(json_object_get(b->job, "model"), "fingerprint")) &&
-           str_equal(windows, job_text(json_object_get(result(b, "perplexity"), set), "sha256"));
+           str_equal(model, answer_text(json_object_get(b->job, "model"), "fingerprint")) &&
+           str_equal(windows, answer_text(json_object_get(result(b, "perplexity"), set), "sha256"));
 }
 
 /* What the unquantized model has there: as the daemon knows it, or as one of these jobs measured.
  */
 static double baseline(const struct comparison *c, int i, const char *set) {
-    double known = job_number(result(&c->sides[i], "baseline"), set);
+    double known = answer_number(result(&c->sides[i], "baseline"), set);
 
     for (int k = 0; k < c->n && !isfinite(known); k++)
         if (json_integer_value(parameter(&c->sides[k], "wbits")) == 16 &&
@@ -127,7 +127,7 @@ static json_t *text_of_bits(const struct comparison *c, int i, const char *key) 
 }
 
 static json_t *text_of_seconds(const struct comparison *c, int i, const char *key) {
-    double seconds = job_number(result(&c->sides[i], "seconds"), key);
+    double seconds = answer_number(result(&c->sides[i], "seconds"), key);
     char text[TEXT_SIZE];
 
     text_duration(seconds, text);
@@ -148,7 +148,7 @@ static json_t *text_of_change(const struct comparison *c, int i, const char *set
 }
 
 static json_t *text_of_job(const struct comparison *c, int i, const char *key) {
-    return json_string(job_text(c->sides[i].job, key));
+    return json_string(answer_text(c->sides[i].job, key));
 }
 
 static json_t *text_of_parameter_of(const struct comparison *c, int i, const char *key) {
@@ -156,7 +156,7 @@ static json_t *text_of_parameter_of(const struct comparison *c, int i, const cha
 }
 
 static json_t *text_of_worst(const struct comparison *c, int i, const char *what) {
-    const struct job_layers *sum = &c->sides[i].sum;
+    const struct layers *sum = &c->sides[i].sum;
 
     if (!sum->n_worst)
         return json_string("");
@@ -166,7 +166,8 @@ static json_t *text_of_worst(const struct comparison *c, int i, const char *what
         return json_sprintf("%.4f", sum->error_sum / (double)sum->n_matrices);
     if (str_equal(what, "nearest"))
         return json_sprintf("%" PRId64 " of %" PRId64, sum->n_nearest, sum->n_matrices);
-    return json_sprintf("%" PRId64 " %s", sum->worst[0].layer, job_matrix_name(sum->worst[0].name));
+    return json_sprintf("%" PRId64 " %s", sum->worst[0].layer,
+                        layers_matrix_name(sum->worst[0].name));
 }
 
 /* Adds the row of @label, unless all its cells are empty; takes nothing over. */
@@ -212,7 +213,7 @@ static int add_perplexities(struct comparison *c) {
 
 static bool all_succeeded(const struct comparison *c) {
     for (int i = 0; i < c->n; i++)
-        if (!str_equal(job_text(c->sides[i].job, "status"), "succeeded"))
+        if (!str_equal(answer_text(c->sides[i].job, "status"), "succeeded"))
             return false;
     return true;
 }
@@ -301,7 +302,7 @@ static json_t *measured_json(const struct comparison *c, int i) {
     return all;
 }
 
-static json_t *worst_json(const struct job_layers *sum) {
+static json_t *worst_json(const struct layers *sum) {
     json_t *list = json_array();
 
     for (int i = 0; i < sum->n_worst; i++)

@@ -2,7 +2,7 @@
 #include "api/wire.h"
 #include "base/bytes.h"
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
 #include "client/screen/text.h"
 
 #include <errno.h>
@@ -140,7 +140,7 @@ static bool check_daemon(struct doctor *d) {
         found_failure(d, "daemon", &failure);
         return false;
     }
-    version = job_text(answer, "version");
+    version = answer_text(answer, "version");
     found(d, "daemon", HEALTH_OK, NULL, "quantd answers at '%s'", http_server(d->client->http));
     if (str_equal(version, QUANTD_VERSION))
         found(d, "versions", HEALTH_OK, NULL, "quantctl and quantd are both %s", version);
@@ -161,13 +161,13 @@ static void check_identity(struct doctor *d) {
             found_failure(d, "identity", &failure);
         return;
     }
-    role = job_text(who, "role");
+    role = answer_text(who, "role");
     if (str_equal(role, "read"))
         found(d, "identity", HEALTH_WARN, "an admin gives out tokens with the role submit",
-              "you are '%s', who may look but not submit", job_text(who, "owner"));
+              "you are '%s', who may look but not submit", answer_text(who, "owner"));
     else
         found(d, "identity", HEALTH_OK, NULL, "you are '%s' with the role %s",
-              job_text(who, "owner"), role);
+              answer_text(who, "owner"), role);
 }
 
 static void check_ready(struct doctor *d) {
@@ -191,8 +191,8 @@ static void check_devices(struct doctor *d) {
         return;
     }
     json_array_foreach(json_object_get(list, "data"), i, device) {
-        double total = job_number(device, "memory_total");
-        const char *id = job_text(device, "id"), *name = job_text(device, "name");
+        double total = answer_number(device, "memory_total");
+        const char *id = answer_text(device, "id"), *name = answer_text(device, "name");
         char size[TEXT_SIZE], n_free[TEXT_SIZE];
 
         /* "cpu, 2 threads" says what it is */
@@ -200,7 +200,7 @@ static void check_devices(struct doctor *d) {
             name += strlen(id) + strlen(", ");
 
         bytes_text(total, size);
-        bytes_text(job_number(device, "memory_free"), n_free);
+        bytes_text(answer_number(device, "memory_free"), n_free);
         if (total > 0)
             found(d, "device", HEALTH_OK, NULL, "%s: %s, %s of %s free", id, name, n_free, size);
         else
@@ -211,25 +211,25 @@ static void check_devices(struct doctor *d) {
 }
 
 static void check_disk(struct doctor *d, const char *what, const json_t *disk) {
-    double n_free = job_number(disk, "bytes_free"), total = job_number(disk, "bytes_total");
-    double floor_bytes = job_number(disk, "floor");
+    double n_free = answer_number(disk, "bytes_free"), total = answer_number(disk, "bytes_total");
+    double floor_bytes = answer_number(disk, "floor");
     char free_text[TEXT_SIZE], total_text[TEXT_SIZE];
 
     bytes_text(n_free, free_text);
     bytes_text(total, total_text);
     if (!(n_free >= 0))
         found(d, "disk", HEALTH_FAIL, "see the log of quantd: journalctl -u quantd",
-              "quantd cannot see the disk of %s '%s'", what, job_text(disk, "path"));
+              "quantd cannot see the disk of %s '%s'", what, answer_text(disk, "path"));
     else if (n_free < floor_bytes)
         found(d, "disk", HEALTH_FAIL, "make room, or delete old jobs: quantctl delete ID...",
               "%s has %s left, less than jobs have to leave", what, free_text);
     else if (n_free < DISK_LOW)
         found(d, "disk", HEALTH_WARN,
               "make room: a job on OLMoE-1B-7B takes some 10 GB, the model itself 14 GB",
-              "%s '%s' has %s of %s left", what, job_text(disk, "path"), free_text, total_text);
+              "%s '%s' has %s of %s left", what, answer_text(disk, "path"), free_text, total_text);
     else
-        found(d, "disk", HEALTH_OK, NULL, "%s '%s' has %s of %s left", what, job_text(disk, "path"),
-              free_text, total_text);
+        found(d, "disk", HEALTH_OK, NULL, "%s '%s' has %s of %s left", what,
+              answer_text(disk, "path"), free_text, total_text);
 }
 
 static void check_roots(struct doctor *d, const json_t *roots) {
@@ -242,13 +242,13 @@ static void check_roots(struct doctor *d, const json_t *roots) {
         found(d, "folder", readable ? HEALTH_OK : HEALTH_FAIL,
               readable ? NULL : "let the user that quantd runs as read it and enter it",
               "quantd %s read the %s root '%s'", readable ? "can" : "cannot",
-              job_text(root, "kind"), job_text(root, "path"));
+              answer_text(root, "kind"), answer_text(root, "path"));
     }
 }
 
 static void check_hub(struct doctor *d, const json_t *hub) {
-    double answered = job_time(hub, "answered_at"), failed = job_time(hub, "failed_at");
-    const char *endpoint = job_text(hub, "endpoint");
+    double answered = answer_time(hub, "answered_at"), failed = answer_time(hub, "failed_at");
+    const char *endpoint = answer_text(hub, "endpoint");
     char ago[TEXT_SIZE];
 
     text_age(
@@ -260,7 +260,7 @@ static void check_hub(struct doctor *d, const json_t *hub) {
     else if (isfinite(failed) && !(answered >= failed))
         found(d, "hub", HEALTH_WARN,
               "check the network of the daemon, its proxy, and hub-endpoint in its configuration",
-              "'%s' could not be reached %s ago: %s", endpoint, ago, job_text(hub, "error"));
+              "'%s' could not be reached %s ago: %s", endpoint, ago, answer_text(hub, "error"));
     else if (isfinite(answered))
         found(d, "hub", HEALTH_OK, NULL, "'%s' answered %s ago", endpoint, ago);
     else
@@ -289,15 +289,15 @@ static void print(const struct terminal *terminal, const json_t *checks) {
     size_t i;
 
     json_array_foreach(checks, i, check) {
-        const char *health = job_text(check, "health"), *hint = job_text(check, "hint");
+        const char *health = answer_text(check, "health"), *hint = answer_text(check, "hint");
         enum style style = STYLE_PLAIN;
 
         for (size_t k = 0; k < ARRAY_SIZE(healths); k++)
             if (str_equal(health, healths[k].name))
                 style = healths[k].style;
         fprintf(terminal->file, "%s%-4s%s  %-8s  ", terminal_style(terminal, style), health,
-                terminal_style(terminal, STYLE_PLAIN), job_text(check, "name"));
-        terminal_wrap(terminal, INDENT, job_text(check, "detail"));
+                terminal_style(terminal, STYLE_PLAIN), answer_text(check, "name"));
+        terminal_wrap(terminal, INDENT, answer_text(check, "detail"));
         if (!hint[0])
             continue;
         fprintf(terminal->file, "%*s", INDENT, "");

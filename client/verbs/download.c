@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
-#include "client/fetch.h"
-#include "client/job.h"
+#include "client/job/save.h"
 
 #include <inttypes.h>
 
@@ -27,7 +26,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
     r = http_get(client->http, path, &job, failure);
     if (!r)
-        r = fetch_job(client, (int64_t)id, dir, args_has(args, "force"), failure);
+        r = save_job(client, (int64_t)id, dir, args_has(args, "force"), failure);
     if (!r && client->json)
         r = client_print_json(job, failure);
     return r;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
-#include "client/submit.h"
+#include "client/job/submit.h"
 
 static const struct arg_option options[] = {
     {"eval", "LIST",

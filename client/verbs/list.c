@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/wire.h"
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
+#include "client/job/job.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
@@ -76,20 +77,20 @@ static int get_jobs(struct client *client, const struct args *args, uint64_t lim
 
 /* How long it has run, or ran; NAN: it waits. */
 static double run_seconds(const json_t *job) {
-    double started = job_time(job, "started_at"), finished = job_time(job, "finished_at");
+    double started = answer_time(job, "started_at"), finished = answer_time(job, "finished_at");
 
-    if (!isfinite(started) || str_equal(job_text(job, "status"), "queued"))
+    if (!isfinite(started) || str_equal(answer_text(job, "status"), "queued"))
         return NAN;
     return fmax((isfinite(finished) ? finished : (double)time(NULL)) - started, 0);
 }
 
 static void add_row(struct table *table, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
-    double fraction = job_number(json_object_get(job, "progress"), "fraction");
-    double created = job_time(job, "created_at"), seconds = run_seconds(job);
+    double fraction = answer_number(json_object_get(job, "progress"), "fraction");
+    double created = answer_time(job, "created_at"), seconds = run_seconds(job);
     cleanup(freep) char *model = job_model(job);
-    int64_t wbits = job_int(params, "wbits", 0);
-    const char *status = job_text(job, "status");
+    int64_t wbits = answer_int(params, "wbits", 0);
+    const char *status = answer_text(job, "status");
     char age[TEXT_SIZE], took[TEXT_SIZE];
 
     text_age(isfinite(created) ? fmax((double)time(NULL) - created, 0) : NAN, age);
@@ -101,20 +102,20 @@ static void add_row(struct table *table, const json_t *job) {
         table_cell(table, "paused");
     else if (str_equal(status, "queued") && isfinite(fraction))
         table_cell(table, "pull %.0f %%", fraction * 100);
-    else if (str_equal(status, "queued") && job_int(job, "queue_position", 0) > 0)
-        table_cell(table, "%s #%" PRId64, status, job_int(job, "queue_position", 0));
+    else if (str_equal(status, "queued") && answer_int(job, "queue_position", 0) > 0)
+        table_cell(table, "%s #%" PRId64, status, answer_int(job, "queue_position", 0));
     else
         table_cell(table, "%s", status);
-    table_cell(table, "%s", job_text(job, "kind"));
+    table_cell(table, "%s", answer_text(job, "kind"));
     table_cell(table, "%s", model ? model : "");
     if (wbits > 0 && wbits < 16)
         table_cell(table, "%" PRId64, wbits);
     else
         table_cell(table, "%s", "");
-    table_cell(table, "%s", job_text(job, "owner"));
+    table_cell(table, "%s", answer_text(job, "owner"));
     table_cell(table, "%s", age);
     table_cell(table, "%s", isfinite(seconds) ? took : "");
-    table_cell(table, "%s", job_text(job, "name"));
+    table_cell(table, "%s", answer_text(job, "name"));
 }
 
 static int print_jobs(const struct client *client, const json_t *jobs, bool more,

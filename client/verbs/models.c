@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/bytes.h"
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
@@ -21,13 +21,13 @@ static bool is_complete(const json_t *model) {
 }
 
 static void add_row(struct table *table, const json_t *model) {
-    double used = job_time(model, "last_used_at");
+    double used = answer_time(model, "last_used_at");
     bool pinned = json_is_true(json_object_get(model, "pinned"));
     char bytes[TEXT_SIZE], age[TEXT_SIZE];
 
-    bytes_text(job_number(model, "bytes"), bytes);
+    bytes_text(answer_number(model, "bytes"), bytes);
     text_age(fmax((double)time(NULL) - used, 0), age);
-    table_cell(table, "%s", job_text(model, "id"));
+    table_cell(table, "%s", answer_text(model, "id"));
     table_cell(table, "%s", bytes);
     table_cell(table, "%s%s", isfinite(used) ? age : "never", isfinite(used) ? " ago" : "");
     table_cell(table, "%s", pinned ? "in use" : is_complete(model) ? "" : "incomplete");

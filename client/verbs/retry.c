@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/submit.h"
-
 #include "base/macros.h"
+#include "client/job/submit.h"
 
 #include <inttypes.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/bytes.h"
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
 #include "client/screen/text.h"
 
 #include <errno.h>
@@ -35,8 +35,8 @@ static int run(struct client *client, const struct args *args, struct failure *f
         return r;
     if (client->json)
         return client_print_json(removed, failure);
-    name = text_cleaned(job_text(removed, "id"));
-    bytes_text(job_number(removed, "bytes"), bytes);
+    name = text_cleaned(answer_text(removed, "id"));
+    bytes_text(answer_number(removed, "bytes"), bytes);
     fprintf(client->terminal.file, "removed %s, %s\n", name ? name : "", bytes);
     return EXIT_OK;
 }

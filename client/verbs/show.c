@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/clock.h"
-#include "client/client.h"
-#include "client/job.h"
-#include "client/report.h"
-#include "client/screen/field.h"
+#include "client/http/answer.h"
+#include "client/job/job.h"
+#include "client/job/report.h"
+#include "client/screen/label.h"
 #include "client/screen/text.h"
 
 #include <inttypes.h>
@@ -13,7 +13,8 @@
 /* "2026-11-22T09:30:00.125Z" as "2026-11-22 09:30:00 UTC"; @since: what else is told of it. */
 static void print_time(const struct terminal *terminal, const json_t *job, const char *label,
                        const char *key, const char *since, const char *words) {
-    double seconds = job_time(job, key), then = since ? job_time(job, since) : (double)time(NULL);
+    double seconds = answer_time(job, key),
+           then = since ? answer_time(job, since) : (double)time(NULL);
     char text[CLOCK_TEXT_SIZE], distance[TEXT_SIZE];
 
     if (!(fabs(seconds) < 1e11))
@@ -24,10 +25,10 @@ static void print_time(const struct terminal *terminal, const json_t *job, const
     else
         text_age(fabs(seconds - then), distance);
     if (isfinite(then))
-        field_print(terminal, label, "%.10s %.8s UTC, %s%s", text, text + 11,
+        label_print(terminal, label, "%.10s %.8s UTC, %s%s", text, text + 11,
                     since ? words : distance, since ? distance : words);
     else
-        field_print(terminal, label, "%.10s %.8s UTC", text, text + 11);
+        label_print(terminal, label, "%.10s %.8s UTC", text, text + 11);
 }
 
 static void print_eval(const struct terminal *terminal, const json_t *params) {
@@ -41,7 +42,7 @@ static void print_eval(const struct terminal *terminal, const json_t *params) {
             strbuf_printf(&sets, "%s%s", i ? ", " : "", json_string_value(set));
     }
     eval = strbuf_steal(&sets);
-    field_print(terminal, "eval", "%s", eval ? eval : "");
+    label_print(terminal, "eval", "%s", eval ? eval : "");
 }
 
 /* What the title leaves out. */
@@ -60,7 +61,7 @@ static void print_params(const struct terminal *terminal, const json_t *params) 
             strbuf_printf(&all, "%s%s %g", before, keys[i], json_number_value(value));
     }
     text = strbuf_steal(&all);
-    field_print(terminal, "params", "%s", text ? text : "");
+    label_print(terminal, "params", "%s", text ? text : "");
 }
 
 static void print_labels(const struct terminal *terminal, const json_t *job) {
@@ -74,24 +75,25 @@ static void print_labels(const struct terminal *terminal, const json_t *job) {
             strbuf_printf(&all, "%s%s=%s", all.length ? ", " : "", key, json_string_value(value));
     }
     text = strbuf_steal(&all);
-    field_print(terminal, "labels", "%s", text ? text : "");
+    label_print(terminal, "labels", "%s", text ? text : "");
 }
 
 static void print_progress(const struct terminal *terminal, const json_t *job) {
     const json_t *progress = json_object_get(job, "progress");
-    double fraction = job_number(progress, "fraction"), eta = job_number(progress, "eta_seconds");
-    double rate = job_number(progress, "tokens_per_second");
-    int64_t layers = job_int(progress, "layers_total", 0);
+    double fraction = answer_number(progress, "fraction"),
+           eta = answer_number(progress, "eta_seconds");
+    double rate = answer_number(progress, "tokens_per_second");
+    int64_t layers = answer_int(progress, "layers_total", 0);
     cleanup(freep) char *text = NULL;
     char amount[TEXT_SIZE];
     struct strbuf all = {};
 
-    if (job_has_ended(job) || !job_text(progress, "phase")[0])
+    if (job_has_ended(job) || !answer_text(progress, "phase")[0])
         return;
-    strbuf_puts(&all, job_text(progress, "phase"));
+    strbuf_puts(&all, answer_text(progress, "phase"));
     if (layers > 0)
         strbuf_printf(&all, ", layer %" PRId64 "/%" PRId64,
-                      MIN(job_int(progress, "layer", 0) + 1, layers), layers);
+                      MIN(answer_int(progress, "layer", 0) + 1, layers), layers);
     if (isfinite(fraction))
         strbuf_printf(&all, ", %.0f %%", floor(fraction * 100));
     text_duration(eta, amount);
@@ -101,24 +103,25 @@ static void print_progress(const struct terminal *terminal, const json_t *job) {
     if (rate > 0)
         strbuf_printf(&all, ", %s tokens/s", amount);
     text = strbuf_steal(&all);
-    field_print(terminal, "progress", "%s", text ? text : "");
+    label_print(terminal, "progress", "%s", text ? text : "");
 }
 
 static void print_status(const struct terminal *terminal, const json_t *job) {
     const json_t *paused = json_object_get(job, "paused");
-    int64_t position = job_int(job, "queue_position", 0), attempt = job_int(job, "attempt", 1);
-    const char *status = job_text(job, "status"), *hint = job_text(paused, "hint");
+    int64_t position = answer_int(job, "queue_position", 0),
+            attempt = answer_int(job, "attempt", 1);
+    const char *status = answer_text(job, "status"), *hint = answer_text(paused, "hint");
 
     if (position > 0)
-        field_print(terminal, "status", "%s, number %" PRId64 " in the queue", status, position);
+        label_print(terminal, "status", "%s, number %" PRId64 " in the queue", status, position);
     else if (attempt > 1)
-        field_print(terminal, "status", "%s, attempt %" PRId64, status, attempt);
+        label_print(terminal, "status", "%s, attempt %" PRId64, status, attempt);
     else
-        field_print(terminal, "status", "%s", status);
-    field_print(terminal, "paused", "%s%s%s", job_text(paused, "detail"), hint[0] ? "; " : "",
+        label_print(terminal, "status", "%s", status);
+    label_print(terminal, "paused", "%s%s%s", answer_text(paused, "detail"), hint[0] ? "; " : "",
                 hint);
     if (json_is_true(json_object_get(job, "private")))
-        field_print(terminal, "private", "only its owner and admins see it");
+        label_print(terminal, "private", "only its owner and admins see it");
 }
 
 static void print_head(const struct terminal *terminal, const json_t *job) {
@@ -128,13 +131,13 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
     fprintf(terminal->file, "%sjob %" PRId64 ": %s%s\n", terminal_style(terminal, STYLE_BOLD),
             job_id(job), title ? title : "", terminal_style(terminal, STYLE_PLAIN));
     print_status(terminal, job);
-    field_print(terminal, "name", "%s", job_text(job, "name"));
-    field_print(terminal, "owner", "%s", job_text(job, "owner"));
-    if (job_int(job, "priority", 0))
-        field_print(terminal, "priority", "%" PRId64, job_int(job, "priority", 0));
+    label_print(terminal, "name", "%s", answer_text(job, "name"));
+    label_print(terminal, "owner", "%s", answer_text(job, "owner"));
+    if (answer_int(job, "priority", 0))
+        label_print(terminal, "priority", "%" PRId64, answer_int(job, "priority", 0));
     print_labels(terminal, job);
-    field_print(terminal, "model", "%s", job_text(params, "model"));
-    field_print(terminal, "dataset", "%s", job_text(params, "dataset"));
+    label_print(terminal, "model", "%s", answer_text(params, "model"));
+    label_print(terminal, "dataset", "%s", answer_text(params, "dataset"));
     print_eval(terminal, params);
     print_params(terminal, params);
     print_time(terminal, job, "created", "created_at", NULL, " ago");
@@ -146,7 +149,7 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     const struct terminal *terminal = &client->terminal;
     cleanup(json_decrefp) json_t *job = NULL, *layers = NULL;
-    struct job_layers sum = {};
+    struct layers sum = {};
     char path[64];
     uint64_t id;
     int r;

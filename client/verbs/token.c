@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
@@ -15,10 +15,10 @@
 /* The token alone goes to stdout, for a file or a variable; the rest is for whoever looks on. */
 static int print_created(const struct client *client, const json_t *token,
                          struct failure *failure) {
-    cleanup(freep) char *text = text_cleaned(job_text(token, "token"));
-    cleanup(freep) char *name = text_cleaned(job_text(token, "name"));
-    cleanup(freep) char *owner = text_cleaned(job_text(token, "owner"));
-    cleanup(freep) char *role = text_cleaned(job_text(token, "role"));
+    cleanup(freep) char *text = text_cleaned(answer_text(token, "token"));
+    cleanup(freep) char *name = text_cleaned(answer_text(token, "name"));
+    cleanup(freep) char *owner = text_cleaned(answer_text(token, "owner"));
+    cleanup(freep) char *role = text_cleaned(answer_text(token, "role"));
 
     if (!text || !name || !owner || !role)
         return failure_oom(failure);
@@ -71,11 +71,11 @@ static int print_tokens(const struct client *client, const json_t *tokens,
     }
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(tokens, i, token) {
-        table_cell(&table, "%s", job_text(token, "name"));
-        table_cell(&table, "%s", job_text(token, "owner"));
-        table_cell(&table, "%s", job_text(token, "role"));
-        add_age(&table, job_time(token, "created_at"));
-        add_age(&table, job_time(token, "last_used_at"));
+        table_cell(&table, "%s", answer_text(token, "name"));
+        table_cell(&table, "%s", answer_text(token, "owner"));
+        table_cell(&table, "%s", answer_text(token, "role"));
+        add_age(&table, answer_time(token, "created_at"));
+        add_age(&table, answer_time(token, "last_used_at"));
         table_cell(&table, "%s", json_is_true(json_object_get(token, "fixed")) ? "file" : "");
     }
     r = table_print(&table, &client->terminal);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/client.h"
-#include "client/job.h"
+#include "client/http/answer.h"
 #include "client/screen/text.h"
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
@@ -23,7 +23,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
         fprintf(client->terminal.file, "quantd is not known: %s\n", why.detail);
         return EXIT_OK;
     }
-    version = text_cleaned(job_text(answer, "version"));
+    version = text_cleaned(answer_text(answer, "version"));
     fprintf(client->terminal.file, "quantd %s at %s\n", version && version[0] ? version : "?",
             http_server(client->http));
     return EXIT_OK;

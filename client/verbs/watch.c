@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/fetch.h"
-#include "client/follow.h"
-#include "client/job.h"
-
 #include "base/macros.h"
+#include "client/job/follow.h"
+#include "client/job/save.h"
 
 #include <inttypes.h>
 
@@ -22,7 +20,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 
     r = args_job_id(args->positional[0], &id, failure);
     if (!r && save)
-        r = fetch_check(save, force, failure);
+        r = save_check(save, force, failure);
     if (r)
         return r;
     snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);

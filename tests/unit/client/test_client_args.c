@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/args.h"
 #include "client/client.h"
-#include "client/submit.h"
+#include "client/job/submit.h"
 
 #include <errno.h>
 #include <setjmp.h>

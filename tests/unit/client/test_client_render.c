@@ -2,8 +2,9 @@
 #include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "client/job.h"
-#include "client/report.h"
+#include "client/http/answer.h"
+#include "client/job/job.h"
+#include "client/job/report.h"
 #include "client/screen/progress.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
@@ -307,12 +308,12 @@ static void test_job(void **state) {
     assert_string_equal(title, "quantize olmoe? to 4 bits, groups of 128, act-order");
     assert_true(job_has_ended(job));
     assert_int_equal(job_exit_status(job), 1);
-    assert_true(fabs(job_time(job, "finished_at") - 1795339800.25) < 1e-6);
-    assert_true(isnan(job_time(job, "started_at")));
+    assert_true(fabs(answer_time(job, "finished_at") - 1795339800.25) < 1e-6);
+    assert_true(isnan(answer_time(job, "started_at")));
     /* another shape reads as empty */
     assert_int_equal(job_id(odd), 0);
-    assert_string_equal(job_text(odd, "status"), "");
-    assert_true(isnan(job_number(NULL, "x")));
+    assert_string_equal(answer_text(odd, "status"), "");
+    assert_true(isnan(answer_number(NULL, "x")));
     assert_false(job_has_ended(NULL));
 }
 
@@ -326,16 +327,16 @@ static void test_layers(void **state) {
               "{\"name\": \"e\", \"method\": \"gptq\", \"damping\": 0.01, \"error\": 0.05},"
               "{\"name\": \"f\", \"method\": \"gptq\", \"damping\": 0.01, \"error\": 0.4},"
               "{\"name\": \"g\", \"method\": \"gptq\", \"damping\": 0.01, \"error\": 0.01}, 5]}");
-    struct job_layers sum = {};
+    struct layers sum = {};
 
     (void)state;
-    job_layers_add(&sum, layer, 0.01);
+    layers_add(&sum, layer, 0.01);
     assert_int_equal(sum.n_matrices, 8);
     assert_int_equal(sum.n_nearest, 2);
     assert_int_equal(sum.n_raised, 1);
     assert_int_equal(sum.n_reasons, 1);
     assert_int_equal(sum.reasons[0].n, 2);
-    assert_int_equal(sum.n_worst, JOB_WORST_MAX);
+    assert_int_equal(sum.n_worst, LAYERS_WORST_MAX);
     assert_string_equal(sum.worst[0].name, "f");
     assert_string_equal(sum.worst[1].name, "b");
     assert_string_equal(sum.worst[4].name, "e");

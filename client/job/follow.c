@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/follow.h"
+#include "client/job/follow.h"
 
 #include "api/stream/sse.h"
 #include "api/wire.h"
 #include "base/clock.h"
-#include "client/fetch.h"
-#include "client/job.h"
-#include "client/report.h"
+#include "client/http/answer.h"
+#include "client/job/display_draw.h"
+#include "client/job/job.h"
+#include "client/job/report.h"
+#include "client/job/save.h"
+#include "client/screen/interrupt.h"
 #include "client/screen/text.h"
-#include "client/screen/view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,7 +24,7 @@
 
 struct follow {
     struct client *client;
-    struct view view;
+    struct display display;
     struct sse_parser parser;
     struct failure *failure;
     int64_t id;
@@ -41,7 +43,7 @@ static int handle_event(void *ctx, const struct sse_event *event) {
     uint64_t id = 0;
 
     if (follow->lost_at) {
-        view_trouble(&follow->view, NULL);
+        display_trouble(&follow->display, NULL);
         follow->lost_at = 0;
     }
     follow->retry_seconds = RETRY_FIRST_SECONDS;
@@ -52,15 +54,15 @@ static int handle_event(void *ctx, const struct sse_event *event) {
         return 0;
     }
     if (str_equal(event->type, WIRE_EVENT_JOB)) {
-        follow->queued = str_equal(job_text(envelope, "status"), "queued");
-        view_job(&follow->view, envelope);
+        follow->queued = str_equal(answer_text(envelope, "status"), "queued");
+        display_job(&follow->display, envelope);
     } else {
         follow->queued = follow->queued && !str_equal(event->type, WIRE_EVENT_JOB_STARTED);
-        follow->ended |= view_event(&follow->view, envelope);
+        follow->ended |= display_event(&follow->display, envelope);
     }
     if (event->id[0] && str_parse_u64(event->id, UINT64_MAX, &id) == 0)
         follow->cursor = MAX(follow->cursor, id);
-    view_draw(&follow->view, false);
+    display_draw(&follow->display, false);
     return follow->ended;
 }
 
@@ -73,9 +75,9 @@ static int take_stream(void *ctx, const char *data, size_t size) {
 /* Some things are in no event: now and then the stream is left to ask for the job. */
 static int tick(void *ctx) {
     struct follow *follow = ctx;
-    bool facts = !follow->asked_facts && view_lacks_facts(&follow->view);
+    bool facts = !follow->asked_facts && display_lacks_facts(&follow->display);
 
-    view_draw(&follow->view, interrupt_resized());
+    display_draw(&follow->display, interrupt_resized());
     follow->asked_facts |= facts;
     follow->ask = facts || (follow->queued && clock_monotonic() - follow->asked_at > ASK_SECONDS);
     return follow->ask;
@@ -87,7 +89,7 @@ static void ask_devices(struct follow *follow) {
 
     if (follow->client->terminal.redraw &&
         http_get(follow->client->http, "/v1/devices", &devices, NULL) == 0)
-        view_devices(&follow->view, devices);
+        display_devices(&follow->display, devices);
 }
 
 /* One connection, as long as it holds; then the job as it is now. */
@@ -133,8 +135,8 @@ static void show_trouble(struct follow *follow, double until) {
         snprintf(text, sizeof(text),
                  "lost quantd at '%.80s'; the job is safe there, trying again for %.0f minutes",
                  http_server(follow->client->http), GIVE_UP_SECONDS / 60);
-    view_trouble(&follow->view, text);
-    view_draw(&follow->view, interrupt_resized());
+    display_trouble(&follow->display, text);
+    display_draw(&follow->display, interrupt_resized());
 }
 
 /* Return: 0: try again; or @r, after the wait was too long or cut short. */
@@ -171,21 +173,21 @@ int follow_job(struct client *client, json_t **job, struct failure *failure) {
                            "cannot use the answer of '%s': it is not a job",
                            http_server(client->http));
     interrupt_catch();
-    view_begin(&follow.view, &client->terminal, *job);
-    view_draw(&follow.view, true);
+    display_begin(&follow.display, &client->terminal, *job);
+    display_draw(&follow.display, true);
     while (!job_has_ended(*job)) {
         r = follow_once(&follow, job, failure);
         if (r && !http_is_transient(client->http, r))
             break;
         if (!r && (job_has_ended(*job) || follow.ask)) {
-            view_job(&follow.view, *job);
+            display_job(&follow.display, *job);
             continue;
         }
         r = wait_to_retry(&follow, r, failure);
         if (r)
             break;
     }
-    view_end(&follow.view);
+    display_end(&follow.display);
     sse_parser_done(&follow.parser);
     return r;
 }
@@ -215,7 +217,7 @@ int follow_to_the_end(struct client *client, json_t **job, const char *save, boo
     status = job_exit_status(*job);
     r = report_job(client, *job, failure);
     if (!r && save && status == EXIT_OK)
-        r = fetch_job(client, id, save, force, failure);
+        r = save_job(client, id, save, force, failure);
     if (client->json && client_print_json(*job, failure))
         return -EIO;
     return r ? r : status;

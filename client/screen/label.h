@@ -6,8 +6,8 @@
 #include "client/screen/terminal.h"
 
 /*
- * field_print() - a line with @label, of at most nine characters, and what follows, cleaned and in
+ * label_print() - a line with @label, of at most nine characters, and what follows, cleaned and in
  * as many lines as it takes; nothing for an empty text.
  */
-void field_print(const struct terminal *terminal, const char *label, const char *format, ...)
+void label_print(const struct terminal *terminal, const char *label, const char *format, ...)
     printf_format(3, 4);

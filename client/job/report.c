@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/report.h"
+#include "client/job/report.h"
 
 #include "base/bytes.h"
-#include "client/screen/field.h"
+#include "client/http/answer.h"
+#include "client/job/display.h"
+#include "client/job/job.h"
+#include "client/screen/label.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
-#include "client/screen/view.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,11 +18,11 @@
 static double baseline_of(const json_t *job, const char *set) {
     const json_t *baseline = json_object_get(json_object_get(job, "result"), "baseline");
 
-    return job_number(baseline, set);
+    return answer_number(baseline, set);
 }
 
 static void add_row(struct table *table, const json_t *job, const char *set, const json_t *entry) {
-    double value = job_number(entry, "value"), error = job_number(entry, "stderr");
+    double value = answer_number(entry, "value"), error = answer_number(entry, "stderr");
     double baseline = baseline_of(job, set);
     char text[TEXT_SIZE];
 
@@ -35,8 +37,8 @@ static void add_row(struct table *table, const json_t *job, const char *set, con
         table_cell(table, "%+.2f %%", (value / baseline - 1) * 100);
     else
         table_cell(table, "%s", "");
-    table_cell(table, "%" PRId64, job_int(entry, "windows", 0));
-    table_cell(table, "%" PRId64, job_int(entry, "tokens", 0));
+    table_cell(table, "%" PRId64, answer_int(entry, "windows", 0));
+    table_cell(table, "%" PRId64, answer_int(entry, "tokens", 0));
 }
 
 int report_perplexity(const struct terminal *terminal, const json_t *job, struct failure *failure) {
@@ -69,8 +71,9 @@ int report_perplexity(const struct terminal *terminal, const json_t *job, struct
 
 void report_size(const struct terminal *terminal, const json_t *job) {
     const json_t *result = json_object_get(job, "result");
-    double bytes = job_number(result, "size_bytes"), bits = job_number(result, "bits_per_weight");
-    double whole = 2 * job_number(json_object_get(job, "model"), "parameters");
+    double bytes = answer_number(result, "size_bytes"),
+           bits = answer_number(result, "bits_per_weight");
+    double whole = 2 * answer_number(json_object_get(job, "model"), "parameters");
     char size[TEXT_SIZE], whole_size[TEXT_SIZE], bits_text[48] = "";
 
     if (!(bytes > 0))
@@ -80,14 +83,13 @@ void report_size(const struct terminal *terminal, const json_t *job) {
     if (bits > 0)
         snprintf(bits_text, sizeof(bits_text), ", %.2f bits per weight", bits);
     if (whole > 0)
-        field_print(terminal, "size", "%s%s, %.0f %% of %s in 16 bits", size, bits_text,
+        label_print(terminal, "size", "%s%s, %.0f %% of %s in 16 bits", size, bits_text,
                     bytes / whole * 100, whole_size);
     else
-        field_print(terminal, "size", "%s%s", size, bits_text);
+        label_print(terminal, "size", "%s%s", size, bits_text);
 }
 
-void report_warnings(const struct terminal *terminal, const json_t *job,
-                     const struct job_layers *sum) {
+void report_warnings(const struct terminal *terminal, const json_t *job, const struct layers *sum) {
     const json_t *params = json_object_get(job, "params");
     const char *yellow = terminal_style(terminal, STYLE_YELLOW);
     const char *plain = terminal_style(terminal, STYLE_PLAIN);
@@ -121,10 +123,10 @@ static void report_retry(const struct terminal *terminal, const json_t *job) {
 
 void report_error(const struct terminal *terminal, const json_t *job) {
     const json_t *error = json_object_get(job, "error");
-    const char *code = job_text(error, "code");
-    cleanup(freep) char *text = str_format("%s%s%s%s", job_text(error, "detail"),
+    const char *code = answer_text(error, "code");
+    cleanup(freep) char *text = str_format("%s%s%s%s", answer_text(error, "detail"),
                                            code[0] ? " (" : "", code, code[0] ? ")" : "");
-    cleanup(freep) char *hint = text_cleaned(job_text(error, "hint"));
+    cleanup(freep) char *hint = text_cleaned(answer_text(error, "hint"));
     char head[48];
     int n;
 
@@ -142,21 +144,21 @@ void report_error(const struct terminal *terminal, const json_t *job) {
     report_retry(terminal, job);
 }
 
-int report_layers(struct client *client, const json_t *job, struct job_layers *ret_sum,
+int report_layers(struct client *client, const json_t *job, struct layers *ret_sum,
                   json_t **ret_list, struct failure *failure) {
-    double percdamp = job_number(json_object_get(job, "params"), "percdamp");
+    double percdamp = answer_number(json_object_get(job, "params"), "percdamp");
     json_t *list = NULL, *layer;
     char path[64];
     size_t i;
     int r;
 
-    *ret_sum = (struct job_layers){};
+    *ret_sum = (struct layers){};
     snprintf(path, sizeof(path), "/v1/jobs/%" PRId64 "/layers", job_id(job));
     r = http_get(client->http, path, &list, failure);
     if (r)
         return r;
     json_array_foreach(json_object_get(list, "data"), i, layer)
-        job_layers_add(ret_sum, layer, isfinite(percdamp) ? percdamp : 0);
+        layers_add(ret_sum, layer, isfinite(percdamp) ? percdamp : 0);
     *ret_list = list;
     return 0;
 }
@@ -168,18 +170,19 @@ static void report_seconds(const struct terminal *terminal, const json_t *job) {
     struct strbuf phases = {};
     char text[TEXT_SIZE];
 
-    for (int i = 0; i < N_VIEW_PHASES; i++) {
-        double value = job_number(seconds, view_phase_name(i));
+    for (int i = 0; i < N_DISPLAY_PHASES; i++) {
+        double value = answer_number(seconds, display_phase_name(i));
 
         text_duration(value, text);
         if (isfinite(value))
-            strbuf_printf(&phases, "%s%s %s", phases.length ? ", " : "", view_phase_name(i), text);
+            strbuf_printf(&phases, "%s%s %s", phases.length ? ", " : "", display_phase_name(i),
+                          text);
     }
     all = strbuf_steal(&phases);
-    field_print(terminal, "time", "%s", all ? all : "");
+    label_print(terminal, "time", "%s", all ? all : "");
 }
 
-static int report_worst(const struct terminal *terminal, const struct job_layers *sum,
+static int report_worst(const struct terminal *terminal, const struct layers *sum,
                         struct failure *failure) {
     static const struct table_column columns[] = {
         {"layer", true},  {"worst matrices", false, true}, {"method"},
@@ -195,7 +198,7 @@ static int report_worst(const struct terminal *terminal, const struct job_layers
     for (int i = 0; i < sum->n_worst; i++) {
         text_count((double)sum->worst[i].tokens, tokens);
         table_cell(&table, "%" PRId64, sum->worst[i].layer);
-        table_cell(&table, "%s", job_matrix_name(sum->worst[i].name));
+        table_cell(&table, "%s", layers_matrix_name(sum->worst[i].name));
         table_cell(&table, "%s", sum->worst[i].method);
         table_cell(&table, "%s", sum->worst[i].tokens >= 0 ? tokens : "");
         table_cell(&table, "%.4f", sum->worst[i].error);
@@ -215,16 +218,16 @@ static void report_files(const struct terminal *terminal, const json_t *job) {
     if (n == 0)
         return;
     json_array_foreach(artifacts, i, artifact) {
-        double size = job_number(artifact, "bytes");
+        double size = answer_number(artifact, "bytes");
 
         bytes += size > 0 ? size : 0;
     }
     bytes_text(bytes, text);
-    field_print(terminal, "files", "%zu, %s; save them with: quantctl download %" PRId64 " DIR", n,
+    label_print(terminal, "files", "%zu, %s; save them with: quantctl download %" PRId64 " DIR", n,
                 text, job_id(job));
 }
 
-int report_result(const struct terminal *terminal, const json_t *job, const struct job_layers *sum,
+int report_result(const struct terminal *terminal, const json_t *job, const struct layers *sum,
                   struct failure *failure) {
     int r = report_perplexity(terminal, job, failure);
 
@@ -242,10 +245,10 @@ int report_result(const struct terminal *terminal, const json_t *job, const stru
 }
 
 static void report_end(const struct terminal *terminal, const json_t *job) {
-    double paused = job_number(job, "paused_seconds");
-    double seconds =
-        job_time(job, "finished_at") - job_time(job, "started_at") - (paused > 0 ? paused : 0);
-    bool cancelled = str_equal(job_text(job, "status"), "cancelled");
+    double paused = answer_number(job, "paused_seconds");
+    double seconds = answer_time(job, "finished_at") - answer_time(job, "started_at") -
+                     (paused > 0 ? paused : 0);
+    bool cancelled = str_equal(answer_text(job, "status"), "cancelled");
     cleanup(freep) char *title = job_title(job);
     char took[TEXT_SIZE];
 
@@ -266,15 +269,15 @@ static void report_end(const struct terminal *terminal, const json_t *job) {
 int report_job(struct client *client, const json_t *job, struct failure *failure) {
     const struct terminal *terminal = &client->terminal;
     cleanup(json_decrefp) json_t *layers = NULL;
-    struct job_layers sum;
+    struct layers sum;
     int r;
 
-    if (str_equal(job_text(job, "status"), "failed")) {
+    if (str_equal(answer_text(job, "status"), "failed")) {
         report_error(terminal, job);
         return 0;
     }
     report_end(terminal, job);
-    if (!str_equal(job_text(job, "status"), "succeeded"))
+    if (!str_equal(answer_text(job, "status"), "succeeded"))
         return 0;
     r = report_layers(client, job, &sum, &layers, failure);
     return r ? r : report_result(terminal, job, &sum, failure);

@@ -5,16 +5,16 @@
 #include "client/client.h"
 
 /*
- * fetch_check() - can the files of a job be put into @dir? It may be missing; without @force one
+ * save_check() - can the files of a job be put into @dir? It may be missing; without @force one
  * that holds files already is refused, so that two checkpoints never mix. Return: 0, -EEXIST or
  * another -errno.
  */
-int fetch_check(const char *dir, bool force, struct failure *failure);
+int save_check(const char *dir, bool force, struct failure *failure);
 
 /*
- * fetch_job() - download all artifacts of a job into @dir: first into DIR/.part, where an earlier
+ * save_job() - download all artifacts of a job into @dir: first into DIR/.part, where an earlier
  * try goes on, each checked by size and SHA-256; then all are renamed. A file that is there
  * already and the same is kept; another one is refused unless @force.
  */
-int fetch_job(struct client *client, int64_t id, const char *dir, bool force,
-              struct failure *failure);
+int save_job(struct client *client, int64_t id, const char *dir, bool force,
+             struct failure *failure);

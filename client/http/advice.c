@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/advice.h"
+#include "client/http/advice.h"
 
 #include "base/macros.h"
 #include "base/str.h"

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/submit.h"
+#include "client/job/submit.h"
 
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "client/fetch.h"
-#include "client/follow.h"
-#include "client/job.h"
+#include "client/http/answer.h"
+#include "client/job/follow.h"
+#include "client/job/job.h"
+#include "client/job/save.h"
+#include "client/screen/interrupt.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -183,7 +185,7 @@ int submit_run(struct client *client, const struct args *args, const char *path,
     if (save && detach)
         return failure_set(failure, -EINVAL, "usage", "'quantctl download ID DIR' saves it later",
                            "options '--save' and '--detach' exclude each other");
-    r = save ? fetch_check(save, force, failure) : 0;
+    r = save ? save_check(save, force, failure) : 0;
     if (!r)
         r = send_request(client, path, request, &job, failure);
     if (r)
@@ -195,6 +197,6 @@ int submit_run(struct client *client, const struct args *args, const char *path,
     id = job_id(job);
     fprintf(client->terminal.file,
             "job %" PRId64 " is %s; follow it with: quantctl watch %" PRId64 "\n", id,
-            str_equal(job_text(job, "status"), "queued") ? "queued" : "submitted", id);
+            str_equal(answer_text(job, "status"), "queued") ? "queued" : "submitted", id);
     return EXIT_OK;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/client.h"
+#include "client/screen/interrupt.h"
 
 #include "base/clock.h"
 

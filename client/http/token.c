@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/token.h"
+#include "client/http/token.h"
 
 #include "base/cleanup.h"
 #include "base/file.h"

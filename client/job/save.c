@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/fetch.h"
+#include "client/job/save.h"
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/hash.h"
-#include "client/job.h"
+#include "client/http/answer.h"
+#include "client/screen/interrupt.h"
 #include "client/screen/progress.h"
 #include "client/screen/text.h"
 
@@ -23,7 +24,7 @@
 #define BLOCK_SIZE ((size_t)1 << 20)
 
 /* All files of a job on their way. */
-struct fetch {
+struct save {
     struct client *client;
     struct progress progress;
     struct failure *failure;
@@ -38,8 +39,8 @@ struct fetch {
 };
 
 /* One file of it. */
-struct fetch_file {
-    struct fetch *fetch;
+struct save_file {
+    struct save *save;
     const char *name, *sha256;
     uint64_t size, written;
     int fd;
@@ -67,7 +68,7 @@ static int check_above(const char *dir, struct failure *failure) {
     return 0;
 }
 
-int fetch_check(const char *dir, bool force, struct failure *failure) {
+int save_check(const char *dir, bool force, struct failure *failure) {
     cleanup(closedirp) DIR *listing = opendir(dir);
     struct dirent *entry;
 
@@ -89,61 +90,60 @@ int fetch_check(const char *dir, bool force, struct failure *failure) {
 }
 
 /* Is the list what a list of files must be? Adds up the sizes. */
-static int check_files(struct fetch *fetch) {
-    size_t n = json_array_size(fetch->files);
+static int check_files(struct save *save) {
+    size_t n = json_array_size(save->files);
     json_t *file;
     size_t i;
 
     if (n == 0)
-        return failure_set(fetch->failure, -ENOENT, "no_artifacts",
+        return failure_set(save->failure, -ENOENT, "no_artifacts",
                            "only a quantize job that succeeded has files",
-                           "job %" PRId64 " has no files to download", fetch->id);
+                           "job %" PRId64 " has no files to download", save->id);
     if (n > FILES_MAX)
-        return failure_set(fetch->failure, -EPROTO, "bad_answer", NULL,
-                           "refusing job %" PRId64 ": it has more than %d files", fetch->id,
+        return failure_set(save->failure, -EPROTO, "bad_answer", NULL,
+                           "refusing job %" PRId64 ": it has more than %d files", save->id,
                            FILES_MAX);
-    json_array_foreach(fetch->files, i, file) {
-        const char *name = job_text(file, "name"), *sha256 = job_text(file, "sha256");
-        int64_t bytes = job_int(file, "bytes", -1);
+    json_array_foreach(save->files, i, file) {
+        const char *name = answer_text(file, "name"), *sha256 = answer_text(file, "sha256");
+        int64_t bytes = answer_int(file, "bytes", -1);
 
         if (!str_is_safe_name(name))
-            return failure_set(fetch->failure, -EPROTO, "unsafe_name",
+            return failure_set(save->failure, -EPROTO, "unsafe_name",
                                "this server is not to be trusted",
-                               "refusing the file name '%.128s' of job %" PRId64, name, fetch->id);
+                               "refusing the file name '%.128s' of job %" PRId64, name, save->id);
         if (bytes < 0 || strspn(sha256, "0123456789abcdef") != 64 || sha256[64] ||
-            __builtin_add_overflow(fetch->total, (uint64_t)bytes, &fetch->total))
-            return failure_set(fetch->failure, -EPROTO, "bad_answer", NULL,
+            __builtin_add_overflow(save->total, (uint64_t)bytes, &save->total))
+            return failure_set(save->failure, -EPROTO, "bad_answer", NULL,
                                "refusing the file '%s' of job %" PRId64
                                ": its size or hash is missing",
-                               name, fetch->id);
+                               name, save->id);
         for (size_t j = 0; j < i; j++)
-            if (str_equal(name, job_text(json_array_get(fetch->files, j), "name")))
-                return failure_set(fetch->failure, -EPROTO, "bad_answer", NULL,
-                                   "refusing job %" PRId64 ": it names '%s' twice", fetch->id,
-                                   name);
+            if (str_equal(name, answer_text(json_array_get(save->files, j), "name")))
+                return failure_set(save->failure, -EPROTO, "bad_answer", NULL,
+                                   "refusing job %" PRId64 ": it names '%s' twice", save->id, name);
     }
     return 0;
 }
 
-static int check_space(struct fetch *fetch) {
+static int check_space(struct save *save) {
     char need[TEXT_SIZE], have[TEXT_SIZE];
     struct statvfs vfs;
     double free_bytes;
 
-    if (statvfs(fetch->dir, &vfs))
-        return failure_errno(fetch->failure, -errno, "cannot read the folder", fetch->dir);
+    if (statvfs(save->dir, &vfs))
+        return failure_errno(save->failure, -errno, "cannot read the folder", save->dir);
     free_bytes = (double)vfs.f_bavail * (double)vfs.f_frsize;
-    if (free_bytes >= (double)(fetch->total - fetch->done))
+    if (free_bytes >= (double)(save->total - save->done))
         return 0;
-    bytes_text((double)(fetch->total - fetch->done), need);
+    bytes_text((double)(save->total - save->done), need);
     bytes_text(free_bytes, have);
-    return failure_set(fetch->failure, -ENOSPC, "disk_full", "free space, or name another folder",
-                       "cannot save into '%s': %s are needed, %s are free", fetch->dir, need, have);
+    return failure_set(save->failure, -ENOSPC, "disk_full", "free space, or name another folder",
+                       "cannot save into '%s': %s are needed, %s are free", save->dir, need, have);
 }
 
 /* Takes over what an earlier try left; the hash runs over it. */
-static int open_part(struct fetch_file *file, const char *path) {
-    struct failure *failure = file->fetch->failure;
+static int open_part(struct save_file *file, const char *path) {
+    struct failure *failure = file->save->failure;
     cleanup(freep) char *block = malloc(BLOCK_SIZE);
 
     file->written = 0;
@@ -168,80 +168,80 @@ static int open_part(struct fetch_file *file, const char *path) {
     return 0;
 }
 
-static int restart_part(struct fetch_file *file) {
+static int restart_part(struct save_file *file) {
     sha256_freep(&file->hash);
     file->hash = sha256_new();
     if (!file->hash)
-        return failure_oom(file->fetch->failure);
-    file->fetch->done -= MIN(file->written, file->size);
+        return failure_oom(file->save->failure);
+    file->save->done -= MIN(file->written, file->size);
     file->written = 0;
     if (ftruncate(file->fd, 0) || lseek(file->fd, 0, SEEK_SET) < 0)
-        return failure_errno(file->fetch->failure, -errno, "cannot write", file->name);
+        return failure_errno(file->save->failure, -errno, "cannot write", file->name);
     return 0;
 }
 
 static int show(void *ctx) {
-    struct fetch_file *file = ctx;
-    struct fetch *fetch = file->fetch;
-    double seconds = clock_monotonic() - fetch->begun_at, rate, left = NAN;
+    struct save_file *file = ctx;
+    struct save *save = file->save;
+    double seconds = clock_monotonic() - save->begun_at, rate, left = NAN;
     char done[TEXT_SIZE], total[TEXT_SIZE], speed[TEXT_SIZE];
 
-    rate = (double)(fetch->done - MIN(fetch->begun_done, fetch->done)) / fmax(seconds, 1e-3);
+    rate = (double)(save->done - MIN(save->begun_done, save->done)) / fmax(seconds, 1e-3);
     if (seconds > 1 && rate > 0)
-        left = (double)(fetch->total - MIN(fetch->done, fetch->total)) / rate;
-    bytes_text((double)fetch->done, done);
-    bytes_text((double)fetch->total, total);
+        left = (double)(save->total - MIN(save->done, save->total)) / rate;
+    bytes_text((double)save->done, done);
+    bytes_text((double)save->total, total);
     bytes_text(rate, speed);
-    progress_set_step(&fetch->progress, "%s of %s, %s/s", done, total, speed);
-    progress_set_done(&fetch->progress,
-                      fetch->total ? (double)fetch->done / (double)fetch->total : NAN, left);
-    progress_set_note(&fetch->progress, "%s", file->name);
-    progress_draw(&fetch->progress);
+    progress_set_step(&save->progress, "%s of %s, %s/s", done, total, speed);
+    progress_set_done(&save->progress, save->total ? (double)save->done / (double)save->total : NAN,
+                      left);
+    progress_set_note(&save->progress, "%s", file->name);
+    progress_draw(&save->progress);
     return 0;
 }
 
 static int take_begin(void *ctx, bool partial) {
-    struct fetch_file *file = ctx;
+    struct save_file *file = ctx;
 
     /* The whole file comes although the rest was asked for. */
     return partial || file->written == 0 ? 0 : restart_part(file);
 }
 
 static int take_bytes(void *ctx, const char *data, size_t size) {
-    struct fetch_file *file = ctx;
+    struct save_file *file = ctx;
     int r;
 
     if (size > file->size - file->written)
-        return failure_set(file->fetch->failure, -EPROTO, "bad_answer", NULL,
+        return failure_set(file->save->failure, -EPROTO, "bad_answer", NULL,
                            "refusing the file '%s': more comes than its %" PRIu64 " bytes",
                            file->name, file->size);
     r = file_write_all(file->fd, data, size);
     if (r)
-        return failure_errno(file->fetch->failure, r, "cannot write", file->name);
+        return failure_errno(file->save->failure, r, "cannot write", file->name);
     sha256_update(file->hash, data, size);
     file->written += size;
-    file->fetch->done += size;
+    file->save->done += size;
     show(file);
     return 0;
 }
 
 /* Downloads what is missing, with patience for a connection that breaks. */
-static int transfer(struct fetch_file *file) {
+static int transfer(struct save_file *file) {
     struct http_sink sink = {.ctx = file, .begin = take_begin, .data = take_bytes, .tick = show};
-    struct fetch *fetch = file->fetch;
+    struct save *save = file->save;
     cleanup(freep) char *path =
-        str_format("/v1/jobs/%" PRId64 "/artifacts/%s", fetch->id, file->name);
-    struct http *http = fetch->client->http;
+        str_format("/v1/jobs/%" PRId64 "/artifacts/%s", save->id, file->name);
+    struct http *http = save->client->http;
     int r;
 
     if (!path)
-        return failure_oom(fetch->failure);
+        return failure_oom(save->failure);
     for (int i = 0; file->written < file->size; i++) {
-        r = http_download(http, path, file->written, &sink, fetch->failure);
+        r = http_download(http, path, file->written, &sink, save->failure);
         if (r && (!http_is_transient(http, r) || i == TRIES_MAX))
             return r;
         if (file->written < file->size && i == TRIES_MAX)
-            return failure_set(fetch->failure, -EPIPE, "connection_lost", NULL,
+            return failure_set(save->failure, -EPIPE, "connection_lost", NULL,
                                "cannot download '%s': it ends early", file->name);
         if (file->written < file->size)
             interrupt_sleep(RETRY_SECONDS * (i + 1));
@@ -250,8 +250,8 @@ static int transfer(struct fetch_file *file) {
 }
 
 /* The whole file is in .part, on disk, and is what the list says. */
-static int fetch_part(struct fetch_file *file, const char *path) {
-    struct failure *failure = file->fetch->failure;
+static int save_part(struct save_file *file, const char *path) {
+    struct failure *failure = file->save->failure;
     char sha256[SHA256_TEXT_SIZE];
     bool resumed;
     int r = open_part(file, path);
@@ -259,8 +259,8 @@ static int fetch_part(struct fetch_file *file, const char *path) {
     if (r)
         return r;
     resumed = file->written > 0;
-    file->fetch->done += MIN(file->written, file->size);
-    file->fetch->begun_done += MIN(file->written, file->size);
+    file->save->done += MIN(file->written, file->size);
+    file->save->begun_done += MIN(file->written, file->size);
     if (file->written > file->size)
         r = restart_part(file);
     for (int i = 0; !r; i++) {
@@ -284,102 +284,102 @@ static int fetch_part(struct fetch_file *file, const char *path) {
 }
 
 /* Is the file in DIR already? Return: 1: the same; 0: none; -EEXIST: another. */
-static int find_present(struct fetch *fetch, const json_t *entry, bool force) {
-    cleanup(freep) char *path = str_format("%s/%s", fetch->dir, job_text(entry, "name"));
+static int find_present(struct save *save, const json_t *entry, bool force) {
+    cleanup(freep) char *path = str_format("%s/%s", save->dir, answer_text(entry, "name"));
     char sha256[SHA256_TEXT_SIZE];
     struct stat st;
     uint64_t size;
 
     if (!path)
-        return failure_oom(fetch->failure);
+        return failure_oom(save->failure);
     if (lstat(path, &st))
-        return errno == ENOENT ? 0 : failure_errno(fetch->failure, -errno, "cannot read", path);
-    if (S_ISREG(st.st_mode) && st.st_size == job_int(entry, "bytes", -1) &&
-        sha256_of_file(path, sha256, &size) == 0 && str_equal(sha256, job_text(entry, "sha256")))
+        return errno == ENOENT ? 0 : failure_errno(save->failure, -errno, "cannot read", path);
+    if (S_ISREG(st.st_mode) && st.st_size == answer_int(entry, "bytes", -1) &&
+        sha256_of_file(path, sha256, &size) == 0 && str_equal(sha256, answer_text(entry, "sha256")))
         return 1;
     if (force && !S_ISDIR(st.st_mode))
         return 0;
-    return failure_set(fetch->failure, -EEXIST, "file_exists",
+    return failure_set(save->failure, -EEXIST, "file_exists",
                        "name another folder, or add --force to replace it",
                        "cannot save '%s': another file is there", path);
 }
 
-static int fetch_file(struct fetch *fetch, const json_t *entry, bool force) {
-    struct fetch_file file = {
-        .fetch = fetch,
-        .name = job_text(entry, "name"),
-        .sha256 = job_text(entry, "sha256"),
-        .size = (uint64_t)job_int(entry, "bytes", 0),
+static int save_one(struct save *save, const json_t *entry, bool force) {
+    struct save_file file = {
+        .save = save,
+        .name = answer_text(entry, "name"),
+        .sha256 = answer_text(entry, "sha256"),
+        .size = (uint64_t)answer_int(entry, "bytes", 0),
         .fd = -1,
     };
-    cleanup(freep) char *path = str_format("%s/%s", fetch->part, file.name);
+    cleanup(freep) char *path = str_format("%s/%s", save->part, file.name);
     char bytes[TEXT_SIZE];
     int r;
 
     if (!path)
-        return failure_oom(fetch->failure);
-    r = find_present(fetch, entry, force);
+        return failure_oom(save->failure);
+    r = find_present(save, entry, force);
     if (r == 1) {
-        fetch->done += file.size;
-        fetch->begun_done += file.size;
-        fetch->n_kept++;
+        save->done += file.size;
+        save->begun_done += file.size;
+        save->n_kept++;
         return 0;
     }
     if (!r)
-        r = fetch_part(&file, path);
+        r = save_part(&file, path);
     sha256_freep(&file.hash);
     closep(&file.fd);
     if (!r) {
         bytes_text((double)file.size, bytes);
-        block_say(&fetch->progress.block, STYLE_PLAIN, "%9s  %s", bytes, file.name);
+        block_say(&save->progress.block, STYLE_PLAIN, "%9s  %s", bytes, file.name);
     }
     return r;
 }
 
 /* Everything is there and right: into place, and the folder of parts away. */
-static int publish(struct fetch *fetch) {
+static int publish(struct save *save) {
     json_t *entry;
     size_t i;
     int r;
 
-    json_array_foreach(fetch->files, i, entry) {
-        const char *name = job_text(entry, "name");
-        cleanup(freep) char *from = str_format("%s/%s", fetch->part, name);
-        cleanup(freep) char *to = str_format("%s/%s", fetch->dir, name);
+    json_array_foreach(save->files, i, entry) {
+        const char *name = answer_text(entry, "name");
+        cleanup(freep) char *from = str_format("%s/%s", save->part, name);
+        cleanup(freep) char *to = str_format("%s/%s", save->dir, name);
 
         if (!from || !to)
-            return failure_oom(fetch->failure);
+            return failure_oom(save->failure);
         if (rename(from, to) && (errno != ENOENT || access(to, F_OK)))
-            return failure_errno(fetch->failure, -errno, "cannot write", to);
+            return failure_errno(save->failure, -errno, "cannot write", to);
     }
-    r = dir_remove(fetch->part);
+    r = dir_remove(save->part);
     if (!r)
-        r = file_sync_parent(fetch->part);
-    return r ? failure_errno(fetch->failure, r, "cannot write into", fetch->dir) : 0;
+        r = file_sync_parent(save->part);
+    return r ? failure_errno(save->failure, r, "cannot write into", save->dir) : 0;
 }
 
-static int fetch_all(struct fetch *fetch, bool force) {
+static int save_all(struct save *save, bool force) {
     json_t *entry;
     size_t i;
-    int r = check_files(fetch);
+    int r = check_files(save);
 
     if (r)
         return r;
-    r = dir_make(fetch->part);
+    r = dir_make(save->part);
     if (r)
-        return failure_errno(fetch->failure, r, "cannot make the folder", fetch->part);
-    r = check_space(fetch);
-    json_array_foreach(fetch->files, i, entry) {
+        return failure_errno(save->failure, r, "cannot make the folder", save->part);
+    r = check_space(save);
+    json_array_foreach(save->files, i, entry) {
         if (r)
             return r;
-        r = fetch_file(fetch, entry, force);
+        r = save_one(save, entry, force);
     }
-    return r ? r : publish(fetch);
+    return r ? r : publish(save);
 }
 
-int fetch_job(struct client *client, int64_t id, const char *dir, bool force,
-              struct failure *failure) {
-    struct fetch fetch = {.client = client, .failure = failure, .id = id, .dir = dir};
+int save_job(struct client *client, int64_t id, const char *dir, bool force,
+             struct failure *failure) {
+    struct save save = {.client = client, .failure = failure, .id = id, .dir = dir};
     cleanup(freep) char *part = str_format("%s/.part", dir), *title = NULL;
     cleanup(json_decrefp) json_t *list = NULL;
     char path[64], bytes[TEXT_SIZE];
@@ -392,23 +392,23 @@ int fetch_job(struct client *client, int64_t id, const char *dir, bool force,
     r = http_get(client->http, path, &list, failure);
     if (r)
         return r;
-    fetch.part = part;
-    fetch.files = json_object_get(list, "data");
-    fetch.begun_at = clock_monotonic();
+    save.part = part;
+    save.files = json_object_get(list, "data");
+    save.begun_at = clock_monotonic();
     interrupt_catch();
-    progress_begin(&fetch.progress, &client->terminal, title);
-    r = fetch_all(&fetch, force);
-    progress_end(&fetch.progress);
+    progress_begin(&save.progress, &client->terminal, title);
+    r = save_all(&save, force);
+    progress_end(&save.progress);
     if (r == -EINTR)
         return failure_set(failure, r, "interrupted", "the same download goes on where it stopped",
                            "interrupted");
     if (r)
         return r;
-    bytes_text((double)fetch.total, bytes);
-    fprintf(client->terminal.file, "saved %zu files, %s, in %s", json_array_size(fetch.files),
-            bytes, dir);
-    if (fetch.n_kept)
-        fprintf(client->terminal.file, " (%d were there)", fetch.n_kept);
+    bytes_text((double)save.total, bytes);
+    fprintf(client->terminal.file, "saved %zu files, %s, in %s", json_array_size(save.files), bytes,
+            dir);
+    if (save.n_kept)
+        fprintf(client->terminal.file, " (%d were there)", save.n_kept);
     fputc('\n', client->terminal.file);
     return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/screen/field.h"
+#include "client/screen/label.h"
 
 #include "base/cleanup.h"
 #include "client/screen/text.h"
@@ -8,7 +8,7 @@
 
 #define LABEL_WIDTH 9
 
-void field_print(const struct terminal *terminal, const char *label, const char *format, ...) {
+void label_print(const struct terminal *terminal, const char *label, const char *format, ...) {
     cleanup(freep) char *text = NULL;
     va_list args;
     int n;

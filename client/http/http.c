@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/http.h"
+#include "client/http/http.h"
 
 #include "api/wire.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "client/advice.h"
-#include "client/client.h"
+#include "client/http/advice.h"
+#include "client/http/answer.h"
+#include "client/screen/interrupt.h"
 #include "client/screen/text.h"
 
 #include <curl/curl.h>
@@ -210,12 +211,6 @@ static int broken(struct http *http, CURLcode code, const char *text, struct fai
     }
 }
 
-static const char *text_of(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text ? text : "";
-}
-
 /* The failure that an error answer describes. */
 static int problem(struct http *http, const struct strbuf *body, struct failure *failure) {
     cleanup(json_decrefp) json_t *answer = NULL;
@@ -227,14 +222,14 @@ static int problem(struct http *http, const struct strbuf *body, struct failure 
         !json_is_object(answer))
         return failure_set(failure, -EREMOTEIO, "bad_answer", "is this the address of quantd?",
                            "'%s' answered with status %ld", http->name, http->status);
-    detail = text_of(answer, "detail");
-    code = text_of(answer, "code");
-    request = text_of(answer, "request_id");
+    detail = answer_text(answer, "detail");
+    code = answer_text(answer, "code");
+    request = answer_text(answer, "request_id");
     advice = advice_for(code);
     if (request[0] && http->status >= STATUS_ERROR) /* for who looks into the log of quantd */
         snprintf(id, sizeof(id), ", request %.64s", request);
-    failure_set(failure, -EREMOTEIO, code, advice ? advice : text_of(answer, "hint"),
-                "%.400s (%s%s)", detail[0] ? detail : text_of(answer, "title"),
+    failure_set(failure, -EREMOTEIO, code, advice ? advice : answer_text(answer, "hint"),
+                "%.400s (%s%s)", detail[0] ? detail : answer_text(answer, "title"),
                 code[0] ? code : "error", id);
     text_clean(failure->detail);
     text_clean(failure->hint);

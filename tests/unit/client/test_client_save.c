@@ -4,9 +4,10 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
-#include "client/fetch.h"
-#include "client/follow.h"
-#include "client/job.h"
+#include "client/http/answer.h"
+#include "client/job/follow.h"
+#include "client/job/job.h"
+#include "client/job/save.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -178,7 +179,7 @@ static int fetch(bool force, struct failure *failure) {
     int r;
 
     client_open(&client);
-    r = fetch_job(&client, 1, dir, force, failure);
+    r = save_job(&client, 1, dir, force, failure);
     client_close(&client);
     return r;
 }
@@ -318,15 +319,15 @@ static void test_check(void **state) {
     struct failure failure = {};
 
     (void)state;
-    assert_int_equal(fetch_check("", false, &failure), -EINVAL);
-    assert_int_equal(fetch_check(dir, false, &failure), 0);
+    assert_int_equal(save_check("", false, &failure), -EINVAL);
+    assert_int_equal(save_check(dir, false, &failure), 0);
     assert_int_equal(access(dir, F_OK), -1);
-    assert_int_equal(fetch_check("not/there/yet", false, &failure), 0);
+    assert_int_equal(save_check("not/there/yet", false, &failure), 0);
     make_folders();
-    assert_int_equal(fetch_check(dir, false, &failure), 0);
+    assert_int_equal(save_check(dir, false, &failure), 0);
     put_file("a", "x");
-    assert_int_equal(fetch_check(dir, false, &failure), -EEXIST);
-    assert_int_equal(fetch_check(dir, true, &failure), 0);
+    assert_int_equal(save_check(dir, false, &failure), -EEXIST);
+    assert_int_equal(save_check(dir, true, &failure), 0);
 }
 
 /* ---- errors ---- */
@@ -340,7 +341,7 @@ static int answer_problem(struct server *s, const char *request, struct strbuf *
     return 0;
 }
 
-static int answer_text(struct server *s, const char *request, struct strbuf *out) {
+static int reply_text(struct server *s, const char *request, struct strbuf *out) {
     (void)s;
     (void)request;
     put_answer(out, 502, "text/html", "<h1>Bad gateway</h1>");
@@ -361,7 +362,7 @@ static void test_errors(void **state) {
     assert_string_equal(failure.hint, "look at the list");
     assert_false(http_is_transient(client.http, -EREMOTEIO));
 
-    server.answer = answer_text;
+    server.answer = reply_text;
     assert_int_equal(http_get(client.http, "/", &answer, &failure), -EREMOTEIO);
     assert_true(http_is_transient(client.http, -EREMOTEIO));
     client_close(&client);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "client/job/display_draw.h"
 #include "client/screen/text.h"
-#include "client/screen/view.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,7 +52,7 @@ static const char *const events[] = {
 
 struct fixture {
     struct terminal terminal;
-    struct view view;
+    struct display display;
     char *text;
     size_t size;
 };
@@ -67,7 +67,7 @@ static void begin(struct fixture *f, bool redraw, bool utf8) {
                                     .width = 80,
                                     .height = 24};
     assert_non_null(f->terminal.file);
-    view_begin(&f->view, &f->terminal, job);
+    display_begin(&f->display, &f->terminal, job);
 }
 
 static void feed(struct fixture *f) {
@@ -78,13 +78,13 @@ static void feed(struct fixture *f) {
         cleanup(json_decrefp) json_t *event = json_loads(events[i], 0, NULL);
 
         assert_non_null(event);
-        assert_false(view_event(&f->view, event));
+        assert_false(display_event(&f->display, event));
     }
-    view_devices(&f->view, devices);
+    display_devices(&f->display, devices);
 }
 
 static void end(struct fixture *f) {
-    view_end(&f->view);
+    display_end(&f->display);
     fclose(f->terminal.file);
     free(f->text);
 }
@@ -92,7 +92,7 @@ static void end(struct fixture *f) {
 /* The lines of the block, each ended by a newline, as a terminal without colors takes them. */
 static char *shown(struct fixture *f, int most) {
     struct line lines[BLOCK_LINES_MAX] = {};
-    int n = view_lines(&f->view, lines, most);
+    int n = display_lines(&f->display, lines, most);
     struct strbuf out = {};
 
     assert_true(n > 0 && n <= most);
@@ -119,7 +119,7 @@ static void test_lines(void **state) {
     begin(&f, true, false);
     feed(&f);
     /* the clock of the daemon goes on: its time in this phase is what has passed here */
-    f.view.clock_offset = -1e9;
+    f.display.clock_offset = -1e9;
     all = shown(&f, 24);
     assert_string_equal(all,
                         TITLE "+ load 2.0 s  + calibrate  + quantize 10 s  > evaluate  . "
@@ -147,7 +147,7 @@ static void test_widths(void **state) {
         begin(&f, true, width % 2);
         feed(&f);
         f.terminal.width = width;
-        view_trouble(&f.view, width % 3 ? NULL : "no quantd at unix:/run/quantd/quantd.sock");
+        display_trouble(&f.display, width % 3 ? NULL : "no quantd at unix:/run/quantd/quantd.sock");
         all = shown(&f, 24);
         for (char *line = strtok_r(all, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
             assert_true(text_width(line) < width);
@@ -164,11 +164,11 @@ static void test_trouble(void **state) {
     (void)state;
     begin(&f, true, false);
     feed(&f);
-    view_trouble(&f.view, "lost it");
+    display_trouble(&f.display, "lost it");
     lost = shown(&f, 4);
     assert_non_null(strstr(lost, "lost it\n"));
     assert_null(strstr(lost, "50 %")); /* which would pretend that it is known */
-    view_trouble(&f.view, NULL);
+    display_trouble(&f.display, NULL);
     back = shown(&f, 4);
     assert_non_null(strstr(back, "connected again\n"));
     end(&f);
@@ -180,10 +180,10 @@ static void test_plain(void **state) {
     (void)state;
     begin(&f, false, true);
     feed(&f);
-    view_draw(&f.view, true);
-    view_trouble(&f.view, "lost it");
-    view_trouble(&f.view, "lost it still");
-    view_trouble(&f.view, NULL);
+    display_draw(&f.display, true);
+    display_trouble(&f.display, "lost it");
+    display_trouble(&f.display, "lost it still");
+    display_trouble(&f.display, NULL);
     fflush(f.terminal.file);
     assert_string_equal(
         f.text, "job 7: quantize m to 4 bits\n"
@@ -211,19 +211,19 @@ static void test_worst(void **state) {
     begin(&f, true, true);
     for (int round = 0; round < 3; round++)
         feed(&f);
-    assert_int_equal(f.view.n_worst, 3);
-    assert_true(f.view.worst[0].error > f.view.worst[1].error);
+    assert_int_equal(f.display.n_worst, 3);
+    assert_true(f.display.worst[0].error > f.display.worst[1].error);
     for (int layer = 10; layer < 30; layer++) {
         cleanup(json_decrefp) json_t *event =
             json_pack("{s:s s:{s:i s:[{s:s s:f}]}}", "type", "layer.finished", "data", "layer",
                       layer, "matrices", "name", "x", "error", layer / 100.0);
 
-        view_event(&f.view, event);
+        display_event(&f.display, event);
     }
-    assert_int_equal(f.view.n_worst, JOB_WORST_MAX);
-    assert_int_equal(f.view.worst[0].layer, 0); /* 0.5 */
-    assert_int_equal(f.view.worst[1].layer, 29);
-    assert_true(view_event(&f.view, last));
+    assert_int_equal(f.display.n_worst, LAYERS_WORST_MAX);
+    assert_int_equal(f.display.worst[0].layer, 0); /* 0.5 */
+    assert_int_equal(f.display.worst[1].layer, 29);
+    assert_true(display_event(&f.display, last));
     end(&f);
 }
 
@@ -244,7 +244,7 @@ static void test_paused_pull(void **state) {
         cleanup(freep) char *text = NULL;
 
         assert_non_null(event);
-        assert_false(view_event(&f.view, event));
+        assert_false(display_event(&f.display, event));
         text = shown(&f, BLOCK_LINES_MAX);
         assert_true((strstr(text, "a.bin") != NULL) == (i == 0));
         assert_true((strstr(text, "paused: no room") != NULL) == (i == 1));

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/job/job.h"
+
+#include "base/cleanup.h"
+#include "client/client.h"
+#include "client/http/answer.h"
+#include "client/screen/text.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+int64_t job_id(const json_t *job) {
+    int64_t id = answer_int(job, "id", 0);
+
+    return id > 0 ? id : 0;
+}
+
+bool job_has_ended(const json_t *job) {
+    const char *status = answer_text(job, "status");
+
+    return str_equal(status, "succeeded") || str_equal(status, "failed") ||
+           str_equal(status, "cancelled");
+}
+
+int job_exit_status(const json_t *job) {
+    const char *status = answer_text(job, "status");
+
+    if (str_equal(status, "succeeded"))
+        return EXIT_OK;
+    return str_equal(status, "cancelled") ? EXIT_JOB_CANCELLED : EXIT_JOB_FAILED;
+}
+
+char *job_model(const json_t *job) {
+    char *model = strdup(answer_text(json_object_get(job, "params"), "model"));
+    char *slash;
+
+    if (!model)
+        return NULL;
+    text_clean(model);
+    slash = strrchr(model, '/');
+    if (model[0] == '/' && slash[1])
+        memmove(model, slash + 1, strlen(slash));
+    return model;
+}
+
+char *job_title(const json_t *job) {
+    static const struct {
+        const char *field, *text;
+    } switches[] = {
+        {"act_order", ", act-order"},
+        {"sym", ", sym"},
+        {"true_sequential", ", true-sequential"},
+        {"static_groups", ", static groups"},
+        {"mse", ", mse"},
+        {"nearest", ", to nearest"},
+    };
+    const json_t *params = json_object_get(job, "params");
+    cleanup(freep) char *model = job_model(job);
+    int64_t wbits = answer_int(params, "wbits", 16);
+    int64_t groupsize = answer_int(params, "groupsize", -1);
+    struct strbuf title = {};
+    char *result;
+
+    if (!model)
+        return NULL;
+    if (str_equal(answer_text(job, "kind"), "eval") || wbits >= 16) {
+        strbuf_printf(&title, "evaluate %s", model);
+    } else {
+        strbuf_printf(&title, "quantize %s to %lld bits", model, (long long)wbits);
+        if (groupsize > 0)
+            strbuf_printf(&title, ", groups of %lld", (long long)groupsize);
+        for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
+            if (json_is_true(json_object_get(params, switches[i].field)))
+                strbuf_puts(&title, switches[i].text);
+    }
+    result = strbuf_steal(&title);
+    if (result)
+        text_clean(result);
+    return result;
+}

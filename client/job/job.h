@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a job object of the daemon says. Any thread. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+int64_t job_id(const json_t *job); /* 0: not a job */
+
+/* job_has_ended() - is its status one that never changes? */
+bool job_has_ended(const json_t *job);
+
+/* job_exit_status() - what quantctl exits with after a job that ended like this. */
+int job_exit_status(const json_t *job);
+
+/*
+ * job_title() - what the job does: "quantize olmoe-demo to 4 bits, groups of 128, act-order".
+ * Cleaned, owned by the caller; NULL when out of memory.
+ */
+char *job_title(const json_t *job);
+
+/* job_model() - the model's name, without the folders of a path; cleaned, owned by the caller. */
+char *job_model(const json_t *job);
