@@ -35,29 +35,6 @@ struct evaluator {
     int32_t *host_targets;
 };
 
-int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends, const int32_t *ids,
-                  int n, int seqlen) {
-    const struct model_config *c = &run->checkpoint->config;
-    size_t window = run_window_bytes(run);
-    struct backend *b = run->b;
-    struct span device_ids = {};
-    int r;
-
-    r = b->ops->alloc(b, (size_t)n * seqlen * sizeof(int32_t), &device_ids);
-    if (r)
-        return r;
-    r = b->ops->upload(b, span_slice(device_ids, 0, (size_t)n * seqlen * sizeof(int32_t)), ids);
-    for (int i = 0; i < n && !r; i++)
-        r = b->ops->embed(
-            b, span_slice(x, i * window, window), ends->embedding,
-            span_slice(device_ids, (size_t)i * seqlen * sizeof(int32_t), seqlen * sizeof(int32_t)),
-            seqlen, c->hidden_size, c->vocab_size);
-    if (!r)
-        r = b->ops->sync(b);
-    b->ops->free(b, &device_ids);
-    return r;
-}
-
 static int chunk_windows(const struct run *run) {
     size_t bytes = run->b->ops->streams ? CHUNK_BYTES_STREAMED : CHUNK_BYTES;
     int longest = 1;
@@ -197,7 +174,7 @@ static int run_layer(struct evaluator *e, const struct olmoe_layer *layer, int c
         if (!r)
             r = e->b->ops->sync(e->b);
         if (!r)
-            r = progress_add(run, some);
+            r = progress_add(&run->progress, some);
         if (r)
             return r;
     }
@@ -246,7 +223,7 @@ static int run_chunk(struct evaluator *e, const int32_t *ids, int count, double 
             r = score(e, span_slice(e->x, first * window, some * window),
                       ids + (size_t)first * run->seqlen, some, ret_means + first);
         if (!r)
-            r = progress_add(run, some);
+            r = progress_add(&run->progress, some);
     }
     return r;
 }
@@ -304,7 +281,7 @@ int evaluate_sets(struct run *run) {
         left += run->evals[i].result == NULL;
     if (left == 0)
         return 0;
-    r = progress_phase(run, PHASE_EVALUATE);
+    r = progress_phase(&run->progress, PHASE_EVALUATE);
     if (r)
         return r;
     r = evaluator_init(&e, run);

@@ -216,7 +216,7 @@ int export_checkpoint(struct run *run, json_t **ret_result) {
 
     if (!folder.path || !folder.files || !folder.weight_map)
         return failure_oom(run->failure);
-    r = progress_phase(run, PHASE_EXPORT);
+    r = progress_phase(&run->progress, PHASE_EXPORT);
     if (r)
         return r;
     r = dir_remove(folder.path); /* of an attempt that was stopped while it exported */

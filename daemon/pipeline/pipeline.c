@@ -16,22 +16,6 @@
 
 #define RESULT_MAX (64 << 20)
 
-int run_event(const struct run *run, const char *kind, json_t *data) {
-    cleanup(json_decrefp) json_t *owned = data;
-
-    if (!owned)
-        return failure_oom(run->failure);
-    return run->job->observer->event(run->job->observer->ctx, kind, owned);
-}
-
-struct olmoe_source run_source(const struct run *run) {
-    return (struct olmoe_source){
-        .checkpoint = run->checkpoint,
-        .quantization = run->quantizes ? &run->quantization : &run->checkpoint->config.quantization,
-        .layers = run->quantizes ? run->shards : NULL,
-    };
-}
-
 /* ---- the result ---- */
 
 /* Bits that the quantized matrices take, per weight of theirs. */
@@ -177,11 +161,39 @@ static void run_done(struct run *run) {
     free(run->artifact_dir);
 }
 
+/*
+ * A window costs one unit a layer and pass. A layer that is quantized takes two passes and its
+ * solver; a finished one only the second pass, and none when all are finished. The head of the
+ * model counts as one more layer.
+ */
+static void begin_units(struct run *run) {
+    double windows = run->calibration ? run->calibration->n : 0, solve = run->method->solve_units;
+    int layers = run_layers(run);
+    struct progress_plan plan = {.layers = layers};
+
+    if (run->quantizes) {
+        plan.total = layers * (2 * windows + solve);
+        plan.done = run->n_finished * (windows + solve);
+        plan.tokens_per_unit[PHASE_QUANTIZE] =
+            windows * run->seqlen / layers / (2 * windows + solve);
+        if (run->n_finished == layers)
+            plan.done = plan.total;
+    }
+    plan.tokens_per_unit[PHASE_EVALUATE] = run->seqlen / (layers + 1.0);
+    for (int i = 0; i < run->n_evals; i++) {
+        double units = (double)run->evals[i].windows->n * (layers + 1);
+
+        plan.total += units;
+        plan.done += run->evals[i].result ? units : 0;
+    }
+    progress_begin(&run->progress, &plan);
+}
+
 static int run_phases(struct run *run, json_t **ret_result) {
     cleanup(json_decrefp) json_t *result = NULL;
     int r;
 
-    r = progress_phase(run, PHASE_LOAD);
+    r = progress_phase(&run->progress, PHASE_LOAD);
     if (!r)
         r = load_inputs(run);
     if (!r)
@@ -190,7 +202,7 @@ static int run_phases(struct run *run, json_t **ret_result) {
         r = work_open(run);
     if (r)
         return r;
-    progress_plan(run);
+    begin_units(run);
     if (run->quantizes)
         r = quantize_layers(run);
     if (!r)
@@ -198,7 +210,7 @@ static int run_phases(struct run *run, json_t **ret_result) {
     if (!r && run->quantizes)
         r = export_checkpoint(run, &result);
     if (!r)
-        r = progress_end(run);
+        r = progress_end(&run->progress);
     if (r)
         return r;
     result = complete_result(run, result);
@@ -215,7 +227,9 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
         .params = job->params,
         .b = backend,
         .failure = failure,
+        .method = job->params->nearest ? &method_rtn : &method_gptq,
         .quantizes = job->params->wbits != 16,
+        .progress = {.observer = job->observer, .failure = failure},
         .work_dir = str_format("%s/work", job->dir),
         .artifact_dir = str_format("%s/artifact", job->dir),
     };

@@ -3,55 +3,41 @@
 
 #include "api/wire.h"
 #include "base/clock.h"
-#include "daemon/pipeline/run.h"
 
-#define TELL_SECONDS 0.2
+#define REPORT_SECONDS 0.2
 
 const char *const phase_names[N_PHASES] = {WIRE_PHASE_LOAD, WIRE_PHASE_CALIBRATE,
                                            WIRE_PHASE_QUANTIZE, WIRE_PHASE_EVALUATE,
                                            WIRE_PHASE_EXPORT};
 
-/*
- * Tokens that have gone through the whole model in this phase, a second; null before there are any.
- * A layer of the calibration windows costs what progress_plan() says.
- */
-static json_t *tokens_per_second(const struct run *run, double now) {
-    const struct progress *p = &run->progress;
-    double seconds = now - p->phase_started, units = p->done - p->phase_done, tokens;
-    double windows = run->calibration ? run->calibration->n : 0;
+/* Tokens a second through the whole model in this phase; null: none, or no measure of it. */
+static json_t *tokens_per_second(const struct progress *p, double now) {
+    double seconds = now - p->phase_started;
+    double tokens = (p->done - p->phase_done) * p->plan.tokens_per_unit[p->phase];
 
-    if (!(seconds > 0 && units > 0))
-        return json_null();
-    if (p->phase == PHASE_EVALUATE)
-        tokens = units / (run_layers(run) + 1) * run->seqlen;
-    else if (p->phase == PHASE_QUANTIZE && windows > 0)
-        tokens = units / (2 * windows + 64) * windows * run->seqlen / run_layers(run);
-    else
-        return json_null();
-    return json_real(tokens / seconds);
+    return seconds > 0 && tokens > 0 ? json_real(tokens / seconds) : json_null();
 }
 
-static int tell(struct run *run) {
-    struct progress *p = &run->progress;
-    double now = clock_monotonic(), fraction = p->total > 0 ? p->done / p->total : 0;
-    double fresh = p->done - p->resumed;
+static int report(struct progress *p) {
+    double now = clock_monotonic(), total = p->plan.total;
+    double fresh = p->done - p->plan.done;
     json_t *eta = json_null();
 
-    /* The first units tell little of the rest. */
+    /* The first units say little about the rest. */
     if (fresh > 0 && now - p->started > 1)
-        eta = json_real((now - p->started) / fresh * (p->total - p->done));
-    p->told = now;
-    p->told_done = p->done;
-    return run_event(run, WIRE_EVENT_PROGRESS,
-                     json_pack("{s:s s:i s:i s:f s:o s:o}", "phase", phase_names[p->phase], "layer",
-                               p->layer, "layers_total", run->checkpoint ? run_layers(run) : 0,
-                               "fraction", fraction, "eta_seconds", eta, "tokens_per_second",
-                               tokens_per_second(run, now)));
+        eta = json_real((now - p->started) / fresh * (total - p->done));
+    p->reported = now;
+    p->reported_done = p->done;
+    return pipeline_report(p->observer, WIRE_EVENT_PROGRESS,
+                           json_pack("{s:s s:i s:i s:f s:o s:o}", "phase", phase_names[p->phase],
+                                     "layer", p->layer, "layers_total", p->plan.layers, "fraction",
+                                     total > 0 ? p->done / total : 0, "eta_seconds", eta,
+                                     "tokens_per_second", tokens_per_second(p, now)),
+                           p->failure);
 }
 
-int progress_end(struct run *run) {
-    struct progress *p = &run->progress;
-    int r = p->done > p->told_done ? tell(run) : 0;
+int progress_end(struct progress *p) {
+    int r = p->done > p->reported_done ? report(p) : 0;
     double now = clock_monotonic();
 
     if (p->phase_started > 0)
@@ -60,46 +46,26 @@ int progress_end(struct run *run) {
     return r;
 }
 
-int progress_phase(struct run *run, enum phase phase) {
-    struct progress *p = &run->progress;
-    int r = progress_end(run);
+int progress_phase(struct progress *p, enum phase phase) {
+    int r = progress_end(p);
 
     if (r)
         return r;
     p->phase = phase;
     p->layer = 0;
     p->phase_done = p->done;
-    r = run_event(run, WIRE_EVENT_PHASE_STARTED, json_pack("{s:s}", "phase", phase_names[phase]));
-    return r ? r : tell(run);
+    r = pipeline_report(p->observer, WIRE_EVENT_PHASE_STARTED,
+                        json_pack("{s:s}", "phase", phase_names[phase]), p->failure);
+    return r ? r : report(p);
 }
 
-/*
- * A window costs one unit a layer and pass. A layer that is quantized takes two passes, and its
- * solver about as long as half a pass over 128 windows; a finished one only the second pass,
- * and none when all are finished. The head of the model counts as one more layer.
- */
-void progress_plan(struct run *run) {
-    struct progress *p = &run->progress;
-    double windows = run->calibration ? run->calibration->n : 0;
-    int layers = run_layers(run), left = run->quantizes ? layers - run->n_finished : 0;
-
+void progress_begin(struct progress *p, const struct progress_plan *plan) {
+    p->plan = *plan;
     p->started = clock_monotonic();
-    p->total = run->quantizes ? layers * (2 * windows + 64) : 0;
-    p->done = run->quantizes ? run->n_finished * (windows + 64) : 0;
-    if (left == 0)
-        p->done = p->total;
-    for (int i = 0; i < run->n_evals; i++) {
-        double units = (double)run->evals[i].windows->n * (layers + 1);
-
-        p->total += units;
-        p->done += run->evals[i].result ? units : 0;
-    }
-    p->resumed = p->done;
+    p->done = plan->done;
 }
 
-int progress_add(struct run *run, double units) {
-    struct progress *p = &run->progress;
-
+int progress_add(struct progress *p, double units) {
     p->done += units;
-    return clock_monotonic() - p->told < TELL_SECONDS ? 0 : tell(run);
+    return clock_monotonic() - p->reported < REPORT_SECONDS ? 0 : report(p);
 }

@@ -4,35 +4,45 @@
  */
 #pragma once
 
-#include <stdbool.h>
-
-struct run;
+#include "daemon/pipeline/job.h"
 
 enum phase { PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_EVALUATE, PHASE_EXPORT, N_PHASES };
 
 extern const char *const phase_names[N_PHASES];
 
+/* How much there is to do, once the inputs are known and the finished layers are counted. */
+struct progress_plan {
+    int layers;
+    double total, done;               /* units; done: before this run began */
+    double tokens_per_unit[N_PHASES]; /* tokens through the whole model; 0: not a measure of it */
+};
+
 struct progress {
+    const struct pipeline_observer *observer; /* borrowed, as is the failure */
+    struct failure *failure;
+    struct progress_plan plan; /* zero before progress_begin() */
     enum phase phase;
     int layer;            /* being worked on; 0 outside of the layers */
-    double done, total;   /* units */
-    double resumed;       /* units that were done before this run began */
+    double done;          /* units */
     double started;       /* when the units began, monotonic */
     double phase_started; /* monotonic */
     double phase_done;    /* units that were done when the phase began */
-    double told;          /* when the observer last heard, monotonic */
-    double told_done;     /* units that it heard of */
+    double reported;      /* when the observer was last called, monotonic */
+    double reported_done; /* units in that report */
     double seconds[N_PHASES];
 };
 
-/* progress_phase() - begin a phase with its event; the one before ends. */
-int progress_phase(struct run *run, enum phase phase);
+/* progress_phase() - begin a phase with its event; the one before ends. Return: 0 or -errno. */
+int progress_phase(struct progress *progress, enum phase phase);
 
-/* progress_plan() - the total, once inputs are known and finished layers counted. */
-void progress_plan(struct run *run);
+/* progress_begin() - the units begin. */
+void progress_begin(struct progress *progress, const struct progress_plan *plan);
 
-/* progress_add() - @units are done; tells the observer at most five times a second. */
-int progress_add(struct run *run, double units);
+/* progress_add() - @units are done; reported at most five times a second. Return: 0 or -errno. */
+int progress_add(struct progress *progress, double units);
 
-/* progress_end() - the phase is over: the observer hears of all its units, and its clock stops. */
-int progress_end(struct run *run);
+/*
+ * progress_end() - the phase is over: its last units are reported and its clock stops.
+ * Return: 0 or -errno.
+ */
+int progress_end(struct progress *progress);

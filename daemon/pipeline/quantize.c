@@ -205,7 +205,7 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         if (!r)
             r = writer_poll(&q->writer, run);
         if (!r)
-            r = progress_add(run, gather ? count * gather_share(gather) : count);
+            r = progress_add(&run->progress, gather ? count * gather_share(gather) : count);
         if (r)
             return r;
     }
@@ -287,7 +287,8 @@ static int quantize_layer(struct quantizer *q, int layer, struct shard *shard,
         return r;
     *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
                             "matrices", matrices);
-    return *ret_report ? progress_add(run, 64) : failure_oom(run->failure);
+    return *ret_report ? progress_add(&run->progress, run->method->solve_units)
+                       : failure_oom(run->failure);
 }
 
 /* The weights of @layer as this run continues from them. */
@@ -352,7 +353,7 @@ static int embed_calibration(struct quantizer *q) {
     struct run *run = q->run;
     int r;
 
-    r = progress_phase(run, PHASE_CALIBRATE);
+    r = progress_phase(&run->progress, PHASE_CALIBRATE);
     if (!r)
         r = olmoe_ends_load(q->b, run->checkpoint, false, &ends, run->failure);
     if (!r)
@@ -372,7 +373,7 @@ int quantize_layers(struct run *run) {
     if (!r && run->calibration)
         r = embed_calibration(&q);
     if (!r)
-        r = progress_phase(run, PHASE_QUANTIZE);
+        r = progress_phase(&run->progress, PHASE_QUANTIZE);
     for (int i = 0; i < run_layers(run) && !r; i++)
         r = advance(&q, i);
     if (!r)

@@ -3,7 +3,8 @@
 #pragma once
 
 #include "daemon/model/olmoe.h"
-#include "daemon/pipeline/pipeline.h"
+#include "daemon/pipeline/job.h"
+#include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/progress.h"
 #include "daemon/pipeline/windows.h"
 
@@ -18,6 +19,7 @@ struct eval_set {
 struct run {
     const struct pipeline_job *job;
     const struct params *params;
+    const struct method_ops *method;
     struct backend *b;
     struct failure *failure;
 
@@ -32,7 +34,7 @@ struct run {
     bool quantizes;                          /* wbits is not 16 */
     struct quantization_config quantization; /* of the layers that are evaluated */
     struct safetensors **shards;             /* [layers]: quantized layers; NULL: not yet */
-    json_t **reports;                        /* [layers]: what layer.finished said */
+    json_t **reports;                        /* [layers]: what layer.finished reported */
     int n_finished;                          /* layers that are in work/ */
 
     char *work_dir;     /* DIR/work */
@@ -47,7 +49,7 @@ static inline int run_cancelled(const struct run *run) {
     return o->cancelled(o->ctx) ? -ECANCELED : 0;
 }
 
-/* run_event() - tell the observer; takes @data. */
+/* run_event() - report to the observer; takes @data. Return: 0 or -errno. */
 int run_event(const struct run *run, const char *kind, json_t *data);
 
 /* run_layers() - L. */
@@ -84,12 +86,12 @@ int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
 char *work_layer_path(const struct run *run, int layer, const char *extension);
 
 /*
- * work_keep_layer() - record that the shard of @layer is on disk, and tell of it; takes @report,
+ * work_keep_layer() - record that the shard of @layer is on disk, and report it; takes @report,
  * whose "file" {sha256, bytes} is the shard's.
  */
 int work_keep_layer(struct run *run, int layer, json_t *report);
 
-/* work_keep_eval() - record the result of set @i, and tell of it. */
+/* work_keep_eval() - record the result of set @i, and report it. */
 int work_keep_eval(struct run *run, int i);
 
 /* embed_windows() - x [n * seqlen, d] act = embedding of @ids [n, seqlen], on the host. */

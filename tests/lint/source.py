@@ -25,6 +25,8 @@ LAYERS = {
     "daemon/data/": ["base/", "daemon/data/"],
     "daemon/pipeline/": ["base/", "daemon/pipeline/", "daemon/model/", "daemon/data/",
                          "kernels/backend.h", "api/wire.h"],
+    "daemon/pipeline/methods/": ["base/", "daemon/pipeline/methods/", "daemon/model/geometry.h",
+                                 "kernels/backend.h"],
     "daemon/": ["base/", "daemon/", "kernels/backend.h", "kernels/registry.h", "migrations/",
                 "api/service.h", "api/http.h", "api/wire.h"],
     "api/": ["base/", "api/"],

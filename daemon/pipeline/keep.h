@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What stays of a solved group: its codes, packed on the device, and its grids, as tensors of the
+ * layer's shard. The thread of the backend.
+ */
+#pragma once
+
+#include "daemon/pipeline/methods/problem.h"
+#include "daemon/pipeline/run.h"
+#include "daemon/pipeline/shard.h"
+
+/* Memory for the packed codes of a whole layer: fetched while the next thing is computed. */
+struct keeper {
+    struct span packed;
+    size_t used; /* bytes, of the groups of this layer so far */
+};
+
+/* keeper_take() - the next array of @arena. */
+void keeper_take(const struct run *run, struct arena *arena, struct keeper *ret_keeper);
+
+/*
+ * keep_group() - the parts of the solved @problem of @layer go to @shard; the packed codes are in
+ * it after the next fetch_wait(). Return: 0 or -errno.
+ */
+int keep_group(struct keeper *keeper, struct run *run, int layer, const struct problem *problem,
+               struct shard *shard);

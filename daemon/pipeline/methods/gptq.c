@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * GPTQ (arXiv 2210.17323). A stack whose Hessian cannot be factored is tried again with more and
+ * more damping. One that never can, or that saw too few tokens, is rounded to nearest.
+ */
+#include "base/cleanup.h"
+#include "base/macros.h"
+#include "daemon/pipeline/methods/method.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DAMPING_STEP 10 /* a factor that fails is tried again with so many times the damping */
+
+static void gptq_need(struct backend *b, const struct group_shape *shape,
+                      struct method_need *need) {
+    size_t factor = b->ops->factor_scratch(b, shape->G, shape->n);
+    size_t gptq = b->ops->gptq_scratch(b, shape->G, shape->rows, shape->n);
+
+    need->u = MAX(need->u, (size_t)shape->G * shape->n * shape->n);
+    need->perm = MAX(need->perm, (size_t)shape->G * shape->n);
+    need->scratch = MAX(need->scratch, MAX(factor, gptq));
+}
+
+/* ---- damping ---- */
+
+/* Tries the factor of stack @g with more and more damping; gives up on it above 1. */
+static int factor_again(struct problem *p, int g) {
+    struct backend *b = p->b;
+    struct outcome *outcome = &p->outcomes[g];
+    int32_t info = 1;
+
+    while (info && outcome->damping < 1) {
+        int r;
+
+        outcome->damping = MIN(outcome->damping * DAMPING_STEP, 1.0f);
+        r = b->ops->factor(b, square_of(p, p->memory.u, g), square_of(p, p->gram->h, g),
+                           perm_of(p, g), &outcome->damping, &info, 1, p->shape.n,
+                           p->memory.scratch);
+        if (r)
+            return r;
+    }
+    if (info)
+        outcome->reason = "the factorization failed at every damping up to 1";
+    return 0;
+}
+
+static int factor_all(struct problem *p) {
+    struct method_memory *m = &p->memory;
+    int G = p->shape.G, n = p->shape.n, r;
+    cleanup(freep) int32_t *info = calloc(G, sizeof(*info));
+    cleanup(freep) float *damping = calloc(G, sizeof(*damping));
+    struct backend *b = p->b;
+
+    if (!info || !damping)
+        return failure_oom(p->failure);
+    for (int g = 0; g < G; g++)
+        damping[g] = (float)p->options.percdamp;
+    r = b->ops->hessian_order(b, m->perm, p->gram->h, G, n, p->options.act_order);
+    if (!r)
+        r = b->ops->factor(b, m->u, p->gram->h, m->perm, damping, info, G, n, m->scratch);
+    for (int g = 0; g < G && !r; g++) {
+        if (p->outcomes[g].reason)
+            continue;
+        p->outcomes[g].damping = damping[g];
+        if (info[g])
+            r = factor_again(p, g);
+    }
+    return r;
+}
+
+/* ---- the method ---- */
+
+/* All stacks at once; then those that cannot have GPTQ are overwritten by rounding. */
+static int gptq_solve(struct problem *p) {
+    const struct group_shape *shape = &p->shape;
+    struct method_memory *m = &p->memory;
+    int r;
+
+    for (int g = 0; g < shape->G; g++) {
+        p->outcomes[g].method = &method_gptq;
+        if (p->gram->tokens[g] < p->gram->least_tokens)
+            p->outcomes[g].reason = "too few calibration tokens reached this expert";
+    }
+    r = factor_all(p);
+    if (!r)
+        r = p->b->ops->gptq(p->b, &p->q, p->dq, p->weights, m->u, m->perm, &p->grid,
+                            p->options.static_groups, shape->G, shape->rows, shape->n, m->scratch);
+    for (int g = 0; g < shape->G && !r; g++) {
+        if (!p->outcomes[g].reason)
+            continue;
+        p->outcomes[g].damping = 0;
+        r = rtn_stack(p, g);
+    }
+    return r;
+}
+
+static bool gptq_explain(const struct problem *p, int g, struct notice *ret_notice) {
+    const struct outcome *outcome = &p->outcomes[g];
+
+    if (outcome->reason) {
+        ret_notice->code = "fell_back_to_rtn";
+        snprintf(ret_notice->text, sizeof(ret_notice->text), "is rounded to nearest: %s",
+                 outcome->reason);
+        return true;
+    }
+    ret_notice->code = "damping_raised";
+    snprintf(ret_notice->text, sizeof(ret_notice->text), "needed the damping raised to %g",
+             outcome->damping);
+    return outcome->damping > (float)p->options.percdamp;
+}
+
+const struct method_ops method_gptq = {
+    .name = "gptq",
+    .help = "GPTQ: errors are made good by the weights that are still to come",
+    .needs_hessians = true,
+    .solve_units = 64,
+    .need = gptq_need,
+    .solve = gptq_solve,
+    .explain = gptq_explain,
+};

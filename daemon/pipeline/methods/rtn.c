@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Each weight goes to the nearest point of its grid. */
+#include "daemon/pipeline/methods/method.h"
+
+static void need_nothing(struct backend *b, const struct group_shape *shape,
+                         struct method_need *need) {
+    (void)b, (void)shape, (void)need;
+}
+
+int rtn_stack(struct problem *p, int g) {
+    struct quantized q = quantized_of(p, g);
+
+    p->outcomes[g].method = &method_rtn;
+    return p->b->ops->rtn(p->b, &q, weights_of(p, p->dq, g), weights_of(p, p->weights, g), &p->grid,
+                          1, p->shape.rows, p->shape.n);
+}
+
+static int rtn_solve(struct problem *p) {
+    const struct group_shape *shape = &p->shape;
+
+    for (int g = 0; g < shape->G; g++)
+        p->outcomes[g].method = &method_rtn;
+    return p->b->ops->rtn(p->b, &p->q, p->dq, p->weights, &p->grid, shape->G, shape->rows,
+                          shape->n);
+}
+
+static bool rtn_explain(const struct problem *p, int g, struct notice *ret_notice) {
+    (void)p, (void)g, (void)ret_notice;
+    return false;
+}
+
+const struct method_ops method_rtn = {
+    .name = "rtn",
+    .help = "round to nearest, without calibration",
+    .needs_hessians = false,
+    .solve_units = 64,
+    .need = need_nothing,
+    .solve = rtn_solve,
+    .explain = rtn_explain,
+};
