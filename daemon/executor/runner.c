@@ -9,7 +9,6 @@
 #include "daemon/files/paths.h"
 #include "daemon/pipeline/pipeline.h"
 #include "daemon/queue/submission.h"
-#include "daemon/store/lease.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -129,7 +128,7 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
     int64_t id = run->row->id;
     int r;
 
-    *run->runner->renewed = lease_now();
+    run->runner->alive(run->runner->ctx);
     if (str_equal(kind, WIRE_EVENT_PROGRESS))
         r = events_progress(events, id, kind, data, true, &run->failure);
     else if (str_equal(kind, WIRE_EVENT_EVAL_PROGRESS))
@@ -158,7 +157,7 @@ static int on_event(void *ctx, const char *kind, json_t *data) {
 static bool on_cancelled(void *ctx) {
     struct run *run = ctx;
 
-    *run->runner->renewed = lease_now();
+    run->runner->alive(run->runner->ctx);
     return *run->runner->cancel || *run->runner->stop || run->paused;
 }
 
@@ -242,7 +241,7 @@ static void record_until_done(struct runner *runner, int64_t id, struct outcome 
                 events_forget(runner->jobs->events, id);
                 return;
             }
-            *runner->renewed = lease_now();
+            runner->alive(runner->ctx);
             nanosleep(&step, NULL);
         }
     }
@@ -287,10 +286,4 @@ bool runner_run(struct runner *runner, const struct job_row *row, struct backend
     record_until_done(runner, row->id, &outcome);
     json_decref(outcome.result);
     return info.poisoned;
-}
-
-void runner_fail(struct runner *runner, int64_t id, const struct failure *why) {
-    struct outcome outcome = {.r = -EIO, .failure = *why};
-
-    record_until_done(runner, id, &outcome);
 }

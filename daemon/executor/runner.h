@@ -12,9 +12,10 @@
 struct runner {
     struct jobs *jobs;
     const struct corpora *corpora;
-    atomic_bool *cancel;          /* the job shall end */
-    atomic_bool *stop;            /* the daemon shall end: the job goes back to the queue */
-    atomic_int_fast64_t *renewed; /* set to lease_now() at every sign of life */
+    atomic_bool *cancel;      /* the job shall end */
+    atomic_bool *stop;        /* the daemon shall end: the job goes back to the queue */
+    void (*alive)(void *ctx); /* called at every sign of life, some times a second */
+    void *ctx;
 };
 
 /*
@@ -23,6 +24,3 @@ struct runner {
  * Return: true when the device can be used by a new process only.
  */
 bool runner_run(struct runner *runner, const struct job_row *row, struct backend *backend);
-
-/* runner_fail() - the job cannot be run because of @why. As above. */
-void runner_fail(struct runner *runner, int64_t id, const struct failure *why);

@@ -6,6 +6,7 @@
 #include "base/log/messages.h"
 #include "base/str.h"
 #include "daemon/executor/runner.h"
+#include "daemon/queue/job_json.h"
 #include "kernels/registry.h"
 
 #include <errno.h>
@@ -17,25 +18,75 @@
 
 /* How long a worker waits after the store failed, or for room on the disk, before it asks again. */
 #define RETRY_SECONDS 5
+#define LOOK_BUSY_SECONDS 1.0 /* between looks at a device that works */
+#define LOOK_IDLE_SECONDS 5.0 /* and at one that is open and waits */
+
+/* What the worker's thread last saw. */
+struct seen {
+    struct backend_info info;
+    const char *kind; /* "cpu", "cuda" */
+    int64_t job_id;   /* 0: none */
+    bool open;
+    bool usable;
+    struct failure why; /* it is not */
+};
 
 struct worker {
     struct worker_config config;
     char device[32];
     pthread_t thread;
-    pthread_mutex_t mutex; /* guards all below; taken outside the store's */
+    pthread_mutex_t mutex; /* guards the next four; held for no call of the device or the store */
     pthread_cond_t cond;
-    struct backend *backend;  /* NULL: closed */
-    struct backend_info info; /* as last seen */
-    const char *kind;         /* "cpu", "cuda": as last seen */
-    int64_t job_id;           /* 0: none */
-    bool woken, usable, ended;
+    struct seen seen;
+    bool woken, ended;
     atomic_int idle_seconds;
     atomic_bool cancel, stop;
     atomic_bool waiting;         /* for work */
     atomic_int_fast64_t renewed; /* lease_now() at the last sign of life while there is work */
+
+    /* The thread's own, or its maker's before it runs. */
+    struct backend *backend; /* NULL: closed */
+    double looked_at;        /* monotonic: at the device */
+    int retry_seconds;       /* the last wait for the device; 0: it could be opened */
+    double retry_at;         /* monotonic: it is not tried before */
 };
 
-/* Opens the backend. Worker's thread, or before it runs. */
+/* Asks the device how it is, at most every @seconds. */
+static void look(struct worker *worker, double seconds) {
+    double now = clock_monotonic();
+    struct backend_info info;
+
+    if (!worker->backend || now - worker->looked_at < seconds)
+        return;
+    worker->backend->ops->info(worker->backend, &info);
+    worker->looked_at = clock_monotonic();
+    pthread_mutex_lock(&worker->mutex);
+    worker->seen.info = info;
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+static void on_alive(void *ctx) {
+    struct worker *worker = ctx;
+
+    worker->renewed = lease_now();
+    look(worker, LOOK_BUSY_SECONDS);
+}
+
+/* It cannot be opened now: the longer that lasts, the less often it is tried. */
+static void note_unusable(struct worker *worker, const struct failure *why) {
+    int seconds = worker->retry_seconds * 2;
+
+    worker->retry_seconds = MIN(MAX(seconds, WORKER_RETRY_FIRST), WORKER_RETRY_MAX);
+    worker->retry_at = clock_monotonic() + worker->retry_seconds;
+    pthread_mutex_lock(&worker->mutex);
+    worker->seen.usable = false;
+    worker->seen.why = *why;
+    pthread_mutex_unlock(&worker->mutex);
+    log_record(LOG_WARNING, LOG_FIELDS(.device = worker->device, .code = why->code),
+               "%s cannot be used, jobs wait, tried again in %d s: %s%s%s", worker->device,
+               worker->retry_seconds, why->detail, why->hint[0] ? "; " : "", why->hint);
+}
+
 static int open_backend(struct worker *worker, struct failure *failure) {
     struct backend *backend = NULL;
     struct backend_info info;
@@ -44,17 +95,19 @@ static int open_backend(struct worker *worker, struct failure *failure) {
     if (worker->backend)
         return 0;
     r = backend_open(worker->device, &backend, failure);
-    if (!r)
-        backend->ops->info(backend, &info);
-    pthread_mutex_lock(&worker->mutex);
-    worker->usable = !r;
-    if (r) {
-        pthread_mutex_unlock(&worker->mutex);
+    if (r)
         return r;
-    }
+    backend->ops->info(backend, &info);
+    if (worker->retry_seconds)
+        log_notice("%s can be used again", worker->device);
     worker->backend = backend;
-    worker->info = info;
-    worker->kind = backend->ops->name;
+    worker->looked_at = clock_monotonic();
+    worker->retry_seconds = 0;
+    worker->retry_at = 0;
+    pthread_mutex_lock(&worker->mutex);
+    worker->seen.info = info;
+    worker->seen.kind = backend->ops->name;
+    worker->seen.open = worker->seen.usable = true;
     pthread_mutex_unlock(&worker->mutex);
     return 0;
 }
@@ -62,28 +115,56 @@ static int open_backend(struct worker *worker, struct failure *failure) {
 static void close_backend(struct worker *worker) {
     struct backend *backend;
 
+    if (!worker->backend)
+        return;
+    look(worker, 0);
     pthread_mutex_lock(&worker->mutex);
-    backend = steal_ptr(worker->backend);
-    if (backend)
-        backend->ops->info(backend, &worker->info);
+    worker->seen.open = false;
     pthread_mutex_unlock(&worker->mutex);
-    if (backend) {
-        backend->ops->close(backend);
-        log_debug("%s: closed, idle", worker->device);
-    }
+    backend = steal_ptr(worker->backend);
+    backend->ops->close(backend);
+    log_debug("%s: closed, idle", worker->device);
 }
 
-/* Claims with the mutex held, so that a cancel finds either a queued job or its worker. */
-static int claim(struct worker *worker, struct job_row **ret_row) {
-    struct failure failure;
+static void set_job(struct worker *worker, int64_t id) {
+    pthread_mutex_lock(&worker->mutex);
+    worker->seen.job_id = id;
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+/*
+ * Whoever cancels stores it, then looks for the job's worker. So the worker says first which job
+ * it has, then looks whether that was cancelled before.
+ */
+static int claim(struct worker *worker, struct job_row **ret_row, struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *now = NULL;
     int r;
 
-    pthread_mutex_lock(&worker->mutex);
     worker->cancel = false;
-    r = jobs_claim(worker->config.jobs, worker->device, ret_row, &failure);
+    r = jobs_claim(worker->config.jobs, worker->device, ret_row, failure);
+    if (r)
+        return r;
+    set_job(worker, (*ret_row)->id);
+    if (!jobs_find(worker->config.jobs, (*ret_row)->id, &now, failure) &&
+        now->status == JOB_CANCELLING)
+        worker->cancel = true;
+    return 0;
+}
+
+/* Claims a job once the device is open, and opens it once there is one. */
+static int next_job(struct worker *worker, struct job_row **ret_row) {
+    struct failure failure;
+    int r = worker->backend ? 0 : jobs_look(worker->config.jobs, &failure);
+
+    if (!r && !worker->backend) {
+        r = clock_monotonic() < worker->retry_at ? -EAGAIN : open_backend(worker, &failure);
+        if (r && r != -EAGAIN)
+            note_unusable(worker, &failure);
+        if (r)
+            return -EAGAIN;
+    }
     if (!r)
-        worker->job_id = (*ret_row)->id;
-    pthread_mutex_unlock(&worker->mutex);
+        r = claim(worker, ret_row, &failure);
     if (r && r != -ENOENT && r != -ENOSPC)
         log_error("%s: cannot claim a job: %s", worker->device, failure.detail);
     return r;
@@ -95,23 +176,23 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
                             .corpora = worker->config.corpora,
                             .cancel = &worker->cancel,
                             .stop = &worker->stop,
-                            .renewed = &worker->renewed};
-    struct failure failure;
-    bool poisoned = false;
+                            .alive = on_alive,
+                            .ctx = worker};
+    bool poisoned = runner_run(&runner, row, worker->backend);
 
-    if (open_backend(worker, &failure))
-        runner_fail(&runner, row->id, &failure);
-    else
-        poisoned = runner_run(&runner, row, worker->backend);
     pthread_mutex_lock(&worker->mutex);
-    worker->job_id = 0;
-    worker->usable &= !poisoned;
+    worker->seen.job_id = 0;
+    if (poisoned) {
+        worker->seen.usable = false;
+        failure_set(&worker->seen.why, -EIO, "device_failed", "quantd is about to restart",
+                    "the device failed");
+    }
     pthread_mutex_unlock(&worker->mutex);
     return !poisoned;
 }
 
 /* Waits until woken, stopped, or @until (monotonic; 0: for ever). Return: false at @until. */
-static bool wait_for_work(struct worker *worker, double until) {
+static bool wait_until(struct worker *worker, double until) {
     struct timespec at = clock_timespec(until);
     int r = 0;
 
@@ -130,6 +211,36 @@ static bool wait_for_work(struct worker *worker, double until) {
     return r != ETIMEDOUT;
 }
 
+/* Waits for work; an open device is looked at meanwhile, and closed when it was idle for long. */
+static void wait_for_work(struct worker *worker) {
+    double since = clock_monotonic();
+
+    while (worker->backend) {
+        double close_at = since + worker->idle_seconds;
+
+        if (wait_until(worker, MIN(close_at, clock_monotonic() + LOOK_IDLE_SECONDS)))
+            return;
+        if (clock_monotonic() >= close_at)
+            close_backend(worker);
+        else
+            look(worker, 0);
+    }
+    wait_until(worker, 0);
+}
+
+/* Nothing could be claimed, for @r. */
+static void wait_after(struct worker *worker, int r) {
+    if (r == -ENOENT) {
+        wait_for_work(worker);
+    } else if (r == -EAGAIN) {
+        wait_until(worker, worker->retry_at);
+    } else {
+        if (r == -ENOSPC)
+            close_backend(worker); /* that may take long */
+        wait_until(worker, clock_monotonic() + RETRY_SECONDS);
+    }
+}
+
 static void *worker_main(void *arg) {
     struct worker *worker = arg;
 
@@ -139,7 +250,7 @@ static void *worker_main(void *arg) {
         int r;
 
         worker->renewed = lease_now();
-        r = claim(worker, &row);
+        r = next_job(worker, &row);
 
         if (!r && !run_job(worker, row)) {
             log_record(LOG_ERR, LOG_FIELDS(MESSAGE_DEVICE_FAILED, .device = worker->device),
@@ -147,16 +258,8 @@ static void *worker_main(void *arg) {
             worker->config.device_failed(worker->config.ctx);
             break;
         }
-        if (r == -ENOENT) {
-            double idle = worker->backend ? clock_monotonic() + worker->idle_seconds : 0;
-
-            if (!wait_for_work(worker, idle))
-                close_backend(worker);
-        } else if (r) {
-            if (r == -ENOSPC)
-                close_backend(worker); /* that may take long */
-            wait_for_work(worker, clock_monotonic() + RETRY_SECONDS);
-        }
+        if (r)
+            wait_after(worker, r);
     }
     close_backend(worker);
     pthread_mutex_lock(&worker->mutex);
@@ -182,7 +285,7 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
 
     r = open_backend(worker, failure);
     if (!r) {
-        log_info("device %s: %s", worker->device, worker->info.name);
+        log_info("device %s: %s", worker->device, worker->seen.info.name);
         close_backend(worker);
         r = -pthread_create(&worker->thread, NULL, worker_main, worker);
         if (r)
@@ -194,6 +297,10 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     }
     *ret_worker = worker;
     return 0;
+}
+
+const char *worker_device(const struct worker *worker) {
+    return worker->device;
 }
 
 void worker_set_idle(struct worker *worker, int seconds) {
@@ -209,39 +316,35 @@ void worker_wake(struct worker *worker) {
 
 void worker_cancel(struct worker *worker, int64_t id) {
     pthread_mutex_lock(&worker->mutex);
-    if (worker->job_id == id)
+    if (worker->seen.job_id == id)
         worker->cancel = true;
     pthread_mutex_unlock(&worker->mutex);
 }
 
-json_t *worker_describe(struct worker *worker) {
-    struct backend_info info;
-    const char *kind;
-    int64_t job_id;
+static struct seen see(struct worker *worker) {
+    struct seen seen;
 
     pthread_mutex_lock(&worker->mutex);
-    if (worker->backend)
-        worker->backend->ops->info(worker->backend, &worker->info);
-    info = worker->info;
-    if (!worker->backend)
-        info.utilization = -1; /* that of long ago */
-    kind = worker->kind;
-    job_id = worker->job_id;
+    seen = worker->seen;
     pthread_mutex_unlock(&worker->mutex);
-    return json_pack("{ss ss ss sI sI so so}", "id", worker->device, "kind", kind, "name",
-                     info.name, "memory_total", (json_int_t)info.memory_total, "memory_free",
-                     (json_int_t)info.memory_free, "utilization",
-                     info.utilization < 0 ? json_null() : json_real(info.utilization), "job",
-                     job_id ? json_integer(job_id) : json_null());
+    return seen;
+}
+
+json_t *worker_describe(struct worker *worker) {
+    struct seen seen = see(worker);
+
+    if (!seen.open)
+        seen.info.utilization = -1; /* that of long ago */
+    return json_pack("{ss ss ss sI sI so so so}", "id", worker->device, "kind", seen.kind, "name",
+                     seen.info.name, "memory_total", (json_int_t)seen.info.memory_total,
+                     "memory_free", (json_int_t)seen.info.memory_free, "utilization",
+                     seen.info.utilization < 0 ? json_null() : json_real(seen.info.utilization),
+                     "job", seen.job_id ? json_integer(seen.job_id) : json_null(), "error",
+                     seen.usable ? json_null() : failure_to_json(&seen.why));
 }
 
 bool worker_is_usable(struct worker *worker) {
-    bool usable;
-
-    pthread_mutex_lock(&worker->mutex);
-    usable = worker->usable;
-    pthread_mutex_unlock(&worker->mutex);
-    return usable;
+    return see(worker).usable;
 }
 
 double worker_silence(struct worker *worker) {

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One thread per device: it claims jobs and runs them one after the other. The backend is open
- * only while there is work and a while after, so an idle daemon holds no device memory.
+ * only while there is work and a while after, so an idle daemon holds no device memory. While the
+ * device cannot be opened nothing is claimed, and it is tried again, less and less often.
+ *
+ * The thread alone asks the device. What it saw last is kept beside it: whoever describes a worker
+ * gets a copy and never waits for a device, nor for the store.
  */
 #pragma once
 
 #include "daemon/data/corpus.h"
 #include "daemon/queue/jobs.h"
+
+#define WORKER_RETRY_FIRST                                                                         \
+    1                       /* seconds until a device that cannot be opened is tried again; ...    \
+                             */
+#define WORKER_RETRY_MAX 60 /* ... doubled each time, up to this */
 
 struct worker;
 
@@ -26,17 +35,22 @@ struct worker_config {
 int worker_start(const struct worker_config *config, struct worker **ret_worker,
                  struct failure *failure);
 
+/* worker_device() - what it is called: "cpu", "cuda:0". Any thread. */
+const char *worker_device(const struct worker *worker);
+
 /* worker_set_idle() - another idle_seconds, from the next time it is idle. Any thread. */
 void worker_set_idle(struct worker *worker, int seconds);
 
-/* worker_wake() - there may be a job to claim. Any thread. */
+/* worker_wake() - there may be a job to claim. Never waits for device or store. Any thread. */
 void worker_wake(struct worker *worker);
 
 /* worker_cancel() - stop job @id if it runs here. Any thread. */
 void worker_cancel(struct worker *worker, int64_t id);
 
-/* worker_describe() - {id, kind, name, memory_total, memory_free, utilization, job}; NULL: no
- * memory. Any. */
+/*
+ * worker_describe() - {id, kind, name, memory_total, memory_free, utilization, job, error}, as
+ * last seen, some seconds ago at most while the device is open; NULL: no memory. Any thread.
+ */
 json_t *worker_describe(struct worker *worker);
 
 /* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */

@@ -126,6 +126,9 @@ bool jobs_use_model(struct jobs *jobs, const char *hub_model);
 
 /* -------- what becomes of a running job (jobs_run.c) -------- */
 
+/* jobs_look() - would jobs_claim() claim one? Return: 0, or what it would return. */
+int jobs_look(struct jobs *jobs, struct failure *failure);
+
 /*
  * jobs_claim() - the next job becomes running; -ENOENT without a failure when none waits. -ENOSPC:
  * none but jobs that write, for which the disk has no room: the first of them is paused.

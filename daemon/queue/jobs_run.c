@@ -85,7 +85,7 @@ int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
  * A look first: an idle worker does not write. *ret_writes: a job that writes may be claimed.
  * -ENOENT: there is none to claim; -ENOSPC: none for which there is room.
  */
-static int look(struct jobs *jobs, bool *ret_writes, struct failure *failure) {
+static int look_for(struct jobs *jobs, bool *ret_writes, struct failure *failure) {
     struct failure why;
     bool room = !jobs->disk || !disk_check(jobs->disk, &why), paused;
     int64_t id;
@@ -100,12 +100,18 @@ static int look(struct jobs *jobs, bool *ret_writes, struct failure *failure) {
     return r ? r : -ENOSPC;
 }
 
+int jobs_look(struct jobs *jobs, struct failure *failure) {
+    bool writes;
+
+    return look_for(jobs, &writes, failure);
+}
+
 int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
                struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     int64_t at = clock_wall_ms();
     bool writes;
-    int r = look(jobs, &writes, failure);
+    int r = look_for(jobs, &writes, failure);
 
     if (!r)
         r = store_begin(jobs->store, STORE_WRITE, failure);

@@ -2,6 +2,8 @@
 /* The worker and the runner, with a pipeline and a device of this test's own. */
 #include "daemon/executor/worker.h"
 
+#include "base/clock.h"
+#include "base/json.h"
 #include "daemon/pipeline/pipeline.h"
 #include "daemon_fixture.h"
 #include "kernels/registry.h"
@@ -16,16 +18,23 @@ static struct script {
     const char *code; /* of its failure; NULL: model_invalid */
     bool wait;        /* until cancelled */
     bool poison;
-    atomic_bool hang;  /* without a sign of life */
-    bool bad_event;    /* of a layer that no table takes */
-    struct disk *fill; /* before the layer is told; NULL: no disk */
-    atomic_int runs, opened, closed;
+    atomic_bool hang;      /* without a sign of life */
+    bool bad_event;        /* of a layer that no table takes */
+    struct disk *fill;     /* before the layer is told; NULL: no disk */
+    atomic_bool unusable;  /* the device cannot be opened */
+    atomic_bool hang_info; /* asking the device how it is does not return */
+    atomic_bool hung;      /* somebody asks */
+    atomic_int runs, opened, closed, refused;
 } script;
 
 static bool poisoned;
 
 static void fake_info(struct backend *b, struct backend_info *ret_info) {
     (void)b;
+    while (script.hang_info) {
+        script.hung = true;
+        usleep(1000);
+    }
     *ret_info = (struct backend_info){.name = "fake", .poisoned = poisoned};
 }
 
@@ -41,6 +50,10 @@ int backend_open(const char *device, struct backend **ret_backend, struct failur
 
     if (strcmp(device, "cpu"))
         return failure_set(failure, -ENODEV, "no_device", NULL, "no device '%s'", device);
+    if (script.unusable) {
+        script.refused++;
+        return failure_set(failure, -EIO, "device_failed", "see nvidia-smi", "the device is taken");
+    }
     script.opened++;
     *ret_backend = &fake;
     return 0;
@@ -309,6 +322,79 @@ static void test_missing_device(void **state) {
     assert_null(b->worker);
 }
 
+/* A device that cannot be opened for a while fails no job: none is claimed meanwhile. */
+static void test_unusable_device(void **state) {
+    struct bench *b = *state;
+    int64_t ids[5];
+
+    assert_int_equal(start(b, "cpu"), 0);
+    script.unusable = true;
+    for (int i = 0; i < 5; i++) {
+        ids[i] = add_job(b);
+        worker_wake(b->worker);
+    }
+    for (int i = 0; i < 10000 && script.refused < 3; i++) { /* at once, after 1 s, after 2 s more */
+        worker_wake(b->worker);                             /* which does not make it try again */
+        usleep(1000);
+    }
+    assert_int_equal(script.refused, 3);
+    assert_false(worker_is_usable(b->worker));
+    cleanup(json_decrefp) json_t *device = worker_describe(b->worker);
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(device, "error"), "detail")),
+        "the device is taken");
+    for (int i = 0; i < 5; i++) {
+        cleanup(job_row_freep) struct job_row *row = get(b->f, ids[i]);
+
+        assert_int_equal(row->status, JOB_QUEUED);
+        assert_int_equal(row->started_at, 0);
+    }
+    script.unusable = false;
+    for (int i = 0; i < 5; i++) {
+        cleanup(job_row_freep) struct job_row *row = wait_status(b, ids[i], JOB_SUCCEEDED);
+
+        assert_int_equal(row->attempt, 1);
+    }
+    assert_true(worker_is_usable(b->worker));
+    assert_int_equal(script.runs, 5);
+}
+
+static double seconds_of(void (*call)(struct worker *worker), struct worker *worker) {
+    double before = clock_monotonic();
+
+    call(worker);
+    return clock_monotonic() - before;
+}
+
+static void describe(struct worker *worker) {
+    cleanup(json_decrefp) json_t *device = worker_describe(worker);
+
+    assert_string_equal(json_string_value(json_object_get(device, "name")), "fake");
+}
+
+/* A driver that does not answer: others wait for it neither when they ask nor when they wake. */
+static void test_hanging_device(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.wait = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    job_row_free(wait_status(b, id, JOB_RUNNING));
+    script.hang_info = true;
+    for (int i = 0; i < 10000 && !script.hung; i++)
+        usleep(1000);
+    assert_true(script.hung); /* while the job runs, by the worker itself */
+    assert_true(seconds_of(describe, b->worker) < 0.3);
+    assert_true(seconds_of(worker_wake, b->worker) < 0.3);
+    assert_true(worker_is_usable(b->worker));
+    for (int i = 0; i < 10000 && worker_silence(b->worker) < 0.3; i++)
+        usleep(1000);
+    assert_true(worker_silence(b->worker) >= 0.3); /* which the watchdog sees */
+    script.hang_info = false;
+    worker_cancel(b->worker, id);
+    job_row_free(wait_status(b, id, JOB_CANCELLED));
+}
+
 /* Waits until the job is paused, or no longer. */
 static struct job_row *wait_paused(struct bench *b, int64_t id, bool paused) {
     for (int i = 0; i < 10000; i++) {
@@ -375,10 +461,10 @@ static void test_disk_floor(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_success),        TEST(test_failure),       TEST(test_store_refuses_event),
-        TEST(test_cancel),         TEST(test_stop_requeues), TEST(test_poisoned_device),
-        TEST(test_missing_device), TEST(test_full_disk),     TEST(test_disk_floor),
-        TEST(test_silence),
+        TEST(test_success),        TEST(test_failure),         TEST(test_store_refuses_event),
+        TEST(test_cancel),         TEST(test_stop_requeues),   TEST(test_poisoned_device),
+        TEST(test_missing_device), TEST(test_full_disk),       TEST(test_disk_floor),
+        TEST(test_silence),        TEST(test_unusable_device), TEST(test_hanging_device),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
