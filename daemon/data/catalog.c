@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/data/catalog.h"
 
-#include "base/macros.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -29,28 +28,6 @@ const struct catalog_file catalog[CATALOG_FILES] = {
          "datasets/allenai/c4/resolve/main/en/c4-validation.00000-of-00008.json.gz", NULL,
          1000 * MB},
 };
-
-/* What a data set reads to calibrate, and to be measured. */
-static const struct {
-    const char *name;
-    enum catalog_id calibration, evaluation;
-} sets[] = {
-    {"wikitext2", CATALOG_WIKITEXT2, CATALOG_WIKITEXT2},
-    {"ptb", CATALOG_PTB_TRAIN, CATALOG_PTB_VALID},
-    {"ptb-new", CATALOG_PTB_TRAIN, CATALOG_PTB_TEST},
-    {"c4", CATALOG_C4_TRAIN, CATALOG_C4_VALIDATION},
-    {"c4-new", CATALOG_C4_TRAIN, CATALOG_C4_VALIDATION},
-};
-
-int catalog_of(const char *name, enum corpus_use use, enum catalog_id *ret_id) {
-    for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
-        if (str_equal(sets[i].name, name)) {
-            *ret_id = use == CORPUS_CALIBRATION ? sets[i].calibration : sets[i].evaluation;
-            return 0;
-        }
-    }
-    return -ENOENT;
-}
 
 int catalog_find(const char *host, const char *path, enum catalog_id *ret_id) {
     for (int i = 0; i < CATALOG_FILES; i++) {

@@ -2,8 +2,6 @@
 /* The files of the public data sets: where each is, and what is known of it. Any thread. */
 #pragma once
 
-#include "daemon/data/corpus.h"
-
 #include <stdint.h>
 
 enum catalog_id {
@@ -24,12 +22,6 @@ struct catalog_file {
 };
 
 extern const struct catalog_file catalog[CATALOG_FILES];
-
-/*
- * catalog_of() - the file that data set @name needs for @use. Return: 0; -ENOENT: none, the name is
- * of no public set.
- */
-int catalog_of(const char *name, enum corpus_use use, enum catalog_id *ret_id);
 
 /* catalog_find() - the file at @host/@path. Return: 0 or -ENOENT. */
 int catalog_find(const char *host, const char *path, enum catalog_id *ret_id);

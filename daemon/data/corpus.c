@@ -2,43 +2,28 @@
 #include "daemon/data/corpus.h"
 
 #include "base/str.h"
-#include "daemon/data/dataset.h"
+#include "daemon/data/local.h"
+#include "daemon/data/text.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LOCAL_PREFIX "file:"
-
-static const struct dataset {
-    const char *name;
-    int (*load)(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-                struct failure *failure);
-} datasets[] = {
-    {"wikitext2", wikitext2_load}, {"ptb", ptb_load},       {"c4", c4_load},
-    {"ptb-new", ptb_new_load},     {"c4-new", c4_new_load},
-};
-
-static const struct dataset *find_dataset(const char *name) {
-    for (size_t i = 0; i < ARRAY_SIZE(datasets); i++) {
-        if (str_equal(datasets[i].name, name))
-            return &datasets[i];
-    }
-    return NULL;
-}
-
 bool corpus_known(const char *name, enum corpus_use use) {
     (void)use; /* every set serves both today */
     if (str_has_prefix(name, LOCAL_PREFIX))
         return local_path_valid(name + strlen(LOCAL_PREFIX));
-    return find_dataset(name) != NULL;
+    return dataset_find(name) != NULL;
 }
 
-int dataset_fetch(const struct corpora *corpora, enum catalog_id id, char **ret_path,
-                  struct failure *failure) {
-    return corpora->source->fetch(corpora->source, catalog[id].host, catalog[id].path, ret_path,
-                                  failure);
+int corpus_file(const char *name, enum corpus_use use, enum catalog_id *ret_id) {
+    const struct dataset *dataset = dataset_find(name);
+
+    if (!dataset)
+        return -ENOENT;
+    *ret_id = dataset->files[use];
+    return 0;
 }
 
 static int set_hash(struct corpus *corpus, struct failure *failure) {
@@ -56,24 +41,47 @@ static int set_hash(struct corpus *corpus, struct failure *failure) {
     return 0;
 }
 
+static int unknown(const char *name, struct failure *failure) {
+    cleanup(strbuf_done) struct strbuf names = {};
+
+    dataset_names(&names);
+    return failure_set(failure, -ENOENT, "dataset_not_found", NULL,
+                       "no data set '%s': known are %s and file:PATH", name,
+                       names.data ? names.data : "");
+}
+
+/* The documents of @name, and how many windows are measured at most. */
+static int load_documents(const struct corpora *corpora, const char *name, enum corpus_use use,
+                          struct documents *documents, int *ret_max_windows,
+                          struct failure *failure) {
+    const struct dataset *dataset = dataset_find(name);
+
+    *ret_max_windows = dataset ? dataset->max_windows[use] : 0;
+    if (str_has_prefix(name, LOCAL_PREFIX))
+        return local_load(corpora->data_roots, corpora->n_data_roots, name + strlen(LOCAL_PREFIX),
+                          documents, failure);
+    if (!dataset)
+        return unknown(name, failure);
+    return dataset_load(dataset, corpora->source, use, documents, failure);
+}
+
 int corpus_load(const struct corpora *corpora, const char *name, enum corpus_use use,
                 struct corpus **ret_corpus, struct failure *failure) {
-    const struct dataset *dataset = find_dataset(name);
     cleanup(corpus_freep) struct corpus *corpus = calloc(1, sizeof(*corpus));
+    cleanup(documents_done) struct documents documents = {};
     int r;
 
     if (!corpus)
         return failure_oom(failure);
-    if (str_has_prefix(name, LOCAL_PREFIX))
-        r = local_load(corpora, name + strlen(LOCAL_PREFIX), corpus, failure);
-    else if (dataset)
-        r = dataset->load(corpora, use, corpus, failure);
-    else
-        r = failure_set(failure, -ENOENT, "dataset_not_found",
-                        "known are wikitext2, ptb, c4, ptb-new, c4-new and file:PATH",
-                        "no data set '%s'", name);
+    r = load_documents(corpora, name, use, &documents, &corpus->max_windows, failure);
+    if (!r)
+        r = text_finish(&documents.text, name, &corpus->text, &corpus->size, failure);
     if (r)
         return r;
+    if (documents.n > 0) {
+        corpus->documents = steal_ptr(documents.starts);
+        corpus->n_documents = documents.n;
+    }
     r = set_hash(corpus, failure);
     if (r)
         return r;

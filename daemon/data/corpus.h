@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The text of a data set, joined as the GPTQ scripts join it (see docs/DESIGN.md, Numerics):
- * wikitext2 and file: are one text; c4 for calibration and for c4 evaluation stays documents.
+ * What the rest of the daemon asks for: the text of a data set by its name, joined as the GPTQ
+ * scripts join it. wikitext2, ptb and file: are one text; c4 stays documents.
+ *
+ * This folder reads data sets. It knows base, and nothing of the hub below it: files come through
+ * the seam in source.h.
  */
 #pragma once
 
 #include "base/cleanup.h"
 #include "base/hash.h"
-#include "daemon/data/source.h"
+#include "daemon/data/dataset.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-enum corpus_use {
-    CORPUS_CALIBRATION, /* wikitext2: train; ptb: train; c4: train shard, documents */
-    CORPUS_EVALUATION,  /* wikitext2: test; ptb: valid; ptb-new: test; c4: validation shard,
-                           documents; c4-new: its first 1100 documents joined by " " */
-};
 
 struct corpus {
     char *text;         /* all of it, UTF-8, NUL-terminated; owned */
@@ -36,6 +33,12 @@ struct corpora {
     char *const *data_roots; /* borrowed */
     int n_data_roots;
 };
+
+/*
+ * corpus_file() - the file of the catalog that data set @name reads for @use. Return: 0; -ENOENT:
+ * none, the name is of no public set.
+ */
+int corpus_file(const char *name, enum corpus_use use, enum catalog_id *ret_id);
 
 /* corpus_known() - is @name a data set for @use: wikitext2 ptb c4, ptb-new c4-new, file:PATH? */
 bool corpus_known(const char *name, enum corpus_use use);

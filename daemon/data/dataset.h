@@ -1,32 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The data sets behind corpus_load(), one file each. A load fills text and size (and documents,
- * n_documents, max_windows where they apply) of an empty corpus, and returns as corpus_load()
- * does. Any thread.
+ * The public data sets: a file each, which ends in its rows; dataset.c lists them. To add one,
+ * write its file, declare the row here, and name it in dataset.c (its files in catalog.c). Any
+ * thread.
  */
 #pragma once
 
 #include "daemon/data/catalog.h"
-#include "daemon/data/corpus.h"
+#include "daemon/data/documents.h"
+#include "daemon/data/source.h"
 
-/* dataset_fetch() - the local path of a file of the catalog, owned by the caller. */
-int dataset_fetch(const struct corpora *corpora, enum catalog_id id, char **ret_path,
-                  struct failure *failure);
+enum corpus_use { CORPUS_CALIBRATION, CORPUS_EVALUATION };
+#define CORPUS_USES 2
 
-int wikitext2_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-                   struct failure *failure);
-int ptb_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-             struct failure *failure);
-int ptb_new_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-                 struct failure *failure);
-int c4_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-            struct failure *failure);
-int c4_new_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-                struct failure *failure);
+struct dataset {
+    const char *name;
+    enum catalog_id files[CORPUS_USES]; /* what each use reads */
+    int max_windows[CORPUS_USES];       /* at most so many are taken; 0: all */
+    /*
+     * Fills @documents, which are empty, from the file at @path. Return: 0; -EBADMSG
+     * (dataset_invalid); -ENOMEM; or -errno.
+     */
+    int (*load)(const struct dataset *dataset, enum corpus_use use, const char *path,
+                struct documents *documents, struct failure *failure);
+};
 
-/* local_path_valid() - may @path be looked up: relative, not empty, no ".." component? */
-bool local_path_valid(const char *path);
+extern const struct dataset dataset_wikitext2, dataset_ptb, dataset_ptb_new, dataset_c4,
+    dataset_c4_new;
 
-/* local_load() - the whole file at @path, relative to the first data root that has it. */
-int local_load(const struct corpora *corpora, const char *path, struct corpus *corpus,
-               struct failure *failure);
+/* dataset_find() - the row of that name, or NULL. */
+const struct dataset *dataset_find(const char *name);
+
+/* dataset_names() - append the names to @buf, with ", " between them. */
+void dataset_names(struct strbuf *buf);
+
+/* dataset_load() - fetch what @use reads, and load it; otherwise as load of the row. */
+int dataset_load(const struct dataset *dataset, struct source *source, enum corpus_use use,
+                 struct documents *documents, struct failure *failure);

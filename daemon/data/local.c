@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * file:PATH, a text under a data root. PATH comes from a client: the kernel resolves it and keeps
- * it beneath the root, symbolic links included. Failures do not tell where the roots are.
+ * The path comes from a client: the kernel resolves it and keeps it beneath the root, symbolic
+ * links included. Failures do not say where the roots are.
  */
+#include "daemon/data/local.h"
+
 #include "base/file.h"
-#include "daemon/data/dataset.h"
 #include "daemon/data/text.h"
 
 #include <errno.h>
@@ -40,10 +41,10 @@ static bool means_absent(int r) {
     return r == -ENOENT || r == -ENOTDIR || r == -EXDEV || r == -ELOOP || r == -ENAMETOOLONG;
 }
 
-static int open_local(const struct corpora *corpora, const char *path, int *ret_fd,
+static int open_local(char *const *roots, int n_roots, const char *path, int *ret_fd,
                       struct failure *failure) {
-    for (int i = 0; i < corpora->n_data_roots; i++) {
-        cleanup(closep) int fd = open_beneath(corpora->data_roots[i], path);
+    for (int i = 0; i < n_roots; i++) {
+        cleanup(closep) int fd = open_beneath(roots[i], path);
         struct stat st = {};
 
         if (means_absent(fd))
@@ -59,23 +60,28 @@ static int open_local(const struct corpora *corpora, const char *path, int *ret_
         return 0;
     }
     return failure_set(failure, -ENOENT, "dataset_not_found",
-                       corpora->n_data_roots
+                       n_roots
                            ? "put the file under a data root, whole: a path cannot leave its root"
                            : "start quantd with --data-root DIR",
                        "no data root has '%s'", path);
 }
 
-int local_load(const struct corpora *corpora, const char *path, struct corpus *corpus,
+int local_load(char *const *roots, int n_roots, const char *path, struct documents *documents,
                struct failure *failure) {
     cleanup(closep) int fd = -1;
+    char *text;
+    size_t size;
     int r;
 
     if (!local_path_valid(path))
         return failure_set(failure, -ENOENT, "dataset_not_found",
                            "a path after 'file:' is relative to a data root, without '..'",
                            "no data root has '%s'", path);
-    r = open_local(corpora, path, &fd, failure);
+    r = open_local(roots, n_roots, path, &fd, failure);
+    if (!r)
+        r = text_read(fd, path, &text, &size, failure);
     if (r)
         return r;
-    return text_read(fd, path, &corpus->text, &corpus->size, failure);
+    documents->text = (struct strbuf){.data = text, .length = size, .capacity = size + 1};
+    return 0;
 }

@@ -6,43 +6,47 @@
 #include "daemon/data/dataset.h"
 #include "daemon/data/text.h"
 
-static int load_joined(const struct corpora *corpora, enum catalog_id id, const char *separator,
-                       struct corpus *corpus, struct failure *failure) {
-    const char *url_path = catalog[id].path;
-    cleanup(strbuf_done) struct strbuf joined = {};
-    cleanup(freep) char *path = NULL;
+static int load_joined(const char *path, const char *name, const char *separator,
+                       struct strbuf *joined, struct failure *failure) {
     cleanup(freep) char *text = NULL;
     cleanup(closep) int fd = -1;
     size_t size, at = 0, sentence_size;
     const char *sentence;
     int r;
 
-    r = dataset_fetch(corpora, id, &path, failure);
+    r = text_open(path, name, &fd, failure);
     if (r)
         return r;
-    r = text_open(path, url_path, &fd, failure);
-    if (r)
-        return r;
-    r = text_read(fd, url_path, &text, &size, failure);
+    r = text_read(fd, name, &text, &size, failure);
     if (r)
         return r;
     while (text_next_line(text, size, &at, &sentence, &sentence_size)) {
         if (sentence != text)
-            strbuf_puts(&joined, separator);
+            strbuf_puts(joined, separator);
         text_strip(&sentence, &sentence_size);
-        strbuf_append(&joined, sentence, sentence_size);
+        strbuf_append(joined, sentence, sentence_size);
     }
-    return text_finish(&joined, url_path, &corpus->text, &corpus->size, failure);
+    return 0;
 }
 
-int ptb_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-             struct failure *failure) {
-    return load_joined(corpora, use == CORPUS_CALIBRATION ? CATALOG_PTB_TRAIN : CATALOG_PTB_VALID,
-                       "\n\n", corpus, failure);
+static int load(const struct dataset *dataset, enum corpus_use use, const char *path,
+                struct documents *documents, struct failure *failure) {
+    return load_joined(path, catalog[dataset->files[use]].path, "\n\n", &documents->text, failure);
 }
 
-int ptb_new_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-                 struct failure *failure) {
-    return load_joined(corpora, use == CORPUS_CALIBRATION ? CATALOG_PTB_TRAIN : CATALOG_PTB_TEST,
-                       " ", corpus, failure);
+static int load_new(const struct dataset *dataset, enum corpus_use use, const char *path,
+                    struct documents *documents, struct failure *failure) {
+    return load_joined(path, catalog[dataset->files[use]].path, " ", &documents->text, failure);
 }
+
+const struct dataset dataset_ptb = {
+    .name = "ptb",
+    .files = {[CORPUS_CALIBRATION] = CATALOG_PTB_TRAIN, [CORPUS_EVALUATION] = CATALOG_PTB_VALID},
+    .load = load,
+};
+
+const struct dataset dataset_ptb_new = {
+    .name = "ptb-new",
+    .files = {[CORPUS_CALIBRATION] = CATALOG_PTB_TRAIN, [CORPUS_EVALUATION] = CATALOG_PTB_TEST},
+    .load = load_new,
+};

@@ -23,26 +23,27 @@ static void join_rows(const char *rows, size_t size, struct strbuf *joined) {
     }
 }
 
-int wikitext2_load(const struct corpora *corpora, enum corpus_use use, struct corpus *corpus,
-                   struct failure *failure) {
+static int load(const struct dataset *dataset, enum corpus_use use, const char *path,
+                struct documents *documents, struct failure *failure) {
     const char *member = use == CORPUS_CALIBRATION ? "wikitext-2-raw/wiki.train.raw"
                                                    : "wikitext-2-raw/wiki.test.raw";
-    cleanup(strbuf_done) struct strbuf joined = {};
-    cleanup(freep) char *path = NULL;
     cleanup(freep) char *rows = NULL;
     size_t size;
     int r;
 
-    r = dataset_fetch(corpora, CATALOG_WIKITEXT2, &path, failure);
-    if (r)
-        return r;
-    r = zip_member_read(path, member, catalog[CATALOG_WIKITEXT2].path, MEMBER_MAX, &rows, &size,
+    r = zip_member_read(path, member, catalog[dataset->files[use]].path, MEMBER_MAX, &rows, &size,
                         failure);
     if (r)
         return r;
     r = text_check(rows, size, member, failure);
     if (r)
         return r;
-    join_rows(rows, size, &joined);
-    return text_finish(&joined, member, &corpus->text, &corpus->size, failure);
+    join_rows(rows, size, &documents->text);
+    return 0;
 }
+
+const struct dataset dataset_wikitext2 = {
+    .name = "wikitext2",
+    .files = {[CORPUS_CALIBRATION] = CATALOG_WIKITEXT2, [CORPUS_EVALUATION] = CATALOG_WIKITEXT2},
+    .load = load,
+};

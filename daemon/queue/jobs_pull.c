@@ -6,7 +6,7 @@
 #include "base/log/log.h"
 #include "base/log/messages.h"
 #include "base/str.h"
-#include "daemon/data/catalog.h"
+#include "daemon/data/corpus.h"
 #include "daemon/queue/job_json.h"
 
 #include <errno.h>
@@ -19,10 +19,10 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
 
     memset(files, 0, CATALOG_FILES * sizeof(*files));
     if (kind == JOB_QUANTIZE && params->wbits != 16 && !params->nearest && params->dataset &&
-        !catalog_of(params->dataset, CORPUS_CALIBRATION, &id))
+        !corpus_file(params->dataset, CORPUS_CALIBRATION, &id))
         files[id] = true;
     for (int i = 0; i < params->n_eval; i++)
-        if (!catalog_of(params->eval[i], CORPUS_EVALUATION, &id))
+        if (!corpus_file(params->eval[i], CORPUS_EVALUATION, &id))
             files[id] = true;
     for (int i = 0; i < CATALOG_FILES; i++)
         n += files[i];

@@ -4,6 +4,7 @@
 
 #include "base/macros.h"
 #include "daemon/data/catalog.h"
+#include "daemon/data/corpus.h"
 #include "daemon/data/hub/source.h"
 
 #include <errno.h>

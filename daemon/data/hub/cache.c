@@ -16,6 +16,7 @@
 #define INDEX "model.safetensors.index.json"
 #define SINGLE "model.safetensors"
 #define SHARDS_MAX 4096
+#define INDEX_MAX ((size_t)64 << 20) /* bytes */
 
 /* -------- names -------- */
 
@@ -225,7 +226,7 @@ int hub_repo_shards(const struct hub_repo *repo, const char *commit, json_t **re
     }
     if (r)
         return r;
-    r = json_parse_file(path, HUB_JSON_MAX, "hub_invalid", &index, failure);
+    r = json_parse_file(path, INDEX_MAX, "hub_invalid", &index, failure);
     return r ? r : names_of(index, repo->id, ret_names, failure);
 }
 

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "daemon/data/hub/internal.h"
+#include "daemon/data/hub/client.h"
 
 enum hub_kind { HUB_MODEL, HUB_DATASET };
 

@@ -3,6 +3,7 @@
 
 #include "base/macros.h"
 #include "base/task.h"
+#include "daemon/data/hub/client.h"
 #include "daemon/data/hub/http.h"
 #include "daemon/data/hub/parts.h"
 
@@ -312,6 +313,6 @@ int hub_download(struct hub_pull *pull, const struct hub_download *download,
     if (r)
         return r;
     pull->bytes += download->size;
-    pull->told_at = 0; /* the end of a file is told in any case */
+    pull->notified_at = 0; /* the end of a file is told in any case */
     return hub_pull_tick(pull, download->name, 0) ? hub_cancelled(failure) : 0;
 }

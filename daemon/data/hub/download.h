@@ -2,7 +2,8 @@
 /* One file, from its URL to its place on disk, verified. */
 #pragma once
 
-#include "daemon/data/hub/internal.h"
+#include "base/hash.h"
+#include "daemon/data/hub/pull.h"
 
 struct hub_download {
     const char *url;

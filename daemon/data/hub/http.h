@@ -6,8 +6,14 @@
  */
 #pragma once
 
-#include "base/str.h"
-#include "daemon/data/hub/internal.h"
+#include "daemon/data/hub/reply.h"
+#include "daemon/data/hub/site.h"
+
+#include <errno.h>
+#include <jansson.h>
+
+/* JSON of a hub and of a model is smaller. */
+#define HUB_JSON_MAX ((uint64_t)64 << 20)
 
 struct hub_http; /* some connections; one thread */
 
@@ -19,30 +25,6 @@ int hub_http_new(const struct hub_site *site, bool (*stopped)(void *ctx), void *
                  struct hub_http **ret_http, struct failure *failure);
 void hub_http_free(struct hub_http *http);
 DEFINE_CLEANUP(struct hub_http *, hub_http_freep, hub_http_free)
-
-/* hub_site_check() - may @url be asked at all? Return: 0 or -EINVAL (hub_invalid). */
-int hub_site_check(const struct hub_site *site, const char *url, struct failure *failure);
-
-/* hub_origin() - "scheme://host:port" of @url, owned by the caller; NULL: no http(s) URL. */
-char *hub_origin(const char *url);
-
-/* Is @url http:// on a loopback address? */
-bool hub_is_plain(const char *url);
-
-/* hub_escape() - append @text to @buf, escaped as one part of a path. */
-void hub_escape(struct strbuf *buf, const char *text);
-
-/* What an answer says of itself: of the last one, but names of the first that has them. */
-struct hub_reply {
-    long status;
-    char commit[HUB_COMMIT_SIZE]; /* X-Repo-Commit; "" */
-    char etag[DIGEST_TEXT_SIZE];  /* X-Linked-Etag, else ETag, when it is hex; "" */
-    bool linked;                  /* etag came as X-Linked-Etag: no later one replaces it */
-    bool has_size;
-    uint64_t size;         /* X-Linked-Size, else Content-Length */
-    uint64_t first, total; /* Content-Range of a 206 */
-    double retry_after;    /* seconds; -1: it does not say */
-};
 
 struct hub_request {
     const char *url;
@@ -74,6 +56,10 @@ int hub_http_wait(struct hub_http *http, const struct hub_reply *reply, int n, i
 /* hub_http_ask() - hub_http_once() until it succeeds or it makes no sense to go on. */
 int hub_http_ask(struct hub_http *http, const struct hub_request *request,
                  struct hub_reply *ret_reply, struct failure *failure);
+
+static inline int hub_cancelled(struct failure *failure) {
+    return failure_set(failure, -ECANCELED, "cancelled", NULL, "cancelled");
+}
 
 /* hub_http_json() - GET @url, JSON of at most HUB_JSON_MAX bytes; owned by the caller. */
 int hub_http_json(struct hub_http *http, const char *url, json_t **ret_value,

@@ -2,6 +2,9 @@
 /*
  * Models and data sets from a Hugging Face hub, and the folder that keeps them.
  *
+ * This header is all that the daemon sees of the folder daemon/data/hub, besides source.h. The
+ * folder knows base, daemon/data/catalog.h and daemon/data/source.h; no data set and no job.
+ *
  * The folder has the layout of huggingface_hub (models--ORG--NAME/{blobs,refs,snapshots}, .locks),
  * so a cache that other programs have filled is used as it is, and ours serves them. What is in a
  * cache and what a hub answers is untrusted: names are checked, links must stay inside their

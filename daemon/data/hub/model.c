@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define INDEX "model.safetensors.index.json"
+#define SHARD_MAX ((uint64_t)50 << 30) /* the hub itself serves no larger file plainly */
 
 /* What a job reads beside the weights. */
 static const struct {
@@ -169,7 +170,7 @@ static int pull_weights(struct model_pull *m, struct failure *failure) {
                                "model '%s' has no '%s' at the hub", m->repo->id,
                                json_string_value(shard));
     }
-    return pull_files(m, shards, HUB_SHARD_MAX, failure);
+    return pull_files(m, shards, SHARD_MAX, failure);
 }
 
 static int pull_snapshot(struct hub_pull *pull, struct hub_repo *repo, const char *revision,

@@ -1,10 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the headers of an answer mean, and which addresses may be asked. For hub_http.c. */
+/* What the headers of an answer mean. */
 #pragma once
 
-#include "daemon/data/hub/http.h"
+#include "base/hash.h"
+#include "daemon/data/hub/hub.h"
+#include "daemon/data/hub/site.h"
 
 #include <curl/curl.h>
+
+/* What an answer says of itself: of the last one, but names of the first that has them. */
+struct hub_reply {
+    long status;
+    char commit[HUB_COMMIT_SIZE]; /* X-Repo-Commit; "" */
+    char etag[DIGEST_TEXT_SIZE];  /* X-Linked-Etag, else ETag, when it is hex; "" */
+    bool linked;                  /* etag came as X-Linked-Etag: no later one replaces it */
+    bool has_size;
+    uint64_t size;         /* X-Linked-Size, else Content-Length */
+    uint64_t first, total; /* Content-Range of a 206 */
+    double retry_after;    /* seconds; -1: it does not say */
+};
 
 /*
  * hub_reply_read() - the headers of the answer that @easy has begun; etag, commit and size of an

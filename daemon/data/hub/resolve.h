@@ -5,6 +5,14 @@
 #include "daemon/data/hub/cache.h"
 #include "daemon/data/hub/http.h"
 
+/* A file as the hub describes it. */
+struct hub_file {
+    const char *name;             /* of the file; borrowed */
+    char commit[HUB_COMMIT_SIZE]; /* "" when the server has none */
+    char etag[DIGEST_TEXT_SIZE];  /* hex: SHA-256 of the bytes, or SHA-1 as git has it; or "" */
+    uint64_t size;
+};
+
 /*
  * hub_resolve_revision() - the commit that @revision of the model is, and the names of its files,
  * an object {name: true} owned by the caller.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Added tokens: strings that are one token wherever they stand in a text. */
-#include "daemon/model/tokenizer/internal.h"
+#include "daemon/model/tokenizer/added.h"
 
 #include "base/cleanup.h"
 #include "base/macros.h"

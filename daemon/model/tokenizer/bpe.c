@@ -4,7 +4,7 @@
  * leftmost, until none may. Symbols are a linked list, candidates a heap, so that a word of n
  * bytes takes O(n log n); words of a usual length come out of a cache.
  */
-#include "daemon/model/tokenizer/internal.h"
+#include "daemon/model/tokenizer/bpe.h"
 
 #include "base/checked.h"
 #include "base/macros.h"
@@ -33,29 +33,6 @@ struct cached_word {
     uint8_t n_ids;
     char word[CACHE_WORD_SIZE];
 };
-
-int id_list_append(struct id_list *list, const int32_t *ids, size_t n) {
-    size_t need, capacity = list->capacity ? list->capacity : 64;
-
-    if (checked_add(list->n, n, &need))
-        return -ENOMEM;
-    if (need > list->capacity || !list->ids) {
-        int32_t *grown;
-
-        while (capacity < need)
-            if (checked_mul(capacity, 2, &capacity))
-                return -ENOMEM;
-        grown = reallocarray(list->ids, capacity, sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        list->ids = grown;
-        list->capacity = capacity;
-    }
-    if (n)
-        memcpy(list->ids + list->n, ids, n * sizeof(*ids));
-    list->n += n;
-    return 0;
-}
 
 /* The finalizer of MurmurHash3. */
 static uint64_t mix(uint64_t x) {

@@ -3,16 +3,21 @@
  * tokenizer.json as Hugging Face tokenizers writes it. Every field that changes ids is either
  * honoured or refused; truncation, padding and the decoder do not change them here.
  */
-#include "daemon/model/tokenizer/internal.h"
+#include "daemon/model/tokenizer/file.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/model/tokenizer/nfc.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FILE_MAX ((size_t)64 << 20)
+#define ID_MAX ((1 << 24) - 1) /* OLMoE ends at 50279 */
+#define ADDED_SIZE_MAX 256     /* bytes of an added token; bounds the matching */
 
 #define HINT_KIND "use a model with the tokenizer of GPT-NeoX or OLMoE"
 #define HINT_BROKEN "download the model again, or repair its tokenizer.json"
@@ -58,9 +63,9 @@ static int claim_id(struct reader *reader, const char *token, const json_t *valu
                     int32_t *ret_id) {
     json_int_t id = json_integer_value(value);
 
-    if (!json_is_integer(value) || id < 0 || id > TOKENIZER_ID_MAX)
+    if (!json_is_integer(value) || id < 0 || id > ID_MAX)
         return broken(reader, "the id of token '%.64s' is not an integer from 0 to %d", token,
-                      TOKENIZER_ID_MAX);
+                      ID_MAX);
     if (reader->used[id / 8] >> id % 8 & 1)
         return broken(reader, "token '%.64s' has id %d, which another token has too", token,
                       (int)id);
@@ -339,9 +344,9 @@ static int read_added_token(struct reader *reader, const json_t *token, size_t i
     int32_t id;
     int r;
 
-    if (!text || size == 0 || size > TOKENIZER_ADDED_SIZE_MAX)
+    if (!text || size == 0 || size > ADDED_SIZE_MAX)
         return broken(reader, "the content of added token %zu is not a string of 1 to %d bytes", i,
-                      TOKENIZER_ADDED_SIZE_MAX);
+                      ADDED_SIZE_MAX);
     for (size_t s = 0; s < ARRAY_SIZE(strips); s++)
         if (is_set(json_object_get(token, strips[s])))
             return unsupported(reader, "its added token '%.64s' sets '%s'", text, strips[s]);
@@ -386,14 +391,14 @@ int tokenizer_read(struct tokenizer *tokenizer, const char *path, struct failure
         read_normalizer, read_pre_tokenizer, read_post_processor};
     static int (*const model_steps[])(struct reader * reader,
                                       const json_t *model) = {check_model, read_vocab, read_merges};
-    cleanup(freep) uint8_t *used = calloc(TOKENIZER_ID_MAX / 8 + 1, 1);
+    cleanup(freep) uint8_t *used = calloc(ID_MAX / 8 + 1, 1);
     cleanup(json_decrefp) json_t *root = NULL;
     struct reader reader = {.tokenizer = tokenizer, .path = path, .used = used, .failure = failure};
     int r;
 
     if (!used)
         return failure_oom(failure);
-    r = json_parse_file(path, TOKENIZER_FILE_MAX, TOKENIZER_CODE, &root, failure);
+    r = json_parse_file(path, FILE_MAX, TOKENIZER_CODE, &root, failure);
     if (r)
         return r;
     if (!json_is_object(root))

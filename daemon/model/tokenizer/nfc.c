@@ -3,7 +3,7 @@
  * Normalization form C on utf8proc's tables. utf8proc_map() would do it in one call, but it sorts
  * combining marks in quadratic time, and a text may consist of nothing else.
  */
-#include "daemon/model/tokenizer/internal.h"
+#include "daemon/model/tokenizer/nfc.h"
 
 #include "base/checked.h"
 #include "base/cleanup.h"

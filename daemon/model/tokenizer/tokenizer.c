@@ -3,7 +3,8 @@
 
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/model/tokenizer/internal.h"
+#include "daemon/model/tokenizer/file.h"
+#include "daemon/model/tokenizer/nfc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +27,8 @@ static const char word_pattern[] = "'(?:[stmd]|re|ve|ll)"
                                    "| ?+[^\\p{L}\\p{N}" SPACE "]++"
                                    "|[" SPACE "]+(?![^" SPACE "])"
                                    "|[" SPACE "]++";
+
+#define TEXT_MAX ((size_t)1 << 30) /* bytes */
 
 /* Far above what the pattern takes: a guard, not a knob. */
 #define MATCH_LIMIT 1000
@@ -204,10 +207,9 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
     size_t valid;
     int r;
 
-    if (size > TOKENIZER_TEXT_MAX)
+    if (size > TEXT_MAX)
         return failure_set(failure, -EFBIG, "text_invalid", "split the text into several files",
-                           "cannot tokenize a text of %zu bytes: at most %zu", size,
-                           TOKENIZER_TEXT_MAX);
+                           "cannot tokenize a text of %zu bytes: at most %zu", size, TEXT_MAX);
     valid = str_utf8_length(text, size);
     if (valid < size)
         return failure_set(failure, -EBADMSG, "text_invalid", "convert the text to UTF-8",

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/hub/hub.h"
+#include "daemon/data/hub/client.h"
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/macros.h"
 #include "base/str.h"
-#include "daemon/data/hub/http.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -15,8 +12,6 @@
 #define RETRY_SECONDS 0.5
 #define SILENCE_SECONDS 30
 #define PART_SIZE ((uint64_t)16 << 20)
-#define TELL_EVERY 0.2 /* seconds */
-#define RATE_OVER 1.0
 
 void hub_close(struct hub_client *client) {
     if (!client)
@@ -193,28 +188,4 @@ void hub_hold(struct hub_client *client) {
 
 void hub_release(struct hub_client *client) {
     pthread_mutex_unlock(&client->hold);
-}
-
-bool hub_pull_tick(struct hub_pull *pull, const char *file, uint64_t bytes) {
-    struct hub_progress progress = {.file = file};
-    double now = clock_monotonic(), seconds = now - pull->rate_at;
-
-    progress.bytes = pull->bytes + bytes;
-    progress.bytes_total = pull->more ? 0 : pull->bytes_total;
-    if (pull->rate_at == 0) {
-        pull->rate_at = now;
-        pull->rate_bytes = progress.bytes;
-    } else if (seconds >= RATE_OVER) {
-        double lately = (double)(progress.bytes - MIN(pull->rate_bytes, progress.bytes)) / seconds;
-
-        pull->rate = pull->rate > 0 ? 0.7 * pull->rate + 0.3 * lately : lately;
-        pull->rate_at = now;
-        pull->rate_bytes = progress.bytes;
-    }
-    if (now - pull->told_at >= TELL_EVERY) {
-        pull->told_at = now;
-        progress.rate = pull->rate;
-        pull->observer->progress(pull->observer->ctx, &progress);
-    }
-    return pull->observer->cancelled(pull->observer->ctx);
 }

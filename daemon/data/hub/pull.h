@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One pull: what has come so far, and who is told of it. */
+#pragma once
+
+#include "daemon/data/hub/hub.h"
+
+#include <stdatomic.h>
+
+/* By the pulling thread. */
+struct hub_pull {
+    struct hub_client *client;
+    const struct hub_observer *observer;
+    uint64_t bytes, bytes_total; /* of files that are finished; of all that are known */
+    uint64_t rate_bytes;         /* bytes when the rate was taken */
+    double rate_at, rate, notified_at;
+    bool more;        /* sizes of more files are not known yet */
+    atomic_bool stop; /* ends every transfer of the pull */
+};
+
+/* hub_pull_tick() - tell the observer; @bytes of @file have come. True: stop. */
+bool hub_pull_tick(struct hub_pull *pull, const char *file, uint64_t bytes);
