@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "daemon/model/geometry.h"
+#include "daemon/model/safetensors/safetensors.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -64,26 +65,26 @@ static int add(struct layout *layout, char *name, enum dtype dtype, uint64_t row
 }
 
 /* The matrices of one group of @layer. */
-static int add_group(struct layout *layout, const struct random_checkpoint *what, int layer,
-                     enum group group) {
+static int add_group(struct layout *layout, const struct model_config *c, enum dtype dtype,
+                     int layer, enum group group) {
     struct group_shape shape;
     int r = 0;
 
-    group_shape(&what->config, group, &shape);
+    group_shape(c, group, &shape);
     for (int g = 0; g < shape.G; g++) {
         for (int part = 0; part < shape.n_parts && !r; part++) {
             char name[MATRIX_NAME_SIZE];
 
             group_matrix_name(&shape, layer, g, part, name);
-            r = add(layout, str_format("%s.weight", name), what->dtype, shape.parts[part].rows,
-                    shape.n, group == GROUP_DOWN ? FILL_EXPERT : FILL_HIDDEN);
+            r = add(layout, str_format("%s.weight", name), dtype, shape.parts[part].rows, shape.n,
+                    group == GROUP_DOWN ? FILL_EXPERT : FILL_HIDDEN);
         }
     }
     return r;
 }
 
-static int add_layer(struct layout *layout, const struct random_checkpoint *what, int layer) {
-    const struct model_config *c = &what->config;
+static int add_layer(struct layout *layout, const struct model_config *c, enum dtype dtype,
+                     int layer) {
     const struct {
         const char *name;
         int rows, columns;
@@ -97,25 +98,24 @@ static int add_layer(struct layout *layout, const struct random_checkpoint *what
     int r = 0;
 
     for (size_t i = 0; i < ARRAY_SIZE(rest) && !r; i++)
-        r = add(layout, str_format("model.layers.%d.%s.weight", layer, rest[i].name), what->dtype,
+        r = add(layout, str_format("model.layers.%d.%s.weight", layer, rest[i].name), dtype,
                 rest[i].rows, rest[i].columns, rest[i].columns ? FILL_HIDDEN : FILL_ONES);
     for (int group = 0; group < N_GROUPS && !r; group++)
-        r = add_group(layout, what, layer, group);
+        r = add_group(layout, c, dtype, layer, group);
     return r;
 }
 
-static int add_tensors(struct layout *layout, const struct random_checkpoint *what) {
-    const struct model_config *c = &what->config;
+static int add_tensors(struct layout *layout, const struct model_config *c, enum dtype dtype) {
     int r;
 
-    r = add(layout, str_format("model.embed_tokens.weight"), what->dtype, c->vocab_size,
-            c->hidden_size, FILL_EMBEDDING);
+    r = add(layout, str_format("model.embed_tokens.weight"), dtype, c->vocab_size, c->hidden_size,
+            FILL_EMBEDDING);
     for (int i = 0; i < c->num_hidden_layers && !r; i++)
-        r = add_layer(layout, what, i);
+        r = add_layer(layout, c, dtype, i);
     if (!r)
-        r = add(layout, str_format("model.norm.weight"), what->dtype, c->hidden_size, 0, FILL_ONES);
+        r = add(layout, str_format("model.norm.weight"), dtype, c->hidden_size, 0, FILL_ONES);
     if (!r && !c->tie_word_embeddings)
-        r = add(layout, str_format("lm_head.weight"), what->dtype, c->vocab_size, c->hidden_size,
+        r = add(layout, str_format("lm_head.weight"), dtype, c->vocab_size, c->hidden_size,
                 FILL_HIDDEN);
     return r;
 }
@@ -175,19 +175,19 @@ static int describe_shards(struct layout *layout, size_t n_shards, struct failur
     return r;
 }
 
-int layout_make(const struct random_checkpoint *what, struct layout *layout,
-                struct failure *failure) {
+int layout_make(const struct model_config *config, enum dtype dtype, uint64_t shard_bytes,
+                struct layout *layout, struct failure *failure) {
     size_t n_shards;
     int r;
 
     *layout = (struct layout){};
-    r = add_tensors(layout, what);
+    r = add_tensors(layout, config, dtype);
     if (r == -EFBIG)
         return failure_set(failure, r, "invalid_option", "take a smaller geometry",
                            "cannot make a model whose size does not fit 62 bits");
     if (r)
         return failure_oom(failure);
-    n_shards = divide(layout, what->shard_bytes);
+    n_shards = divide(layout, shard_bytes);
     if (n_shards > SHARDS_MAX)
         return failure_set(failure, -EINVAL, "invalid_option", "take larger shards",
                            "cannot make more than %d shards", SHARDS_MAX);

@@ -2,10 +2,10 @@
 /* Which tensors a random checkpoint has, and which of its shards and bytes they are. */
 #pragma once
 
-#include "tools/random_checkpoint.h"
-
 #include "base/json.h"
-#include "daemon/model/safetensors/safetensors.h"
+#include "base/str.h"
+#include "daemon/model/config.h"
+#include "daemon/model/safetensors/tensor.h"
 
 enum fill {
     FILL_ONES,
@@ -37,9 +37,12 @@ struct layout {
     uint64_t parameters, bytes; /* of all tensors */
 };
 
-/* layout_make() - Return: 0 or -errno; @layout is the caller's to layout_done() in each case. */
-int layout_make(const struct random_checkpoint *what, struct layout *layout,
-                struct failure *failure);
+/*
+ * layout_make() - the tensors of @config, of type @dtype, in shards of at most @shard_bytes each,
+ * or of one tensor. Return: 0 or -errno; @layout is the caller's to layout_done() in each case.
+ */
+int layout_make(const struct model_config *config, enum dtype dtype, uint64_t shard_bytes,
+                struct layout *layout, struct failure *failure);
 void layout_done(struct layout *layout);
 
 /* layout_index() - model.safetensors.index.json; owned by the caller; NULL when out of memory. */

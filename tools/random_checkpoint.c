@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/task.h"
+#include "daemon/model/config_read.h"
 #include "daemon/model/tokenizer/tokenizer.h"
 #include "tools/byte_tokenizer.h"
 #include "tools/layout.h"
@@ -266,7 +267,7 @@ static int begin_shards(const struct writing *w, struct failure *failure) {
 static int write_model(struct writing *w, struct failure *failure) {
     int r;
 
-    r = layout_make(w->what, &w->layout, failure);
+    r = layout_make(&w->what->config, w->what->dtype, w->what->shard_bytes, &w->layout, failure);
     if (!r)
         r = check_space(w, failure);
     if (!r)

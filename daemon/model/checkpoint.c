@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/model/checkpoint_check.h"
+#include "daemon/model/config_read.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -220,6 +221,14 @@ static int make_fingerprint(struct checkpoint *checkpoint, const char *const *na
     return 0;
 }
 
+static int check_tensors(const struct checkpoint *checkpoint, const char *listing,
+                         struct failure *failure) {
+    const struct checked_model model = {checkpoint->dir, listing, &checkpoint->config,
+                                        checkpoint_finder(checkpoint)};
+
+    return checkpoint_check(&model, failure);
+}
+
 static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
     static const char *const single_names[] = {SINGLE};
     cleanup(json_decrefp) json_t *index = NULL;
@@ -237,7 +246,7 @@ static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
         r = no_weights(checkpoint->dir, failure);
     }
     if (!r)
-        r = checkpoint_check(checkpoint, is_single ? SINGLE : INDEX, failure);
+        r = check_tensors(checkpoint, is_single ? SINGLE : INDEX, failure);
     return r ? r : make_fingerprint(checkpoint, is_single ? single_names : names, failure);
 }
 
@@ -269,6 +278,22 @@ void checkpoint_free(struct checkpoint *checkpoint) {
     free(checkpoint);
 }
 
+static const struct tensor *find(const void *ctx, const char *name) {
+    const struct checkpoint *checkpoint = ctx;
+
+    for (size_t i = 0; i < checkpoint->n_shards; i++) {
+        const struct tensor *tensor = safetensors_find(checkpoint->shards[i], name);
+
+        if (tensor)
+            return tensor;
+    }
+    return NULL;
+}
+
+struct tensor_finder checkpoint_finder(const struct checkpoint *checkpoint) {
+    return (struct tensor_finder){find, checkpoint};
+}
+
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *format, ...) {
     char name[NAME_SIZE];
     va_list args;
@@ -277,15 +302,7 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
     va_start(args, format);
     n = vsnprintf(name, sizeof(name), format, args);
     va_end(args);
-    if (n < 0 || (size_t)n >= sizeof(name))
-        return NULL;
-    for (size_t i = 0; i < checkpoint->n_shards; i++) {
-        const struct tensor *tensor = safetensors_find(checkpoint->shards[i], name);
-
-        if (tensor)
-            return tensor;
-    }
-    return NULL;
+    return n < 0 || (size_t)n >= sizeof(name) ? NULL : find(checkpoint, name);
 }
 
 bool checkpoint_intact(const struct checkpoint *checkpoint) {

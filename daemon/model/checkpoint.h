@@ -30,6 +30,9 @@ struct checkpoint {
 int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct failure *failure);
 void checkpoint_free(struct checkpoint *checkpoint); /* NULL is fine */
 
+/* checkpoint_finder() - looks in all shards; it borrows the checkpoint. */
+struct tensor_finder checkpoint_finder(const struct checkpoint *checkpoint);
+
 /* checkpoint_find() - the tensor called by the printf @format, or NULL. */
 const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const char *format, ...)
     printf_format(2, 3);

@@ -10,8 +10,7 @@
 #define INT32 (1u << DTYPE_I32)
 
 struct check {
-    const struct checkpoint *checkpoint;
-    const char *listing;
+    const struct checked_model *model;
     struct failure *failure;
 };
 
@@ -23,22 +22,22 @@ struct expected {
 };
 
 static int missing(const struct check *check, const char *name) {
-    const struct checkpoint *checkpoint = check->checkpoint;
+    const struct checked_model *model = check->model;
 
     return failure_set(check->failure, -ENOENT, "model_incomplete",
-                       checkpoint->config.quantization.present
+                       model->config->quantization.present
                            ? "all projections of attention and experts must be quantized alike"
                            : "fetch the model again, or save it again with all its tensors",
-                       "model '%s' lacks tensor '%s': '%s' does not have it", checkpoint->dir, name,
-                       check->listing);
+                       "model '%s' lacks tensor '%s': '%s' does not have it", model->dir, name,
+                       model->listing);
 }
 
 static int wrong_dtype(const struct check *check, const struct tensor *tensor,
                        const struct expected *expected) {
     return failure_set(check->failure, -EBADMSG, "model_invalid",
                        "the tensors do not fit config.json: fetch both from one place",
-                       "model '%s': tensor '%s' is %s, not %s", check->checkpoint->dir,
-                       tensor->name, dtype_name(tensor->dtype),
+                       "model '%s': tensor '%s' is %s, not %s", check->model->dir, tensor->name,
+                       dtype_name(tensor->dtype),
                        expected->dtypes == INT32 ? "I32" : "F32, F16 or BF16");
 }
 
@@ -58,13 +57,13 @@ static int wrong_shape(const struct check *check, const struct tensor *tensor,
     format_shape(should, sizeof(should), expected->n_dims, expected->shape);
     return failure_set(check->failure, -EBADMSG, "model_invalid",
                        "the tensors do not fit config.json: fetch both from one place",
-                       "model '%s': tensor '%s' has shape [%s], not [%s]", check->checkpoint->dir,
+                       "model '%s': tensor '%s' has shape [%s], not [%s]", check->model->dir,
                        tensor->name, is, should);
 }
 
 static int check_tensor(const struct check *check, const char *name,
                         const struct expected *expected) {
-    const struct tensor *tensor = checkpoint_find(check->checkpoint, "%s", name);
+    const struct tensor *tensor = tensor_find(&check->model->tensors, name);
 
     if (!tensor)
         return missing(check, name);
@@ -89,7 +88,7 @@ static int check_matrix(const struct check *check, const char *name, int out, in
 
 /* A projection packed by GPTQ: values along in share words, zeros along out do. */
 static int check_packed(const struct check *check, const char *name, int out, int in) {
-    const struct quantization_config *q = &check->checkpoint->config.quantization;
+    const struct quantization_config *q = &check->model->config->quantization;
     uint64_t groups = q->groupsize < 0 ? 1 : in / q->groupsize;
     const struct {
         const char *suffix;
@@ -107,36 +106,43 @@ static int check_packed(const struct check *check, const char *name, int out, in
         bool is_optional = i == 3 && !q->desc_act;
 
         snprintf(part, sizeof(part), "%s.%s", name, parts[i].suffix);
-        if (!is_optional || checkpoint_find(check->checkpoint, "%s", part))
+        if (!is_optional || tensor_find(&check->model->tensors, part))
             r = check_tensor(check, part, &parts[i].expected);
     }
     return r;
 }
 
+/* Is there a tensor called @name with @suffix? */
+static bool has(const struct check *check, const char *name, const char *suffix) {
+    char full[NAME_SIZE];
+
+    snprintf(full, sizeof(full), "%s.%s", name, suffix);
+    return tensor_find(&check->model->tensors, full) != NULL;
+}
+
 /* A linear map from @in to @out features that GPTQ may have quantized. */
 static int check_projection(const struct check *check, const char *name, int out, int in) {
-    const struct checkpoint *checkpoint = check->checkpoint;
+    const struct checked_model *model = check->model;
     char weight[NAME_SIZE];
 
-    if (checkpoint_find(checkpoint, "%s.bias", name))
+    if (has(check, name, "bias"))
         return failure_set(check->failure, -EBADMSG, "model_unsupported",
                            "the projections of an OLMoE have no bias",
-                           "model '%s': tensor '%s.bias' is not supported", checkpoint->dir, name);
-    if (checkpoint->config.quantization.present)
+                           "model '%s': tensor '%s.bias' is not supported", model->dir, name);
+    if (model->config->quantization.present)
         return check_packed(check, name, out, in);
-    snprintf(weight, sizeof(weight), "%s.weight", name);
-    if (!checkpoint_find(checkpoint, "%s", weight) &&
-        checkpoint_find(checkpoint, "%s.qweight", name))
+    if (!has(check, name, "weight") && has(check, name, "qweight"))
         return failure_set(check->failure, -EBADMSG, "model_invalid",
                            "add the quantize_config.json that belongs to the model",
                            "model '%s': '%s' is quantized, but config.json has no "
                            "quantization_config",
-                           checkpoint->dir, name);
+                           model->dir, name);
+    snprintf(weight, sizeof(weight), "%s.weight", name);
     return check_matrix(check, weight, out, in);
 }
 
 static int check_attention(const struct check *check, int layer) {
-    const struct model_config *c = &check->checkpoint->config;
+    const struct model_config *c = check->model->config;
     int d = c->hidden_size, q_width = model_config_q_width(c), kv_width = model_config_kv_width(c);
     const struct {
         const char *name;
@@ -162,7 +168,7 @@ static int check_attention(const struct check *check, int layer) {
 }
 
 static int check_expert(const struct check *check, int layer, int expert) {
-    const struct model_config *c = &check->checkpoint->config;
+    const struct model_config *c = check->model->config;
     static const char *const names[] = {"gate", "up", "down"};
     char name[NAME_SIZE];
     int r = 0;
@@ -179,7 +185,7 @@ static int check_expert(const struct check *check, int layer, int expert) {
 }
 
 static int check_layer(const struct check *check, int layer) {
-    const struct model_config *c = &check->checkpoint->config;
+    const struct model_config *c = check->model->config;
     static const char *const norms[] = {"input_layernorm", "post_attention_layernorm"};
     char name[NAME_SIZE];
     int r = 0;
@@ -199,10 +205,9 @@ static int check_layer(const struct check *check, int layer) {
     return r;
 }
 
-int checkpoint_check(const struct checkpoint *checkpoint, const char *listing,
-                     struct failure *failure) {
-    const struct check check = {checkpoint, listing, failure};
-    const struct model_config *c = &checkpoint->config;
+int checkpoint_check(const struct checked_model *model, struct failure *failure) {
+    const struct check check = {model, failure};
+    const struct model_config *c = model->config;
     int r;
 
     r = check_matrix(&check, "model.embed_tokens.weight", c->vocab_size, c->hidden_size);
@@ -210,7 +215,7 @@ int checkpoint_check(const struct checkpoint *checkpoint, const char *listing,
         r = check_layer(&check, i);
     if (!r)
         r = check_vector(&check, "model.norm.weight", c->hidden_size);
-    if (!r && (!c->tie_word_embeddings || checkpoint_find(checkpoint, "lm_head.weight")))
+    if (!r && (!c->tie_word_embeddings || tensor_find(&model->tensors, "lm_head.weight")))
         r = check_matrix(&check, "lm_head.weight", c->vocab_size, c->hidden_size);
     return r;
 }

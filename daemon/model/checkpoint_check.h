@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The list of tensors that an OLMoE of a geometry has, held against a checkpoint. */
+/* The list of tensors that an OLMoE of a geometry has, held against what a folder holds. */
 #pragma once
 
-#include "daemon/model/checkpoint.h"
+#include "base/failure.h"
+#include "daemon/model/config.h"
+#include "daemon/model/safetensors/tensor.h"
+
+struct checked_model {
+    const char *dir, *listing; /* for messages: the folder, and the file that lists its tensors */
+    const struct model_config *config;
+    struct tensor_finder tensors;
+};
 
 /*
- * checkpoint_check() - every tensor of @checkpoint->config is there, with the right shape and
- * dtype. @listing: the file that lists the tensors, for messages.
+ * checkpoint_check() - every tensor of @model->config is there, with the right shape and dtype.
  * Return: 0, -EBADMSG (model_invalid, model_unsupported) or -ENOENT (model_incomplete).
  */
-int checkpoint_check(const struct checkpoint *checkpoint, const char *listing,
-                     struct failure *failure);
+int checkpoint_check(const struct checked_model *model, struct failure *failure);

@@ -2,19 +2,10 @@
 /* What config.json says of an OLMoE model: its geometry, and how it is quantized. */
 #pragma once
 
-#include "base/failure.h"
+#include "daemon/model/quantization.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-/* The quantization_config of a GPTQ checkpoint, ours or others'. */
-struct quantization_config {
-    bool present;
-    int wbits;     /* bits: 2 3 4 8 */
-    int groupsize; /* group_size: -1 or a positive number */
-    bool sym, desc_act;
-    bool v2; /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
-};
 
 struct model_config {
     int hidden_size;         /* d */
@@ -34,15 +25,6 @@ struct model_config {
     bool tie_word_embeddings; /* default false */
     struct quantization_config quantization;
 };
-
-/*
- * model_config_read() - config.json in the folder @dir, checked: model_type olmoe, every number
- * in a range that keeps later products within size_t, rope_scaling null, hidden_act silu, no
- * attention bias. quantize_config.json is read when config.json has no quantization_config and
- * it exists. Missing optional keys take the defaults of transformers' OlmoeConfig.
- * Return: 0, -EBADMSG (code model_invalid, or model_unsupported), or -errno.
- */
-int model_config_read(const char *dir, struct model_config *ret_config, struct failure *failure);
 
 /* Elements of the widths that many places need. */
 static inline int model_config_q_width(const struct model_config *c) {

@@ -1,66 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/olmoe.h"
+/* The forward pass of OLMoE (arXiv 2409.02060; transformers modeling_olmoe). */
+#include "daemon/model/forward.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
-static void work_layout(const struct model_config *c, size_t act, int T, struct arena *arena,
-                        struct olmoe_work *w) {
-    size_t d = c->hidden_size, q = model_config_q_width(c), kv = model_config_kv_width(c);
-    size_t k = c->num_experts_per_tok, I = c->intermediate_size;
-
-    arena_take(arena, &w->normed, act, T, d);
-    arena_take(arena, &w->qkv, act, T, q + 2 * kv);
-    arena_take(arena, &w->attention, act, T, q);
-    arena_take(arena, &w->experts, sizeof(int32_t), T, k);
-    arena_take(arena, &w->weights, sizeof(float), T, k);
-    arena_take(arena, &w->order, sizeof(int32_t), T, k);
-    arena_take(arena, &w->position, sizeof(int32_t), T, k);
-    arena_take(arena, &w->slots, act, T * k, d);
-    arena_take(arena, &w->gate_up, act, T * k, 2 * I);
-    arena_take(arena, &w->activations, act, T * k, I);
-}
-
-size_t olmoe_work_size(const struct model_config *config, size_t act_size, int T) {
-    struct olmoe_work work = {};
-    struct arena arena = {};
-
-    work_layout(config, act_size, T, &arena, &work);
-    return arena_size(&arena);
-}
-
-int olmoe_work_init(const struct model_config *config, size_t act_size, int T, struct span memory,
-                    struct olmoe_work *ret_work) {
-    struct olmoe_work work = {.T = T};
-    struct arena arena = {.all = memory};
-
-    work_layout(config, act_size, T, &arena, &work);
-    if (arena_size(&arena) > memory.size)
-        return -ENOMEM;
-    work.offsets = calloc(config->num_experts + 1, sizeof(*work.offsets));
-    if (!work.offsets)
-        return -ENOMEM;
-    *ret_work = work;
-    return 0;
-}
-
-void olmoe_work_done(struct olmoe_work *work) {
-    free(work->offsets);
-    *work = (struct olmoe_work){};
-}
-
-static int look(const struct olmoe_tap *tap, enum group group, struct span x,
+static int look(const struct forward_tap *tap, enum group group, struct span x,
                 const int32_t *offsets) {
     return tap ? tap->take(tap->ctx, group, x, offsets) : 0;
 }
 
-static bool ends_at(const struct olmoe_tap *tap, enum group group) {
+static bool ends_at(const struct forward_tap *tap, enum group group) {
     return tap && tap->last == group;
 }
 
 /* Attention without its output projection: work->attention. */
-static int attend(struct backend *b, const struct model_config *c, const struct olmoe_layer *layer,
-                  struct olmoe_work *w, int n_windows, int seqlen) {
+static int attend(struct backend *b, const struct model_config *c,
+                  const struct layer_weights *layer, struct forward_work *w, int n_windows,
+                  int seqlen) {
     int T = n_windows * seqlen, hd = c->head_dim;
     int q = model_config_q_width(c), kv = model_config_kv_width(c), width = q + 2 * kv;
     size_t act = dtype_size(b->ops->act);
@@ -86,7 +42,7 @@ static int attend(struct backend *b, const struct model_config *c, const struct 
 
 /* Sends each token of work->normed to its experts: work->slots, weights, position, offsets. */
 static int send_to_experts(struct backend *b, const struct model_config *c,
-                           const struct olmoe_layer *layer, struct olmoe_work *w, int T) {
+                           const struct layer_weights *layer, struct forward_work *w, int T) {
     int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok, r;
 
     r = b->ops->route(b, w->experts, w->weights, w->normed, layer->router, T, d, E, k,
@@ -99,8 +55,8 @@ static int send_to_experts(struct backend *b, const struct model_config *c,
 }
 
 static int experts_forward(struct backend *b, const struct model_config *c,
-                           const struct olmoe_layer *layer, struct olmoe_work *w, struct span x,
-                           int T, const struct olmoe_tap *tap) {
+                           const struct layer_weights *layer, struct forward_work *w, struct span x,
+                           int T, const struct forward_tap *tap) {
     int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok;
     int I = c->intermediate_size, r;
 
@@ -128,9 +84,9 @@ static int experts_forward(struct backend *b, const struct model_config *c,
     return r;
 }
 
-int olmoe_layer_forward(struct backend *b, const struct model_config *c,
-                        const struct olmoe_layer *layer, struct olmoe_work *work, struct span x,
-                        int n_windows, int seqlen, const struct olmoe_tap *tap) {
+int layer_forward(struct backend *b, const struct model_config *c,
+                  const struct layer_weights *layer, struct forward_work *work, struct span x,
+                  int n_windows, int seqlen, const struct forward_tap *tap) {
     int T = n_windows * seqlen, d = c->hidden_size, r;
     const int32_t all[2] = {0, T};
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/packing.h"
 
+#include "base/dtype.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NAME_SIZE 256 /* longer than every name of a matrix with its suffix */
 
 /* Value @i of a row of packed words: a value starts at bit i * wbits and may cross a word. */
 static uint32_t packed_get(const uint32_t *words, size_t i, int wbits) {
@@ -56,12 +60,12 @@ static bool has_shape(const struct tensor *t, uint64_t first, uint64_t second) {
     return t->n_dims == 2 && t->shape[0] == first && t->shape[1] == second;
 }
 
-static const struct tensor *find(const struct olmoe_source *source, int layer, const char *name,
+static const struct tensor *find(const struct tensor_finder *tensors, const char *name,
                                  const char *suffix) {
-    char full[MATRIX_NAME_SIZE + 16];
+    char full[NAME_SIZE];
 
     snprintf(full, sizeof(full), "%s.%s", name, suffix);
-    return olmoe_tensor(source, layer, full);
+    return tensor_find(tensors, full);
 }
 
 static int read_scales(const struct tensor *t, struct grids *grids) {
@@ -128,14 +132,13 @@ static int read_arrays(const struct tensor *zeros, const struct tensor *scales,
     return r;
 }
 
-int grids_read(const struct olmoe_source *source, int layer, const char *name, int rows, int n,
-               struct grids *ret_grids, const struct tensor **ret_qweight,
-               struct failure *failure) {
-    const struct quantization_config *q = source->quantization;
-    const struct tensor *qweight = find(source, layer, name, "qweight");
-    const struct tensor *qzeros = find(source, layer, name, "qzeros");
-    const struct tensor *scales = find(source, layer, name, "scales");
-    const struct tensor *g_idx = find(source, layer, name, "g_idx");
+int grids_read(const struct tensor_finder *tensors, const struct quantization_config *q,
+               const char *name, int rows, int n, struct grids *ret_grids,
+               const struct tensor **ret_qweight, struct failure *failure) {
+    const struct tensor *qweight = find(tensors, name, "qweight");
+    const struct tensor *qzeros = find(tensors, name, "qzeros");
+    const struct tensor *scales = find(tensors, name, "scales");
+    const struct tensor *g_idx = find(tensors, name, "g_idx");
     int groupsize = q->groupsize > 0 ? q->groupsize : n, n_groups = n / groupsize, r;
     struct grids grids = {.rows = rows, .n = n, .n_groups = n_groups};
 

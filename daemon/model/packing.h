@@ -8,7 +8,11 @@
  */
 #pragma once
 
-#include "daemon/model/olmoe.h"
+#include "base/failure.h"
+#include "daemon/model/quantization.h"
+#include "daemon/model/safetensors/tensor.h"
+
+#include <stdbool.h>
 
 /* The grids of one matrix, unpacked. Zero-initialise. */
 struct grids {
@@ -19,15 +23,16 @@ struct grids {
 };
 
 /*
- * grids_read() - find the matrix called @name (without suffix) of @layer, check the types and
- * shapes of its tensors and every g_idx, and unpack its grids. Zeros are stored minus one unless
+ * grids_read() - find the matrix called @name (without suffix), check the types and shapes of
+ * its tensors and every g_idx, and unpack its grids. Zeros are stored minus one unless
  * the checkpoint is v2; without g_idx column c is in group c / groupsize.
  * @ret_grids:   its arrays are owned by the caller: grids_done()
- * @ret_qweight: borrowed from the source
+ * @ret_qweight: borrowed from @tensors
  * Return: 0, -EBADMSG (model_invalid), -ENOMEM.
  */
-int grids_read(const struct olmoe_source *source, int layer, const char *name, int rows, int n,
-               struct grids *ret_grids, const struct tensor **ret_qweight, struct failure *failure);
+int grids_read(const struct tensor_finder *tensors, const struct quantization_config *config,
+               const char *name, int rows, int n, struct grids *ret_grids,
+               const struct tensor **ret_qweight, struct failure *failure);
 void grids_done(struct grids *grids);
 
 /*

@@ -10,6 +10,8 @@
 struct source {
     const json_t *value;
     const char *path;
+    const int *in_features; /* [n] */
+    size_t n;
     struct failure *failure;
 };
 
@@ -73,7 +75,16 @@ static int read_bool(const struct source *s, const char *key, bool fallback, boo
     return 0;
 }
 
-static int read_bits(const struct source *s, const struct model_config *config, int *ret_bits) {
+/* A row of every matrix, at @unit each element, is a multiple of @whole. */
+static bool divides_all(const struct source *s, json_int_t whole, json_int_t unit) {
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->in_features[i] * unit % whole)
+            return false;
+    }
+    return true;
+}
+
+static int read_bits(const struct source *s, int *ret_bits) {
     const json_t *value = json_object_get(s->value, "bits");
     json_int_t bits = json_integer_value(value);
 
@@ -81,22 +92,20 @@ static int read_bits(const struct source *s, const struct model_config *config, 
         return refuse(s, "model_invalid", "bits", "an integer");
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
         return refuse(s, "model_unsupported", "bits", "2, 3, 4 or 8");
-    if (config->hidden_size * bits % 32 || config->intermediate_size * bits % 32)
+    if (!divides_all(s, 32, bits))
         return refuse(s, "model_invalid", "bits",
                       "a number that packs both in-feature sizes into whole 32-bit words");
     *ret_bits = (int)bits;
     return 0;
 }
 
-static int read_groupsize(const struct source *s, const struct model_config *config,
-                          int *ret_groupsize) {
+static int read_groupsize(const struct source *s, int *ret_groupsize) {
     const json_t *value = json_object_get(s->value, "group_size");
     json_int_t size = json_integer_value(value);
 
     if (!json_is_integer(value))
         return refuse(s, "model_invalid", "group_size", "an integer");
-    if (size != -1 && (size < 1 || size > config->hidden_size || config->hidden_size % size ||
-                       config->intermediate_size % size))
+    if (size != -1 && (size < 1 || !divides_all(s, size, 1)))
         return refuse(s, "model_invalid", "group_size",
                       "-1 or a divisor of hidden_size and intermediate_size");
     *ret_groupsize = (int)size;
@@ -121,8 +130,9 @@ static int check_uniform(const struct source *s) {
 }
 
 int quantization_config_parse(const json_t *value, const char *path, bool needs_method,
-                              struct model_config *config, struct failure *failure) {
-    const struct source s = {value, path, failure};
+                              const int *in_features, size_t n,
+                              struct quantization_config *ret_config, struct failure *failure) {
+    const struct source s = {value, path, in_features, n, failure};
     struct quantization_config q = {.present = true};
     int r;
 
@@ -134,15 +144,15 @@ int quantization_config_parse(const json_t *value, const char *path, bool needs_
     if (!r)
         r = read_format(&s, &q.v2);
     if (!r)
-        r = read_bits(&s, config, &q.wbits);
+        r = read_bits(&s, &q.wbits);
     if (!r)
-        r = read_groupsize(&s, config, &q.groupsize);
+        r = read_groupsize(&s, &q.groupsize);
     if (!r)
         r = read_bool(&s, "sym", true, &q.sym);
     if (!r)
         r = read_bool(&s, "desc_act", false, &q.desc_act);
     if (r)
         return r;
-    config->quantization = q;
+    *ret_config = q;
     return 0;
 }

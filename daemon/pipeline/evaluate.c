@@ -19,12 +19,12 @@
 struct evaluator {
     struct run *run;
     struct backend *b;
-    struct olmoe_source source;
-    struct olmoe_layer layers[2]; /* the one at work and, when streaming pays, the next */
-    bool streams;                 /* it does: the device can, and the layers are plain */
-    struct olmoe_codes codes;
-    struct olmoe_ends ends;
-    struct olmoe_work work;
+    struct weights_source source;
+    struct layer_weights layers[2]; /* the one at work and, when streaming pays, the next */
+    bool streams;                   /* it does: the device can, and the layers are plain */
+    struct code_memory codes;
+    struct outer_weights ends;
+    struct forward_work work;
     struct span all;                     /* what follows is in */
     struct span memory;                  /* of work */
     struct span x;                       /* [chunk, seqlen, d] act */
@@ -54,9 +54,9 @@ static void rest_layout(const struct run *run, struct arena *arena, struct evalu
     size_t T = (size_t)run->batch * run->seqlen;
 
     if (run_source(run).quantization->present)
-        olmoe_codes_take(c, run_source(run).quantization->groupsize, arena, &e->codes);
+        code_memory_take(c, run_source(run).quantization->groupsize, arena, &e->codes);
     arena_take(arena, &e->memory, 1, 1,
-               olmoe_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
+               forward_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
     arena_take(arena, &e->x, 1, chunk_windows(run), run_window_bytes(run));
     arena_take(arena, &e->targets, sizeof(int32_t), 1, T);
     arena_take(arena, &e->nll, sizeof(float), 1, T);
@@ -77,8 +77,8 @@ size_t evaluate_size(const struct run *run) {
         return 0;
     rest_layout(run, &arena, &e);
     for (int i = 0; i < (worth_streaming(run) ? 2 : 1); i++)
-        failed |= checked_add(total, olmoe_layer_size(c, act), &total);
-    failed |= checked_add(total, olmoe_ends_size(c, act, true), &total);
+        failed |= checked_add(total, layer_weights_size(c, act), &total);
+    failed |= checked_add(total, outer_weights_size(c, act, true), &total);
     failed |= checked_add(total, arena_size(&arena), &total);
     return failed ? SIZE_MAX : total;
 }
@@ -97,8 +97,8 @@ static int rest_alloc(struct evaluator *e) {
     if (r)
         return r;
     rest_layout(e->run, &arena, e);
-    r = olmoe_work_init(&e->run->checkpoint->config, dtype_size(e->b->ops->act), (int)T, e->memory,
-                        &e->work);
+    r = forward_work_init(&e->run->checkpoint->config, dtype_size(e->b->ops->act), (int)T,
+                          e->memory, &e->work);
     return r ? failure_oom(e->run->failure) : 0;
 }
 
@@ -114,19 +114,19 @@ static int evaluator_init(struct evaluator *e, struct run *run) {
         .streams = worth_streaming(run),
     };
     for (int i = 0; i < (e->streams ? 2 : 1) && !r; i++)
-        r = olmoe_layer_alloc(e->b, c, &e->layers[i]);
+        r = layer_weights_alloc(e->b, c, &e->layers[i]);
     if (!r)
-        r = olmoe_ends_load(e->b, run->checkpoint, true, &e->ends, run->failure);
+        r = outer_weights_load(e->b, run->checkpoint, true, &e->ends, run->failure);
     return r ? r : rest_alloc(e);
 }
 
 static void evaluator_done(struct evaluator *e) {
     e->b->ops->stage_wait(e->b); /* nothing may still read the model or write to its memory */
     e->b->ops->free(e->b, &e->all);
-    olmoe_work_done(&e->work);
-    olmoe_ends_free(e->b, &e->ends);
+    forward_work_done(&e->work);
+    outer_weights_free(e->b, &e->ends);
     for (size_t i = 0; i < ARRAY_SIZE(e->layers); i++)
-        olmoe_layer_free(e->b, &e->layers[i]);
+        layer_weights_free(e->b, &e->layers[i]);
     free(e->host_nll);
     free(e->host_targets);
 }
@@ -160,7 +160,7 @@ static int score(struct evaluator *e, struct span x, const int32_t *ids, int cou
 }
 
 /* Runs @count windows, which are the hidden states e->x, through one layer. */
-static int run_layer(struct evaluator *e, const struct olmoe_layer *layer, int count) {
+static int run_layer(struct evaluator *e, const struct layer_weights *layer, int count) {
     struct run *run = e->run;
     size_t window = run_window_bytes(run);
 
@@ -168,9 +168,9 @@ static int run_layer(struct evaluator *e, const struct olmoe_layer *layer, int c
         int some = MIN(run->batch, count - first), r = run_cancelled(run);
 
         if (!r)
-            r = olmoe_layer_forward(e->b, &run->checkpoint->config, layer, &e->work,
-                                    span_slice(e->x, first * window, some * window), some,
-                                    run->seqlen, NULL);
+            r = layer_forward(e->b, &run->checkpoint->config, layer, &e->work,
+                              span_slice(e->x, first * window, some * window), some, run->seqlen,
+                              NULL);
         if (!r)
             r = e->b->ops->sync(e->b);
         if (!r)
@@ -182,8 +182,8 @@ static int run_layer(struct evaluator *e, const struct olmoe_layer *layer, int c
 }
 
 static int stage(struct evaluator *e, int layer) {
-    return olmoe_layer_stage(e->b, &e->source, layer, &e->layers[e->streams ? layer % 2 : 0],
-                             &e->codes, e->run->failure);
+    return layer_weights_stage(e->b, &e->source, layer, &e->layers[e->streams ? layer % 2 : 0],
+                               &e->codes, e->run->failure);
 }
 
 /* All layers over the chunk; where streaming pays, the next one comes while one computes. */
@@ -192,11 +192,11 @@ static int run_layers_over(struct evaluator *e, int count) {
     int r = stage(e, 0);
 
     for (int i = 0; i < run_layers(run) && !r; i++) {
-        struct olmoe_layer *layer = &e->layers[e->streams ? i % 2 : 0];
+        struct layer_weights *layer = &e->layers[e->streams ? i % 2 : 0];
         bool last = i == run_layers(run) - 1;
 
         run->progress.layer = i;
-        r = olmoe_layer_ready(e->b, &e->source, i, layer, run->failure);
+        r = layer_weights_ready(e->b, &e->source, i, layer, run->failure);
         if (!r && e->streams && !last)
             r = stage(e, i + 1);
         if (!r)

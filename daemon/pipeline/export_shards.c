@@ -81,7 +81,7 @@ static void *download_bf16(struct run *run, struct shard *shard, struct span spa
 }
 
 static int add_group(struct run *run, struct shard *shard, int layer, enum group group,
-                     const struct olmoe_layer *weights) {
+                     const struct layer_weights *weights) {
     size_t act = dtype_size(run->b->ops->act), offset = 0;
     struct group_shape shape;
 
@@ -142,13 +142,13 @@ static bool is_quantized(const char *name) {
 }
 
 static int write_dense_layer(struct run *run, struct folder *folder, int layer,
-                             struct olmoe_layer *weights, struct olmoe_codes *codes) {
-    const struct olmoe_source source = run_source(run);
+                             struct layer_weights *weights, struct code_memory *codes) {
+    const struct weights_source source = run_source(run);
     const struct safetensors *file = run->shards[layer];
     cleanup(shard_done) struct shard shard = {};
     int r;
 
-    r = olmoe_layer_load(run->b, &source, layer, weights, codes, run->failure);
+    r = layer_weights_load(run->b, &source, layer, weights, codes, run->failure);
     for (size_t i = 0; i < safetensors_n_tensors(file) && !r; i++) {
         if (!is_quantized(safetensors_at(file, i)->name))
             r = add_bf16(&shard, safetensors_at(file, i));
@@ -161,21 +161,21 @@ static int write_dense_layer(struct run *run, struct folder *folder, int layer,
 static int write_dense_layers(struct run *run, struct folder *folder) {
     const struct model_config *c = &run->checkpoint->config;
     struct arena sizing = {}, arena = {};
-    struct olmoe_layer weights = {};
-    struct olmoe_codes codes;
+    struct layer_weights weights = {};
+    struct code_memory codes;
     int r;
 
-    olmoe_codes_take(c, run->params->groupsize, &sizing, &codes);
+    code_memory_take(c, run->params->groupsize, &sizing, &codes);
     r = arena_alloc(run->b, &sizing, &arena.all);
     if (!r)
-        r = olmoe_layer_alloc(run->b, c, &weights);
-    olmoe_codes_take(c, run->params->groupsize, &arena, &codes);
+        r = layer_weights_alloc(run->b, c, &weights);
+    code_memory_take(c, run->params->groupsize, &arena, &codes);
     for (int i = 0; i < run_layers(run) && !r; i++) {
         r = run_cancelled(run);
         if (!r)
             r = write_dense_layer(run, folder, i, &weights, &codes);
     }
-    olmoe_layer_free(run->b, &weights);
+    layer_weights_free(run->b, &weights);
     run->b->ops->free(run->b, &arena.all);
     return r;
 }

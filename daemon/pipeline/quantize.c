@@ -18,10 +18,10 @@
 struct quantizer {
     struct run *run;
     struct backend *b;
-    struct olmoe_layer layers[2]; /* the one at work and, on a device that streams, the next */
-    int staged;                   /* the layer that is staged in the other one; -1: none */
-    struct span shared;           /* of work and solver, which take turns */
-    struct olmoe_work work;
+    struct layer_weights layers[2]; /* the one at work and, on a device that streams, the next */
+    int staged;                     /* the layer that is staged in the other one; -1: none */
+    struct span shared;             /* of work and solver, which take turns */
+    struct forward_work work;
     struct solver solver;
     struct writer writer;
     struct span x;     /* [windows, seqlen, d] act: the hidden states; empty without calibration */
@@ -79,15 +79,15 @@ static int calibration_alloc(struct quantizer *q) {
 }
 
 /* Memory of @layer's weights. */
-static struct olmoe_layer *layer_of(struct quantizer *q, int layer) {
+static struct layer_weights *layer_of(struct quantizer *q, int layer) {
     return &q->layers[q->b->ops->streams ? layer % 2 : 0];
 }
 
 /* A pass and the solver never run at the same time, and leave nothing in their memory. */
 static size_t shared_size(const struct run *run) {
     size_t work = run->calibration
-                      ? olmoe_work_size(&run->checkpoint->config, dtype_size(run->b->ops->act),
-                                        run->batch * run->seqlen)
+                      ? forward_work_size(&run->checkpoint->config, dtype_size(run->b->ops->act),
+                                          run->batch * run->seqlen)
                       : 0;
 
     return MAX(work, solver_size(run));
@@ -103,8 +103,8 @@ static int shared_alloc(struct quantizer *q) {
     solver_init(&q->solver, run, q->shared);
     if (!run->calibration)
         return 0;
-    r = olmoe_work_init(&run->checkpoint->config, dtype_size(q->b->ops->act),
-                        run->batch * run->seqlen, q->shared, &q->work);
+    r = forward_work_init(&run->checkpoint->config, dtype_size(q->b->ops->act),
+                          run->batch * run->seqlen, q->shared, &q->work);
     return r ? failure_oom(run->failure) : 0;
 }
 
@@ -113,7 +113,7 @@ static int quantizer_init(struct quantizer *q, struct run *run) {
 
     *q = (struct quantizer){.run = run, .b = run->b, .staged = -1};
     for (int i = 0; i < (run->b->ops->streams ? 2 : 1) && !r; i++)
-        r = olmoe_layer_alloc(q->b, &run->checkpoint->config, &q->layers[i]);
+        r = layer_weights_alloc(q->b, &run->checkpoint->config, &q->layers[i]);
     if (!r)
         r = shared_alloc(q);
     if (!r && run->calibration)
@@ -130,10 +130,10 @@ static void quantizer_done(struct quantizer *q) {
     q->b->ops->free(q->b, &q->grams);
     q->b->ops->free(q->b, &q->batch);
     q->b->ops->free(q->b, &q->x);
-    olmoe_work_done(&q->work);
+    forward_work_done(&q->work);
     q->b->ops->free(q->b, &q->shared);
     for (size_t i = 0; i < ARRAY_SIZE(q->layers); i++)
-        olmoe_layer_free(q->b, &q->layers[i]);
+        layer_weights_free(q->b, &q->layers[i]);
 }
 
 size_t quantize_size(const struct run *run) {
@@ -144,13 +144,13 @@ size_t quantize_size(const struct run *run) {
     bool failed = false;
 
     for (int i = 0; i < (run->b->ops->streams ? 2 : 1); i++)
-        failed |= checked_add(total, olmoe_layer_size(c, act), &total);
+        failed |= checked_add(total, layer_weights_size(c, act), &total);
     failed |= checked_add(total, shared_size(run), &total);
     if (run->calibration) {
         grams_layout(&q, &arena);
         failed |= checked_add(total, arena_size(&arena), &total);
         failed |= checked_add(total, window * (run->calibration->n + run->batch), &total);
-        failed |= checked_add(total, olmoe_ends_size(c, act, false), &total);
+        failed |= checked_add(total, outer_weights_size(c, act, false), &total);
     }
     return failed ? SIZE_MAX : total;
 }
@@ -184,7 +184,7 @@ static int take_input(void *ctx, enum group group, struct span x, const int32_t 
 /* Runs all windows through the layer: with @gather on copies, else in place. */
 static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
-    const struct olmoe_tap tap = {take_input, gather, gather ? gather->last : 0};
+    const struct forward_tap tap = {take_input, gather, gather ? gather->last : 0};
     int n = run->calibration->n;
 
     for (int first = 0; first < n; first += run->batch) {
@@ -197,8 +197,8 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
             x = span_slice(q->batch, 0, size);
         }
         if (!r)
-            r = olmoe_layer_forward(q->b, &run->checkpoint->config, layer_of(q, layer), &q->work, x,
-                                    count, run->seqlen, gather ? &tap : NULL);
+            r = layer_forward(q->b, &run->checkpoint->config, layer_of(q, layer), &q->work, x,
+                              count, run->seqlen, gather ? &tap : NULL);
         /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
         if (!r)
             r = q->b->ops->sync(q->b);
@@ -292,31 +292,31 @@ static int quantize_layer(struct quantizer *q, int layer, struct shard *shard,
 }
 
 /* The weights of @layer as this run continues from them. */
-static struct olmoe_source source_of(const struct run *run, int layer) {
+static struct weights_source source_of(const struct run *run, int layer) {
     static const struct quantization_config plain = {};
 
     if (layer < run->n_finished)
         return run_source(run);
-    return (struct olmoe_source){run->checkpoint, &plain, NULL};
+    return (struct weights_source){run->checkpoint, &plain, NULL};
 }
 
 /* Has the weights of @layer ready, and those of the next one, if unquantized, on their way. */
 static int bring_layer(struct quantizer *q, int layer) {
     struct run *run = q->run;
-    struct olmoe_source source = source_of(run, layer), next_source = source_of(run, layer + 1);
+    struct weights_source source = source_of(run, layer), next_source = source_of(run, layer + 1);
     int r = 0, next = layer + 1;
 
     if (q->staged != layer)
-        r = olmoe_layer_stage(q->b, &source, layer, layer_of(q, layer), &q->solver.codes,
-                              run->failure);
+        r = layer_weights_stage(q->b, &source, layer, layer_of(q, layer), &q->solver.codes,
+                                run->failure);
     if (!r)
-        r = olmoe_layer_ready(q->b, &source, layer, layer_of(q, layer), run->failure);
+        r = layer_weights_ready(q->b, &source, layer, layer_of(q, layer), run->failure);
     if (r || !q->b->ops->streams || next < run->n_finished || next == run_layers(run))
         return r;
     r = q->b->ops->sync(q->b); /* the work on the layer before is done */
     q->staged = next;
     return r ? r
-             : olmoe_layer_stage(q->b, &next_source, next, layer_of(q, next), NULL, run->failure);
+             : layer_weights_stage(q->b, &next_source, next, layer_of(q, next), NULL, run->failure);
 }
 
 /* Quantizes @layer and hands it to the writer. */
@@ -349,17 +349,17 @@ static int advance(struct quantizer *q, int layer) {
 }
 
 static int embed_calibration(struct quantizer *q) {
-    struct olmoe_ends ends = {};
+    struct outer_weights ends = {};
     struct run *run = q->run;
     int r;
 
     r = progress_phase(&run->progress, PHASE_CALIBRATE);
     if (!r)
-        r = olmoe_ends_load(q->b, run->checkpoint, false, &ends, run->failure);
+        r = outer_weights_load(q->b, run->checkpoint, false, &ends, run->failure);
     if (!r)
         r = embed_windows(run, q->x, &ends, run->calibration->ids, run->calibration->n,
                           run->seqlen);
-    olmoe_ends_free(q->b, &ends);
+    outer_weights_free(q->b, &ends);
     return r;
 }
 

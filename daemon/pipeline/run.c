@@ -5,16 +5,16 @@ int run_event(const struct run *run, const char *kind, json_t *data) {
     return pipeline_report(run->job->observer, kind, data, run->failure);
 }
 
-struct olmoe_source run_source(const struct run *run) {
-    return (struct olmoe_source){
+struct weights_source run_source(const struct run *run) {
+    return (struct weights_source){
         .checkpoint = run->checkpoint,
         .quantization = run->quantizes ? &run->quantization : &run->checkpoint->config.quantization,
         .layers = run->quantizes ? run->shards : NULL,
     };
 }
 
-int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends, const int32_t *ids,
-                  int n, int seqlen) {
+int embed_windows(struct run *run, struct span x, const struct outer_weights *ends,
+                  const int32_t *ids, int n, int seqlen) {
     const struct model_config *c = &run->checkpoint->config;
     size_t window = run_window_bytes(run);
     struct backend *b = run->b;

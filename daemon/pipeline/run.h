@@ -2,7 +2,8 @@
 /* One run of a job: what its phases share. Private to the pipeline; the thread of the backend. */
 #pragma once
 
-#include "daemon/model/olmoe.h"
+#include "daemon/model/forward.h"
+#include "daemon/model/weights.h"
 #include "daemon/pipeline/job.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/progress.h"
@@ -63,7 +64,7 @@ static inline size_t run_window_bytes(const struct run *run) {
 }
 
 /* run_source() - the weights as they are to be evaluated, and to be continued from. */
-struct olmoe_source run_source(const struct run *run);
+struct weights_source run_source(const struct run *run);
 
 /*
  * choose_batch() - set run->batch: what the plan of an earlier attempt says (@planned, 0: none),
@@ -95,5 +96,5 @@ int work_keep_layer(struct run *run, int layer, json_t *report);
 int work_keep_eval(struct run *run, int i);
 
 /* embed_windows() - x [n * seqlen, d] act = embedding of @ids [n, seqlen], on the host. */
-int embed_windows(struct run *run, struct span x, const struct olmoe_ends *ends, const int32_t *ids,
-                  int n, int seqlen);
+int embed_windows(struct run *run, struct span x, const struct outer_weights *ends,
+                  const int32_t *ids, int n, int seqlen);

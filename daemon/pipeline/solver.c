@@ -24,7 +24,7 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
         need.scratch =
             MAX(need.scratch, ops->output_error_scratch(run->b, shape.G, shape.rows, shape.n));
     }
-    olmoe_codes_take(&run->checkpoint->config, run->params->groupsize, arena, &s->codes);
+    code_memory_take(&run->checkpoint->config, run->params->groupsize, arena, &s->codes);
     keeper_take(run, arena, &s->keeper);
     arena_take(arena, &s->dq, act, 1, dq);
     arena_take(arena, &s->memory.u, sizeof(float), 1, need.u);
@@ -73,7 +73,7 @@ static void set_problem(struct solver *solver, const struct run *run, enum group
         .static_groups = params->static_groups,
     };
     p->n_groups = p->shape.n / p->grid.groupsize;
-    p->q = olmoe_codes_view(&solver->codes, &p->shape, p->n_groups);
+    p->q = code_memory_view(&solver->codes, &p->shape, p->n_groups);
     p->memory = solver->memory;
     p->dq = solver->dq;
 }

@@ -10,7 +10,7 @@
 
 /* Device memory that serves every group in turn; nothing in it lasts beyond the layer. */
 struct solver {
-    struct olmoe_codes codes;
+    struct code_memory codes;
     struct keeper keeper;
     struct span dq; /* [G, rows, n] act */
     struct method_memory memory;

@@ -2,6 +2,7 @@
 /* A quantized matrix in a hostile file: two bytes that choose the format, then safetensors. */
 #include "base/macros.h"
 #include "daemon/model/packing.h"
+#include "daemon/model/safetensors/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ROWS 32
@@ -20,8 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const int bits[] = {2, 3, 4, 8}, groups[] = {-1, 8, 16, 32};
     cleanup(safetensors_freep) struct safetensors *file = NULL;
     struct quantization_config q = {.present = true};
-    struct checkpoint checkpoint = {.shards = &file, .n_shards = 1};
-    const struct olmoe_source source = {.checkpoint = &checkpoint, .quantization = &q};
+    struct tensor_finder tensors;
     const struct tensor *qweight = NULL;
     cleanup(grids_done) struct grids grids = {};
     struct failure failure = {};
@@ -34,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     q.v2 = data[1] & 64;
     if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
         return 0;
-    r = grids_read(&source, 0, "self_attn.q_proj", ROWS, COLUMNS, &grids, &qweight, &failure);
+    tensors = safetensors_finder(file);
+    r = grids_read(&tensors, &q, "self_attn.q_proj", ROWS, COLUMNS, &grids, &qweight, &failure);
     fuzz_require(!r == !!qweight);
     if (!r)
         check(&grids, &q);

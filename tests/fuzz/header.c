@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The JSON header of a safetensors file alone. */
 #include "daemon/model/safetensors/header.h"
+#include "base/cleanup.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

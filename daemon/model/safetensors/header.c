@@ -4,6 +4,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define N_TENSORS_MAX 1000000

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/failure.h"
-#include "daemon/model/safetensors/safetensors.h"
+#include "daemon/model/safetensors/tensor.h"
 
 #define HEADER_HINT "the file is damaged or not safetensors: fetch it again, or save it again"
 

@@ -184,6 +184,14 @@ const struct tensor *safetensors_find(const struct safetensors *file, const char
     return found ? *found : NULL;
 }
 
+static const struct tensor *find(const void *ctx, const char *name) {
+    return safetensors_find(ctx, name);
+}
+
+struct tensor_finder safetensors_finder(const struct safetensors *file) {
+    return (struct tensor_finder){find, file};
+}
+
 bool safetensors_intact(const struct safetensors *file) {
     return mapping_intact(file->mapping);
 }

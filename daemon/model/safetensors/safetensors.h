@@ -10,25 +10,11 @@
 #pragma once
 
 #include "base/cleanup.h"
-#include "base/dtype.h"
 #include "base/failure.h"
 #include "base/str.h"
+#include "daemon/model/safetensors/tensor.h"
 
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#define TENSOR_DIMS_MAX 8
-
-struct tensor {
-    const char *name; /* owned by the file */
-    enum dtype dtype;
-    int n_dims;
-    uint64_t shape[TENSOR_DIMS_MAX];
-    size_t n;         /* elements: the product of the shape */
-    size_t size;      /* bytes */
-    const void *data; /* in the mapping; any alignment */
-};
 
 struct safetensors;
 
@@ -44,6 +30,8 @@ size_t safetensors_n_tensors(const struct safetensors *file);
 const struct tensor *safetensors_at(const struct safetensors *file, size_t i);
 /* safetensors_find() - the tensor called @name, or NULL. */
 const struct tensor *safetensors_find(const struct safetensors *file, const char *name);
+/* safetensors_finder() - the same as a finder; it borrows the file. */
+struct tensor_finder safetensors_finder(const struct safetensors *file);
 /* safetensors_intact() - false once the file was cut short under its mapping. */
 bool safetensors_intact(const struct safetensors *file);
 /* safetensors_header() - the JSON header as it lies in the file. */

@@ -8,7 +8,8 @@
 #pragma once
 
 #include "base/json.h"
-#include "daemon/model/olmoe.h"
+#include "daemon/model/forward.h"
+#include "daemon/model/weights.h"
 #include "kernels/backend.h"
 
 #include <math.h>
@@ -27,11 +28,11 @@ struct forward {
     struct checkpoint *checkpoint;
     struct backend *b;
     const struct backend_ops *ops;
-    struct olmoe_source source;
-    struct olmoe_layer layer;
-    struct olmoe_codes codes;
-    struct olmoe_ends ends;
-    struct olmoe_work work;
+    struct weights_source source;
+    struct layer_weights layer;
+    struct code_memory codes;
+    struct outer_weights ends;
+    struct forward_work work;
     struct span x, ids, targets, nll, lse, best, logits, scratch, memory;
     int32_t *host; /* [T] ids, then [T] the next ones */
     int T, d, n_logits;
@@ -70,7 +71,7 @@ static inline void forward_open(struct forward *f, const char *dir, const json_t
     if (checkpoint_open(dir, &f->checkpoint, &failure))
         fail_msg("%s: %s", dir, failure.detail);
     f->d = f->checkpoint->config.hidden_size;
-    f->source = (struct olmoe_source){f->checkpoint, &f->checkpoint->config.quantization, NULL};
+    f->source = (struct weights_source){f->checkpoint, &f->checkpoint->config.quantization, NULL};
     f->host = calloc(2 * f->T, sizeof(*f->host));
     assert_non_null(f->host);
     for (int i = 0; i < f->T; i++)
@@ -81,7 +82,7 @@ static inline void forward_open(struct forward *f, const char *dir, const json_t
 static inline void forward_alloc(struct forward *f) {
     const struct model_config *c = &f->checkpoint->config;
     size_t T = f->T, scratch = f->ops->head_scratch(f->b, f->T, f->d, c->vocab_size);
-    size_t work = olmoe_work_size(c, sizeof(float), f->T);
+    size_t work = forward_work_size(c, sizeof(float), f->T);
     struct arena sizing = {}, arena = {};
     struct failure failure = {};
     const struct {
@@ -103,14 +104,14 @@ static inline void forward_alloc(struct forward *f) {
         forward_ok(f->ops->alloc(f->b, all[i].size, all[i].span));
         all[i].span->size = all[i].size;
     }
-    forward_ok(olmoe_layer_alloc(f->b, c, &f->layer));
+    forward_ok(layer_weights_alloc(f->b, c, &f->layer));
     if (c->quantization.present) {
-        olmoe_codes_take(c, c->quantization.groupsize, &sizing, &f->codes);
+        code_memory_take(c, c->quantization.groupsize, &sizing, &f->codes);
         forward_ok(arena_alloc(f->b, &sizing, &arena.all));
-        olmoe_codes_take(c, c->quantization.groupsize, &arena, &f->codes);
+        code_memory_take(c, c->quantization.groupsize, &arena, &f->codes);
     }
-    forward_ok(olmoe_ends_load(f->b, f->checkpoint, true, &f->ends, &failure));
-    forward_ok(olmoe_work_init(c, sizeof(float), f->T, f->memory, &f->work));
+    forward_ok(outer_weights_load(f->b, f->checkpoint, true, &f->ends, &failure));
+    forward_ok(forward_work_init(c, sizeof(float), f->T, f->memory, &f->work));
     forward_ok(f->ops->upload(f->b, f->ids, f->host));
     forward_ok(f->ops->upload(f->b, f->targets, f->host + f->T));
 }
@@ -141,8 +142,8 @@ static inline void forward_layers(struct forward *f) {
     forward_ok(f->ops->sync(f->b));
     for (int i = 0; i < c->num_hidden_layers; i++) {
         forward_check_norms(f, i);
-        forward_ok(olmoe_layer_load(f->b, &f->source, i, &f->layer, &f->codes, &failure));
-        forward_ok(olmoe_layer_forward(f->b, c, &f->layer, &f->work, f->x, 1, f->T, NULL));
+        forward_ok(layer_weights_load(f->b, &f->source, i, &f->layer, &f->codes, &failure));
+        forward_ok(layer_forward(f->b, c, &f->layer, &f->work, f->x, 1, f->T, NULL));
         forward_ok(f->ops->sync(f->b));
     }
     forward_ok(
@@ -193,7 +194,7 @@ static inline void forward_compare(const char *dir, const json_t *expected) {
     forward_layers(&f);
     forward_check_head(&f);
     free(f.host);
-    olmoe_work_done(&f.work);
+    forward_work_done(&f.work);
     checkpoint_free(f.checkpoint);
     f.ops->close(f.b); /* frees every span */
 }

@@ -2,7 +2,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/str.h"
-#include "daemon/model/config.h"
+#include "daemon/model/config_read.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/config.h"
+#include "daemon/model/config_read.h"
 
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "daemon/model/quantization.h"
 
 #include <errno.h>
 
@@ -193,6 +192,15 @@ static int check_geometry(const struct config_source *source, struct model_confi
                : unsupported(source, "head_dim", "hidden_size / num_attention_heads");
 }
 
+static int parse_quantization(const json_t *value, const char *path, bool needs_method,
+                              const struct config_source *source, struct model_config *config) {
+    const int in_features[] = {config->hidden_size, config->intermediate_size};
+
+    return quantization_config_parse(value, path, needs_method, in_features,
+                                     ARRAY_SIZE(in_features), &config->quantization,
+                                     source->failure);
+}
+
 static int read_quantization(const char *dir, const struct config_source *source,
                              struct model_config *config) {
     const json_t *value = json_object_get(source->root, "quantization_config");
@@ -201,7 +209,7 @@ static int read_quantization(const char *dir, const struct config_source *source
     int r;
 
     if (value && !json_is_null(value))
-        return quantization_config_parse(value, source->path, true, config, source->failure);
+        return parse_quantization(value, source->path, true, source, config);
 
     path = str_format("%s/quantize_config.json", dir);
     if (!path)
@@ -209,7 +217,7 @@ static int read_quantization(const char *dir, const struct config_source *source
     if (access(path, F_OK) && errno == ENOENT)
         return 0;
     r = json_parse_file(path, CONFIG_BYTES_MAX, "model_invalid", &own, source->failure);
-    return r ? r : quantization_config_parse(own, path, false, config, source->failure);
+    return r ? r : parse_quantization(own, path, false, source, config);
 }
 
 static int read_config(const char *dir, const struct config_source *source,

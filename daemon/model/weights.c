@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Bringing the weights of a layer to a backend. */
-#include "daemon/model/olmoe.h"
+#include "daemon/model/weights.h"
+
 #include "daemon/model/packing.h"
 
 #include <errno.h>
@@ -8,90 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct tensor *olmoe_tensor(const struct olmoe_source *source, int layer, const char *name) {
+struct tensor_finder weights_finder(const struct weights_source *source, int layer) {
     if (source->layers && layer >= 0)
-        return safetensors_find(source->layers[layer], name);
-    return checkpoint_find(source->checkpoint, "%s", name);
-}
-
-/* ---- memory ---- */
-
-static void layer_layout(const struct model_config *c, size_t act, struct arena *arena,
-                         struct olmoe_layer *layer) {
-    arena_take(arena, &layer->input_norm, act, 1, c->hidden_size);
-    arena_take(arena, &layer->post_norm, act, 1, c->hidden_size);
-    arena_take(arena, &layer->q_norm, act, 1, model_config_q_width(c));
-    arena_take(arena, &layer->k_norm, act, 1, model_config_kv_width(c));
-    arena_take(arena, &layer->router, act, c->num_experts, c->hidden_size);
-    for (int i = 0; i < N_GROUPS; i++) {
-        struct group_shape shape;
-
-        group_shape(c, i, &shape);
-        arena_take(arena, &layer->matrices[i], act, (size_t)shape.G * shape.rows, shape.n);
-    }
-}
-
-size_t olmoe_layer_size(const struct model_config *config, size_t act_size) {
-    struct olmoe_layer layer = {};
-    struct arena arena = {};
-
-    layer_layout(config, act_size, &arena, &layer);
-    return arena_size(&arena);
-}
-
-int olmoe_layer_alloc(struct backend *b, const struct model_config *config,
-                      struct olmoe_layer *ret_layer) {
-    size_t act = dtype_size(b->ops->act);
-    struct olmoe_layer layer = {};
-    struct arena arena = {};
-    int r;
-
-    layer_layout(config, act, &arena, &layer);
-    r = arena_alloc(b, &arena, &layer.all);
-    if (r)
-        return r;
-    layer_layout(config, act, &arena, &layer);
-    *ret_layer = layer;
-    r = b->ops->zero(b, layer.all); /* the gaps too, as olmoe_layer_ready() looks at all */
-    return r ? r : b->ops->sync(b); /* staging does not wait for queued work */
-}
-
-void olmoe_layer_free(struct backend *b, struct olmoe_layer *layer) {
-    b->ops->free(b, &layer->all);
-    *layer = (struct olmoe_layer){};
-}
-
-void olmoe_codes_take(const struct model_config *c, int groupsize, struct arena *arena,
-                      struct olmoe_codes *codes) {
-    size_t elements = 0, grids = 0, columns = 0;
-
-    for (int i = 0; i < N_GROUPS; i++) {
-        struct group_shape shape;
-        size_t n_groups;
-
-        group_shape(c, i, &shape);
-        n_groups = groupsize > 0 ? shape.n / groupsize : 1;
-        elements = MAX(elements, group_size(&shape));
-        grids = MAX(grids, shape.G * n_groups * shape.rows);
-        columns = MAX(columns, (size_t)shape.G * shape.n);
-    }
-    arena_take(arena, &codes->codes, 1, 1, elements);
-    arena_take(arena, &codes->packed, 1, 1, elements);
-    arena_take(arena, &codes->scales, sizeof(uint16_t), 1, grids);
-    arena_take(arena, &codes->zeros, 1, 1, grids);
-    arena_take(arena, &codes->g_idx, sizeof(int32_t), 1, columns);
-}
-
-struct quantized olmoe_codes_view(const struct olmoe_codes *codes, const struct group_shape *shape,
-                                  int n_groups) {
-    size_t grids = (size_t)shape->G * n_groups * shape->rows;
-
-    return (struct quantized){
-        .codes = span_slice(codes->codes, 0, group_size(shape)),
-        .scales = span_slice(codes->scales, 0, grids * sizeof(uint16_t)),
-        .zeros = span_slice(codes->zeros, 0, grids),
-        .g_idx = span_slice(codes->g_idx, 0, (size_t)shape->G * shape->n * sizeof(int32_t)),
-    };
+        return safetensors_finder(source->layers[layer]);
+    return checkpoint_finder(source->checkpoint);
 }
 
 /* ---- plain weights ---- */
@@ -131,16 +51,18 @@ static int stage_tensor(struct backend *b, struct span dst, const struct tensor 
     return b->ops->stage(b, dst, t->data, t->dtype, t->n);
 }
 
-static int stage_named(struct backend *b, const struct olmoe_source *source, int layer,
+static int stage_named(struct backend *b, const struct weights_source *source, int layer,
                        struct span dst, const char *suffix, struct failure *failure) {
+    struct tensor_finder tensors = weights_finder(source, layer);
     char name[MATRIX_NAME_SIZE];
 
     snprintf(name, sizeof(name), "model.layers.%d.%s.weight", layer, suffix);
-    return stage_tensor(b, dst, olmoe_tensor(source, layer, name), name, failure);
+    return stage_tensor(b, dst, tensor_find(&tensors, name), name, failure);
 }
 
-static int stage_group(struct backend *b, const struct olmoe_source *source, int layer,
+static int stage_group(struct backend *b, const struct weights_source *source, int layer,
                        const struct group_shape *shape, struct span dst, struct failure *failure) {
+    struct tensor_finder tensors = weights_finder(source, layer);
     size_t act = dtype_size(b->ops->act), offset = 0;
 
     for (int g = 0; g < shape->G; g++) {
@@ -151,8 +73,8 @@ static int stage_group(struct backend *b, const struct olmoe_source *source, int
 
             group_matrix_name(shape, layer, g, p, name);
             strcat(name, ".weight");
-            r = stage_tensor(b, span_slice(dst, offset, size), olmoe_tensor(source, layer, name),
-                             name, failure);
+            r = stage_tensor(b, span_slice(dst, offset, size), tensor_find(&tensors, name), name,
+                             failure);
             if (r)
                 return r;
             offset += size;
@@ -165,20 +87,21 @@ static int stage_group(struct backend *b, const struct olmoe_source *source, int
 
 /* Brings one packed matrix to its rows of a stack: @dst [rows, n] act. The grids stay the host's
  * until the queue is done with them. */
-static int queue_quantized_matrix(struct backend *b, const struct olmoe_source *source, int layer,
+static int queue_quantized_matrix(struct backend *b, const struct weights_source *source, int layer,
                                   const char *name, int rows, int n, struct span dst,
-                                  struct olmoe_codes *codes, struct grids *ret_grids,
+                                  struct code_memory *codes, struct grids *ret_grids,
                                   struct failure *failure) {
     const struct group_shape shape = {.G = 1, .rows = rows, .n = n};
+    struct tensor_finder tensors = weights_finder(source, layer);
     const struct tensor *qweight;
     struct quantized view;
     struct span packed;
     int r;
 
-    r = grids_read(source, layer, name, rows, n, ret_grids, &qweight, failure);
+    r = grids_read(&tensors, source->quantization, name, rows, n, ret_grids, &qweight, failure);
     if (r)
         return r;
-    view = olmoe_codes_view(codes, &shape, ret_grids->n_groups);
+    view = code_memory_view(codes, &shape, ret_grids->n_groups);
     packed = span_slice(codes->packed, 0, qweight->size);
     r = b->ops->upload(b, packed, qweight->data);
     if (!r)
@@ -194,9 +117,9 @@ static int queue_quantized_matrix(struct backend *b, const struct olmoe_source *
     return r;
 }
 
-static int queue_quantized_group(struct backend *b, const struct olmoe_source *source, int layer,
+static int queue_quantized_group(struct backend *b, const struct weights_source *source, int layer,
                                  const struct group_shape *shape, struct span dst,
-                                 struct olmoe_codes *codes, struct grids *grids,
+                                 struct code_memory *codes, struct grids *grids,
                                  struct failure *failure) {
     size_t act = dtype_size(b->ops->act), offset = 0;
 
@@ -218,9 +141,9 @@ static int queue_quantized_group(struct backend *b, const struct olmoe_source *s
     return 0;
 }
 
-static int load_quantized_group(struct backend *b, const struct olmoe_source *source, int layer,
+static int load_quantized_group(struct backend *b, const struct weights_source *source, int layer,
                                 const struct group_shape *shape, struct span dst,
-                                struct olmoe_codes *codes, struct failure *failure) {
+                                struct code_memory *codes, struct failure *failure) {
     int n = shape->G * shape->n_parts, r, synced;
     cleanup(freep) struct grids *grids = calloc(n, sizeof(*grids));
 
@@ -233,8 +156,9 @@ static int load_quantized_group(struct backend *b, const struct olmoe_source *so
     return r ? r : synced;
 }
 
-int olmoe_layer_stage(struct backend *b, const struct olmoe_source *source, int layer,
-                      struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure) {
+int layer_weights_stage(struct backend *b, const struct weights_source *source, int layer,
+                        struct layer_weights *dst, struct code_memory *codes,
+                        struct failure *failure) {
     const struct {
         struct span dst;
         const char *suffix;
@@ -272,7 +196,7 @@ static int not_finite(const char *name, struct failure *failure) {
 }
 
 /* Names the tensor of @layer that made the device find a value that is not finite. */
-static int blame_tensor(const struct olmoe_source *source, int layer, struct failure *failure) {
+static int blame_tensor(const struct weights_source *source, int layer, struct failure *failure) {
     char prefix[MATRIX_NAME_SIZE];
 
     snprintf(prefix, sizeof(prefix), "model.layers.%d.", layer);
@@ -298,8 +222,8 @@ static int check_intact(const struct checkpoint *checkpoint, struct failure *fai
                        "a file of the model was cut short while it was read");
 }
 
-int olmoe_layer_ready(struct backend *b, const struct olmoe_source *source, int layer,
-                      struct olmoe_layer *dst, struct failure *failure) {
+int layer_weights_ready(struct backend *b, const struct weights_source *source, int layer,
+                        struct layer_weights *dst, struct failure *failure) {
     bool finite = true;
     int r;
 
@@ -313,17 +237,18 @@ int olmoe_layer_ready(struct backend *b, const struct olmoe_source *source, int 
     return r;
 }
 
-int olmoe_layer_load(struct backend *b, const struct olmoe_source *source, int layer,
-                     struct olmoe_layer *dst, struct olmoe_codes *codes, struct failure *failure) {
-    int r = olmoe_layer_stage(b, source, layer, dst, codes, failure);
+int layer_weights_load(struct backend *b, const struct weights_source *source, int layer,
+                       struct layer_weights *dst, struct code_memory *codes,
+                       struct failure *failure) {
+    int r = layer_weights_stage(b, source, layer, dst, codes, failure);
 
-    return r ? r : olmoe_layer_ready(b, source, layer, dst, failure);
+    return r ? r : layer_weights_ready(b, source, layer, dst, failure);
 }
 
 /* ---- embedding and head ---- */
 
 static void ends_layout(const struct model_config *c, size_t act, bool head, struct arena *arena,
-                        struct olmoe_ends *ends) {
+                        struct outer_weights *ends) {
     arena_take(arena, &ends->embedding, act, c->vocab_size, c->hidden_size);
     if (!head)
         return;
@@ -338,8 +263,8 @@ static int stage_end(struct backend *b, const struct checkpoint *checkpoint, str
     return stage_tensor(b, dst, checkpoint_find(checkpoint, "%s", name), name, failure);
 }
 
-size_t olmoe_ends_size(const struct model_config *config, size_t act_size, bool head) {
-    struct olmoe_ends ends = {};
+size_t outer_weights_size(const struct model_config *config, size_t act_size, bool head) {
+    struct outer_weights ends = {};
     struct arena arena = {};
 
     ends_layout(config, act_size, head, &arena, &ends);
@@ -360,11 +285,11 @@ static int blame_end(const struct checkpoint *checkpoint, struct failure *failur
     return not_finite("a tensor outside of the layers", failure);
 }
 
-int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
-                    struct olmoe_ends *ret_ends, struct failure *failure) {
+int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
+                       struct outer_weights *ret_ends, struct failure *failure) {
     const struct model_config *c = &checkpoint->config;
     size_t act = dtype_size(b->ops->act);
-    struct olmoe_ends ends = {};
+    struct outer_weights ends = {};
     struct arena arena = {};
     bool finite = true;
     int r;
@@ -399,7 +324,7 @@ int olmoe_ends_load(struct backend *b, const struct checkpoint *checkpoint, bool
     return 0;
 }
 
-void olmoe_ends_free(struct backend *b, struct olmoe_ends *ends) {
+void outer_weights_free(struct backend *b, struct outer_weights *ends) {
     b->ops->free(b, &ends->all);
-    *ends = (struct olmoe_ends){};
+    *ends = (struct outer_weights){};
 }

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reading config.json, and quantize_config.json beside it. */
+#pragma once
+
+#include "daemon/model/config.h"
+
+/*
+ * model_config_read() - config.json in the folder @dir, checked: model_type olmoe, every number
+ * in a range that keeps later products within size_t, rope_scaling null, hidden_act silu, no
+ * attention bias. quantize_config.json is read when config.json has no quantization_config and
+ * it exists. Missing optional keys take the defaults of transformers' OlmoeConfig.
+ * Return: 0, -EBADMSG (code model_invalid, or model_unsupported), or -errno. Any thread.
+ */
+int model_config_read(const char *dir, struct model_config *ret_config, struct failure *failure);

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/model/forward.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void work_layout(const struct model_config *c, size_t act, int T, struct arena *arena,
+                        struct forward_work *w) {
+    size_t d = c->hidden_size, q = model_config_q_width(c), kv = model_config_kv_width(c);
+    size_t k = c->num_experts_per_tok, I = c->intermediate_size;
+
+    arena_take(arena, &w->normed, act, T, d);
+    arena_take(arena, &w->qkv, act, T, q + 2 * kv);
+    arena_take(arena, &w->attention, act, T, q);
+    arena_take(arena, &w->experts, sizeof(int32_t), T, k);
+    arena_take(arena, &w->weights, sizeof(float), T, k);
+    arena_take(arena, &w->order, sizeof(int32_t), T, k);
+    arena_take(arena, &w->position, sizeof(int32_t), T, k);
+    arena_take(arena, &w->slots, act, T * k, d);
+    arena_take(arena, &w->gate_up, act, T * k, 2 * I);
+    arena_take(arena, &w->activations, act, T * k, I);
+}
+
+size_t forward_work_size(const struct model_config *config, size_t act_size, int T) {
+    struct forward_work work = {};
+    struct arena arena = {};
+
+    work_layout(config, act_size, T, &arena, &work);
+    return arena_size(&arena);
+}
+
+int forward_work_init(const struct model_config *config, size_t act_size, int T, struct span memory,
+                      struct forward_work *ret_work) {
+    struct forward_work work = {.T = T};
+    struct arena arena = {.all = memory};
+
+    work_layout(config, act_size, T, &arena, &work);
+    if (arena_size(&arena) > memory.size)
+        return -ENOMEM;
+    work.offsets = calloc(config->num_experts + 1, sizeof(*work.offsets));
+    if (!work.offsets)
+        return -ENOMEM;
+    *ret_work = work;
+    return 0;
+}
+
+void forward_work_done(struct forward_work *work) {
+    free(work->offsets);
+    *work = (struct forward_work){};
+}

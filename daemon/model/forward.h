@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The forward pass of a layer on a backend. d hidden size, I expert width, E experts, k experts per
+ * token, qw and kvw the widths of q and of k or v. Used by the thread of the backend. Functions
+ * return 0 or -errno; the reason is the backend's.
+ */
+#pragma once
+
+#include "daemon/model/layer.h"
+
+/* Memory of one forward pass over at most T tokens; nothing in it lasts beyond the pass. */
+struct forward_work {
+    int T;
+    struct span normed;           /* [T, d] act */
+    struct span qkv;              /* [T, qw + 2 kvw] act */
+    struct span attention;        /* [T, qw] act */
+    struct span experts, weights; /* [T, k] i32, f32 */
+    struct span order, position;  /* [T * k] i32, [T, k] i32 */
+    struct span slots;            /* [T * k, d] act: what experts read, then what they give */
+    struct span gate_up;          /* [T * k, 2 I] act */
+    struct span activations;      /* [T * k, I] act */
+    int32_t *offsets;             /* [E + 1], on the host */
+};
+
+/* forward_work_size() - bytes of device memory for T tokens; SIZE_MAX when it does not fit. */
+size_t forward_work_size(const struct model_config *config, size_t act_size, int T);
+/*
+ * forward_work_init() - lay the arrays for T tokens out in @memory of forward_work_size() bytes,
+ * which is borrowed; act_size is the backend's. Return: 0 or -ENOMEM.
+ */
+int forward_work_init(const struct model_config *config, size_t act_size, int T, struct span memory,
+                      struct forward_work *ret_work);
+void forward_work_done(struct forward_work *work);
+
+/*
+ * A look at the inputs of the matrices during a pass. @take is called for each group in turn with
+ * its input x [rows, n] act; stack g reads rows offsets[g] .. offsets[g + 1] - 1. After @last the
+ * pass ends early.
+ */
+struct forward_tap {
+    int (*take)(void *ctx, enum group group, struct span x, const int32_t *offsets);
+    void *ctx;
+    enum group last;
+};
+
+/*
+ * layer_forward() - one layer over x [n_windows * seqlen, d] act, in place. With a tap, x is
+ * what it was until the group @last, and is then of no more use.
+ */
+int layer_forward(struct backend *b, const struct model_config *config,
+                  const struct layer_weights *layer, struct forward_work *work, struct span x,
+                  int n_windows, int seqlen, const struct forward_tap *tap);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Device memory of one layer: its weights, and what bringing quantized ones to their grid takes.
+ * d hidden size, E experts, qw and kvw the widths of q and of k or v. Used by the thread of the
+ * backend. Functions return 0 or -errno; the reason is the backend's.
+ */
+#pragma once
+
+#include "daemon/model/arena.h"
+#include "daemon/model/geometry.h"
+#include "kernels/backend.h"
+
+/* One layer's weights, act, in one piece of device memory. */
+struct layer_weights {
+    struct span all;
+    struct span input_norm, post_norm; /* [d] */
+    struct span q_norm, k_norm;        /* [qw], [kvw] */
+    struct span router;                /* [E, d] */
+    struct span matrices[N_GROUPS];    /* [G, rows, n] each */
+};
+
+/* layer_weights_size() - bytes of device memory; SIZE_MAX when it does not fit a size. */
+size_t layer_weights_size(const struct model_config *config, size_t act_size);
+/* layer_weights_alloc() - get the memory, zeroed. */
+int layer_weights_alloc(struct backend *b, const struct model_config *config,
+                        struct layer_weights *ret_layer);
+void layer_weights_free(struct backend *b, struct layer_weights *layer);
+
+/*
+ * Memory to bring quantized weights to their grid: what one group needs at most, on the device.
+ * Also where the pipeline puts the codes that it computes.
+ */
+struct code_memory {
+    struct span codes;  /* u8, elements of the largest group */
+    struct span packed; /* u32, the same codes at 8 bits or less */
+    struct span scales; /* f16 [G, n_groups, rows] of the largest */
+    struct span zeros;  /* u8, as scales */
+    struct span g_idx;  /* i32 [G, n] */
+};
+
+/* code_memory_take() - the next arrays of @arena; groups of @groupsize columns, -1: one a row. */
+void code_memory_take(const struct model_config *config, int groupsize, struct arena *arena,
+                      struct code_memory *ret_codes);
+
+/* code_memory_view() - its spans cut to the size of a group; n_groups per row. */
+struct quantized code_memory_view(const struct code_memory *codes, const struct group_shape *shape,
+                                  int n_groups);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Bringing weights to a backend: of a layer, and of what is outside of the layers. Used by the
+ * thread of the backend. Functions return 0 or -errno; when an op failed the reason is the
+ * backend's, else it is in the failure.
+ */
+#pragma once
+
+#include "daemon/model/checkpoint.h"
+#include "daemon/model/layer.h"
+
+/* Where weights come from: a checkpoint, whose layers may be replaced by quantized shards. */
+struct weights_source {
+    const struct checkpoint *checkpoint;
+    const struct quantization_config *quantization; /* of the layers */
+    struct safetensors *const *layers; /* a shard per layer, or NULL: as in checkpoint */
+};
+
+/* weights_finder() - the tensors of @layer, or those outside the layers (-1). */
+struct tensor_finder weights_finder(const struct weights_source *source, int layer);
+
+/*
+ * layer_weights_stage() - start to bring the weights of @layer to @dst, which no queued work uses:
+ * plain ones by stage(), quantized ones at once, by way of @codes (NULL is fine when none is
+ * quantized).
+ */
+int layer_weights_stage(struct backend *b, const struct weights_source *source, int layer,
+                        struct layer_weights *dst, struct code_memory *codes,
+                        struct failure *failure);
+
+/*
+ * layer_weights_ready() - wait for what was staged. A weight that is not finite is refused by name
+ * (model_invalid), and so is a file that was cut short meanwhile.
+ */
+int layer_weights_ready(struct backend *b, const struct weights_source *source, int layer,
+                        struct layer_weights *dst, struct failure *failure);
+
+/* layer_weights_load() - both. */
+int layer_weights_load(struct backend *b, const struct weights_source *source, int layer,
+                       struct layer_weights *dst, struct code_memory *codes,
+                       struct failure *failure);
+
+/* The weights outside of the layers. */
+struct outer_weights {
+    struct span all;
+    struct span embedding; /* [vocab, d] */
+    struct span norm;      /* [d] */
+    struct span head;      /* [vocab, d]; the embedding when tied */
+};
+
+size_t outer_weights_size(const struct model_config *config, size_t act_size, bool head);
+/* outer_weights_load() - allocate and fill; @head false: only the embedding. */
+int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
+                       struct outer_weights *ret_ends, struct failure *failure);
+void outer_weights_free(struct backend *b, struct outer_weights *ends);
