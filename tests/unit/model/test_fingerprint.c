@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/fingerprint.h"
-#include "daemon/model/hash_cache.h"
+#include "daemon/model/fingerprint/fingerprint.h"
+#include "daemon/model/fingerprint/hash_cache.h"
 #include "tests/unit/shared.h"
 
 #include "base/clock.h"

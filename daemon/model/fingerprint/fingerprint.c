@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/fingerprint.h"
+#include "daemon/model/fingerprint/fingerprint.h"
 
 #include "base/macros.h"
 #include "base/task.h"
-#include "daemon/model/hash_cache.h"
+#include "daemon/model/fingerprint/hash_cache.h"
 
 #include <errno.h>
 #include <stdatomic.h>

@@ -7,7 +7,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
-#include "daemon/model/identity.h"
+#include "daemon/model/fingerprint/identity.h"
 
 struct hash_cache {
     char *path;      /* owned; NULL: nothing is kept */

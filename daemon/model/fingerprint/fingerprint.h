@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/hash.h"
-#include "daemon/model/identity.h"
+#include "daemon/model/fingerprint/identity.h"
 
 /* One file with weights; all borrowed until fingerprint_free(). */
 struct fingerprint_file {

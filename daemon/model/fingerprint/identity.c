@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/identity.h"
+#include "daemon/model/fingerprint/identity.h"
 
 #include "base/clock.h"
 #include "base/macros.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/hash_cache.h"
+#include "daemon/model/fingerprint/hash_cache.h"
 
 #include "base/file.h"
 #include "base/str.h"
