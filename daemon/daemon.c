@@ -18,6 +18,8 @@
 #define SOCKETS_MAX 16
 #define ROOM_SECONDS 30 /* between looks whether there is room for what has to be fetched */
 
+_Static_assert(CONFIG_DEVICES_MAX <= EVENTS_RUNNING_MAX, "every device may run a job");
+
 static void on_device_failed(void *ctx) {
     struct daemon *daemon = ctx;
 
@@ -90,11 +92,13 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     if (r)
         return r;
     daemon->events = events_new(daemon->store);
-    if (!daemon->events)
+    daemon->cache = job_cache_new(daemon->store);
+    if (!daemon->events || !daemon->cache)
         return failure_oom(failure);
     models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
     daemon->jobs = (struct jobs){.store = daemon->store,
                                  .events = daemon->events,
+                                 .cache = daemon->cache,
                                  .models = &daemon->models,
                                  .state_dir = config->state_dir,
                                  .source = &daemon->source.source,
@@ -102,8 +106,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .disk = &daemon->disk};
     lease_boot(daemon->jobs.boot);
     backup_init(&daemon->backup, daemon->store, &daemon->disk, config->state_dir);
-    daemon->jobs.owner_jobs = config->owner_jobs;
-    daemon->jobs.queue_limit = config->queue_limit;
+    daemon->jobs.quota.owner_jobs = config->owner_jobs;
+    daemon->jobs.quota.queue_limit = config->queue_limit;
     source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
     hub_source_init(&daemon->source, &daemon->mirror.source, daemon->hub);
     daemon->corpora = (struct corpora){.source = &daemon->source.source,
@@ -282,6 +286,7 @@ int daemon_stop(struct daemon *daemon) {
         worker_free(daemon->workers[i]);
     backup_done(&daemon->backup);
     events_free(daemon->events);
+    job_cache_free(daemon->cache);
     tokens_free(daemon->tokens);
     store_close(daemon->store);
     hub_close(daemon->hub);

@@ -2,6 +2,7 @@
 #include "base/log/log.h"
 #include "base/log/messages.h"
 #include "base/macros.h"
+#include "daemon/config/read.h"
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
 #include "daemon/reload.h"

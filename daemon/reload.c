@@ -48,8 +48,8 @@ static int set_keep_days(struct daemon *daemon, const struct config *config) {
 
 /* Jobs that are there stay. */
 static int set_quotas(struct daemon *daemon, const struct config *config) {
-    daemon->jobs.owner_jobs = config->owner_jobs;
-    daemon->jobs.queue_limit = config->queue_limit;
+    daemon->jobs.quota.owner_jobs = config->owner_jobs;
+    daemon->jobs.quota.queue_limit = config->queue_limit;
     return 0;
 }
 

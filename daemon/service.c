@@ -97,14 +97,14 @@ static int remove_job(void *ctx, const struct caller *caller, int64_t id, struct
 static int list_events(void *ctx, const struct caller *caller, int64_t id, uint64_t after,
                        int limit, json_t **ret_events, bool *ret_ended, struct failure *failure) {
     struct daemon *daemon = ctx;
-    cleanup(view_freep) struct view *view = NULL;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
     json_t *events = NULL;
     int r;
 
     if (limit < 1 || limit > EVENTS_MAX)
         return failure_field(failure, "limit", NULL, "must be from 1 to %d", EVENTS_MAX);
     /* The status first: what ends between the two reads is seen to have ended the next time. */
-    r = id ? jobs_see(&daemon->jobs, caller, id, &view, failure) : 0;
+    r = id ? jobs_see(&daemon->jobs, caller, id, &cached, failure) : 0;
     if (!r)
         r = store_begin(daemon->store, STORE_READ, failure);
     if (r)
@@ -118,7 +118,7 @@ static int list_events(void *ctx, const struct caller *caller, int64_t id, uint6
         return r;
     }
     *ret_ended =
-        view && job_status_ended(view->row->status) && (int)json_array_size(events) < limit;
+        cached && job_status_ended(cached->row->status) && (int)json_array_size(events) < limit;
     *ret_events = events;
     return 0;
 }
@@ -132,9 +132,9 @@ static uint64_t last_seq(void *ctx) {
 static int list_layers(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
                        struct failure *failure) {
     struct daemon *daemon = ctx;
-    cleanup(view_freep) struct view *view = NULL;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
     json_t *layers = NULL;
-    int r = jobs_see(&daemon->jobs, caller, id, &view, failure);
+    int r = jobs_see(&daemon->jobs, caller, id, &cached, failure);
 
     if (!r)
         r = store_begin(daemon->store, STORE_READ, failure);
@@ -154,11 +154,12 @@ static int list_layers(void *ctx, const struct caller *caller, int64_t id, json_
 static int list_artifacts(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
                           struct failure *failure) {
     struct daemon *daemon = ctx;
-    cleanup(view_freep) struct view *view = NULL;
-    int r = jobs_see(&daemon->jobs, caller, id, &view, failure);
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
+    int r = jobs_see(&daemon->jobs, caller, id, &cached, failure);
 
     return r ? r
-             : make_list(json_clone(json_object_get(view->object, "artifacts")), ret_list, failure);
+             : make_list(json_clone(json_object_get(cached->object, "artifacts")), ret_list,
+                         failure);
 }
 
 /* Opens a file that the job's result lists, and that is still the size it was listed with. */
@@ -206,14 +207,14 @@ static const json_t *find_artifact(const struct job_row *row, const char *name) 
 static int artifact_open(void *ctx, const struct caller *caller, int64_t id, const char *name,
                          struct artifact *ret_artifact, struct failure *failure) {
     struct daemon *daemon = ctx;
-    cleanup(view_freep) struct view *view = NULL, *still = NULL;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL, *still = NULL;
     struct failure gone;
     const json_t *item;
-    int r = jobs_see(&daemon->jobs, caller, id, &view, failure);
+    int r = jobs_see(&daemon->jobs, caller, id, &cached, failure);
 
     if (r)
         return r;
-    item = find_artifact(view->row, name);
+    item = find_artifact(cached->row, name);
     if (!item)
         return failure_set(failure, -ENOENT, "artifact_not_found",
                            "list the job's artifacts to see their names",

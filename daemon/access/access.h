@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Who may do what to a job. Any thread. */
+/*
+ * Who may do what to a job. daemon/access/ may use base, the store's rows and the callers of
+ * api/service.h. Any thread.
+ */
 #pragma once
 
 #include "api/service.h"

@@ -134,3 +134,12 @@ int token_file_read(const char *path, struct token_row **ret_rows, int *ret_n,
         *ret_rows = steal_ptr(rows);
     return r;
 }
+
+bool token_rows_equal(const struct token_row *a, int n_a, const struct token_row *b, int n_b) {
+    bool same = n_a == n_b;
+
+    for (int i = 0; i < n_a && same; i++)
+        same = a[i].id == b[i].id && str_equal(a[i].name, b[i].name) &&
+               str_equal(a[i].owner, b[i].owner) && str_equal(a[i].role, b[i].role);
+    return same;
+}

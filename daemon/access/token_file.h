@@ -14,3 +14,6 @@
  */
 int token_file_read(const char *path, struct token_row **ret_rows, int *ret_n,
                     struct failure *failure);
+
+/* token_rows_equal() - are the @n_a rows at @a the @n_b at @b, in the same order? */
+bool token_rows_equal(const struct token_row *a, int n_a, const struct token_row *b, int n_b);

@@ -4,7 +4,6 @@
 #include "api/wire.h"
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/queue/events.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -100,8 +99,8 @@ static int check_devices(struct config *config, struct failure *failure) {
 
     if (!list->n)
         r = config_list_add(list, "auto", "device", failure);
-    if (!r && list->n > EVENTS_RUNNING_MAX)
-        r = invalid(failure, "device", list->at[EVENTS_RUNNING_MAX], "too many devices");
+    if (!r && list->n > CONFIG_DEVICES_MAX)
+        r = invalid(failure, "device", list->at[CONFIG_DEVICES_MAX], "too many devices");
     for (int i = 0; i < list->n && !r; i++) {
         r = check_device(list->at[i], failure);
         if (!r && list->n > 1 && str_equal(list->at[i], "auto"))

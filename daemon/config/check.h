@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside the configuration: defaults, and what a value may be. For daemon/config*.c. */
+/* Defaults of the options, and what a value may be. */
 #pragma once
 
 #include "daemon/config/config.h"
-
-/* config_list_add() - append a copy of @value to the option @name. */
-int config_list_add(struct config_list *list, const char *value, const char *name,
-                    struct failure *failure);
 
 /*
  * config_check() - fill in defaults and check every value. @state_directory, @cache_directory: as

@@ -3,18 +3,11 @@
 
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/config/check.h"
-#include "daemon/config/hub.h"
-#include "daemon/config/tokens.h"
+#include "daemon/access/token_file.h"
 
-#include <ctype.h>
 #include <errno.h>
-#include <ini.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
-#define SECTION "daemon"
 #define LIST_MAX 64
 
 const char config_usage[] =
@@ -55,56 +48,42 @@ const char config_usage[] =
     "Every option is also a variable: QUANTD_MODEL_ROOT=/a,/b. Flags win over variables, and\n"
     "these over the file.\n";
 
-enum source { SOURCE_NONE, SOURCE_FILE, SOURCE_ENVIRONMENT, SOURCE_FLAG };
-
-enum kind { KIND_STRING, KIND_LIST, KIND_SWITCH };
-
-static const struct option {
-    const char *name;
-    enum kind kind;
-    size_t offset;
-    bool flag_only;
-} options[] = {
-    {"config", KIND_STRING, offsetof(struct config, file), false},
-    {"state-dir", KIND_STRING, offsetof(struct config, state_dir), false},
-    {"cache-dir", KIND_STRING, offsetof(struct config, cache_dir), false},
-    {"listen", KIND_LIST, offsetof(struct config, listen), false},
-    {"device", KIND_LIST, offsetof(struct config, devices), false},
-    {"model-root", KIND_LIST, offsetof(struct config, model_roots), false},
-    {"data-root", KIND_LIST, offsetof(struct config, data_roots), false},
-    {"mirror", KIND_LIST, offsetof(struct config, mirrors), false},
-    {"hub-endpoint", KIND_STRING, offsetof(struct config, hub_endpoint), false},
-    {"hub-cache", KIND_STRING, offsetof(struct config, hub_cache), false},
-    {"hub-token-file", KIND_STRING, offsetof(struct config, hub_token_file), false},
-    {"hub-offline", KIND_STRING, offsetof(struct config, hub_offline_text), false},
-    {"data-source", KIND_LIST, offsetof(struct config, data_sources), false},
-    {"disk-floor", KIND_STRING, offsetof(struct config, disk_floor_text), false},
-    {"cache-limit", KIND_STRING, offsetof(struct config, cache_limit_text), false},
-    {"allowed-host", KIND_LIST, offsetof(struct config, allowed_hosts), false},
-    {"token-file", KIND_STRING, offsetof(struct config, token_file), false},
-    {"admin", KIND_LIST, offsetof(struct config, admins), false},
-    {"log-level", KIND_STRING, offsetof(struct config, log_level_name), false},
-    {"owner-streams", KIND_STRING, offsetof(struct config, owner_streams_text), false},
-    {"worker-cpus", KIND_STRING, offsetof(struct config, worker_cpus_text), false},
-    {"idle-seconds", KIND_STRING, offsetof(struct config, idle_text), false},
-    {"hang-seconds", KIND_STRING, offsetof(struct config, hang_text), false},
-    {"keep-days", KIND_STRING, offsetof(struct config, keep_days_text), false},
-    {"owner-jobs", KIND_STRING, offsetof(struct config, owner_jobs_text), false},
-    {"queue-limit", KIND_STRING, offsetof(struct config, queue_limit_text), false},
-    {"check-config", KIND_SWITCH, offsetof(struct config, check), true},
-    {"version", KIND_SWITCH, offsetof(struct config, version), true},
-    {"help", KIND_SWITCH, offsetof(struct config, help), true},
+const struct config_option config_options[] = {
+    {"config", CONFIG_STRING, offsetof(struct config, file), false},
+    {"state-dir", CONFIG_STRING, offsetof(struct config, state_dir), false},
+    {"cache-dir", CONFIG_STRING, offsetof(struct config, cache_dir), false},
+    {"listen", CONFIG_LIST, offsetof(struct config, listen), false},
+    {"device", CONFIG_LIST, offsetof(struct config, devices), false},
+    {"model-root", CONFIG_LIST, offsetof(struct config, model_roots), false},
+    {"data-root", CONFIG_LIST, offsetof(struct config, data_roots), false},
+    {"mirror", CONFIG_LIST, offsetof(struct config, mirrors), false},
+    {"hub-endpoint", CONFIG_STRING, offsetof(struct config, hub_endpoint), false},
+    {"hub-cache", CONFIG_STRING, offsetof(struct config, hub_cache), false},
+    {"hub-token-file", CONFIG_STRING, offsetof(struct config, hub_token_file), false},
+    {"hub-offline", CONFIG_STRING, offsetof(struct config, hub_offline_text), false},
+    {"data-source", CONFIG_LIST, offsetof(struct config, data_sources), false},
+    {"disk-floor", CONFIG_STRING, offsetof(struct config, disk_floor_text), false},
+    {"cache-limit", CONFIG_STRING, offsetof(struct config, cache_limit_text), false},
+    {"allowed-host", CONFIG_LIST, offsetof(struct config, allowed_hosts), false},
+    {"token-file", CONFIG_STRING, offsetof(struct config, token_file), false},
+    {"admin", CONFIG_LIST, offsetof(struct config, admins), false},
+    {"log-level", CONFIG_STRING, offsetof(struct config, log_level_name), false},
+    {"owner-streams", CONFIG_STRING, offsetof(struct config, owner_streams_text), false},
+    {"worker-cpus", CONFIG_STRING, offsetof(struct config, worker_cpus_text), false},
+    {"idle-seconds", CONFIG_STRING, offsetof(struct config, idle_text), false},
+    {"hang-seconds", CONFIG_STRING, offsetof(struct config, hang_text), false},
+    {"keep-days", CONFIG_STRING, offsetof(struct config, keep_days_text), false},
+    {"owner-jobs", CONFIG_STRING, offsetof(struct config, owner_jobs_text), false},
+    {"queue-limit", CONFIG_STRING, offsetof(struct config, queue_limit_text), false},
+    {"check-config", CONFIG_SWITCH, offsetof(struct config, check), true},
+    {"version", CONFIG_SWITCH, offsetof(struct config, version), true},
+    {"help", CONFIG_SWITCH, offsetof(struct config, help), true},
 };
+const int n_config_options = ARRAY_SIZE(config_options);
+_Static_assert(ARRAY_SIZE(config_options) <= CONFIG_OPTIONS_MAX,
+               "the reader notes a source of each");
 
-/* Reading in progress: where each option's value came from. */
-struct reader {
-    struct config *config;
-    enum source sources[ARRAY_SIZE(options)];
-    struct failure *failure;
-    int r;
-};
-
-static void list_clear(struct config_list *list) {
+void config_list_clear(struct config_list *list) {
     for (int i = 0; i < list->n; i++)
         free(list->at[i]);
     free(list->at);
@@ -132,13 +111,13 @@ int config_list_add(struct config_list *list, const char *value, const char *nam
 void config_free(struct config *config) {
     if (!config)
         return;
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-        void *at = (char *)config + options[i].offset;
+    for (size_t i = 0; i < ARRAY_SIZE(config_options); i++) {
+        void *at = (char *)config + config_options[i].offset;
 
-        if (options[i].kind == KIND_STRING)
+        if (config_options[i].kind == CONFIG_STRING)
             free(*(char **)at);
-        else if (options[i].kind == KIND_LIST)
-            list_clear(at);
+        else if (config_options[i].kind == CONFIG_LIST)
+            config_list_clear(at);
     }
     free(config->hub_token);
     free(config->tokens);
@@ -155,190 +134,34 @@ static bool lists_equal(const struct config_list *a, const struct config_list *b
 
 void config_compare(const struct config *a, const struct config *b,
                     void (*each)(void *ctx, const char *option), void *ctx) {
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-        const void *x = (const char *)a + options[i].offset;
-        const void *y = (const char *)b + options[i].offset;
+    for (size_t i = 0; i < ARRAY_SIZE(config_options); i++) {
+        const void *x = (const char *)a + config_options[i].offset;
+        const void *y = (const char *)b + config_options[i].offset;
         bool equal = true;
 
-        if (options[i].kind == KIND_STRING)
+        if (config_options[i].kind == CONFIG_STRING)
             equal = str_equal(*(char *const *)x, *(char *const *)y);
-        else if (options[i].kind == KIND_LIST)
+        else if (config_options[i].kind == CONFIG_LIST)
             equal = lists_equal(x, y);
-        if (str_equal(options[i].name, "hub-token-file"))
+        if (str_equal(config_options[i].name, "hub-token-file"))
             equal = equal && str_equal(a->hub_token, b->hub_token);
-        if (str_equal(options[i].name, "token-file"))
-            equal = equal && config_same_tokens(a, b);
+        if (str_equal(config_options[i].name, "token-file"))
+            equal = equal && token_rows_equal(a->tokens, a->n_tokens, b->tokens, b->n_tokens);
         if (!equal)
-            each(ctx, options[i].name);
+            each(ctx, config_options[i].name);
     }
 }
 
-static int find_option(const char *name, size_t size) {
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-        if (strlen(options[i].name) == size && !strncmp(options[i].name, name, size))
-            return (int)i;
-    }
-    return -1;
-}
+const char *config_needs_token(const struct config *config) {
+    static const char *const local[] = {"unix:", "localhost:", "127.", "[::1]:"};
 
-/* Gives option @i a value, unless a stronger source already did. */
-static int set(struct reader *reader, int i, enum source source, const char *value) {
-    const struct option *option = &options[i];
-    void *at = (char *)reader->config + option->offset;
-    char *copy;
+    for (int i = 0; i < config->listen.n && config->n_tokens == 0; i++) {
+        bool found = false;
 
-    if (source < reader->sources[i])
-        return 0;
-    if (!value[0])
-        return failure_set(reader->failure, -EINVAL, "config_invalid", NULL,
-                           "option '%s' has no value", option->name);
-    if (option->kind == KIND_LIST) {
-        if (source > reader->sources[i])
-            list_clear(at);
-        reader->sources[i] = source;
-        return config_list_add(at, value, option->name, reader->failure);
-    }
-    copy = strdup(value);
-    if (!copy)
-        return failure_oom(reader->failure);
-    free(*(char **)at);
-    *(char **)at = copy;
-    reader->sources[i] = source;
-    return 0;
-}
-
-static int read_flags(struct reader *reader, int argc, char *const *argv) {
-    for (int k = 1; k < argc; k++) {
-        const char *name = argv[k] + 2, *equals = strchr(argv[k], '='), *value = NULL;
-        int i = -1, r;
-
-        if (str_has_prefix(argv[k], "--"))
-            i = find_option(name, equals ? (size_t)(equals - name) : strlen(name));
-        if (i < 0)
-            return failure_set(reader->failure, -EINVAL, "config_invalid",
-                               "quantd --help lists the options", "unknown option '%s'", argv[k]);
-        if (options[i].kind == KIND_SWITCH) {
-            if (equals)
-                return failure_set(reader->failure, -EINVAL, "config_invalid", NULL,
-                                   "option '--%s' takes no value", options[i].name);
-            *(bool *)((char *)reader->config + options[i].offset) = true;
-            continue;
-        }
-        value = equals ? equals + 1 : argv[++k];
-        if (!value)
-            return failure_set(reader->failure, -EINVAL, "config_invalid", NULL,
-                               "option '--%s' needs a value", options[i].name);
-        r = set(reader, i, SOURCE_FLAG, value);
-        if (r)
-            return r;
-    }
-    return 0;
-}
-
-/* The value of QUANTD_NAME in @environment, or NULL. */
-static const char *variable(char *const *environment, const char *prefix, const char *name) {
-    size_t n = strlen(prefix);
-
-    for (; *environment; environment++) {
-        const char *at = *environment + n;
-        size_t i = 0;
-
-        if (strncmp(*environment, prefix, n))
-            continue;
-        while (name[i] && at[i] == (name[i] == '-' ? '_' : toupper((unsigned char)name[i])))
-            i++;
-        if (!name[i] && at[i] == '=')
-            return at + i + 1;
+        for (size_t k = 0; k < ARRAY_SIZE(local); k++)
+            found |= str_has_prefix(config->listen.at[i], local[k]);
+        if (!found)
+            return config->listen.at[i];
     }
     return NULL;
-}
-
-static int read_variables(struct reader *reader, char *const *environment) {
-    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
-        const char *value = variable(environment, "QUANTD_", options[i].name);
-        cleanup(freep) char *copy = NULL;
-        char *rest = NULL;
-        int r = 0;
-
-        if (!value || options[i].flag_only)
-            continue;
-        if (options[i].kind != KIND_LIST) {
-            r = set(reader, (int)i, SOURCE_ENVIRONMENT, value);
-        } else {
-            copy = strdup(value);
-            if (!copy)
-                return failure_oom(reader->failure);
-            for (char *at = strtok_r(copy, ",", &rest); at && !r; at = strtok_r(NULL, ",", &rest))
-                r = set(reader, (int)i, SOURCE_ENVIRONMENT, at);
-        }
-        if (r)
-            return r;
-    }
-    return 0;
-}
-
-/* One line of the file. inih goes on after an error; the first one is kept. */
-static int on_line(void *ctx, const char *section, const char *name, const char *value) {
-    struct reader *reader = ctx;
-    int i = find_option(name, strlen(name));
-
-    if (reader->r)
-        return 0;
-    if (!str_equal(section, SECTION))
-        reader->r = failure_set(reader->failure, -EINVAL, "config_invalid",
-                                "options belong into the section [" SECTION "]",
-                                "unknown section '[%s]' in '%s'", section, reader->config->file);
-    else if (i < 0 || options[i].flag_only || str_equal(name, "config"))
-        reader->r = failure_set(reader->failure, -EINVAL, "config_invalid",
-                                "the keys are the flags of quantd --help, without the dashes",
-                                "unknown key '%s' in '%s'", name, reader->config->file);
-    else
-        reader->r = set(reader, i, SOURCE_FILE, value);
-    return !reader->r;
-}
-
-static int read_file(struct reader *reader) {
-    const char *file = reader->config->file;
-    int line;
-
-    if (!file)
-        return 0;
-    errno = 0;
-    line = ini_parse(file, on_line, reader);
-    if (line == -1)
-        return failure_errno(reader->failure, errno ? -errno : -EIO, "cannot read", file);
-    if (reader->r)
-        return reader->r;
-    if (line)
-        return failure_set(reader->failure, -EINVAL, "config_invalid", "write KEY = VALUE",
-                           "cannot read '%s': line %d is malformed or too long", file, line);
-    return 0;
-}
-
-int config_read(int argc, char *const *argv, char *const *environment, struct config **ret_config,
-                struct failure *failure) {
-    cleanup(config_freep) struct config *config = calloc(1, sizeof(*config));
-    struct reader reader = {.config = config, .failure = failure};
-    int r;
-
-    if (!config)
-        return failure_oom(failure);
-    r = read_flags(&reader, argc, argv);
-    if (!r && !config->help && !config->version) {
-        r = read_variables(&reader, environment);
-        if (!r)
-            r = read_file(&reader);
-        if (!r)
-            r = config_check(config, variable(environment, "", "state-directory"),
-                             variable(environment, "", "cache-directory"), failure);
-        if (!r)
-            r = config_hub(config, environment, failure);
-        if (!r)
-            r = config_tokens(config, variable(environment, "", "credentials-directory"), failure);
-    }
-    if (r)
-        return r;
-
-    *ret_config = steal_ptr(config);
-    return 0;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the daemon is told: a file, then the environment, then flags; each wins over the one
- * before, option by option. A flag --model-root is the key model-root in the section [daemon] of
- * the file and QUANTD_MODEL_ROOT in the environment. An option that may be repeated is a line each
- * in the file, and separated by commas in the environment.
+ * The options of the daemon, and the table of their names. read.h reads them.
+ *
+ * daemon/config/ may use base, daemon/access/ (the token file), daemon/data/hub/hub.h (what an
+ * endpoint may be) and api/wire.h (the default addresses).
  */
 #pragma once
 
@@ -12,7 +12,11 @@
 
 #include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#define CONFIG_OPTIONS_MAX 64
+#define CONFIG_DEVICES_MAX 16
 
 /* Strings; owned, at[n] is not a terminator. */
 struct config_list {
@@ -39,7 +43,7 @@ struct config {
     uint64_t cache_limit; /* bytes; 0: none */
     struct config_list data_sources;
     char *token_file;         /* --token-file; default the credential tokens */
-    struct token_row *tokens; /* what it has (daemon/store/store.h); owned */
+    struct token_row *tokens; /* what it has (daemon/access/token_file.h); owned */
     int n_tokens;
     char *log_level_name;
     char *idle_text, *hang_text, *keep_days_text, *owner_jobs_text, *queue_limit_text;
@@ -55,14 +59,6 @@ struct config {
     bool check, version, help;
 };
 
-/*
- * config_read() - read flags @argv (argv[0] is skipped), the environment @environ of KEY=VALUE
- * ending with NULL, and the file that they name. Paths become absolute; roots and mirrors must be
- * folders. With --help or --version nothing else is checked. The caller owns *ret_config.
- * Return: 0; -EINVAL: an unknown or malformed option, named; or -errno.
- */
-int config_read(int argc, char *const *argv, char *const *environment, struct config **ret_config,
-                struct failure *failure);
 void config_free(struct config *config); /* NULL is fine */
 
 DEFINE_CLEANUP(struct config *, config_freep, config_free)
@@ -79,6 +75,25 @@ void config_compare(const struct config *a, const struct config *b,
  * token: then the store has to have one. NULL: there is none such. Borrowed.
  */
 const char *config_needs_token(const struct config *config);
+
+enum config_kind { CONFIG_STRING, CONFIG_LIST, CONFIG_SWITCH };
+
+/* An option: its name as a flag, without dashes, and its member of struct config. */
+struct config_option {
+    const char *name;
+    enum config_kind kind; /* the member is a char *, a struct config_list or a bool */
+    size_t offset;
+    bool flag_only;
+};
+
+extern const struct config_option config_options[];
+extern const int n_config_options;
+
+/* config_list_add() - append a copy of @value to the option @name. Return: 0, -EINVAL, -ENOMEM. */
+int config_list_add(struct config_list *list, const char *value, const char *name,
+                    struct failure *failure);
+/* config_list_clear() - free all values of the list. */
+void config_list_clear(struct config_list *list);
 
 /* config_usage() - the text of --help. */
 extern const char config_usage[];

@@ -9,6 +9,3 @@
  * systemd when there is one, @credentials being its folder or NULL. Return: 0 or -errno.
  */
 int config_tokens(struct config *config, const char *credentials, struct failure *failure);
-
-/* config_same_tokens() - did @a and @b read the same ones? */
-bool config_same_tokens(const struct config *a, const struct config *b);

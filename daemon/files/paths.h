@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Where things are in the state folder. Any thread. */
+/* Where things are in the state folder. daemon/files/ may use base alone. Any thread. */
 #pragma once
 
 #include <fcntl.h>

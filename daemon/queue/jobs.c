@@ -12,7 +12,6 @@
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
 #include "daemon/queue/job_json.h"
-#include "daemon/queue/quota.h"
 #include "daemon/queue/submission.h"
 
 #include <errno.h>
@@ -35,26 +34,26 @@ int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct fa
     return store_end(jobs->store, r, failure);
 }
 
-int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct view **ret_view,
-             struct failure *failure) {
-    cleanup(view_freep) struct view *view = NULL;
-    struct view_now now;
-    int r = views_job(jobs->store, id, &now, failure);
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id,
+             struct cached_job **ret_cached, struct failure *failure) {
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
+    struct cached_state now;
+    int r = job_cache_find(jobs->cache, id, &now, failure);
 
     if (r)
         return r == -ENOENT ? no_such_job(id, failure) : r;
-    view = now.view;
-    r = access_see(caller, view->row, failure);
+    cached = now.job;
+    r = access_see(caller, cached->row, failure);
     if (!r)
-        *ret_view = steal_ptr(view);
+        *ret_cached = steal_ptr(cached);
     return r;
 }
 
 /* -------- reading -------- */
 
 /* The version of the object: ended jobs stand still, queued ones move with the queue. */
-static uint64_t object_version(const struct view_now *now, uint64_t progress) {
-    const struct job_row *row = now->view->row;
+static uint64_t object_version(const struct cached_state *now, uint64_t progress) {
+    const struct job_row *row = now->job->row;
 
     if (job_status_ended(row->status))
         return row->version;
@@ -74,9 +73,9 @@ static json_t *current_progress(struct jobs *jobs, const struct job_row *row,
     return progresses(row) ? events_current(jobs->events, row->id, ret_version) : NULL;
 }
 
-/* The object of now, which shares nothing: only the view itself is for all threads. */
-static json_t *show(const struct view_now *now, json_t *progress) {
-    cleanup(json_decrefp) json_t *object = json_clone(now->view->object);
+/* The object of now, which shares nothing: only the cached itself is for all threads. */
+static json_t *show(const struct cached_state *now, json_t *progress) {
+    cleanup(json_decrefp) json_t *object = json_clone(now->job->object);
 
     if (!object ||
         (now->position &&
@@ -89,20 +88,20 @@ static json_t *show(const struct view_now *now, json_t *progress) {
 int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
                 json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     cleanup(json_decrefp) json_t *progress = NULL;
-    cleanup(view_freep) struct view *view = NULL;
-    struct view_now now;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
+    struct cached_state now;
     uint64_t version;
     json_t *job = NULL;
     int r;
 
-    r = views_job(jobs->store, id, &now, failure);
+    r = job_cache_find(jobs->cache, id, &now, failure);
     if (r)
         return r == -ENOENT ? no_such_job(id, failure) : r;
-    view = now.view;
-    r = access_see(caller, view->row, failure);
+    cached = now.job;
+    r = access_see(caller, cached->row, failure);
     if (r)
         return r;
-    progress = current_progress(jobs, view->row, &version);
+    progress = current_progress(jobs, cached->row, &version);
     version = object_version(&now, version);
     if (!known || known != version) {
         job = show(&now, progress);
@@ -115,11 +114,11 @@ int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint
 }
 
 /* The newest version of what @list shows. */
-static uint64_t list_version(struct jobs *jobs, const struct view_list *list) {
+static uint64_t list_version(struct jobs *jobs, const struct cached_list *list) {
     uint64_t version = list->version;
 
     for (int i = 0; i < list->n; i++) {
-        const struct job_row *row = list->at[i].view->row;
+        const struct job_row *row = list->at[i].job->row;
 
         if (progresses(row))
             version = MAX(version, events_version(jobs->events, row->id));
@@ -127,15 +126,15 @@ static uint64_t list_version(struct jobs *jobs, const struct view_list *list) {
     return version;
 }
 
-static json_t *show_list(struct jobs *jobs, const struct view_list *list) {
+static json_t *show_list(struct jobs *jobs, const struct cached_list *list) {
     cleanup(json_decrefp) json_t *data = json_array();
 
     for (int i = 0; i < list->n; i++) {
-        const struct view_now *now = &list->at[i];
+        const struct cached_state *now = &list->at[i];
         cleanup(json_decrefp) json_t *progress = NULL;
         uint64_t version;
 
-        progress = current_progress(jobs, now->view->row, &version);
+        progress = current_progress(jobs, now->job->row, &version);
         if (json_array_append_new(data, show(now, progress)))
             return NULL;
     }
@@ -144,7 +143,7 @@ static json_t *show_list(struct jobs *jobs, const struct view_list *list) {
 
 int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_filter *filter,
               uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure) {
-    cleanup(view_list_freep) struct view_list *list = NULL;
+    cleanup(cached_list_freep) struct cached_list *list = NULL;
     struct store_filter rows = {.status = filter->status,
                                 .owner = filter->owner,
                                 .kind = filter->kind,
@@ -156,7 +155,7 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
     json_t *shown = NULL;
     int r;
 
-    r = views_list(jobs->store, &rows, &list, failure);
+    r = job_cache_list(jobs->cache, &rows, &list, failure);
     if (r)
         return r;
     /* Before the progress that is shown: a change in between is then seen again, not missed. */
@@ -176,18 +175,18 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
 /* The folder of `job:<id>`: the artifact of a job that succeeded and left one. */
 static int resolve_job(struct jobs *jobs, const struct caller *caller, const char *name, int64_t id,
                        char **ret_dir, struct failure *failure) {
-    cleanup(view_freep) struct view *view = NULL;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
     cleanup(freep) char *dir = NULL;
     const char *why = NULL;
-    int r = id > 0 ? jobs_see(jobs, caller, id, &view, failure) : -ENOENT;
+    int r = id > 0 ? jobs_see(jobs, caller, id, &cached, failure) : -ENOENT;
 
     if (r && r != -ENOENT)
         return r;
     if (r)
         why = "there is no such job";
-    else if (view->row->status != JOB_SUCCEEDED)
+    else if (cached->row->status != JOB_SUCCEEDED)
         why = "the job has not succeeded";
-    else if (!json_array_size(json_object_get(view->row->result, "artifacts")))
+    else if (!json_array_size(json_object_get(cached->row->result, "artifacts")))
         why = "the job left no checkpoint";
     if (why) {
         failure_field(failure, "model", "name a quantize job that succeeded", "'%s': %s", name,
@@ -280,7 +279,7 @@ static int insert(struct jobs *jobs, const struct caller *caller, const struct j
 
     if (!data)
         return failure_oom(failure);
-    r = quota_check(jobs, caller, failure);
+    r = quota_check(&jobs->quota, jobs->store, caller, failure);
     if (!r)
         r = store_insert_job(jobs->store, row, &id);
     if (!r && key)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The queue: jobs come in, are claimed, and end. Every change of status and its event are one
+ * The queue: jobs come in, are claimed, and end. It may use the store, access, files, the
+ * parameters of the pipeline and daemon/data/; executors and the service use it. Every change of
+ * status and its event are one
  * transaction. Functions may be called from any thread, outside a transaction; they return 0 or
  * -errno with the failure; the errno means what api/service.h says.
  */
@@ -13,8 +15,9 @@
 #include "daemon/files/models.h"
 #include "daemon/pipeline/params.h"
 #include "daemon/queue/events.h"
+#include "daemon/queue/job_cache.h"
+#include "daemon/queue/quota.h"
 #include "daemon/queue/stats.h"
-#include "daemon/queue/views.h"
 #include "daemon/store/lease.h"
 #include "daemon/store/store.h"
 
@@ -26,14 +29,14 @@
 struct jobs {
     struct store *store;
     struct events *events;
+    struct job_cache *cache;
     struct models *models;
     const char *state_dir;
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */
     char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
-    atomic_int owner_jobs;      /* of one owner that have not ended; 0: no limit */
-    atomic_int queue_limit;     /* that wait; 0: no limit */
+    struct quota quota;
     struct stats stats;
 };
 
@@ -82,8 +85,8 @@ int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct fa
  * jobs_see() - job @id as @caller may look at it, used; its position is not looked at. -ENOENT,
  * -EPERM: it is hidden from the caller.
  */
-int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id, struct view **ret_view,
-             struct failure *failure);
+int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id,
+             struct cached_job **ret_cached, struct failure *failure);
 
 /* -------- files that a waiting job needs (jobs_pull.c) -------- */
 

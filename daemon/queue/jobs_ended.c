@@ -42,18 +42,18 @@ static json_t *whole_request(const struct job_row *row) {
 
 int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, int64_t id,
                json_t **ret_job, struct failure *failure) {
-    cleanup(view_freep) struct view *view = NULL;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
     cleanup(json_decrefp) json_t *request = NULL;
     bool created = false;
-    int r = jobs_see(jobs, caller, id, &view, failure);
+    int r = jobs_see(jobs, caller, id, &cached, failure);
 
     if (!r)
-        r = access_change(caller, view->row, "retry", failure);
+        r = access_change(caller, cached->row, "retry", failure);
     if (!r)
-        r = check_retry(view->row, failure);
+        r = check_retry(cached->row, failure);
     if (r)
         return r;
-    request = whole_request(view->row);
+    request = whole_request(cached->row);
     if (!request)
         return failure_oom(failure);
     r = jobs_submit(jobs, caller, key, request, ret_job, &created, failure);

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/queue/quota.h"
 
+#include "daemon/store/store.h"
+
 #include <errno.h>
 #include <inttypes.h>
 
-static int check_owner(struct jobs *jobs, const struct caller *caller, struct failure *failure) {
-    int limit = jobs->owner_jobs, r;
+static int check_owner(int limit, struct store *store, const struct caller *caller,
+                       struct failure *failure) {
     int64_t n;
+    int r;
 
     if (!limit || caller->role >= ROLE_ADMIN)
         return 0;
-    r = store_count_owner(jobs->store, caller->owner, &n);
+    r = store_count_owner(store, caller->owner, &n);
     if (r || n < limit)
         return r;
     return failure_set(failure, -EDQUOT, "owner_quota",
@@ -19,21 +22,22 @@ static int check_owner(struct jobs *jobs, const struct caller *caller, struct fa
                        caller->owner, n, limit);
 }
 
-static int check_queue(struct jobs *jobs, struct failure *failure) {
-    int limit = jobs->queue_limit, r;
+static int check_queue(int limit, struct store *store, struct failure *failure) {
     int64_t n;
+    int r;
 
     if (!limit)
         return 0;
-    r = store_count_jobs(jobs->store, JOB_QUEUED, &n);
+    r = store_count_jobs(store, JOB_QUEUED, &n);
     if (r || n < limit)
         return r;
     return failure_set(failure, -EAGAIN, "queue_full", "try again when jobs have ended",
                        "the queue is full: %" PRId64 " jobs wait", n);
 }
 
-int quota_check(struct jobs *jobs, const struct caller *caller, struct failure *failure) {
-    int r = check_owner(jobs, caller, failure);
+int quota_check(const struct quota *quota, struct store *store, const struct caller *caller,
+                struct failure *failure) {
+    int r = check_owner(quota->owner_jobs, store, caller, failure);
 
-    return r ? r : check_queue(jobs, failure);
+    return r ? r : check_queue(quota->queue_limit, store, failure);
 }

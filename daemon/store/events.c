@@ -2,6 +2,7 @@
 #include "api/wire.h"
 #include "base/clock.h"
 #include "daemon/store/sql.h"
+#include "daemon/store/store.h"
 
 #include <errno.h>
 

@@ -3,6 +3,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/store/sql.h"
+#include "daemon/store/store.h"
 
 #include <errno.h>
 

@@ -4,6 +4,7 @@
 #include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/store/sql.h"
+#include "daemon/store/store.h"
 #include "migrations/migrations.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
 #include "daemon/store/sql.h"
+#include "daemon/store/store.h"
 
 #include <errno.h>
 

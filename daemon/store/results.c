@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/store/sql.h"
+#include "daemon/store/store.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside the store: the connection, and a few words to speak SQL with. For daemon/store*.c. */
+/* Inside the store: the connection, and a few words to speak SQL with. For daemon/store/ alone. */
 #pragma once
 
-#include "daemon/store/store.h"
+#include "base/cleanup.h"
+#include "base/failure.h"
+#include "base/histogram.h"
 
+#include <jansson.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #define STORE_STATEMENTS_MAX 64
 
@@ -26,7 +31,6 @@ struct store {
     uint64_t pending_seq; /* of the transaction's newest event, 0: none */
     atomic_uint_fast64_t version, version_queue, last_seq;
     atomic_uint_fast64_t stamp; /* moved by each change of a row of jobs */
-    struct views *views;        /* owned */
 };
 
 /* How long a job was paused since its first start, if it is paused and @at (ms) ends that. */

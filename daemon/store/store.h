@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The store: what must survive a crash, in one SQLite database. One connection behind one mutex;
- * only daemon/store*.c sees SQLite.
+ * only daemon/store/ sees SQLite. It may use base, migrations and api/wire.h (names of events);
+ * what its rows mean to clients is the business of daemon/queue/.
  *
  * Every function that takes an open store and does not say otherwise is called between
  * store_begin() and store_end(), by one thread. It returns 0 or -errno; the reason of a failed
@@ -68,7 +69,7 @@ struct job_row {
 void job_row_free(struct job_row *row); /* NULL is fine */
 DEFINE_CLEANUP(struct job_row *, job_row_freep, job_row_free)
 
-/* -------- opening, transactions (store.c) -------- */
+/* -------- opening (open.c), transactions (store.c) -------- */
 
 /*
  * store_open() - open or create the store in the folder @dir (there already): takes its lock file,
@@ -104,13 +105,10 @@ uint64_t store_version_queue(struct store *store); /* of the newest change of an
  */
 uint64_t store_stamp(const struct store *store);
 
-/* store_views() - what of it is kept in memory, see daemon/queue/views.h. Any thread. */
-struct views *store_views(struct store *store);
-
 /* store_last_seq() - seq of the newest stored event, 0 when there is none. Any thread. */
 uint64_t store_last_seq(struct store *store);
 
-/* -------- jobs (store_jobs.c) -------- */
+/* -------- jobs (jobs.c) -------- */
 
 /* store_insert_job() - append @row as queued; id, version and position are not read. */
 int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id);
@@ -143,7 +141,7 @@ struct store_filter {
 int store_list_summaries(struct store *store, const struct store_filter *filter,
                          int (*each)(void *ctx, const struct job_summary *summary), void *ctx);
 
-/* -------- jobs that wait for room on the disk (store_pause.c) -------- */
+/* -------- jobs that wait for room on the disk (pause.c) -------- */
 
 /*
  * store_next_job() - the job that store_claim_job() would take, and whether it is paused.
@@ -218,7 +216,7 @@ int store_change_job(struct store *store, int64_t id, const struct job_change *c
 /* store_set_facts() - parameters as resolved and the model's facts of a job that has not ended. */
 int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *model);
 
-/* -------- leases of running jobs (store_lease.c) -------- */
+/* -------- leases of running jobs (running.c) -------- */
 
 /* store_start_lease() - the job, just claimed, is worked on in this @boot ("": not known). */
 int store_start_lease(struct store *store, int64_t id, const char *boot);
@@ -232,7 +230,7 @@ int store_count_reboot(struct store *store, int64_t id);
 /* store_get_lease() - of the job's newest run. Return: 0, -ENOENT, -errno. */
 int store_get_lease(struct store *store, int64_t id, struct lease *ret_lease);
 
-/* -------- what happened (store_events.c) -------- */
+/* -------- what happened (events.c) -------- */
 
 /* store_has_event() - has job @job_id an event @type with all that is in @data? It may say more. */
 int store_has_event(struct store *store, int64_t job_id, const char *type, const json_t *data,
@@ -255,7 +253,7 @@ int store_append_event(struct store *store, int64_t job_id, const char *type, in
 int store_list_events(struct store *store, int64_t job_id, const char *viewer, uint64_t after,
                       int limit, json_t **ret_events);
 
-/* -------- what came out (store_results.c) -------- */
+/* -------- what came out (results.c) -------- */
 
 /* store_put_layer() - the report of @layer; drops reports of later layers from an earlier try. */
 int store_put_layer(struct store *store, int64_t job_id, int64_t layer, const json_t *data);
@@ -284,7 +282,7 @@ int store_find_key(struct store *store, const char *owner, const char *key,
 int store_put_key(struct store *store, const char *owner, const char *key, const char *sha256,
                   int64_t job_id, int64_t at);
 
-/* -------- copies (store_backup.c) -------- */
+/* -------- copies (backup.c) -------- */
 
 /*
  * store_backup() - write what the store holds over the file @path, which is there: one consistent
@@ -298,7 +296,7 @@ int store_backup(struct store *store, const char *path, const atomic_bool *stop,
 /* store_size() - how large the copy will be. */
 int store_size(struct store *store, uint64_t *ret_bytes);
 
-/* -------- what nobody needs any more (store_expire.c) -------- */
+/* -------- what nobody needs any more (expire.c) -------- */
 
 #define STORE_EXPIRE_MAX                                                                           \
     500 /* rows that one call deletes at most: the store is held for a moment */
@@ -321,7 +319,7 @@ struct store_ended {
 /* store_next_ended() - the next job after *@ended that ended before @before. -ENOENT: none. */
 int store_next_ended(struct store *store, int64_t before, struct store_ended *ended);
 
-/* -------- who may ask (store_tokens.c) -------- */
+/* -------- who may ask (tokens.c) -------- */
 
 /* A token, of which only the hash is known. */
 struct token_row {

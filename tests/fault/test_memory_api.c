@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log/log.h"
 #include "base/str.h"
+#include "daemon/config/read.h"
 #include "daemon/daemon.h"
 #include "tests/fault/allocations.h"
 #include "tests/unit/model/tiny_model.h"

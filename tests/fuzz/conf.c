@@ -2,7 +2,7 @@
 /* quantd.conf, and after a NUL byte QUANTD_... variables, a NUL byte between two of them. */
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/config/config.h"
+#include "daemon/config/read.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

@@ -26,9 +26,15 @@ static const char request_text[] =
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"priority\": 3, \"name\": "
     "\"n\", \"labels\": {\"team\": \"a\"}}";
 
+static inline void disconnect_queue(struct queue *q) {
+    events_free(q->jobs.events);
+    job_cache_free(q->jobs.cache);
+}
+
 static inline void connect_queue(struct queue *q) {
     q->jobs = (struct jobs){.store = q->f->store,
                             .events = events_new(q->f->store),
+                            .cache = job_cache_new(q->f->store),
                             .models = &q->models,
                             .state_dir = q->f->dir};
     if (q->boot)
@@ -55,14 +61,14 @@ static inline int setup(void **state) {
 static inline int teardown(void **state) {
     struct queue *q = *state;
 
-    events_free(q->jobs.events);
+    disconnect_queue(q);
     fixture_teardown((void **)&q->f);
     free(q);
     return 0;
 }
 
 static inline void connect_queue_again(struct queue *q) {
-    events_free(q->jobs.events);
+    disconnect_queue(q);
     connect_queue(q);
 }
 
@@ -70,7 +76,7 @@ static inline void connect_queue_again(struct queue *q) {
 static inline void restart(struct queue *q) {
     struct failure failure;
 
-    events_free(q->jobs.events);
+    disconnect_queue(q);
     store_close(q->f->store);
     fixture_open(q->f);
     connect_queue(q);

@@ -22,13 +22,13 @@ static int64_t submit_as(struct queue *q, const struct caller *caller, const cha
 
 static int look(struct queue *q, const struct caller *caller, int64_t id) {
     cleanup(json_decrefp) json_t *job = NULL;
-    cleanup(view_freep) struct view *view = NULL;
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
     struct failure failure = {};
     uint64_t version;
     int r = jobs_object(&q->jobs, caller, id, 0, &job, &version, &failure);
 
-    assert_int_equal(jobs_see(&q->jobs, caller, id, &view, &failure), r);
-    assert_true((job != NULL) == (r == 0) && (view != NULL) == (r == 0));
+    assert_int_equal(jobs_see(&q->jobs, caller, id, &cached, &failure), r);
+    assert_true((job != NULL) == (r == 0) && (cached != NULL) == (r == 0));
     if (r)
         assert_string_equal(failure.code, "forbidden");
     return r;

@@ -87,7 +87,7 @@ static void restore(struct queue *q, const char *from) {
     struct failure failure;
     size_t size;
 
-    events_free(q->jobs.events);
+    disconnect_queue(q);
     store_close(steal_ptr(q->f->store));
     assert_int_equal(file_read(from, 1 << 30, &data, &size), 0);
     for (size_t i = 0; i < 3; i++) {

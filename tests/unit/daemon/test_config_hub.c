@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The options of the hub, and the variables that other programs know too. */
-#include "daemon/config/config.h"
+#include "daemon/config/read.h"
 
 #include "base/file.h"
 #include "base/macros.h"

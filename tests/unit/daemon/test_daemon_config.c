@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/config/config.h"
+#include "daemon/config/read.h"
 
 #include "base/file.h"
 #include "base/macros.h"

@@ -29,7 +29,7 @@ static void test_owner(void **state) {
     struct failure failure;
     int64_t first;
 
-    q->jobs.owner_jobs = 3;
+    q->jobs.quota.owner_jobs = 3;
     first = submit(q, "first");
     assert_int_equal(claim_next(q), first);
     submit(q, NULL);
@@ -56,7 +56,7 @@ static void test_queue(void **state) {
     struct queue *q = *state;
     struct failure failure;
 
-    q->jobs.queue_limit = 2;
+    q->jobs.quota.queue_limit = 2;
     submit(q, NULL);
     submit(q, NULL);
     assert_int_equal(submit_as(q, &bert, NULL, &failure), -EAGAIN);
