@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -92,60 +93,28 @@ int folder_add_shard(struct run *run, struct folder *folder, const char *name, c
 
 /* ---- what describes the checkpoint ---- */
 
-/* The matrices of a block that are quantized, in the order of quantization. */
-static json_t *quantized_modules(const struct run *run) {
-    json_t *blocks = json_array();
-
-    for (int i = 0; i < N_GROUPS; i++) {
-        json_t *block = json_array();
-        struct group_shape shape;
-
-        group_shape(&run->checkpoint->config, i, &shape);
-        for (int g = 0; g < shape.G; g++) {
-            for (int p = 0; p < shape.n_parts; p++) {
-                char name[MATRIX_NAME_SIZE];
-
-                group_matrix_name(&shape, 0, g, p, name);
-                json_array_append_new(block, json_string(name + strlen("model.layers.0.")));
-            }
-        }
-        json_array_append_new(blocks, block);
-    }
-    return blocks;
-}
-
-/* The keys that GPTQModel, vLLM and transformers read. */
-static json_t *quantization_config(const struct run *run) {
-    const struct quantization_config *q = &run->quantization;
-    const struct params *p = run->params;
-
-    return json_pack("{s:s s:s s:i s:i s:b s:b s:b s:s s:o s:{s:[s] s:f s:b s:b s:b s:b}}",
-                     "quant_method", "gptq", "checkpoint_format", q->v2 ? "gptq_v2" : "gptq",
-                     "bits", q->wbits, "group_size", q->groupsize, "desc_act", q->desc_act, "sym",
-                     q->sym, "lm_head", 0, "pack_dtype", "int32", "modules_in_block_to_quantize",
-                     quantized_modules(run), "meta", "quantizer", "quantd:" QUANTD_VERSION,
-                     "damp_percent", p->percdamp, "static_groups", p->static_groups,
-                     "true_sequential", p->true_sequential, "mse", p->mse, "nearest", p->nearest);
-}
-
 static int write_config(struct run *run, struct folder *folder) {
     cleanup(freep) char *path = str_format("%s/config.json", run->job->model_dir);
-    cleanup(json_decrefp) json_t *config = NULL, *quantization = NULL;
+    const struct format_context context = run_format_context(run);
+    const struct format_ops *format = run->params->format;
+    cleanup(json_decrefp) json_t *config = NULL, *meta = NULL;
+    const struct params *p = run->params;
     int r;
 
-    if (!path)
+    meta = json_pack("{s:[s] s:f s:b s:b s:b s:b}", "quantizer", "quantd:" QUANTD_VERSION,
+                     "damp_percent", p->percdamp, "static_groups", p->static_groups,
+                     "true_sequential", p->true_sequential, "mse", p->mse, "nearest", p->nearest);
+    if (!path || !meta)
         return failure_oom(run->failure);
     r = json_parse_file(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);
-    if (r)
-        return r;
-    if (run->params->format == FORMAT_DENSE) {
-        json_object_set_new(config, "torch_dtype", json_string("bfloat16"));
-        return folder_write_json(run, folder, "config.json", config);
-    }
-    quantization = quantization_config(run);
-    json_object_set(config, "quantization_config", quantization);
-    r = folder_write_json(run, folder, "config.json", config);
-    return r ? r : folder_write_json(run, folder, "quantize_config.json", quantization);
+    if (!r)
+        r = format->describe(&context, meta, config);
+    if (!r)
+        r = folder_write_json(run, folder, "config.json", config);
+    if (!r && format->config_file)
+        r = folder_write_json(run, folder, format->config_file,
+                              json_object_get(config, "quantization_config"));
+    return r;
 }
 
 /* Files that go along as they are, when the model has them. */

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The shards of a checkpoint: one per layer, and one for the rest. gptq: the layers are in work/
- * already. dense: each is brought to the backend, which knows its weights, and written as bf16.
+ * The shards of a checkpoint: one per layer, and one for the rest. A layer that is in the job's
+ * format already is linked; any other is read back, and its tensors are made by the format.
  */
 #include "base/str.h"
 #include "daemon/pipeline/export.h"
-#include "daemon/pipeline/shard.h"
+#include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #define SHARD_NAME_SIZE 64
@@ -35,8 +34,6 @@ static int write_shard(struct run *run, struct folder *folder, int i, const stru
     return r ? r : folder_add_shard(run, folder, name, NULL);
 }
 
-/* ---- gptq ---- */
-
 static int link_layer(struct run *run, struct folder *folder, int layer) {
     cleanup(freep) char *from = work_layer_path(run, layer, "safetensors"), *to = NULL;
     const struct safetensors *file = run->shards[layer];
@@ -55,148 +52,36 @@ static int link_layer(struct run *run, struct folder *folder, int layer) {
     return folder_add_shard(run, folder, name, json_object_get(run->reports[layer], "file"));
 }
 
-/* ---- dense ---- */
-
-/* @n elements of act on the device as bf16, in memory of the shard; NULL with *ret_r set. */
-static void *download_bf16(struct run *run, struct shard *shard, struct span span, size_t n,
-                           int *ret_r) {
-    struct backend *b = run->b;
-    uint16_t *bf16 = shard_block(shard, n * sizeof(*bf16));
-    cleanup(freep) float *f32 = NULL;
-
-    *ret_r = -ENOMEM;
-    if (!bf16)
-        return NULL;
-    if (b->ops->act == DTYPE_BF16) {
-        *ret_r = b->ops->download(b, bf16, span);
-        return *ret_r ? NULL : bf16;
-    }
-    f32 = malloc(n * sizeof(*f32));
-    if (!f32)
-        return NULL;
-    *ret_r = b->ops->download(b, f32, span);
-    for (size_t i = 0; i < n && !*ret_r; i++)
-        bf16[i] = f32_to_bf16(f32[i]);
-    return *ret_r ? NULL : bf16;
-}
-
-static int add_group(struct run *run, struct shard *shard, int layer, enum group group,
-                     const struct layer_weights *weights) {
-    size_t act = dtype_size(run->b->ops->act), offset = 0;
-    struct group_shape shape;
-
-    group_shape(&run->checkpoint->config, group, &shape);
-    for (int g = 0; g < shape.G; g++) {
-        for (int p = 0; p < shape.n_parts; p++) {
-            size_t n = (size_t)shape.parts[p].rows * shape.n;
-            char name[MATRIX_NAME_SIZE + 8];
-            void *data;
-            int r;
-
-            group_matrix_name(&shape, layer, g, p, name);
-            strcat(name, ".weight");
-            data = download_bf16(run, shard, span_slice(weights->matrices[group], offset, n * act),
-                                 n, &r);
-            if (data && shard_add(shard, name, DTYPE_BF16, shape.parts[p].rows, shape.n, data))
-                r = -ENOMEM;
-            if (r)
-                return r;
-            offset += n * act;
-        }
-    }
-    return 0;
-}
-
-/* A tensor as bf16. */
-static int add_bf16(struct shard *shard, const struct tensor *tensor) {
-    struct tensor copy = *tensor;
-    uint16_t *data;
-
-    if (tensor->dtype == DTYPE_BF16)
-        return shard_add_copy(shard, tensor);
-    data = shard_block(shard, tensor->n * sizeof(*data));
-    if (!data)
-        return -ENOMEM;
-    for (size_t i = 0; i < tensor->n; i++) {
-        float value;
-
-        dtype_to_f32(&value, (const char *)tensor->data + i * dtype_size(tensor->dtype),
-                     tensor->dtype, 1);
-        data[i] = f32_to_bf16(value);
-    }
-    copy.dtype = DTYPE_BF16;
-    copy.size = tensor->n * sizeof(*data);
-    copy.data = data;
-    return shard_add_copy(shard, &copy);
-}
-
-static bool is_quantized(const char *name) {
-    static const char *const suffixes[] = {".qweight", ".qzeros", ".scales", ".g_idx"};
-    const char *suffix = strrchr(name, '.');
-
-    for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-        if (str_equal(suffix, suffixes[i]))
-            return true;
-    }
-    return false;
-}
-
-static int write_dense_layer(struct run *run, struct folder *folder, int layer,
-                             struct layer_weights *weights, struct code_memory *codes) {
+static int make_layer(struct run *run, struct folder *folder, int layer) {
     const struct weights_source source = run_source(run);
-    const struct safetensors *file = run->shards[layer];
+    const struct format_context context = run_format_context(run);
+    cleanup(layer_codes_done) struct layer_codes codes = {};
     cleanup(shard_done) struct shard shard = {};
     int r;
 
-    r = layer_weights_load(run->b, &source, layer, weights, codes, run->failure);
-    for (size_t i = 0; i < safetensors_n_tensors(file) && !r; i++) {
-        if (!is_quantized(safetensors_at(file, i)->name))
-            r = add_bf16(&shard, safetensors_at(file, i));
-    }
-    for (int i = 0; i < N_GROUPS && !r; i++)
-        r = add_group(run, &shard, layer, i, weights);
+    r = layer_codes_read(&source, layer, &codes, run->failure);
+    if (!r)
+        r = run->params->format->add_layer(&context, &codes, &shard);
+    if (!r && !safetensors_intact(run->shards[layer]))
+        r = failure_set(run->failure, -EBADMSG, "damaged", "see who else writes into the folder",
+                        "layer %d was cut short in '%s' while it was exported", layer,
+                        run->work_dir);
     return r ? r : write_shard(run, folder, layer, &shard);
 }
-
-static int write_dense_layers(struct run *run, struct folder *folder) {
-    const struct model_config *c = &run->checkpoint->config;
-    struct arena sizing = {}, arena = {};
-    struct layer_weights weights = {};
-    struct code_memory codes;
-    int r;
-
-    code_memory_take(c, run->params->groupsize, &sizing, &codes);
-    r = arena_alloc(run->b, &sizing, &arena.all);
-    if (!r)
-        r = layer_weights_alloc(run->b, c, &weights);
-    code_memory_take(c, run->params->groupsize, &arena, &codes);
-    for (int i = 0; i < run_layers(run) && !r; i++) {
-        r = run_cancelled(run);
-        if (!r)
-            r = write_dense_layer(run, folder, i, &weights, &codes);
-    }
-    layer_weights_free(run->b, &weights);
-    run->b->ops->free(run->b, &arena.all);
-    return r;
-}
-
-/* ---- both ---- */
 
 /* Embedding, last norm and head. */
 static int write_rest(struct run *run, struct folder *folder) {
     static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
                                         "lm_head.weight"};
+    const struct format_context context = run_format_context(run);
     cleanup(shard_done) struct shard shard = {};
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         const struct tensor *t = checkpoint_find(run->checkpoint, "%s", names[i]);
-        int r = 0;
+        int r = t ? run->params->format->add_plain(&context, t, &shard) : 0;
 
-        if (t)
-            r = run->params->format == FORMAT_DENSE ? add_bf16(&shard, t)
-                                                    : shard_add_copy(&shard, t);
         if (r)
-            return failure_oom(run->failure);
+            return r;
     }
     return write_shard(run, folder, run_layers(run), &shard);
 }
@@ -205,12 +90,11 @@ int export_shards(struct run *run, struct folder *folder) {
     cleanup(json_decrefp) json_t *index = NULL;
     int r = 0;
 
-    if (run->params->format == FORMAT_DENSE)
-        r = write_dense_layers(run, folder);
-    for (int i = 0; run->params->format == FORMAT_GPTQ && i < run_layers(run) && !r; i++) {
+    for (int i = 0; i < run_layers(run) && !r; i++) {
         r = run_cancelled(run);
         if (!r)
-            r = link_layer(run, folder, i);
+            r = run->params->format == &format_gptq ? link_layer(run, folder, i)
+                                                    : make_layer(run, folder, i);
     }
     if (!r)
         r = write_rest(run, folder);

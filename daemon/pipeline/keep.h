@@ -5,9 +5,9 @@
  */
 #pragma once
 
+#include "daemon/pipeline/formats/shard.h"
 #include "daemon/pipeline/methods/problem.h"
 #include "daemon/pipeline/run.h"
-#include "daemon/pipeline/shard.h"
 
 /* Memory for the packed codes of a whole layer: fetched while the next thing is computed. */
 struct keeper {

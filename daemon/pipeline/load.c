@@ -17,8 +17,9 @@ static int check_seqlen(struct run *run) {
     return 0;
 }
 
-/* A grid is shared by whole groups, and the packed layout wants whole words. */
+/* A grid is shared by whole groups, and the packed codes of a row are whole words. */
 static int check_shapes(struct run *run) {
+    const struct quantization_config q = params_quantization(run->params);
     int groupsize = run->params->groupsize;
 
     for (int i = 0; i < N_GROUPS; i++) {
@@ -34,15 +35,8 @@ static int check_shapes(struct run *run) {
             return failure_set(
                 run->failure, -EINVAL, "model_unsupported", "only wbits 16 works for this model",
                 "the %d in-features of %s are not a multiple of 32", shape.n, shape.parts[0].name);
-        for (int p = 0; p < shape.n_parts; p++) {
-            if (shape.parts[p].rows % 32)
-                return failure_set(run->failure, -EINVAL, "model_unsupported",
-                                   "only wbits 16 works for this model",
-                                   "the %d out-features of %s are not a multiple of 32",
-                                   shape.parts[p].rows, shape.parts[p].name);
-        }
     }
-    return 0;
+    return format_check(run->params->format, &q, &run->checkpoint->config, run->failure);
 }
 
 static int check_model(struct run *run) {

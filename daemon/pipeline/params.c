@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "daemon/data/corpus.h"
+#include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -114,15 +115,17 @@ static int read_percdamp(const char *name, const json_t *value, void *at, struct
 }
 
 static int read_format(const char *name, const json_t *value, void *at, struct failure *failure) {
-    const char *text = json_string_value(value);
+    const struct format_ops *format = format_find(json_string_value(value));
+    cleanup(strbuf_done) struct strbuf names = {};
 
-    if (str_equal(text, "gptq"))
-        *(enum checkpoint_format *)at = FORMAT_GPTQ;
-    else if (str_equal(text, "dense"))
-        *(enum checkpoint_format *)at = FORMAT_DENSE;
-    else
-        return failure_field(failure, name, NULL, "must be \"gptq\" or \"dense\"");
-    return 0;
+    if (format) {
+        *(const struct format_ops **)at = format;
+        return 0;
+    }
+    for (int i = 0; i < n_formats; i++)
+        strbuf_printf(&names, "%s\"%s\"", i ? " or " : "", formats[i]->name);
+    return names.failed ? failure_oom(failure)
+                        : failure_field(failure, name, NULL, "must be %s", names.data);
 }
 
 static const struct {
@@ -247,6 +250,11 @@ static int check_combination(const struct params *params, struct failure *failur
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");
+    if (params->wbits != 16) {
+        struct quantization_config q = params_quantization(params);
+
+        return format_check(params->format, &q, NULL, failure);
+    }
     return 0;
 }
 
@@ -261,6 +269,7 @@ int params_parse(enum job_kind kind, const json_t *object, struct params **ret_p
     params->groupsize = -1;
     params->nsamples = 128;
     params->percdamp = 0.01;
+    params->format = formats[0];
     if (!json_is_object(object))
         return failure_set(failure, -EINVAL, "invalid_parameter", NULL,
                            "the request is not a JSON object");
@@ -284,6 +293,17 @@ void params_free(struct params *params) {
     free(params);
 }
 
+struct quantization_config params_quantization(const struct params *params) {
+    return (struct quantization_config){
+        .present = true,
+        .wbits = params->wbits,
+        .groupsize = params->groupsize,
+        .sym = params->sym,
+        .desc_act = params->act_order && !params->static_groups && params->groupsize > 0,
+        .v2 = !params->sym, /* an asymmetric zero may be 0, which "minus one" cannot hold */
+    };
+}
+
 json_t *params_to_json(const struct params *p) {
     cleanup(json_decrefp) json_t *eval = json_array();
     json_t *dataset = p->dataset ? json_string(p->dataset) : json_null();
@@ -298,5 +318,5 @@ json_t *params_to_json(const struct params *p) {
                      "seed", (json_int_t)p->seed, "act_order", p->act_order, "sym", p->sym,
                      "true_sequential", p->true_sequential, "static_groups", p->static_groups,
                      "mse", p->mse, "nearest", p->nearest, "percdamp", p->percdamp, "eval", eval,
-                     "format", p->format == FORMAT_GPTQ ? "gptq" : "dense");
+                     "format", p->format->name);
 }

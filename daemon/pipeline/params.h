@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
+#include "daemon/model/config.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -12,14 +13,11 @@
 #define PARAMS_EVALS_MAX 16
 #define PARAMS_BATCH_MAX 4096 /* windows */
 
+struct format_ops;
+
 enum job_kind {
     JOB_QUANTIZE,
     JOB_EVAL, /* wbits is 16; the model may be quantized already */
-};
-
-enum checkpoint_format {
-    FORMAT_GPTQ,  /* packed codes */
-    FORMAT_DENSE, /* bf16 weights */
 };
 
 struct params {
@@ -35,7 +33,7 @@ struct params {
     double percdamp;
     char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
     int n_eval;
-    enum checkpoint_format format;
+    const struct format_ops *format; /* of the checkpoint */
 };
 
 /*
@@ -48,6 +46,9 @@ struct params {
 int params_parse(enum job_kind kind, const json_t *object, struct params **ret_params,
                  struct failure *failure);
 void params_free(struct params *params); /* NULL is fine */
+
+/* params_quantization() - what @params ask of a format. */
+struct quantization_config params_quantization(const struct params *params);
 
 /* params_to_json() - all fields, resolved, in the request's form; NULL when out of memory. */
 json_t *params_to_json(const struct params *params);

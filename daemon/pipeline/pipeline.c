@@ -18,25 +18,6 @@
 
 /* ---- the result ---- */
 
-/* Bits that the quantized matrices take, per weight of theirs. */
-static double bits_per_weight(const struct run *run) {
-    double bytes = 0, weights = 0;
-
-    for (int layer = 0; layer < run_layers(run); layer++) {
-        for (size_t i = 0; i < safetensors_n_tensors(run->shards[layer]); i++) {
-            const struct tensor *t = safetensors_at(run->shards[layer], i);
-            const char *suffix = strrchr(t->name, '.');
-
-            if (str_equal(suffix, ".weight"))
-                continue;
-            bytes += t->size;
-            if (str_equal(suffix, ".qweight"))
-                weights += t->n * 32.0 / run->quantization.wbits;
-        }
-    }
-    return bytes * 8 / weights;
-}
-
 static json_t *seconds_of(const struct run *run) {
     json_t *seconds = json_object();
     double total = 0;
@@ -52,6 +33,9 @@ static json_t *seconds_of(const struct run *run) {
 
 /* Completes @result, which holds what the export gave or is NULL. */
 static json_t *complete_result(struct run *run, json_t *result) {
+    double bits = run->quantizes ? run->params->format->bits_per_weight(&run->checkpoint->config,
+                                                                        &run->quantization)
+                                 : 0;
     json_t *perplexity = json_object();
     struct backend_info info;
     struct rusage usage;
@@ -69,10 +53,7 @@ static json_t *complete_result(struct run *run, json_t *result) {
                                   (json_int_t)usage.ru_maxrss * 1024));
     json_object_set_new(result, "model_fingerprint", json_string(run->checkpoint->fingerprint));
     json_object_set_new(result, "seqlen", json_integer(run->seqlen));
-    json_object_set_new(result, "bits_per_weight",
-                        run->quantizes && run->params->format == FORMAT_GPTQ
-                            ? json_real(bits_per_weight(run))
-                            : json_null());
+    json_object_set_new(result, "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
     return result;
 }
 
@@ -125,19 +106,10 @@ static json_t *published_result(struct run *run) {
 
 static int run_init(struct run *run) {
     int layers = run_layers(run);
-    bool sym = run->params->sym;
 
     run->shards = calloc(layers, sizeof(*run->shards));
     run->reports = calloc(layers, sizeof(*run->reports));
-    run->quantization = (struct quantization_config){
-        .present = true,
-        .wbits = run->params->wbits,
-        .groupsize = run->params->groupsize,
-        .sym = sym,
-        .desc_act =
-            run->params->act_order && !run->params->static_groups && run->params->groupsize > 0,
-        .v2 = !sym, /* an asymmetric zero may be 0, which "minus one" cannot hold */
-    };
+    run->quantization = params_quantization(run->params);
     return run->shards && run->reports ? 0 : failure_oom(run->failure);
 }
 

@@ -4,6 +4,7 @@
 
 #include "daemon/model/forward.h"
 #include "daemon/model/weights.h"
+#include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/job.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/progress.h"
@@ -65,6 +66,12 @@ static inline size_t run_window_bytes(const struct run *run) {
 
 /* run_source() - the weights as they are to be evaluated, and to be continued from. */
 struct weights_source run_source(const struct run *run);
+
+/* run_format_context() - what the job's format is given, in the thread of the backend. */
+static inline struct format_context run_format_context(const struct run *run) {
+    return (struct format_context){run->b, &run->checkpoint->config, &run->quantization,
+                                   run->failure};
+}
 
 /*
  * choose_batch() - set run->batch: what the plan of an earlier attempt says (@planned, 0: none),

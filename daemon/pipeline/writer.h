@@ -6,8 +6,8 @@
 #pragma once
 
 #include "base/task.h"
+#include "daemon/pipeline/formats/shard.h"
 #include "daemon/pipeline/run.h"
-#include "daemon/pipeline/shard.h"
 
 struct writer {
     struct task task;

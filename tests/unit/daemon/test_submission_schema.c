@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/formats/format.h"
 #include "daemon/queue/submission.h"
 
 #include <setjmp.h>
@@ -173,6 +174,16 @@ static void test_defaults(void **state) {
     assert_false(takes("quantize", "colour", json_true()));
 }
 
+/* The formats that a form offers are those of the table, in its order. */
+static void test_formats(void **state) {
+    json_t *values = json_object_get(json_object_get(properties, "format"), "enum");
+
+    (void)state;
+    assert_int_equal(json_array_size(values), n_formats);
+    for (int i = 0; i < n_formats; i++)
+        assert_string_equal(json_string_value(json_array_get(values, i)), formats[i]->name);
+}
+
 /* What an eval job does not take is what the document says. */
 static void test_eval(void **state) {
     json_t *refused = json_object_get(json_object_get(schema, "then"), "properties"), *property;
@@ -193,9 +204,8 @@ static void test_eval(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_fields),   cmocka_unit_test(test_words),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_formats),
         cmocka_unit_test(test_eval),
     };
 

@@ -2,6 +2,7 @@
 /* What a request may say: every field, every limit, every combination that is refused. */
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params.h"
 
 #include <errno.h>
@@ -51,7 +52,7 @@ static void test_defaults(void **state) {
     assert_true(p->percdamp == 0.01);
     assert_false(p->act_order || p->sym || p->true_sequential || p->static_groups || p->mse ||
                  p->nearest);
-    assert_int_equal(p->format, FORMAT_GPTQ);
+    assert_ptr_equal(p->format, &format_gptq);
     assert_int_equal(p->n_eval, 3);
     assert_string_equal(p->eval[0], "wikitext2");
     assert_string_equal(p->eval[1], "ptb");
@@ -80,7 +81,7 @@ static void test_every_field(void **state) {
     assert_true(p->act_order && p->sym && p->true_sequential && p->static_groups && p->mse);
     assert_false(p->nearest);
     assert_true(p->percdamp == 1);
-    assert_int_equal(p->format, FORMAT_DENSE);
+    assert_ptr_equal(p->format, &format_dense);
     assert_int_equal(p->n_eval, 3);
 
     /* What is written down can be asked for again. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/pipeline/shard.h"
+#include "daemon/pipeline/formats/shard.h"
 
 #include "base/macros.h"
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/formats/codes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void layer_codes_done(struct layer_codes *layer) {
+    for (size_t i = 0; i < layer->n_matrices; i++)
+        grids_done(&layer->matrices[i].grids);
+    free(layer->matrices);
+    shard_done(&layer->plain);
+    *layer = (struct layer_codes){};
+}
+
+int layer_codes_add(struct layer_codes *layer, struct matrix_codes *matrix) {
+    if (layer->n_matrices == layer->capacity) {
+        size_t capacity = MAX(2 * layer->capacity, (size_t)64);
+        struct matrix_codes *grown = reallocarray(layer->matrices, capacity, sizeof(*grown));
+
+        if (!grown) {
+            grids_done(&matrix->grids);
+            return -ENOMEM;
+        }
+        layer->matrices = grown;
+        layer->capacity = capacity;
+    }
+    layer->matrices[layer->n_matrices++] = *matrix;
+    matrix->grids = (struct grids){};
+    return 0;
+}
+
+int layer_codes_add_plain(struct layer_codes *layer, const struct weights_source *source,
+                          int number, struct failure *failure) {
+    static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
+                                        "self_attn.q_norm", "self_attn.k_norm", "mlp.gate"};
+    const struct tensor_finder tensors = weights_finder(source, number);
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        char name[MATRIX_NAME_SIZE];
+        const struct tensor *t;
+
+        snprintf(name, sizeof(name), "model.layers.%d.%s.weight", number, names[i]);
+        t = tensor_find(&tensors, name);
+        if (!t)
+            return failure_set(failure, -EBADMSG, "model_invalid", NULL, "tensor '%s' is missing",
+                               name);
+        if (shard_add_copy(&layer->plain, t))
+            return failure_oom(failure);
+    }
+    return 0;
+}
+
+static int read_matrix(const struct weights_source *source, int number,
+                       const struct group_shape *shape, int g, int p, struct layer_codes *layer,
+                       struct failure *failure) {
+    const struct tensor_finder tensors = weights_finder(source, number);
+    struct matrix_codes matrix = {.wbits = source->quantization->wbits};
+    const struct tensor *qweight;
+    int r;
+
+    group_matrix_name(shape, number, g, p, matrix.name);
+    r = grids_read(&tensors, source->quantization, matrix.name, shape->parts[p].rows, shape->n,
+                   &matrix.grids, &qweight, failure);
+    if (r)
+        return r;
+    matrix.words = qweight->data;
+    return layer_codes_add(layer, &matrix) ? failure_oom(failure) : 0;
+}
+
+int layer_codes_read(const struct weights_source *source, int number, struct layer_codes *layer,
+                     struct failure *failure) {
+    int r = layer_codes_add_plain(layer, source, number, failure);
+
+    for (int i = 0; i < N_GROUPS && !r; i++) {
+        struct group_shape shape;
+
+        group_shape(&source->checkpoint->config, i, &shape);
+        for (int j = 0; j < shape.G * shape.n_parts && !r; j++)
+            r = read_matrix(source, number, &shape, j / shape.n_parts, j % shape.n_parts, layer,
+                            failure);
+    }
+    return r;
+}

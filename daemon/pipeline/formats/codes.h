@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A quantized layer in memory, in the layout of no format: what the solver makes, what every
+ * lossless format gives back, and from what any format is written. One thread at a time.
+ */
+#pragma once
+
+#include "daemon/model/packing.h"
+#include "daemon/model/weights.h"
+#include "daemon/pipeline/formats/shard.h"
+
+struct matrix_codes {
+    char name[MATRIX_NAME_SIZE]; /* in the checkpoint, without a suffix */
+    int wbits;
+    /* i32 [n * wbits / 32, rows]: codes along the inputs of a row, lowest bits first, as
+     * backend_ops.pack has them; any alignment; borrowed, from a block of the layer or a file */
+    const void *words;
+    struct grids grids; /* rows, n, n_groups; scales, zeros [n_groups, rows]; g_idx [n]; owned */
+};
+
+/* Zero-initialise. */
+struct layer_codes {
+    struct shard plain;            /* the tensors that are not quantized, and blocks of memory */
+    struct matrix_codes *matrices; /* owned */
+    size_t n_matrices, capacity;
+};
+
+void layer_codes_done(struct layer_codes *layer);
+
+/*
+ * layer_codes_add() - append @matrix, whose grids are taken, also when it fails.
+ * Return: 0 or -ENOMEM.
+ */
+int layer_codes_add(struct layer_codes *layer, struct matrix_codes *matrix);
+
+/*
+ * layer_codes_add_plain() - append the tensors of layer @number of @source that are not quantized,
+ * in the order of every checkpoint of ours. Data is borrowed from the source.
+ * Return: 0 or -errno with the failure.
+ */
+int layer_codes_add_plain(struct layer_codes *layer, const struct weights_source *source,
+                          int number, struct failure *failure);
+
+/*
+ * layer_codes_read() - layer @number of the quantized @source, from which words and plain tensors
+ * are borrowed, into the empty @layer, which the caller owns in each case.
+ * Return: 0, -EBADMSG (model_invalid) or -ENOMEM, with the failure.
+ */
+int layer_codes_read(const struct weights_source *source, int number, struct layer_codes *layer,
+                     struct failure *failure);

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The formats that a checkpoint can be written in. A format is a file of this folder and a row of
+ * formats.c; the values of the parameter `format` are the rows' names. A format sees neutral
+ * layers (codes.h) and gives tensors: it opens no file and knows no job.
+ */
+#pragma once
+
+#include "daemon/pipeline/formats/codes.h"
+
+#include <jansson.h>
+
+/* What a format can express. */
+struct format_holds {
+    unsigned int wbits;    /* set of 1 << bits */
+    bool sym, asym;        /* zeros of 2^(wbits-1) alone; any others */
+    const int *groupsizes; /* columns of a group, -1: one grid a row; ends with 0; NULL: any */
+    bool unordered;        /* g_idx in any order: act_order with groups that are not static */
+};
+
+/* What a format is given beside the layer; all borrowed. */
+struct format_context {
+    struct backend *b; /* NULL in the writer's thread */
+    const struct model_config *config;
+    const struct quantization_config *q;
+    struct failure *failure;
+};
+
+/* No entry is optional unless it says so. Functions return 0 or -errno with the failure; when an op
+ * failed the reason is the backend's. */
+struct format_ops {
+    const char *name;  /* "gptq" */
+    const char *title; /* what the name stands for, in a line */
+    struct format_holds holds;
+
+    /* Every code, scale, zero and order can be read back from its tensors, by grids_read(). Then
+     * add_layer() is called by the writer's thread too, and does without the backend. */
+    bool lossless;
+
+    /* What `holds` cannot say. @config NULL: the model is not known yet. Any thread. */
+    int (*check)(const struct quantization_config *q, const struct model_config *config,
+                 struct failure *failure);
+
+    /* Appends the tensors of @layer to the empty @shard, which may borrow from the layer. */
+    int (*add_layer)(const struct format_context *c, const struct layer_codes *layer,
+                     struct shard *shard);
+
+    /* Appends a tensor outside of the layers to @shard, which may borrow its data. */
+    int (*add_plain)(const struct format_context *c, const struct tensor *tensor,
+                     struct shard *shard);
+
+    /* Says in @config, the model's own config.json, what the checkpoint is. @meta: how it was
+     * made, for people; borrowed. */
+    int (*describe)(const struct format_context *c, json_t *meta, json_t *config);
+
+    /* Another file that gets the quantization_config of config.json alone, or NULL. */
+    const char *config_file;
+
+    /* Bits that a weight of the quantized matrices takes; 0 when none is packed. Any thread. */
+    double (*bits_per_weight)(const struct model_config *config,
+                              const struct quantization_config *q);
+};
+
+extern const struct format_ops format_gptq;
+extern const struct format_ops format_dense;
+
+/* formats - all that a job can ask for; the first is the default. */
+extern const struct format_ops *const formats[];
+extern const int n_formats;
+
+/* format_find() - the format called @name, or NULL. */
+const struct format_ops *format_find(const char *name);
+
+/*
+ * format_check() - can @format hold what @q asks for? @config NULL: the model is not known yet.
+ * Return: 0, or -EINVAL with the field "format" or a code of the model's. Any thread.
+ */
+int format_check(const struct format_ops *format, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure);

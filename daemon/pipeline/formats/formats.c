@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/formats/format.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <errno.h>
+
+const struct format_ops *const formats[] = {&format_gptq, &format_dense};
+const int n_formats = ARRAY_SIZE(formats);
+
+const struct format_ops *format_find(const char *name) {
+    for (int i = 0; i < n_formats; i++) {
+        if (str_equal(formats[i]->name, name))
+            return formats[i];
+    }
+    return NULL;
+}
+
+static bool has_groupsize(const int *groupsizes, int groupsize) {
+    if (!groupsizes)
+        return true;
+    while (*groupsizes && *groupsizes != groupsize)
+        groupsizes++;
+    return *groupsizes != 0;
+}
+
+static int refuse(const struct format_ops *format, struct failure *failure, const char *hint,
+                  const char *what) {
+    return failure_field(failure, "format", hint, "%s cannot hold %s", format->name, what);
+}
+
+int format_check(const struct format_ops *format, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure) {
+    const struct format_holds *holds = &format->holds;
+    char what[64];
+
+    snprintf(what, sizeof(what), "%d bits", q->wbits);
+    if (!(holds->wbits >> q->wbits & 1))
+        return refuse(format, failure, "take another wbits, or another format", what);
+    if (!(q->sym ? holds->sym : holds->asym))
+        return refuse(format, failure, "change sym, or take another format",
+                      q->sym ? "symmetric grids" : "asymmetric grids");
+    snprintf(what, sizeof(what), q->groupsize > 0 ? "groups of %d columns" : "one grid per row",
+             q->groupsize);
+    if (!has_groupsize(holds->groupsizes, q->groupsize))
+        return refuse(format, failure, "take another groupsize, or another format", what);
+    if (q->desc_act && !holds->unordered)
+        return refuse(format, failure,
+                      "add static_groups, leave act_order out, or take another "
+                      "format",
+                      "groups whose columns are not neighbours");
+    return format->check(q, config, failure);
+}
