@@ -1,24 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/daemon.h"
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/notify.h"
-#include "kernels/registry.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define STOP_SECONDS 20 /* for all workers; TimeoutStopSec of the unit is longer */
+#define STOP_SECONDS 20 /* for all runs; TimeoutStopSec of the unit is longer */
 #define SOCKETS_MAX 16
 #define ROOM_SECONDS 30 /* between looks whether there is room for what has to be fetched */
-
-_Static_assert(CONFIG_DEVICES_MAX <= EVENTS_RUNNING_MAX, "every device may run a job");
 
 static void on_device_failed(void *ctx) {
     struct daemon *daemon = ctx;
@@ -68,8 +63,7 @@ static int open_hub(struct daemon *daemon, struct failure *failure) {
 static void on_pulled(void *ctx) {
     struct daemon *daemon = ctx;
 
-    for (int i = 0; i < daemon->n_workers; i++)
-        worker_wake(daemon->workers[i]);
+    executors_poll(daemon->executors);
 }
 
 static int start_puller(struct daemon *daemon, struct failure *failure) {
@@ -113,66 +107,28 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     daemon->corpora = (struct corpora){.source = &daemon->source.source,
                                        .data_roots = config->data_roots.at,
                                        .n_data_roots = config->data_roots.n};
-    return jobs_recover(&daemon->jobs, failure);
+    return 0;
 }
 
-static int start_worker(struct daemon *daemon, const char *device, struct failure *failure) {
-    const struct worker_config config = {.device = device,
-                                         .idle_seconds = daemon->config->idle_seconds,
-                                         .jobs = &daemon->jobs,
-                                         .corpora = &daemon->corpora,
-                                         .device_failed = on_device_failed,
-                                         .ctx = daemon};
-    int r = worker_start(&config, &daemon->workers[daemon->n_workers], failure);
+static bool is_live(void *ctx, int64_t id) {
+    struct daemon *daemon = ctx;
 
-    daemon->n_workers += r == 0;
-    return r;
+    return executors_live(daemon->executors, id);
 }
 
-/* "auto": every CUDA device that is there, else the cpu. */
-static int start_auto_workers(struct daemon *daemon, struct failure *failure) {
-    char device[32];
-    int n = 0, r;
+static int open_executors(struct daemon *daemon, struct failure *failure) {
+    const struct executor_config config = {.config = daemon->config,
+                                           .jobs = &daemon->jobs,
+                                           .corpora = &daemon->corpora,
+                                           .failed = on_device_failed,
+                                           .ctx = daemon};
 
-    r = backend_count("cuda", &n);
-    if (r || n == 0)
-        return start_worker(daemon, "cpu", failure);
-    for (int i = 0; i < MIN(n, EVENTS_RUNNING_MAX) && !r; i++) {
-        snprintf(device, sizeof(device), "cuda:%d", i);
-        r = start_worker(daemon, device, failure);
-    }
-    return r;
-}
-
-static int start_named_workers(struct daemon *daemon, struct failure *failure) {
-    const struct config_list *devices = &daemon->config->devices;
-    int r = 0;
-
-    for (int i = 0; i < devices->n && !r; i++) {
-        if (str_equal(devices->at[i], "auto"))
-            r = start_auto_workers(daemon, failure);
-        else
-            r = start_worker(daemon, devices->at[i], failure);
-    }
-    return r;
-}
-
-/* Threads inherit the processors that their maker may use, and the cpu backend counts them. */
-static int start_workers(struct daemon *daemon, struct failure *failure) {
-    const cpu_set_t *cpus = &daemon->config->worker_cpus;
-    cpu_set_t mine;
-    int r;
-
+    daemon->jobs.lives = is_live;
+    daemon->jobs.lives_ctx = daemon;
     daemon->failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (daemon->failed_fd < 0)
         return failure_errno(failure, -errno, "cannot make", "eventfd");
-    if (CPU_COUNT(cpus) == 0)
-        return start_named_workers(daemon, failure);
-    if (sched_getaffinity(0, sizeof(mine), &mine) || sched_setaffinity(0, sizeof(*cpus), cpus))
-        return failure_errno(failure, -errno, "cannot choose", "processors");
-    r = start_named_workers(daemon, failure);
-    sched_setaffinity(0, sizeof(mine), &mine);
-    return r;
+    return executors_open(&config, &daemon->executors, failure);
 }
 
 static int start_api(struct daemon *daemon, struct failure *failure) {
@@ -215,9 +171,13 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
 
     notify_status("checking the store");
     r = open_queue(daemon, failure);
+    if (!r)
+        r = open_executors(daemon, failure);
+    if (!r)
+        r = jobs_recover(&daemon->jobs, failure);
     if (!r) {
         notify_status("opening devices");
-        r = start_workers(daemon, failure);
+        r = executors_start(daemon->executors, failure);
     }
     if (!r)
         r = start_puller(daemon, failure);
@@ -236,15 +196,8 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
 bool daemon_is_alive(struct daemon *daemon, struct failure *failure) {
     int r;
 
-    for (int i = 0; i < daemon->n_workers; i++) {
-        double silence = worker_silence(daemon->workers[i]);
-
-        if (silence > daemon->hang_seconds) {
-            failure_set(failure, -EIO, "device_hangs", "see the log of the kernel",
-                        "worker %d gave no sign of life for %.0f seconds", i, silence);
-            return false;
-        }
-    }
+    if (!executors_are_alive(daemon->executors, daemon->hang_seconds, failure))
+        return false;
     /* That it answers is enough: a new process does not make room on a full disk. */
     r = store_begin(daemon->store, STORE_READ, failure);
     if (!r)
@@ -253,16 +206,12 @@ bool daemon_is_alive(struct daemon *daemon, struct failure *failure) {
 }
 
 /* Return: 0; or -ETIMEDOUT: some do not stop, and their jobs are back in the queue all the same. */
-static int join_workers(struct daemon *daemon) {
-    double until = clock_monotonic() + STOP_SECONDS;
+static int join_executors(struct daemon *daemon) {
     struct failure failure;
-    int n_stuck = 0;
 
-    for (int i = 0; i < daemon->n_workers; i++)
-        n_stuck += worker_join(daemon->workers[i], (int)MAX(until - clock_monotonic(), 0)) ? 1 : 0;
-    if (!n_stuck)
+    if (!executors_join(daemon->executors, STOP_SECONDS))
         return 0;
-    log_error("%d workers do not stop, their jobs are taken from them", n_stuck);
+    log_error("what does not stop loses its jobs");
     if (jobs_abandon(&daemon->jobs, &failure))
         log_error("cannot put their jobs back, the next start does: %s", failure.detail);
     return -ETIMEDOUT;
@@ -271,19 +220,17 @@ static int join_workers(struct daemon *daemon) {
 int daemon_stop(struct daemon *daemon) {
     if (!daemon)
         return 0;
-    for (int i = 0; i < daemon->n_workers; i++)
-        worker_stop(daemon->workers[i]);
-    /* While workers stop: it does not take longer. */
+    executors_stop(daemon->executors);
+    /* While runs stop: it does not take longer. */
     puller_stop(daemon->puller);
     retention_stop(daemon->retention);
     daemon->retention = NULL;
-    /* Workers first: watchers still see that their job was interrupted. */
-    if (join_workers(daemon))
+    /* Runs first: watchers still see that their job was interrupted. */
+    if (join_executors(daemon))
         return -ETIMEDOUT;
     api_stop(daemon->api);
     puller_free(daemon->puller); /* requests woke it until now */
-    for (int i = 0; i < daemon->n_workers; i++)
-        worker_free(daemon->workers[i]);
+    executors_free(daemon->executors);
     backup_done(&daemon->backup);
     events_free(daemon->events);
     job_cache_free(daemon->cache);

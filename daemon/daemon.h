@@ -8,8 +8,8 @@
 #include "daemon/backup.h"
 #include "daemon/config/config.h"
 #include "daemon/data/hub/source.h"
+#include "daemon/executor/executors.h"
 #include "daemon/executor/puller.h"
-#include "daemon/executor/worker.h"
 #include "daemon/queue/jobs.h"
 #include "daemon/retention.h"
 
@@ -30,8 +30,7 @@ struct daemon {
     struct hub_client *hub;
     struct hub_source source;
     struct corpora corpora;
-    struct worker *workers[EVENTS_RUNNING_MAX];
-    int n_workers;
+    struct executors *executors;
     struct puller *puller;
     struct retention *retention;
     struct backup backup;
@@ -42,13 +41,13 @@ struct daemon {
 };
 
 /*
- * daemon_start() - open the store, recover the queue, start workers and the api; @config must
+ * daemon_start() - open the store, recover the queue, start executors and the api; @config must
  * outlive it. The caller owns *ret_daemon. Main thread. Return: 0 or -errno with the failure.
  */
 int daemon_start(const struct config *config, struct daemon **ret_daemon, struct failure *failure);
 
 /*
- * daemon_is_alive() - does every worker give signs of life, and the store answer? When the store
+ * daemon_is_alive() - does every executor give signs of life, and the store answer? When the store
  * hangs it does not return. Any thread. Return: false with the failure: something hangs that only
  * a new process gets rid of.
  */
@@ -56,8 +55,8 @@ bool daemon_is_alive(struct daemon *daemon, struct failure *failure);
 
 /*
  * daemon_stop() - stop in order and free all: running jobs go back to the queue. NULL is fine.
- * Main thread. Return: 0; -ETIMEDOUT: a worker does not stop, nothing was freed, the process has
- * to end as it is.
+ * Main thread. Return: 0; -ETIMEDOUT: a run does not stop, nothing was freed, the process has to
+ * end as it is.
  */
 int daemon_stop(struct daemon *daemon);
 

@@ -30,9 +30,8 @@ static int set_disk(struct daemon *daemon, const struct config *config) {
     return 0;
 }
 
-static int set_idle(struct daemon *daemon, const struct config *config) {
-    for (int i = 0; i < daemon->n_workers; i++)
-        worker_set_idle(daemon->workers[i], config->idle_seconds);
+static int set_executors(struct daemon *daemon, const struct config *config) {
+    executors_reload(daemon->executors, config);
     return 0;
 }
 
@@ -65,7 +64,7 @@ static const struct live {
     int (*set)(struct daemon *daemon, const struct config *config); /* 0 or -ENOMEM */
 } live_options[] = {
     {"admin", set_admins},        {"allowed-host", set_hosts},  {"cache-limit", set_disk},
-    {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_idle},
+    {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_executors},
     {"keep-days", set_keep_days}, {"log-level", set_log_level}, {"model-root", set_model_roots},
     {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},  {"token-file", set_tokens},
 };

@@ -32,8 +32,7 @@ static int make_list(json_t *data, json_t **ret_list, struct failure *failure) {
 
 /* There is a job to claim, or files to fetch for one. */
 static void wake_all(struct daemon *daemon) {
-    for (int i = 0; i < daemon->n_workers; i++)
-        worker_wake(daemon->workers[i]);
+    executors_poll(daemon->executors);
     puller_wake(daemon->puller);
 }
 
@@ -72,8 +71,7 @@ static int cancel(void *ctx, const struct caller *caller, int64_t id, json_t **r
 
     if (r)
         return r;
-    for (int i = 0; i < daemon->n_workers; i++)
-        worker_cancel(daemon->workers[i], id);
+    executors_cancel(daemon->executors, id);
     puller_cancel(daemon->puller, id);
     return jobs_object(&daemon->jobs, caller, id, 0, ret_job, &version, failure);
 }
@@ -230,15 +228,9 @@ static int artifact_open(void *ctx, const struct caller *caller, int64_t id, con
 
 static int list_devices(void *ctx, json_t **ret_list, struct failure *failure) {
     struct daemon *daemon = ctx;
-    json_t *data = json_array();
+    json_t *data = executors_describe(daemon->executors);
 
-    for (int i = 0; i < daemon->n_workers; i++) {
-        if (json_array_append_new(data, worker_describe(daemon->workers[i]))) {
-            json_decref(data);
-            return failure_oom(failure);
-        }
-    }
-    return make_list(data, ret_list, failure);
+    return data ? make_list(data, ret_list, failure) : failure_oom(failure);
 }
 
 static int get_status(void *ctx, json_t **ret_status, struct failure *failure) {
@@ -353,12 +345,9 @@ static int health(void *ctx, json_t **ret_health, struct failure *failure) {
 static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
     struct daemon *daemon = ctx;
     json_t *healthy = NULL;
-    bool usable = false;
     int r = health(ctx, &healthy, failure);
 
-    for (int i = 0; i < daemon->n_workers; i++)
-        usable |= worker_is_usable(daemon->workers[i]);
-    if (!r && !usable)
+    if (!r && !executors_are_usable(daemon->executors))
         r = failure_set(failure, -EAGAIN, "no_device", "the log of quantd has the reason",
                         "no device can be opened");
     if (!r && disk_check(&daemon->disk, failure))

@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define CONFIG_OPTIONS_MAX 64
-#define CONFIG_DEVICES_MAX 16
+#define CONFIG_DEVICES_MAX 64 /* that --device can name */
 
 /* Strings; owned, at[n] is not a terminator. */
 struct config_list {

@@ -12,10 +12,9 @@
 #include "daemon/data/corpus.h"
 #include "daemon/queue/jobs.h"
 
-#define WORKER_RETRY_FIRST                                                                         \
-    1                       /* seconds until a device that cannot be opened is tried again; ...    \
-                             */
-#define WORKER_RETRY_MAX 60 /* ... doubled each time, up to this */
+/* Seconds until a device that cannot be opened is tried again: doubled from first to max. */
+#define WORKER_RETRY_FIRST 1
+#define WORKER_RETRY_MAX 60
 
 struct worker;
 

@@ -3,10 +3,10 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/macros.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #define WAKE_EVERY 0.25 /* seconds */
 #define STORE_EVERY 1.0
@@ -22,7 +22,8 @@ struct slot {
 struct events {
     struct store *store;
     pthread_mutex_t mutex; /* guards the slots; taken inside the store's, never around it */
-    struct slot slots[EVENTS_SLOTS];
+    struct slot *slots;    /* [n_slots], owned: as many as jobs ever had progress at a time */
+    int n_slots;
     /* Guards what is below. Not the other one: who is woken may run at once, in its waker's place.
      */
     pthread_mutex_t wake_mutex;
@@ -44,8 +45,9 @@ struct events *events_new(struct store *store) {
 void events_free(struct events *events) {
     if (!events)
         return;
-    for (size_t i = 0; i < ARRAY_SIZE(events->slots); i++)
+    for (int i = 0; i < events->n_slots; i++)
         json_decref(events->slots[i].data);
+    free(events->slots);
     pthread_mutex_destroy(&events->mutex);
     pthread_mutex_destroy(&events->wake_mutex);
     free(events);
@@ -80,17 +82,31 @@ int events_append(struct events *events, int64_t job_id, const char *type, const
     return r;
 }
 
-/* The slot of @job_id, else a free one, else NULL. */
+/* The slot of @job_id, or NULL. */
 static struct slot *find_slot(struct events *events, int64_t job_id) {
-    struct slot *free_slot = NULL;
-
-    for (size_t i = 0; i < ARRAY_SIZE(events->slots); i++) {
+    for (int i = 0; i < events->n_slots; i++) {
         if (events->slots[i].job_id == job_id)
             return &events->slots[i];
-        if (!events->slots[i].job_id && !free_slot)
-            free_slot = &events->slots[i];
     }
-    return free_slot;
+    return NULL;
+}
+
+/* The same, and a free one for a job that has none; NULL: no memory. */
+static struct slot *take_slot(struct events *events, int64_t job_id) {
+    struct slot *slot = find_slot(events, job_id), *slots;
+
+    if (!slot)
+        slot = find_slot(events, 0);
+    if (!slot) {
+        slots = reallocarray(events->slots, events->n_slots + 1, sizeof(*slots));
+        if (!slots)
+            return NULL;
+        events->slots = slots;
+        slot = &slots[events->n_slots++];
+        *slot = (struct slot){};
+    }
+    slot->job_id = job_id;
+    return slot;
 }
 
 int events_progress(struct events *events, int64_t job_id, const char *type, json_t *data,
@@ -103,9 +119,8 @@ int events_progress(struct events *events, int64_t job_id, const char *type, jso
     if (whole && !copy)
         return failure_oom(failure);
     pthread_mutex_lock(&events->mutex);
-    slot = find_slot(events, job_id);
+    slot = take_slot(events, job_id);
     if (slot) {
-        slot->job_id = job_id;
         if (whole) {
             old = slot->data;
             slot->data = steal_ptr(copy);
@@ -131,7 +146,7 @@ json_t *events_current(struct events *events, int64_t job_id, uint64_t *ret_vers
     *ret_version = 0;
     pthread_mutex_lock(&events->mutex);
     slot = find_slot(events, job_id);
-    if (slot && slot->job_id == job_id) {
+    if (slot) {
         data = json_clone(slot->data);
         *ret_version = slot->version;
     }
@@ -145,7 +160,7 @@ uint64_t events_version(struct events *events, int64_t job_id) {
 
     pthread_mutex_lock(&events->mutex);
     slot = find_slot(events, job_id);
-    if (slot && slot->job_id == job_id)
+    if (slot)
         version = slot->version;
     pthread_mutex_unlock(&events->mutex);
     return version;
@@ -156,7 +171,7 @@ void events_forget(struct events *events, int64_t job_id) {
 
     pthread_mutex_lock(&events->mutex);
     slot = find_slot(events, job_id);
-    if (slot && slot->job_id == job_id) {
+    if (slot) {
         json_decref(slot->data);
         *slot = (struct slot){};
     }

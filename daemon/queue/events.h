@@ -11,9 +11,6 @@
 #include "base/cleanup.h"
 #include "daemon/store/store.h"
 
-#define EVENTS_RUNNING_MAX 16                 /* jobs that run at the same time */
-#define EVENTS_SLOTS (EVENTS_RUNNING_MAX + 1) /* and one whose files are fetched */
-
 struct events;
 
 /* events_new() - a hub over @store (borrowed); owned by the caller; NULL when out of memory. */

@@ -36,6 +36,9 @@ struct jobs {
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */
     char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
+    /* Does a run of the job go on without this process? NULL: none does. */
+    bool (*lives)(void *lives_ctx, int64_t id);
+    void *lives_ctx;
     struct quota quota;
     struct stats stats;
 };
@@ -170,13 +173,14 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop 
 int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
 
 /*
- * jobs_abandon() - before an end that cannot wait for workers: every job that still runs goes back
- * to the queue, or is cancelled when that was asked for. What a worker says later comes to nothing.
+ * jobs_abandon() - before an end that cannot wait for workers: every job whose run does not live
+ * on goes back to the queue, or is cancelled when that was asked for. What a worker says later
+ * comes to nothing.
  */
 int jobs_abandon(struct jobs *jobs, struct failure *failure);
 
 /*
- * jobs_recover() - after a start: jobs that ran go back to the queue, files of jobs that failed or
- * were cancelled are removed, and folders of jobs that were deleted.
+ * jobs_recover() - after a start: jobs that ran go back to the queue unless their run lives, files
+ * of jobs that failed or were cancelled are removed, and folders of jobs that were deleted.
  */
 int jobs_recover(struct jobs *jobs, struct failure *failure);

@@ -169,7 +169,7 @@ def check_watchdog(manager, process):
         manager.wait_for("WATCHDOG=1", at + 1)
         with open(HOME + "/hang", "wb"):
             job_id = submit()
-        manager.wait_for("STATUS=hangs: worker 0 gave no sign of life for ", at)
+        manager.wait_for("STATUS=hangs: device cpu gave no sign of life for ", at)
         at = len(manager.lines)
         time.sleep(1)
         assert manager.lines[at:] == [], manager.lines[at:]

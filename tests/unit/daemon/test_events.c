@@ -78,23 +78,29 @@ static void test_progress_is_stored_in_time(void **state) {
     assert_int_equal(stored(f), 2);
 }
 
+#define MANY 40
+
 static void test_many_jobs(void **state) {
     struct fixture *f = *state;
     cleanup(events_freep) struct events *events = events_new(f->store);
-    int64_t ids[EVENTS_SLOTS + 1];
+    int64_t ids[MANY];
     uint64_t version;
 
-    for (int i = 0; i <= EVENTS_SLOTS; i++) {
+    for (int i = 0; i < MANY; i++) {
         ids[i] = insert(f, "a", 0);
         progress(f, events, ids[i], i);
     }
-    for (int i = 0; i < EVENTS_SLOTS; i++) {
+    for (int i = 0; i < MANY; i++) {
         cleanup(json_decrefp) json_t *data = events_current(events, ids[i], &version);
 
         assert_true(json_number_value(json_object_get(data, "fraction")) == i);
     }
-    /* One too many is not kept, and does no harm. */
-    assert_null(events_current(events, ids[EVENTS_SLOTS], &version));
+    /* Each is forgotten alone, and a job that was never seen has none. */
+    events_forget(events, ids[0]);
+    assert_null(events_current(events, ids[0], &version));
+    assert_null(events_current(events, ids[MANY - 1] + 1, &version));
+    cleanup(json_decrefp) json_t *last = events_current(events, ids[MANY - 1], &version);
+    assert_non_null(last);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)

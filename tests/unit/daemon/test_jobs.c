@@ -156,6 +156,32 @@ static void test_recovery_with_gains(void **state) {
     expect_status(q, id, "failed", attempt);
 }
 
+static bool is_that_job(void *ctx, int64_t id) {
+    return *(int64_t *)ctx == id;
+}
+
+/* A run that lives without this process is left alone, at a start and at an end. */
+static void test_recovery_of_living(void **state) {
+    struct queue *q = *state;
+    int64_t ids[3] = {submit(q, NULL), submit(q, NULL), submit(q, NULL)};
+    struct failure failure;
+
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(claim_next(q), ids[i]);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, ids[2], &failure), 0);
+    q->jobs.lives = is_that_job;
+    q->jobs.lives_ctx = &ids[1];
+    assert_int_equal(jobs_recover(&q->jobs, &failure), 0);
+    expect_status(q, ids[0], "queued", 2);
+    expect_status(q, ids[1], "running", 1);
+    expect_status(q, ids[2], "cancelled", 1);
+    assert_int_equal(jobs_abandon(&q->jobs, &failure), 0);
+    expect_status(q, ids[1], "running", 1);
+    q->jobs.lives = NULL;
+    assert_int_equal(jobs_abandon(&q->jobs, &failure), 0);
+    expect_status(q, ids[1], "queued", 1);
+}
+
 static void test_recovery_of_cancelling(void **state) {
     struct queue *q = *state;
     int64_t id = submit(q, NULL);
@@ -322,6 +348,7 @@ int main(void) {
         TEST(test_cancel),
         TEST(test_recovery),
         TEST(test_recovery_with_gains),
+        TEST(test_recovery_of_living),
         TEST(test_recovery_of_cancelling),
         TEST(test_interrupt),
         TEST(test_success_and_baseline),
