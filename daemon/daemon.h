@@ -2,7 +2,7 @@
 /* The whole daemon: it owns every part, and knows the order in which they start and stop. */
 #pragma once
 
-#include "api/http.h"
+#include "api/server/http.h"
 #include "base/cleanup.h"
 #include "daemon/access/tokens.h"
 #include "daemon/backup.h"

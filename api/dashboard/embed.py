@@ -30,7 +30,7 @@ def main(target, sources):
         rows.append(f'    {{"{name}", "{TYPES[os.path.splitext(name)[1]]}", "\\"{tag}\\"", '
                     f'"\\"{tag}-gzip\\"", data_{i}, {len(data)}, packed_{i}, {len(packed)}}},\n')
     with open(target, "w", encoding="ascii") as f:
-        f.write('#include "api/assets.h"\n\n' + "".join(arrays) + "\n")
+        f.write('#include "api/dashboard/assets.h"\n\n' + "".join(arrays) + "\n")
         if rows:
             f.write(f"const struct asset assets[] = {{\n{''.join(rows)}}};\n")
         else:

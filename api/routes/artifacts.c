@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/header/etag.h"
 #include "api/header/range.h"
-#include "api/response.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/response.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -26,8 +27,8 @@ enum MHD_Result artifacts_get(struct request *request) {
 
     r = service->artifacts(service->ctx, &request->caller, request->job, &list, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
 static const char *type_of(const char *name) {
@@ -57,7 +58,7 @@ static enum MHD_Result answer_unsatisfiable(struct request *request, uint64_t si
         snprintf(text, sizeof(text), "bytes */%" PRIu64, size);
         response_header(response, MHD_HTTP_HEADER_CONTENT_RANGE, text);
     }
-    return request_answer(request, MHD_HTTP_RANGE_NOT_SATISFIABLE, response);
+    return answer_response(request, MHD_HTTP_RANGE_NOT_SATISFIABLE, response);
 }
 
 static void add_headers(const struct request *request, struct MHD_Response *response,
@@ -87,11 +88,11 @@ static enum MHD_Result answer_file(struct request *request, struct artifact *art
     artifact->fd = -1; /* closed with the response */
     add_headers(request, response, tag);
     if (kind == RANGE_ALL)
-        return request_answer(request, MHD_HTTP_OK, response);
+        return answer_response(request, MHD_HTTP_OK, response);
     snprintf(text, sizeof(text), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, first,
              first + length - 1, artifact->size);
     response_header(response, MHD_HTTP_HEADER_CONTENT_RANGE, text);
-    return request_answer(request, MHD_HTTP_PARTIAL_CONTENT, response);
+    return answer_response(request, MHD_HTTP_PARTIAL_CONTENT, response);
 }
 
 /* The file, or as much of it as is asked for. @r, @failure: of whoever opened it. */
@@ -100,10 +101,10 @@ static enum MHD_Result answer_opened(struct request *request, int r, struct arti
     char tag[ETAG_SIZE];
 
     if (r)
-        return request_fail(request, r, failure);
+        return answer_failure(request, r, failure);
     snprintf(tag, sizeof(tag), "\"%s\"", artifact->sha256);
     if (etag_matches(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), tag))
-        return request_not_modified(request, tag);
+        return answer_not_modified(request, tag);
     return answer_file(request, artifact, tag);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/routes/table.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 
@@ -13,8 +14,8 @@ enum MHD_Result backup_post(struct request *request) {
     if (r == 0)
         r = service->backup(service->ctx, &request->caller, &state, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_ACCEPTED, state, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_ACCEPTED, state, NULL);
 }
 
 enum MHD_Result backup_get(struct request *request) {
@@ -25,6 +26,6 @@ enum MHD_Result backup_get(struct request *request) {
 
     r = service->backup_state(service->ctx, &state, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, state, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, state, NULL);
 }

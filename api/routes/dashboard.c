@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/assets.h"
+#include "api/dashboard/assets.h"
 #include "api/header/etag.h"
 #include "api/header/media.h"
-#include "api/response.h"
-#include "api/routes.h"
+#include "api/request/answer.h"
+#include "api/request/response.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 
 #include <errno.h>
@@ -52,7 +53,7 @@ static enum MHD_Result answer_asset(struct request *request, const struct asset 
         put_headers(response, tag, vary);
     if (response && packed && !known)
         response_header(response, MHD_HTTP_HEADER_CONTENT_ENCODING, "gzip");
-    return request_answer(request, known ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
+    return answer_response(request, known ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
 }
 
 /* The dashboard for who asks for HTML, as browsers do; lines of text for a shell. */
@@ -79,7 +80,7 @@ enum MHD_Result root_get(struct request *request) {
     response = response_static(text, sizeof(text) - 1, "text/plain; charset=utf-8");
     if (response)
         response_header(response, MHD_HTTP_HEADER_VARY, "Accept, Accept-Encoding");
-    return request_answer(request, MHD_HTTP_OK, response);
+    return answer_response(request, MHD_HTTP_OK, response);
 }
 
 enum MHD_Result asset_get(struct request *request) {
@@ -90,5 +91,5 @@ enum MHD_Result asset_get(struct request *request) {
         return answer_asset(request, asset, "Accept-Encoding");
     failure_set(&failure, -ENOENT, "not_found", "see / for the dashboard",
                 "the dashboard has no file '%s'", request->name);
-    return request_fail(request, -ENOENT, &failure);
+    return answer_failure(request, -ENOENT, &failure);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/header/media.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/routes/table.h"
 #include "api/stream/stream.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
@@ -42,14 +43,14 @@ static enum MHD_Result answer_list(struct request *request) {
         r = service->events(service->ctx, &request->caller, request->job, after, (int)limit + 1,
                             &events, &ended, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     has_more = json_array_size(events) > limit;
     if (has_more)
         json_array_remove(events, limit);
     list = json_pack("{s:s, s:O, s:b}", "object", "list", "data", events, "has_more", has_more);
     if (!list)
-        return request_fail(request, failure_oom(&failure), &failure);
-    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+        return answer_failure(request, failure_oom(&failure), &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
 static enum MHD_Result answer(struct request *request, uint64_t start) {
@@ -63,7 +64,7 @@ static enum MHD_Result answer(struct request *request, uint64_t start) {
         return answer_list(request);
     r = take_cursor(request, start, &after, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     return stream_answer(request, request->job, after);
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/caller.h"
 #include "api/header/etag.h"
-#include "api/response.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/caller.h"
+#include "api/request/response.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -42,7 +43,7 @@ static enum MHD_Result answer_submitted(struct request *request, const json_t *j
                  json_integer_value(json_object_get(job, "id")));
         response_header(response, MHD_HTTP_HEADER_LOCATION, location);
     }
-    return request_answer(request, MHD_HTTP_ACCEPTED, response);
+    return answer_response(request, MHD_HTTP_ACCEPTED, response);
 }
 
 enum MHD_Result jobs_post(struct request *request) {
@@ -59,7 +60,7 @@ enum MHD_Result jobs_post(struct request *request) {
     if (r == 0)
         r = service->submit(service->ctx, &request->caller, key, body, &job, &created, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     return answer_submitted(request, job);
 }
 
@@ -119,7 +120,7 @@ static int take_filter(const struct request *request, struct job_filter *ret_fil
 
 /* Of this process and of what the caller sees: a tag of another never fits. */
 static uint32_t tag_space(const struct request *request) {
-    return request->api->boot ^ caller_view(&request->caller);
+    return request->api->boot ^ caller_scope(&request->caller);
 }
 
 /* @object NULL: it is as the client knows it, by the version it sent. */
@@ -130,8 +131,8 @@ static enum MHD_Result answer_versioned(struct request *request, const json_t *o
 
     etag_of_version(tag_space(request), version, tag);
     if (!object || etag_matches(known, tag))
-        return request_not_modified(request, tag);
-    return request_json_answer(request, MHD_HTTP_OK, object, tag);
+        return answer_not_modified(request, tag);
+    return answer_json(request, MHD_HTTP_OK, object, tag);
 }
 
 static uint64_t known_version(const struct request *request) {
@@ -152,7 +153,7 @@ enum MHD_Result jobs_get(struct request *request) {
         r = service->jobs(service->ctx, &request->caller, &filter, known, &list, &version,
                           &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     return answer_versioned(request, list, version);
 }
 
@@ -165,7 +166,7 @@ enum MHD_Result job_get(struct request *request) {
 
     r = service->job(service->ctx, &request->caller, request->job, known, &job, &version, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     return answer_versioned(request, job, version);
 }
 
@@ -179,8 +180,8 @@ enum MHD_Result job_cancel(struct request *request) {
     if (r == 0)
         r = service->cancel(service->ctx, &request->caller, request->job, &job, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_ACCEPTED, job, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_ACCEPTED, job, NULL);
 }
 
 enum MHD_Result job_retry(struct request *request) {
@@ -196,7 +197,7 @@ enum MHD_Result job_retry(struct request *request) {
     if (r == 0)
         r = service->retry(service->ctx, &request->caller, key, request->job, &job, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     return answer_submitted(request, job);
 }
 
@@ -206,8 +207,8 @@ enum MHD_Result job_delete(struct request *request) {
     int r = service->remove(service->ctx, &request->caller, request->job, &failure);
 
     if (r)
-        return request_fail(request, r, &failure);
-    return request_answer(request, MHD_HTTP_NO_CONTENT, response_empty());
+        return answer_failure(request, r, &failure);
+    return answer_response(request, MHD_HTTP_NO_CONTENT, response_empty());
 }
 
 enum MHD_Result job_layers_get(struct request *request) {
@@ -218,6 +219,6 @@ enum MHD_Result job_layers_get(struct request *request) {
 
     r = service->layers(service->ctx, &request->caller, request->job, &list, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/metrics.h"
-#include "api/response.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/metrics.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/response.h"
+#include "api/routes/table.h"
+#include "api/stream/fanout.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 
@@ -19,9 +21,9 @@ enum MHD_Result metrics_get(struct request *request) {
     if (r == 0)
         r = service->devices(service->ctx, &devices, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     source.devices = devices;
-    source.n_streams = hub_count(request->api->hub);
+    source.n_streams = fanout_count(request->api->fanout);
     metrics_render(request->api->metrics, &source, &text);
-    return request_answer(request, MHD_HTTP_OK, response_text(&text, METRICS_TYPE));
+    return answer_response(request, MHD_HTTP_OK, response_text(&text, METRICS_TYPE));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/routes/table.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 
@@ -12,8 +13,8 @@ enum MHD_Result models_get(struct request *request) {
 
     r = service->models(service->ctx, &list, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
 enum MHD_Result model_delete(struct request *request) {
@@ -25,6 +26,6 @@ enum MHD_Result model_delete(struct request *request) {
     r = service->remove_model(service->ctx, &request->caller, request->org, request->name, &removed,
                               &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, removed, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, removed, NULL);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/header/etag.h"
 #include "api/openapi.h"
-#include "api/response.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/response.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -17,13 +18,13 @@ enum MHD_Result openapi_get(struct request *request) {
 
     etag_of_version(request->api->boot, 0, tag);
     if (etag_matches(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), tag))
-        return request_not_modified(request, tag);
+        return answer_not_modified(request, tag);
     response = response_static(openapi_json, openapi_json_size, WIRE_JSON);
     if (response) {
         response_header(response, MHD_HTTP_HEADER_ETAG, tag);
         response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
     }
-    return request_answer(request, MHD_HTTP_OK, response);
+    return answer_response(request, MHD_HTTP_OK, response);
 }
 
 enum MHD_Result version_get(struct request *request) {
@@ -33,8 +34,8 @@ enum MHD_Result version_get(struct request *request) {
     struct failure failure = {};
 
     if (!body)
-        return request_fail(request, failure_oom(&failure), &failure);
-    return request_json_answer(request, MHD_HTTP_OK, body, NULL);
+        return answer_failure(request, failure_oom(&failure), &failure);
+    return answer_json(request, MHD_HTTP_OK, body, NULL);
 }
 
 enum MHD_Result devices_get(struct request *request) {
@@ -45,8 +46,8 @@ enum MHD_Result devices_get(struct request *request) {
 
     r = service->devices(service->ctx, &list, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
 enum MHD_Result status_get(struct request *request) {
@@ -57,8 +58,8 @@ enum MHD_Result status_get(struct request *request) {
 
     r = service->status(service->ctx, &status, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, status, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, status, NULL);
 }
 
 enum MHD_Result health_get(struct request *request) {
@@ -69,8 +70,8 @@ enum MHD_Result health_get(struct request *request) {
 
     r = service->health(service->ctx, &health, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, health, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, health, NULL);
 }
 
 enum MHD_Result ready_get(struct request *request) {
@@ -81,6 +82,6 @@ enum MHD_Result ready_get(struct request *request) {
 
     r = service->ready(service->ctx, &ready, &failure);
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, ready, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, ready, NULL);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/response.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/response.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -18,8 +19,8 @@ enum MHD_Result whoami_get(struct request *request) {
     struct failure failure = {};
 
     if (!body)
-        return request_fail(request, failure_oom(&failure), &failure);
-    return request_json_answer(request, MHD_HTTP_OK, body, NULL);
+        return answer_failure(request, failure_oom(&failure), &failure);
+    return answer_json(request, MHD_HTTP_OK, body, NULL);
 }
 
 enum MHD_Result tokens_get(struct request *request) {
@@ -29,8 +30,8 @@ enum MHD_Result tokens_get(struct request *request) {
     int r = service->tokens(service->ctx, &list, &failure);
 
     if (r)
-        return request_fail(request, r, &failure);
-    return request_json_answer(request, MHD_HTTP_OK, list, NULL);
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
 /* The one time that the token is shown: nobody on the way may keep it. */
@@ -44,7 +45,7 @@ static enum MHD_Result answer_created(struct request *request, const json_t *tok
         response_header(response, MHD_HTTP_HEADER_LOCATION, location);
         response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     }
-    return request_answer(request, MHD_HTTP_CREATED, response);
+    return answer_response(request, MHD_HTTP_CREATED, response);
 }
 
 enum MHD_Result tokens_post(struct request *request) {
@@ -56,7 +57,7 @@ enum MHD_Result tokens_post(struct request *request) {
     if (r == 0)
         r = service->create_token(service->ctx, &request->caller, body, &token, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     return answer_created(request, token);
 }
 
@@ -66,6 +67,6 @@ enum MHD_Result token_delete(struct request *request) {
     int r = service->revoke_token(service->ctx, &request->caller, request->name, &failure);
 
     if (r)
-        return request_fail(request, r, &failure);
-    return request_answer(request, MHD_HTTP_NO_CONTENT, response_empty());
+        return answer_failure(request, r, &failure);
+    return answer_response(request, MHD_HTTP_NO_CONTENT, response_empty());
 }

@@ -1,13 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Who waits for events. A stream that has nothing to send suspends its connection; one thread,
- * the pump, is woken by the service, looks once at what is new, writes it out once for all
- * (api/stream/frame.h), and resumes just the streams that it concerns. So a wake storm costs one
- * query, and an idle stream costs nothing. It resumes them a few at a time: a request that comes in
- * meanwhile does not wait for all of them.
+ * Event streams: how what one job does gets to five hundred clients, and why a slow one costs
+ * nothing.
  *
- * Lock: hub->lock is innermost but for libmicrohttpd's own; the service is never called under it.
- * The suspended flag changes only under it, so no connection is resumed that is not suspended.
+ * Who holds what
+ *   The store holds every event as a row; a row is the truth. A stream holds a cursor, the seq of
+ *   the newest row that it has looked at, and at most CHUNK_ROWS frames that it is sending
+ *   (stream.c). The fan-out holds the list of all streams and the newest RECENT_EVENTS rows as
+ *   frames (recent.h). A frame is the bytes of one event as they are sent (frame.h): made once,
+ *   never changed, shared by all streams that send it, freed by the last of them.
+ *
+ * Which thread
+ *   Any thread of the daemon stores an event and then calls kick(), which writes to an eventfd: it
+ *   neither locks nor waits. The pump, the fan-out's own thread, sleeps on that eventfd. Once
+ *   awake it reads from the store what is new, for all streams by one query, makes frames, gives
+ *   each stream that it concerns a signal, and resumes those that sleep. A thread of
+ *   libmicrohttpd calls stream_read() for a stream that may send: it takes the signals
+ *   (fanout_take()), then the next frames (fanout_events()), and copies their bytes out. Without
+ *   signals the connection is suspended in the same step, so no signal gets lost between the two.
+ *
+ * Where a stream's events come from
+ *   From the recent frames when its cursor lies within them, as that of a stream that keeps up
+ *   does: no query. Else from the store, by the stream itself: that is the one that joins with an
+ *   old cursor, the one that was slow, and the one for which hidden rows are in between (a row of
+ *   a private job is only given out by the store, which knows who may see it).
+ *
+ * How a slow reader costs nothing
+ *   No thread waits for a stream. The pump sets signals, a bit mask, so a thousand events for a
+ *   stream that does not read are one bit; progress, which is not stored, is one frame that the
+ *   next one replaces. What a client leaves unread is bounded: some frames, one block of
+ *   libmicrohttpd, and a socket buffer. It goes on after its cursor when it reads again, or ends
+ *   after idle_seconds without.
+ *
+ * What it costs otherwise
+ *   A burst of events costs one query (the pump waits COALESCE_NS after it was woken), an idle
+ *   stream costs nothing: it is suspended, libmicrohttpd does not poll it. So the pump does two
+ *   things for it: a heartbeat every WIRE_HEARTBEAT_SECONDS, and a look each second at whether the
+ *   client hung up. Streams are resumed a few at a time (SLICE), so that a request that comes in
+ *   meanwhile does not wait for five hundred of them.
+ *
+ * The end
+ *   fanout_end_streams() sets FANOUT_STOP and resumes all; each ends its response. Only then may
+ *   libmicrohttpd be stopped: with a suspended connection it would abort the process.
+ *
+ * Lock: fanout->lock is innermost but for libmicrohttpd's own; the service is never called under
+ * it. The suspended flag changes only under it, so no connection is resumed that is not suspended.
  */
 #pragma once
 
@@ -17,20 +54,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HUB_STREAMS_MAX 512
+#define FANOUT_STREAMS_MAX 512
 
-struct hub;
+struct fanout;
 struct MHD_Connection;
 
 /* What a stream has to do now. */
-enum hub_task {
-    HUB_ROWS = 1,     /* stored events may be there */
-    HUB_PROGRESS = 2, /* its job changed: hub_progress() has it */
-    HUB_BEAT = 4,     /* it was silent for WIRE_HEARTBEAT_SECONDS, or its client hung up */
-    HUB_STOP = 8,     /* the API stops */
+enum fanout_signal {
+    FANOUT_ROWS = 1,     /* stored events may be there */
+    FANOUT_PROGRESS = 2, /* its job changed: fanout_progress() has it */
+    FANOUT_BEAT = 4,     /* it was silent for WIRE_HEARTBEAT_SECONDS, or its client hung up */
+    FANOUT_STOP = 8,     /* the API stops */
 };
 
-/* The hub's part of a stream; zero-initialise, fill in the first five. */
+/* The fan-out's part of a stream; zero-initialise, fill in the first five. */
 struct subscriber {
     struct MHD_Connection *connection;
     int fd;            /* of it; -1: not known */
@@ -39,50 +76,51 @@ struct subscriber {
     uint64_t version;  /* of the job as last seen */
 
     struct subscriber *previous, *next;
-    unsigned tasks; /* enum hub_task */
+    unsigned signals; /* enum fanout_signal */
     bool suspended;
-    struct frame *progress; /* the newest; NULL: none since hub_progress() */
+    struct frame *progress; /* the newest; NULL: none since fanout_progress() */
     double last_sent;       /* monotonic seconds */
 };
 
 /*
- * hub_start() - a hub with its thread for at most @max_streams, but no more than HUB_STREAMS_MAX,
- * and @owner_streams (0: any number) of one owner; the caller owns *ret_hub. Return: 0 or -errno.
+ * fanout_start() - a fan-out with its thread for at most @max_streams, but no more than
+ * FANOUT_STREAMS_MAX, and @owner_streams (0: any number) of one owner; the caller owns *ret_fanout.
+ * Return: 0 or -errno.
  */
-int hub_start(struct service *service, int max_streams, int owner_streams, struct hub **ret_hub,
-              struct failure *failure);
+int fanout_start(struct service *service, int max_streams, int owner_streams,
+                 struct fanout **ret_fanout, struct failure *failure);
 
 /*
- * hub_add() - take part, from now until hub_remove(). Return: 0; -EAGAIN: full or stopping;
+ * fanout_add() - take part, from now until fanout_remove(). Return: 0; -EAGAIN: full or stopping;
  * -EDQUOT: the owner has as many as one may have.
  */
-int hub_add(struct hub *hub, struct subscriber *subscriber);
-void hub_remove(struct hub *hub, struct subscriber *subscriber);
+int fanout_add(struct fanout *fanout, struct subscriber *subscriber);
+void fanout_remove(struct fanout *fanout, struct subscriber *subscriber);
 
 /*
- * hub_take() - the tasks of a stream, which are cleared. With none, and unless @busy, the
+ * fanout_take() - the signals of a stream, which are cleared. With none, and unless @busy, the
  * connection is suspended until there are some. From the connection's content reader only.
  */
-unsigned hub_take(struct hub *hub, struct subscriber *subscriber, bool busy);
+unsigned fanout_take(struct fanout *fanout, struct subscriber *subscriber, bool busy);
 
-/* hub_events() - the next events of a stream, see recent_take(). */
-int hub_events(struct hub *hub, const struct subscriber *subscriber, uint64_t *cursor,
-               struct frame **ret_frames, int max, size_t max_bytes, bool *ret_more);
+/* fanout_events() - the next events of a stream, see recent_take(). */
+int fanout_events(struct fanout *fanout, const struct subscriber *subscriber, uint64_t *cursor,
+                  struct frame **ret_frames, int max, size_t max_bytes, bool *ret_more);
 
-/* hub_progress() - the newest progress of the stream's job; the caller uses it; may be NULL. */
-struct frame *hub_progress(struct hub *hub, struct subscriber *subscriber);
+/* fanout_progress() - the newest progress of the stream's job; the caller uses it; may be NULL. */
+struct frame *fanout_progress(struct fanout *fanout, struct subscriber *subscriber);
 
-/* hub_sent() - the stream has something to send now. */
-void hub_sent(struct hub *hub, struct subscriber *subscriber);
+/* fanout_sent() - the stream has something to send now. */
+void fanout_sent(struct fanout *fanout, struct subscriber *subscriber);
 
 /*
- * hub_end_streams() - give HUB_STOP to all, and wait until they are gone, at most @seconds: one
- * whose client does not read stays. No stream is suspended after it.
+ * fanout_end_streams() - give FANOUT_STOP to all, and wait until they are gone, at most @seconds:
+ * one whose client does not read stays. No stream is suspended after it.
  */
-void hub_end_streams(struct hub *hub, double seconds);
+void fanout_end_streams(struct fanout *fanout, double seconds);
 
-/* hub_count() - how many streams take part. */
-int hub_count(struct hub *hub);
+/* fanout_count() - how many streams take part. */
+int fanout_count(struct fanout *fanout);
 
-/* hub_free() - end the thread; all subscribers must be removed. NULL is fine. */
-void hub_free(struct hub *hub);
+/* fanout_free() - end the thread; all subscribers must be removed. NULL is fine. */
+void fanout_free(struct fanout *fanout);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The newest events as frames, for streams that are up to date: what a hundred of them send is
- * read and written out once. Not thread-safe: the hub's lock is around it.
+ * read and written out once. Not thread-safe: the fan-out's lock is around it.
  */
 #pragma once
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/stream/stream.h"
 
-#include "api/response.h"
-#include "api/server.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/response.h"
+#include "api/stream/fanout.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -50,7 +52,7 @@ static void drop_frames(struct stream *stream) {
 static void stream_free(void *arg) {
     struct stream *stream = arg;
 
-    hub_remove(stream->api->hub, &stream->subscriber);
+    fanout_remove(stream->api->fanout, &stream->subscriber);
     drop_frames(stream);
     frame_free(stream->progress);
     free(stream);
@@ -98,13 +100,14 @@ static int put_stored(struct stream *stream, struct failure *failure) {
     return 0;
 }
 
-/* The next events: from the hub when it has them, else from the store. */
+/* The next events: from the fan-out when it has them, else from the store. */
 static int put_events(struct stream *stream, struct failure *failure) {
     int n = -ESTALE;
 
     if (!stream->ask_store)
-        n = hub_events(stream->api->hub, &stream->subscriber, &stream->cursor,
-                       stream->frames + stream->n_frames, CHUNK_ROWS, CHUNK_BYTES, &stream->more);
+        n = fanout_events(stream->api->fanout, &stream->subscriber, &stream->cursor,
+                          stream->frames + stream->n_frames, CHUNK_ROWS, CHUNK_BYTES,
+                          &stream->more);
     if (n < 0)
         return put_stored(stream, failure);
     stream->n_frames += n;
@@ -116,7 +119,7 @@ static int put_events(struct stream *stream, struct failure *failure) {
 }
 
 static void put_progress(struct stream *stream) {
-    struct frame *frame = hub_progress(stream->api->hub, &stream->subscriber);
+    struct frame *frame = fanout_progress(stream->api->fanout, &stream->subscriber);
 
     if (!frame || frame_same_data(frame, stream->progress)) {
         frame_free(frame);
@@ -127,24 +130,24 @@ static void put_progress(struct stream *stream) {
     stream->frames[stream->n_frames++] = frame;
 }
 
-/* Does what @tasks ask for; nothing may come of it. The stream holds no frame. */
-static int stream_fill(struct stream *stream, unsigned tasks, struct failure *failure) {
+/* Does what @signals ask for; nothing may come of it. The stream holds no frame. */
+static int stream_fill(struct stream *stream, unsigned signals, struct failure *failure) {
     int r = 0;
 
-    if (tasks & HUB_PROGRESS)
+    if (signals & FANOUT_PROGRESS)
         stream->progress_due = true;
-    if (tasks & HUB_ROWS || stream->more)
+    if (signals & FANOUT_ROWS || stream->more)
         r = put_events(stream, failure);
     if (r == 0 && stream->progress_due && !stream->more && !stream->ended) {
         stream->progress_due = false;
         put_progress(stream);
     }
-    if (r == 0 && tasks & HUB_BEAT && stream->n_frames == 0)
+    if (r == 0 && signals & FANOUT_BEAT && stream->n_frames == 0)
         r = push(stream, frame_text(":\n\n", 3), failure);
     /* The client reconnects with its last id, and others get their turn. */
     stream->ended |= stream->n_left <= 0;
     if (r == 0 && stream->n_frames > 0)
-        hub_sent(stream->api->hub, &stream->subscriber);
+        fanout_sent(stream->api->fanout, &stream->subscriber);
     return r;
 }
 
@@ -158,21 +161,21 @@ static ssize_t stream_read(void *arg, uint64_t position, char *buffer, size_t ma
     (void)position;
     while (stream->at == stream->n_frames) {
         struct failure failure = {};
-        unsigned tasks;
+        unsigned signals;
 
         if (stream->ended)
             return MHD_CONTENT_READER_END_OF_STREAM;
         drop_frames(stream);
-        tasks = hub_take(stream->api->hub, &stream->subscriber, stream->more);
-        if (tasks & HUB_STOP)
+        signals = fanout_take(stream->api->fanout, &stream->subscriber, stream->more);
+        if (signals & FANOUT_STOP)
             return MHD_CONTENT_READER_END_OF_STREAM;
-        if (!tasks && !stream->more)
+        if (!signals && !stream->more)
             return 0;
         if (!service->is_current(service->ctx, &stream->caller)) {
             log_notice("event stream of '%s' ended: it may no longer ask", stream->caller.owner);
             return MHD_CONTENT_READER_END_OF_STREAM;
         }
-        if (stream_fill(stream, tasks, &failure)) {
+        if (stream_fill(stream, signals, &failure)) {
             /* The client reconnects with its last id and is told then. */
             log_warning("event stream ended: %s", failure.detail);
             return MHD_CONTENT_READER_END_OF_STREAM;
@@ -273,7 +276,7 @@ static enum MHD_Result refuse(struct request *request, int r) {
     else
         failure_set(&failure, r, "too_many_streams", "poll the job instead, or try again later",
                     "cannot open an event stream: too many are open");
-    return request_fail(request, r, &failure);
+    return answer_failure(request, r, &failure);
 }
 
 enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t after) {
@@ -288,10 +291,10 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     if (job_id)
         r = service->job(service->ctx, &request->caller, job_id, 0, &job, &version, &failure);
     if (r)
-        return request_fail(request, r, &failure);
+        return answer_failure(request, r, &failure);
     stream = calloc(1, sizeof(*stream));
     if (!stream)
-        return request_fail(request, failure_oom(&failure), &failure);
+        return answer_failure(request, failure_oom(&failure), &failure);
     stream->api = request->api;
     stream->caller = request->caller;
     stream->n_left = request->api->limits.stream_events;
@@ -300,7 +303,7 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
                                              .owner = stream->caller.owner,
                                              .job = job_id,
                                              .version = version};
-    r = hub_add(request->api->hub, &stream->subscriber);
+    r = fanout_add(request->api->fanout, &stream->subscriber);
     if (r) {
         free(stream);
         return refuse(request, r);
@@ -309,7 +312,7 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     response = r ? NULL : new_response(stream);
     if (!response) {
         stream_free(stream);
-        return request_fail(request, failure_oom(&failure), &failure);
+        return answer_failure(request, failure_oom(&failure), &failure);
     }
-    return request_answer(request, MHD_HTTP_OK, response);
+    return answer_response(request, MHD_HTTP_OK, response);
 }

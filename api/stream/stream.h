@@ -2,7 +2,7 @@
 /* One event stream to one client (api/wire.h says what it carries). */
 #pragma once
 
-#include "api/request.h"
+#include "api/request/request.h"
 
 #include <stdint.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Authorization headers that hold no token, streams of those who lost theirs, open addresses. */
-#include "api/http.h"
+#include "api/server/http.h"
 #include "check.h"
 
 #include <errno.h>

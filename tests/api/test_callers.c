@@ -3,7 +3,7 @@
  * Who may ask what: every operation, by every kind of caller, from the table of routes; and that
  * each refusal is one line of the log.
  */
-#include "api/routes.h"
+#include "api/routes/table.h"
 #include "check.h"
 
 #include <stdio.h>
@@ -103,7 +103,7 @@ static void fill(const struct route *route, const char *job, char path[128]) {
 
 static struct answer ask_as(struct site *site, int caller, const struct route *route,
                             const char *job) {
-    struct visit request = {.method = route->is_delete ? "DELETE" : NULL,
+    struct visit request = {.method = route->method == ROUTE_DELETE ? "DELETE" : NULL,
                             .headers = {"Accept: */*"},
                             .over_unix = callers[caller].over_unix};
     char path[128];
@@ -113,7 +113,7 @@ static struct answer ask_as(struct site *site, int caller, const struct route *r
     request.path = path;
     if (callers[caller].header)
         request.headers[n++] = callers[caller].header;
-    if (route->is_post) {
+    if (route->method == ROUTE_POST) {
         request.headers[n++] = JSON_TYPE;
         request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\", \"name\": \"n\"}";
     }
@@ -153,13 +153,11 @@ static void check_operation(struct site *site, int caller, const struct route *r
     struct answer answer;
     char what[160];
 
-    snprintf(what, sizeof(what), "%s %s by %s",
-             route->is_post     ? "POST"
-             : route->is_delete ? "DELETE"
-                                : "GET",
-             route->path, callers[caller].name);
+    snprintf(what, sizeof(what), "%s %s by %s", route_method_name(route->method), route->path,
+             callers[caller].name);
     fake_set_status(site->fake, 1,
-                    route->is_delete || strstr(route->path, "/retry") ? "failed" : "running");
+                    route->method == ROUTE_DELETE || strstr(route->path, "/retry") ? "failed"
+                                                                                   : "running");
     log_begin();
     answer = ask_as(site, caller, route, "1");
     log = log_end();
@@ -185,7 +183,7 @@ static void test_every_operation(void **state) {
 static void test_roles_of_routes(void **state) {
     (void)state;
     for (size_t i = 0; i < n_routes; i++) {
-        bool changes = routes[i].is_post || routes[i].is_delete;
+        bool changes = routes[i].method != ROUTE_GET;
 
         if (changes)
             assert_true(routes[i].needs >= ROLE_SUBMIT && !routes[i].is_public);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The page at / and its files; and what it asks lists for. */
-#include "api/assets.h"
+#include "api/dashboard/assets.h"
 #include "base/macros.h"
 #include "check.h"
 

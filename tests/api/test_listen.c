@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Where the API may listen, and what it leaves behind. */
-#include "api/http.h"
-#include "api/listen.h"
+#include "api/listen/endpoint.h"
+#include "api/server/http.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "visit.h"

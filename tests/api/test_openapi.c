@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* openapi.json says what the table of routes does, and the answers are of the types it says. */
-#include "api/assets.h"
+#include "api/dashboard/assets.h"
 #include "api/openapi.h"
-#include "api/routes.h"
+#include "api/routes/table.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/macros.h"
@@ -54,7 +54,10 @@ static void check_required(json_t *schema, const json_t *value) {
 }
 
 static const char *method_of(const struct route *route) {
-    return route->is_post ? "post" : route->is_delete ? "delete" : "get";
+    static const char *const names[] = {
+        [ROUTE_GET] = "get", [ROUTE_POST] = "post", [ROUTE_DELETE] = "delete"};
+
+    return names[route->method];
 }
 
 static json_t *operation(const struct route *route) {
@@ -175,10 +178,10 @@ static struct answer ask(struct site *site, const struct route *route, const cha
                          const char *path) {
     struct visit request = {.path = path,
                             .headers = {accept},
-                            .method = route->is_delete ? "DELETE" : NULL,
+                            .method = route->method == ROUTE_DELETE ? "DELETE" : NULL,
                             .over_unix = true};
 
-    if (route->is_post) {
+    if (route->method == ROUTE_POST) {
         request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\", \"name\": \"n\"}";
         request.headers[1] = "Content-Type: application/json";
     }
@@ -198,7 +201,8 @@ static void test_answers_are_described(void **state) {
         fill_in(route->path, path, sizeof(path));
         /* What is done to jobs that have ended. */
         fake_set_status(site->fake, 1,
-                        route->is_delete || strstr(path, "/retry") ? "failed" : "running");
+                        route->method == ROUTE_DELETE || strstr(path, "/retry") ? "failed"
+                                                                                : "running");
         answer = ask(site, route, "Accept: */*", path);
         if (answer.status < 200 || answer.status > 204)
             fail_msg("%s: %ld %s", path, answer.status, answer.body.data);

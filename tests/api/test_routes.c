@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Every route and every refusal, over real sockets. */
-#include "api/routes.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
 #include "base/json.h"

@@ -328,7 +328,7 @@ static void test_head(void **state) {
 
 static void test_too_many(void **state) {
     struct rlimit limit;
-    int fds[HUB_STREAMS_MAX], n_refused = 0;
+    int fds[FANOUT_STREAMS_MAX], n_refused = 0;
     struct site *site;
     struct answer answer;
     char after[16];
@@ -342,10 +342,10 @@ static void test_too_many(void **state) {
     site_close(*state);
     *state = site = site_open();
     fake_job(site->fake);
-    for (int i = 0; i < HUB_STREAMS_MAX; i++)
+    for (int i = 0; i < FANOUT_STREAMS_MAX; i++)
         fds[i] = site_connect(site, "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n"
                                     "Accept: text/event-stream\r\n\r\n");
-    for (int i = 0; i < HUB_STREAMS_MAX; i++) {
+    for (int i = 0; i < FANOUT_STREAMS_MAX; i++) {
         char buffer[16] = "";
 
         assert_true(recv(fds[i], buffer, sizeof(buffer) - 1, 0) > 12);
@@ -361,7 +361,7 @@ static void test_too_many(void **state) {
     answer = visit(site, (struct visit){.path = "/v1/jobs/1"});
     assert_int_equal(answer.status, 200);
     answer_done(&answer);
-    for (int i = 0; i < HUB_STREAMS_MAX; i++)
+    for (int i = 0; i < FANOUT_STREAMS_MAX; i++)
         close(fds[i]);
 }
 

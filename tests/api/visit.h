@@ -2,7 +2,7 @@
 /* Asking the API as a client does: by libcurl, or byte by byte on a socket. */
 #pragma once
 
-#include "api/http.h"
+#include "api/server/http.h"
 #include "api/stream/sse.h"
 #include "base/str.h"
 #include "fake.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/fuzz/talk.h"
 
-#include "api/http.h"
+#include "api/server/http.h"
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/macros.h"

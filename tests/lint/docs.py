@@ -65,10 +65,10 @@ def check_man_verbs(tree, programs):
 def check_openapi(tree, _programs):
     """Routes, openapi.json and the documents know the same paths."""
     paths = set(json.loads(tree.text("api/openapi.json"))["paths"])
-    routes = set(re.findall(r'^    \{"(/[^"]*)"', tree.text("api/routes.c"), re.MULTILINE))
+    routes = set(re.findall(r'^    \{"(/[^"]*)"', tree.text("api/routes/table.c"), re.MULTILINE))
     texts = {name: tree.text(name) for name in tree.with_suffix(".md")}
     for path in sorted(routes ^ paths):
-        where = "routes.c" if path in routes else "openapi.json"
+        where = "api/routes/table.c" if path in routes else "openapi.json"
         yield "api/openapi.json", 1, f"'{path}' is only in {where}"
     for path in sorted(paths - {"/"}):
         if not any(re.search(re.escape(path) + r"(?![\w/{])", text) for text in texts.values()):

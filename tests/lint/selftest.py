@@ -59,6 +59,11 @@ class RulesTest(unittest.TestCase):
             {"daemon/pipeline/a.c": '#include "daemon/store/store.h"\n'},
             {"daemon/a.c": '#include "kernels/cpu/cpu.h"\n'},
             {"api/a.c": '#  include "daemon/queue/jobs.h"\n'},
+            {"api/a.c": '#include "api/routes/table.h"\n'},
+            {"api/header/a.c": '#include "api/request/request.h"\n'},
+            {"api/request/a.c": '#include "api/stream/fanout.h"\n'},
+            {"api/stream/a.c": '#include "api/routes/table.h"\n'},
+            {"api/routes/a.c": '#include "api/server/http.h"\n'},
             {"client/a.c": '#include "api/service.h"\n'},
             {"tools/a.c": '#include "daemon/store/store.h"\n'},
         ])
@@ -72,7 +77,7 @@ class RulesTest(unittest.TestCase):
             "cblas.h": "daemon/pipeline/a.c", "lapacke.h": "kernels/cuda/a.c",
             "systemd/sd-daemon.h": "daemon/main.c", "ini.h": "daemon/main.c",
         }
-        good = {"daemon/store/store.c": "#include <sqlite3.h>\n", "api/a.c": "#include <microhttpd.h>\n",
+        good = {"daemon/store/store.c": "#include <sqlite3.h>\n", "api/routes/a.c": "#include <microhttpd.h>\n",
                 "tests/unit/a.c": "#include <zip.h>\n"}
         self.rule(source.check_headers, good,
                   [{name: f"#include <{header}>\n"} for header, name in places.items()])
@@ -133,10 +138,10 @@ class RulesTest(unittest.TestCase):
 
     def test_openapi(self):
         good = {"api/openapi.json": '{"paths": {"/v1/jobs": {}}}',
-                "api/routes.c": '    {"/v1/jobs", jobs_get},\n', "README.md": "GET /v1/jobs.\n"}
+                "api/routes/table.c": '    {"/v1/jobs", jobs_get},\n', "README.md": "GET /v1/jobs.\n"}
         self.rule(docs.check_openapi, good, [
             {"README.md": "GET /v1/jobs/{id}\n"},
-            {"api/routes.c": '    {"/v1/jobs", jobs_get},\n    {"/v1/more", more_get},\n'},
+            {"api/routes/table.c": '    {"/v1/jobs", jobs_get},\n    {"/v1/more", more_get},\n'},
         ], Programs())
         self.rule(docs.check_paths, good, [{"README.md": "curl http://localhost/v1/nothing\n"}],
                   Programs())

@@ -2,24 +2,10 @@
 /* What the API answers: a table of methods and paths. Any thread. */
 #pragma once
 
-#include "api/request.h"
+#include "api/request/request.h"
+#include "api/request/route.h"
 
-#include <stdbool.h>
 #include <stddef.h>
-
-struct route {
-    const char
-        *path; /* its parts "{id}", "{org}", "{name}" and "{asset}" stand for what request.h says */
-    enum MHD_Result (*handle)(struct request *request);
-    const char *query; /* parameters, a space between; NULL: none */
-    const char *type;  /* what it answers, as openapi.json says too; NULL: it depends */
-    const char *also;  /* another type that it answers, where Accept asks for it */
-    bool is_post;      /* else GET, and HEAD with it */
-    bool is_delete;    /* neither */
-    bool body_is_optional;
-    bool is_public;  /* nobody has to say who asks */
-    enum role needs; /* what a caller needs at least; service.h says who may do what to a job */
-};
 
 extern const struct route routes[];
 extern const size_t n_routes;
@@ -34,7 +20,7 @@ enum route_match route_find(const char *method, const char *path, struct request
 
 /* The handlers, by the file that has them. They answer a request that passed its checks. */
 
-/* routes_jobs.c */
+/* jobs.c */
 enum MHD_Result jobs_post(struct request *request);
 enum MHD_Result jobs_get(struct request *request);
 enum MHD_Result job_get(struct request *request);
@@ -43,11 +29,11 @@ enum MHD_Result job_retry(struct request *request);
 enum MHD_Result job_delete(struct request *request);
 enum MHD_Result job_layers_get(struct request *request);
 
-/* routes_events.c */
+/* events.c */
 enum MHD_Result job_events_get(struct request *request);
 enum MHD_Result events_get(struct request *request);
 
-/* routes_backup.c */
+/* backup.c */
 enum MHD_Result backup_post(struct request *request);
 enum MHD_Result backup_get(struct request *request);
 
@@ -56,24 +42,24 @@ enum MHD_Result backup_file_get(struct request *request);
 enum MHD_Result artifacts_get(struct request *request);
 enum MHD_Result artifact_get(struct request *request);
 
-/* routes_metrics.c */
+/* metrics.c */
 enum MHD_Result metrics_get(struct request *request);
 
-/* routes_models.c */
+/* models.c */
 enum MHD_Result models_get(struct request *request);
 enum MHD_Result model_delete(struct request *request);
 
-/* routes_tokens.c */
+/* tokens.c */
 enum MHD_Result whoami_get(struct request *request);
 enum MHD_Result tokens_get(struct request *request);
 enum MHD_Result tokens_post(struct request *request);
 enum MHD_Result token_delete(struct request *request);
 
-/* routes_dashboard.c */
+/* dashboard.c */
 enum MHD_Result root_get(struct request *request);
 enum MHD_Result asset_get(struct request *request);
 
-/* routes_system.c */
+/* system.c */
 enum MHD_Result openapi_get(struct request *request);
 enum MHD_Result version_get(struct request *request);
 enum MHD_Result devices_get(struct request *request);

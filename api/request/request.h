@@ -41,12 +41,9 @@ struct request {
     char allow[32]; /* methods, with status 405 */
 };
 
-/*
- * request_new() - the request whose headers have come, checked as far as they go: host, path,
- * method, origin, query, types and length. NULL when out of memory.
- */
+/* request_new() - a request whose headers have come, not checked yet. NULL: out of memory. */
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
-                            const char *method, const char *url);
+                            const char *method);
 void request_free(struct request *request);
 
 /* request_must_refuse_now() - must the answer go out before the body is read? */
@@ -82,23 +79,3 @@ int request_no_body(const struct request *request, struct failure *failure);
  * *ret_body.
  */
 int request_json(const struct request *request, json_t **ret_body, struct failure *failure);
-
-/*
- * request_answer() - send @response (taken over; NULL when it could not be made: the connection
- * is closed). The result is for libmicrohttpd.
- */
-enum MHD_Result request_answer(struct request *request, unsigned status,
-                               struct MHD_Response *response);
-
-/* request_json_answer() - send @body (borrowed) as JSON; @etag: NULL or its entity tag. */
-enum MHD_Result request_json_answer(struct request *request, unsigned status, const json_t *body,
-                                    const char *etag);
-
-/* request_not_modified() - send 304 with @etag. */
-enum MHD_Result request_not_modified(struct request *request, const char *etag);
-
-/* request_fail() - send the problem that -errno @r and @failure mean. */
-enum MHD_Result request_fail(struct request *request, int r, const struct failure *failure);
-
-/* request_refuse() - send the refusal that request->refusal and request->failure hold. */
-enum MHD_Result request_refuse(struct request *request);

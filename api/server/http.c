@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/http.h"
+#include "api/server/http.h"
+#include "api/stream/fanout.h"
 
-#include "api/metrics.h"
-#include "api/peers.h"
-#include "api/request.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/listen/users.h"
+#include "api/request/answer.h"
+#include "api/request/api.h"
+#include "api/request/metrics.h"
+#include "api/routes/check.h"
+#include "api/routes/table.h"
 #include "base/cleanup.h"
 #include "base/log/log.h"
 #include "base/macros.h"
@@ -40,10 +42,11 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
 
     (void)version;
     if (!request) {
-        *state = request = request_new(arg, connection, method, url);
+        *state = request = request_new(arg, connection, method);
         if (!request)
             return MHD_NO;
-        return request_must_refuse_now(request) ? request_refuse(request) : MHD_YES;
+        request_check(request, method, url);
+        return request_must_refuse_now(request) ? answer_refusal(request) : MHD_YES;
     }
     if (*size) {
         if (!request_take(request, data, *size))
@@ -51,7 +54,7 @@ static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, c
         *size = 0;
         return MHD_YES;
     }
-    return request->refusal ? request_refuse(request) : request->route->handle(request);
+    return request->refusal ? answer_refusal(request) : request->route->handle(request);
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
@@ -69,15 +72,15 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
     const union MHD_ConnectionInfo *info;
     struct listener *listener = arg;
 
-    if (!listener->peers)
+    if (!listener->users)
         return;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         if (*state)
-            peers_remove(listener->peers, *state);
+            users_remove(listener->users, *state);
         return;
     }
     info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    *state = info ? peers_add(listener->peers, info->connect_fd) : NULL;
+    *state = info ? users_add(listener->users, info->connect_fd) : NULL;
     if (info && !*state)
         shutdown(info->connect_fd, SHUT_RDWR);
 }
@@ -110,8 +113,8 @@ static int listener_start(struct listener *listener, unsigned limit, struct fail
     int of_user = listener->api->limits.user_connections;
 
     if (listener->endpoint.is_unix) {
-        listener->peers = peers_new(of_user > 0 ? of_user : (int)limit / 4 * 3);
-        if (!listener->peers)
+        listener->users = users_new(of_user > 0 ? of_user : (int)limit / 4 * 3);
+        if (!listener->users)
             return failure_oom(failure);
     }
     listener->daemon = MHD_start_daemon(
@@ -158,39 +161,12 @@ static int open_listeners(struct api *api, const struct api_config *config,
     return 0;
 }
 
-static void free_names(struct names *names) {
-    for (int i = 0; i < names->n; i++)
-        free(names->at[i]);
-    free(names->at);
-}
-
-/* Puts a copy of the @n strings @at in the place of @names. */
-static int set_names(struct api *api, struct names *names, char *const *at, int n) {
-    struct names copy = {.at = calloc((size_t)MAX(n, 1), sizeof(char *))}, old;
-
-    if (!copy.at)
-        return -ENOMEM;
-    for (; copy.n < n; copy.n++) {
-        copy.at[copy.n] = strdup(at[copy.n]);
-        if (!copy.at[copy.n]) {
-            free_names(&copy);
-            return -ENOMEM;
-        }
-    }
-    pthread_rwlock_wrlock(&api->names_lock);
-    old = *names;
-    *names = copy;
-    pthread_rwlock_unlock(&api->names_lock);
-    free_names(&old);
-    return 0;
-}
-
 int api_set_allowed_hosts(struct api *api, char *const *hosts, int n_hosts) {
-    return set_names(api, &api->allowed_hosts, hosts, n_hosts);
+    return names_set(&api->allowed_hosts, hosts, n_hosts);
 }
 
 int api_set_admins(struct api *api, char *const *admins, int n_admins) {
-    return set_names(api, &api->admins, admins, n_admins);
+    return names_set(&api->admins, admins, n_admins);
 }
 
 /* Signals are the main thread's: those made here get none but what their own faults raise. */
@@ -205,7 +181,8 @@ static int start_threads(struct api *api, struct failure *failure) {
         sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     /* However many streams: half of each listener's connections are left for short requests. */
-    r = hub_start(api->service, (int)limit / 2, api->limits.owner_streams, &api->hub, failure);
+    r = fanout_start(api->service, (int)limit / 2, api->limits.owner_streams, &api->fanout,
+                     failure);
     for (int i = 0; r == 0 && i < api->n_listeners; i++)
         r = listener_start(&api->listeners[i], limit, failure);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -229,9 +206,10 @@ int api_start(const struct api_config *config, struct service *service, struct a
         return failure_oom(failure);
     api->service = service;
     api->limits = with_defaults(config->limits);
-    pthread_rwlock_init(&api->names_lock, NULL);
-    pthread_mutex_init(&api->peers.mutex, NULL);
-    api->metrics = metrics_new();
+    names_init(&api->allowed_hosts);
+    names_init(&api->admins);
+    user_names_init(&api->user_names);
+    api->metrics = metrics_new(routes, n_routes);
     if (!api->metrics)
         return failure_oom(failure);
     if (getrandom(&api->boot, sizeof(api->boot), 0) != sizeof(api->boot))
@@ -271,21 +249,20 @@ void api_stop(struct api *api) {
         if (listener->daemon && MHD_quiesce_daemon(listener->daemon) == MHD_INVALID_SOCKET)
             log_warning("cannot stop accepting connections");
     }
-    if (api->hub)
-        hub_end_streams(api->hub, END_STREAMS_SECONDS);
+    if (api->fanout)
+        fanout_end_streams(api->fanout, END_STREAMS_SECONDS);
     for (int i = 0; i < api->n_listeners; i++) {
         if (api->listeners[i].daemon)
             MHD_stop_daemon(api->listeners[i].daemon);
         /* Only now: a thread might still be about to accept from this number. */
         endpoint_close(&api->listeners[i].endpoint);
-        peers_free(api->listeners[i].peers);
+        users_free(api->listeners[i].users);
     }
-    hub_free(api->hub);
+    fanout_free(api->fanout);
     metrics_free(api->metrics);
-    free_names(&api->allowed_hosts);
-    free_names(&api->admins);
-    pthread_rwlock_destroy(&api->names_lock);
-    pthread_mutex_destroy(&api->peers.mutex);
+    names_done(&api->allowed_hosts);
+    names_done(&api->admins);
+    user_names_done(&api->user_names);
     free(api->listeners);
     free(api);
 }

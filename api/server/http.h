@@ -2,18 +2,11 @@
 /* The HTTP server of the API, by libmicrohttpd. */
 #pragma once
 
+#include "api/limits.h"
 #include "api/service.h"
 #include "base/failure.h"
 
 struct api;
-
-/* What one client may hold. */
-struct api_limits {
-    int user_connections; /* of one user to each unix socket; 0: three quarters of all */
-    int owner_streams;    /* event streams of one owner; 0: as many as there can be */
-    int stream_events;    /* stored events that one stream sends before it ends; 0: 100000 */
-    int idle_seconds;     /* that a connection may neither take nor bring anything; 0: 60 */
-};
 
 struct api_config {
     /* Addresses: "HOST:PORT" (a numeric address or localhost; port 0: any) or "unix:PATH" */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/response.h"
+#include "api/request/response.h"
 
 #include "base/json.h"
 #include "base/str.h"

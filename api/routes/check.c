@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/check.h"
+#include "api/routes/check.h"
 
-#include "api/caller.h"
 #include "api/header/media.h"
-#include "api/problem.h"
-#include "api/request.h"
-#include "api/routes.h"
-#include "api/server.h"
+#include "api/request/api.h"
+#include "api/request/caller.h"
+#include "api/request/problem.h"
+#include "api/request/refusal.h"
+#include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/str.h"
 
@@ -62,26 +62,19 @@ static bool is_loopback_host(const char *host, size_t size) {
     return inet_pton(AF_INET, text, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
 }
 
-/* Is @host (@size bytes without its port) one of those that the configuration names? */
-static bool is_named_host(struct api *api, const char *host, size_t size) {
-    bool found = false;
+/* Does @allowed, as the configuration has it, stand for @host? Without a port, for any. */
+static bool fits_host(const char *allowed, const char *host) {
+    bool any_port = host_size(allowed) == strlen(allowed);
+    size_t n = any_port ? host_size(host) : strlen(host);
 
-    pthread_rwlock_rdlock(&api->names_lock);
-    for (int i = 0; i < api->allowed_hosts.n && !found; i++) {
-        const char *allowed = api->allowed_hosts.at[i];
-        bool any_port = host_size(allowed) == strlen(allowed);
-        size_t n = any_port ? size : strlen(host);
-
-        found = strlen(allowed) == n && strncasecmp(host, allowed, n) == 0;
-    }
-    pthread_rwlock_unlock(&api->names_lock);
-    return found;
+    return strlen(allowed) == n && strncasecmp(host, allowed, n) == 0;
 }
 
 static bool is_allowed_host(struct api *api, const char *host) {
     size_t size = host_size(host);
 
-    return is_port(host + size) && (is_loopback_host(host, size) || is_named_host(api, host, size));
+    return is_port(host + size) &&
+           (is_loopback_host(host, size) || names_any(&api->allowed_hosts, fits_host, host));
 }
 
 static enum MHD_Result count_host(void *arg, enum MHD_ValueKind kind, const char *key,
@@ -146,7 +139,7 @@ static bool check_origin(struct request *request) {
     const char *origin = request_header(request, "Origin");
     const char *host = request_header(request, MHD_HTTP_HEADER_HOST), *authority;
 
-    if ((!request->route->is_post && !request->route->is_delete) || !origin)
+    if (request->route->method == ROUTE_GET || !origin)
         return true;
     authority = strstr(origin, "://");
     if (authority && host && strcasecmp(authority + 3, host) == 0)
@@ -218,7 +211,7 @@ static bool check_body(struct request *request) {
     uint64_t length = 0;
     bool body = has_body(request, &length);
 
-    if (!request->route->is_post || (!body && request->route->body_is_optional))
+    if (request->route->method != ROUTE_POST || (!body && request->route->body_is_optional))
         return true;
     if (!media_is(request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE), WIRE_JSON))
         return refuse(request, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type",
@@ -229,9 +222,14 @@ static bool check_body(struct request *request) {
     return true;
 }
 
-void request_check(struct request *request, const char *method, const char *url) {
+static void check(struct request *request, const char *method, const char *url) {
     if (!check_host(request) || !check_route(request, method, url) || !check_caller(request) ||
         !check_origin(request) || !check_query(request) || !check_accept(request))
         return;
     check_body(request);
+}
+
+void request_check(struct request *request, const char *method, const char *url) {
+    check(request, method, url);
+    refusal_log(request, request->refusal, request->failure.code);
 }

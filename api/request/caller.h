@@ -16,11 +16,6 @@ struct request;
 int caller_find(const struct request *request, struct caller *ret_caller, struct failure *failure);
 
 /*
- * caller_log_refusal() - tell the log that @request is refused with @status and @code. No byte
- * that a client chose gets into it but numbers and names that were checked.
+ * caller_scope() - a number for what @caller sees: others may see something else at the same time.
  */
-void caller_log_refusal(const struct request *request, unsigned status, const char *code);
-
-/* caller_view() - a number for what @caller sees: others may see something else at the same time.
- */
-uint32_t caller_view(const struct caller *caller);
+uint32_t caller_scope(const struct caller *caller);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/metrics.h"
+#include "api/request/metrics.h"
 
-#include "api/routes.h"
+#include "api/request/route.h"
 #include "base/histogram.h"
 #include "base/macros.h"
 
@@ -22,15 +22,20 @@ struct counters {
 };
 
 struct metrics {
-    struct counters *routes; /* n_routes, then one for what is at no route */
+    const struct route *routes; /* borrowed */
+    size_t n_routes;
+    struct counters *counters; /* n_routes, then one for what is at no route */
 };
 
-struct metrics *metrics_new(void) {
+struct metrics *metrics_new(const struct route *routes, size_t n_routes) {
     struct metrics *metrics = calloc(1, sizeof(*metrics));
 
-    if (metrics)
-        metrics->routes = calloc(n_routes + 1, sizeof(*metrics->routes));
-    if (!metrics || !metrics->routes) {
+    if (!metrics)
+        return NULL;
+    *metrics = (struct metrics){.routes = routes,
+                                .n_routes = n_routes,
+                                .counters = calloc(n_routes + 1, sizeof(*metrics->counters))};
+    if (!metrics->counters) {
         free(metrics);
         return NULL;
     }
@@ -40,7 +45,7 @@ struct metrics *metrics_new(void) {
 void metrics_free(struct metrics *metrics) {
     if (!metrics)
         return;
-    free(metrics->routes);
+    free(metrics->counters);
     free(metrics);
 }
 
@@ -54,7 +59,8 @@ int metrics_method(const char *method) {
 
 void metrics_count(struct metrics *metrics, const struct route *route, int method, unsigned status,
                    double seconds) {
-    struct counters *counters = &metrics->routes[route ? (size_t)(route - routes) : n_routes];
+    struct counters *counters =
+        &metrics->counters[route ? (size_t)(route - metrics->routes) : metrics->n_routes];
     size_t i = 0;
 
     while (i < ARRAY_SIZE(codes) - 1 && codes[i] != status)
@@ -147,40 +153,40 @@ static void put_devices(struct strbuf *out, const json_t *devices) {
 }
 
 /* A path may have several routes: one for each method. Is @i the first of them? */
-static bool is_first_of_path(size_t i) {
-    for (size_t j = 0; j < i && i < n_routes; j++)
-        if (strcmp(routes[j].path, routes[i].path) == 0)
+static bool is_first_of_path(const struct metrics *metrics, size_t i) {
+    for (size_t j = 0; j < i && i < metrics->n_routes; j++)
+        if (strcmp(metrics->routes[j].path, metrics->routes[i].path) == 0)
             return false;
     return true;
 }
 
-static const char *route_name(size_t i) {
-    return i < n_routes ? routes[i].path : "other";
+static const char *route_name(const struct metrics *metrics, size_t i) {
+    return i < metrics->n_routes ? metrics->routes[i].path : "other";
 }
 
-static bool same_path(size_t i, size_t j) {
-    return strcmp(route_name(i), route_name(j)) == 0;
+static bool same_path(const struct metrics *metrics, size_t i, size_t j) {
+    return strcmp(route_name(metrics, i), route_name(metrics, j)) == 0;
 }
 
 /* All requests to the path of route @i, summed over its routes. */
 static uint64_t count_of_path(const struct metrics *metrics, size_t i, size_t method, size_t code) {
     uint64_t n = 0;
 
-    for (size_t j = 0; j <= n_routes; j++)
-        if (same_path(i, j))
-            n += atomic_load(&metrics->routes[j].n[method][code]);
+    for (size_t j = 0; j <= metrics->n_routes; j++)
+        if (same_path(metrics, i, j))
+            n += atomic_load(&metrics->counters[j].n[method][code]);
     return n;
 }
 
 static struct histogram_copy seconds_of_path(const struct metrics *metrics, size_t i) {
     struct histogram_copy sum = {};
 
-    for (size_t j = 0; j <= n_routes; j++) {
+    for (size_t j = 0; j <= metrics->n_routes; j++) {
         struct histogram_copy one;
 
-        if (!same_path(i, j))
+        if (!same_path(metrics, i, j))
             continue;
-        one = histogram_read(&metrics->routes[j].seconds);
+        one = histogram_read(&metrics->counters[j].seconds);
         for (int b = 0; b <= HISTOGRAM_BUCKETS_MAX; b++)
             sum.counts[b] += one.counts[b];
         sum.sum += one.sum;
@@ -201,7 +207,7 @@ static void put_counts_of_path(const struct metrics *metrics, size_t i, struct s
             strbuf_printf(
                 out,
                 "quantd_http_requests_total{route=\"%s\",method=\"%s\",code=\"%s\"} %" PRIu64 "\n",
-                route_name(i), methods[method], text, n);
+                route_name(metrics, i), methods[method], text, n);
         }
     }
 }
@@ -209,19 +215,19 @@ static void put_counts_of_path(const struct metrics *metrics, size_t i, struct s
 static void put_requests(const struct metrics *metrics, struct strbuf *out) {
     put_family(out, "quantd_http_requests_total", "counter",
                "Requests that were answered, by route, method and status code.");
-    for (size_t i = 0; i <= n_routes; i++)
-        if (is_first_of_path(i))
+    for (size_t i = 0; i <= metrics->n_routes; i++)
+        if (is_first_of_path(metrics, i))
             put_counts_of_path(metrics, i, out);
     put_family(out, "quantd_http_request_seconds", "histogram",
                "From the headers of a request to those of its answer, by route.");
-    for (size_t i = 0; i <= n_routes; i++) {
+    for (size_t i = 0; i <= metrics->n_routes; i++) {
         struct histogram_copy seconds;
         char label[128];
 
-        if (!is_first_of_path(i))
+        if (!is_first_of_path(metrics, i))
             continue;
         seconds = seconds_of_path(metrics, i);
-        snprintf(label, sizeof(label), "route=\"%s\"", route_name(i));
+        snprintf(label, sizeof(label), "route=\"%s\"", route_name(metrics, i));
         put_histogram(out, "quantd_http_request_seconds", label, &histogram_of_calls, &seconds);
     }
 }

@@ -16,8 +16,11 @@
 struct metrics;
 struct route;
 
-/* metrics_new() - counters at zero; owned by the caller; NULL when out of memory. */
-struct metrics *metrics_new(void);
+/*
+ * metrics_new() - counters at zero for the @n_routes @routes (borrowed); owned by the caller; NULL
+ * when out of memory.
+ */
+struct metrics *metrics_new(const struct route *routes, size_t n_routes);
 void metrics_free(struct metrics *metrics); /* NULL is fine */
 
 /* metrics_method() - the number of an HTTP method, for metrics_count(). */

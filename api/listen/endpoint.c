@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "api/listen.h"
+#include "api/listen/endpoint.h"
 
 #include "base/cleanup.h"
 #include "base/str.h"

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/request/request.h"
+
+#include "api/request/api.h"
+#include "api/request/metrics.h"
+#include "api/wire.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* Bytes of a body too long that are read and dropped, for the client to get to the answer. */
+#define DRAIN_MAX ((size_t)1 << 20)
+
+struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
+                            const char *method) {
+    struct request *request = calloc(1, sizeof(*request));
+
+    if (!request)
+        return NULL;
+    request->api = listener->api;
+    request->listener = listener;
+    request->connection = connection;
+    request->began = clock_monotonic();
+    request->method = metrics_method(method);
+    request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+    snprintf(request->id, sizeof(request->id), "%08" PRIx32 "-%08x", request->api->boot,
+             atomic_fetch_add(&request->api->n_requests, 1));
+    return request;
+}
+
+void request_free(struct request *request) {
+    if (!request)
+        return;
+    strbuf_done(&request->body);
+    free(request);
+}
+
+bool request_must_refuse_now(const struct request *request) {
+    const char *length = request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    uint64_t n;
+
+    if (!request->refusal)
+        return false;
+    /* Who waits for 100 Continue has not sent the body yet; who sends too much is not heard out. */
+    return request_header(request, MHD_HTTP_HEADER_EXPECT) ||
+           (length && str_parse_u64(length, DRAIN_MAX, &n));
+}
+
+bool request_take(struct request *request, const char *data, size_t size) {
+    if (size > DRAIN_MAX - request->n_received)
+        return false;
+    request->n_received += size;
+    if (request->refusal)
+        return true;
+    if (request->n_received <= WIRE_BODY_MAX) {
+        strbuf_append(&request->body, data, size);
+        return !request->body.failed;
+    }
+    strbuf_done(&request->body);
+    request->refusal = MHD_HTTP_CONTENT_TOO_LARGE;
+    failure_set(&request->failure, -EFBIG, "body_too_large", NULL,
+                "the body is longer than %d bytes", WIRE_BODY_MAX);
+    return true;
+}
+
+const char *request_header(const struct request *request, const char *name) {
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *request_query(const struct request *request, const char *name) {
+    const char *value = NULL;
+
+    if (MHD_lookup_connection_value_n(request->connection, MHD_GET_ARGUMENT_KIND, name,
+                                      strlen(name), &value, NULL) == MHD_NO)
+        return NULL;
+    return value ? value : "";
+}
+
+int request_query_u64(const struct request *request, const char *name, uint64_t min, uint64_t max,
+                      uint64_t otherwise, uint64_t *ret_value, struct failure *failure) {
+    const char *text = request_query(request, name);
+    uint64_t value = otherwise;
+
+    if (text && (str_parse_u64(text, max, &value) || value < min))
+        return failure_field(failure, name, NULL,
+                             "'%s' is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
+    *ret_value = value;
+    return 0;
+}
+
+int request_json(const struct request *request, json_t **ret_body, struct failure *failure) {
+    return json_parse(request->body.data ? request->body.data : "", request->body.length,
+                      "request body", "malformed_json", ret_body, failure);
+}
+
+int request_no_body(const struct request *request, struct failure *failure) {
+    cleanup(json_decrefp) json_t *body = NULL;
+    const char *key;
+    json_t *value;
+    int r;
+
+    if (request->body.length == 0)
+        return 0;
+    r = request_json(request, &body, failure);
+    if (r)
+        return r;
+    if (!json_is_object(body))
+        return failure_set(failure, -EINVAL, "invalid_parameter", "send {} or no body",
+                           "the body is not an object");
+    json_object_foreach(body, key, value) {
+        return failure_field(failure, key, "send {} or no body", "unknown field");
+    }
+    return 0;
+}
