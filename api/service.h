@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What the API may ask of the daemon: a struct of functions that the daemon fills in. Objects
- * cross it as JSON, in the form that clients see (docs/DESIGN.md, section 4 and 5).
+ * cross it as JSON, in the form that clients see (openapi.json).
  *
  * Every function may be called from any thread, never waits for a device, and returns 0 or
  * -errno with the failure filled in. What the errno means to a client:
