@@ -9,15 +9,14 @@
 
 /* The disk of the folder @path; @limit, called @name: what the configuration says about it. */
 static json_t *describe_disk(const char *path, const char *name, uint64_t limit) {
-    json_t *n_free = NULL, *total = NULL;
     struct statvfs st;
 
-    if (statvfs(path, &st) == 0) {
-        n_free = json_integer((json_int_t)(st.f_bavail * st.f_frsize));
-        total = json_integer((json_int_t)(st.f_blocks * st.f_frsize));
-    }
-    return json_pack("{ss so? so? sI}", "path", path, "bytes_free", n_free, "bytes_total", total,
-                     name, (json_int_t)limit);
+    if (statvfs(path, &st))
+        return json_pack("{ss sn sn sI}", "path", path, "bytes_free", "bytes_total", name,
+                         (json_int_t)limit);
+    return json_pack("{ss sI sI sI}", "path", path, "bytes_free",
+                     (json_int_t)(st.f_bavail * st.f_frsize), "bytes_total",
+                     (json_int_t)(st.f_blocks * st.f_frsize), name, (json_int_t)limit);
 }
 
 static int add_roots(json_t *list, const char *kind, char *const *roots, int n_roots) {

@@ -209,12 +209,12 @@ int token_check(const char *name, const char *owner, const char *role, struct fa
     return 0;
 }
 
-/* A text field of the request; *ret_text is @otherwise without it. */
+/* A text field of the request; *ret_text is @otherwise without it, or when it is null. */
 static int read_text(const json_t *request, const char *field, const char *otherwise,
                      const char **ret_text, struct failure *failure) {
     const json_t *value = json_object_get(request, field);
 
-    *ret_text = value ? json_string_value(value) : otherwise;
+    *ret_text = value && !json_is_null(value) ? json_string_value(value) : otherwise;
     if (!*ret_text)
         return failure_field(failure, field, NULL, "must be a string");
     return 0;

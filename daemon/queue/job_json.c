@@ -12,9 +12,9 @@
 static const char *const result_fields[] = {"perplexity",      "baseline", "size_bytes",
                                             "bits_per_weight", "seconds",  "peak_memory"};
 
-/* Puts @value (taken over) into @object, null for NULL. */
-static int put(json_t *object, const char *key, json_t *value) {
-    return json_object_set_new(object, key, value ? value : json_null());
+/* A new reference to @value, null for NULL. */
+static json_t *or_null(json_t *value) {
+    return value ? json_incref(value) : json_null();
 }
 
 /* What a job waits for beside its turn, null: nothing; NULL when out of memory. */
@@ -40,13 +40,15 @@ static json_t *urls_json(int64_t id) {
 }
 
 json_t *job_result(json_t *result) {
-    json_t *shown = result ? json_object() : NULL;
+    cleanup(json_decrefp) json_t *shown = result ? json_object() : NULL;
 
-    if (!shown)
-        return NULL;
-    for (size_t i = 0; i < ARRAY_SIZE(result_fields); i++)
-        json_object_set(shown, result_fields[i], json_object_get(result, result_fields[i]));
-    return shown;
+    for (size_t i = 0; i < ARRAY_SIZE(result_fields) && shown; i++) {
+        json_t *value = json_object_get(result, result_fields[i]);
+
+        if (value && json_object_set(shown, result_fields[i], value))
+            return NULL;
+    }
+    return steal_ptr(shown);
 }
 
 /* [{name, bytes, sha256, url}], owned by the caller; NULL when out of memory. */
@@ -93,18 +95,17 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
                   "status", job_status_name(row->status), "owner", row->owner, "name", row->name,
                   "labels", row->labels, "private", row->private, "priority", row->priority,
                   "attempt", row->attempt, "params", row->params);
-    json_t *paused = paused_json(row);
+    json_t *position = row->position ? json_integer(row->position) : json_null();
+    json_t *result = row->result ? job_result(row->result) : json_null();
+    cleanup(json_decrefp) json_t *rest = json_pack(
+        "{so sf so so so so so so so so so so}", "paused", paused_json(row), "paused_seconds",
+        (double)row->paused_ms / 1000, "model", or_null(row->model), "created_at",
+        json_time(row->created_at), "started_at", json_time(row->started_at), "finished_at",
+        json_time(row->finished_at), "queue_position", position, "progress",
+        or_null(progress ? progress : row->progress), "result", result, "artifacts",
+        job_artifacts(row), "error", or_null(row->error), "urls", urls_json(row->id));
 
-    if (json_object_set_new(job, "paused", paused) ||
-        put(job, "paused_seconds", json_real((double)row->paused_ms / 1000)) ||
-        put(job, "model", json_incref(row->model)) ||
-        put(job, "created_at", json_time(row->created_at)) ||
-        put(job, "started_at", json_time(row->started_at)) ||
-        put(job, "finished_at", json_time(row->finished_at)) ||
-        put(job, "queue_position", row->position ? json_integer(row->position) : NULL) ||
-        put(job, "progress", json_incref(progress ? progress : row->progress)) ||
-        put(job, "result", job_result(row->result)) || put(job, "artifacts", job_artifacts(row)) ||
-        put(job, "error", json_incref(row->error)) || put(job, "urls", urls_json(row->id)))
+    if (!job || !rest || json_object_update(job, rest))
         return NULL;
     return steal_ptr(job);
 }

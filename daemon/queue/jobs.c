@@ -271,9 +271,9 @@ static int hash_request(const json_t *request, char ret_sha256[SHA256_TEXT_SIZE]
 }
 
 /* The row and its first event; inside a transaction. */
-static int insert(struct jobs *jobs, const struct caller *caller, const struct job_row *row,
+static int insert(struct jobs *jobs, const struct caller *caller, const struct new_job *job,
                   const char *key, const char *sha256, int64_t *ret_id, struct failure *failure) {
-    cleanup(json_decrefp) json_t *data = json_pack("{si}", "attempt", row->attempt);
+    cleanup(json_decrefp) json_t *data = json_pack("{si}", "attempt", 1);
     int64_t id;
     int r;
 
@@ -281,33 +281,24 @@ static int insert(struct jobs *jobs, const struct caller *caller, const struct j
         return failure_oom(failure);
     r = quota_check(&jobs->quota, jobs->store, caller, failure);
     if (!r)
-        r = store_insert_job(jobs->store, row, &id);
+        r = store_insert_job(jobs->store, job, &id);
     if (!r && key)
-        r = store_put_key(jobs->store, row->owner, key, sha256, id, row->created_at);
+        r = store_put_key(jobs->store, job->owner, key, sha256, id, job->created_at);
     if (!r)
-        r = store_append_event(jobs->store, id, WIRE_EVENT_JOB_QUEUED, row->created_at, data, NULL);
+        r = store_append_event(jobs->store, id, WIRE_EVENT_JOB_QUEUED, job->created_at, data, NULL);
     if (!r)
         *ret_id = id;
     return r;
 }
 
-/* Where the submission's model and data sets are, for the row. */
-static int locate(struct jobs *jobs, const struct caller *caller,
-                  const struct submission *submission, struct place *place, struct job_row *row,
-                  struct failure *failure) {
-    int r = resolve_model(jobs, caller, submission->params->model, place, failure);
+/* The parameters as they are stored: with defaults, and the commit of a model of the hub. */
+static json_t *params_of(const struct submission *submission, const struct place *place) {
+    cleanup(json_decrefp) json_t *params = params_to_json(submission->params);
 
-    if (r)
-        return r;
-    row->model_dir = place->dir;
-    row->hub_model = place->name.id[0] ? place->name.id : NULL;
-    row->pull = !place->dir[0] ||
-                (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind));
-    row->params = params_to_json(submission->params);
-    if (!row->params || (place->commit[0] && json_object_set_new(row->params, "model_commit",
-                                                                 json_string(place->commit))))
-        return failure_oom(failure);
-    return 0;
+    if (!params || (place->commit[0] &&
+                    json_object_set_new(params, "model_commit", json_string(place->commit))))
+        return NULL;
+    return steal_ptr(params);
 }
 
 /* Inside a transaction: the checkpoint that the job was to read may have been deleted meanwhile. */
@@ -324,46 +315,62 @@ static int check_still_there(struct jobs *jobs, const char *model, struct failur
     return -EINVAL;
 }
 
+/* Stores a submission that was checked, and whose model is at @place. */
+static int append(struct jobs *jobs, const struct caller *caller, const char *key,
+                  const char *sha256, const struct submission *submission,
+                  const struct place *place, int64_t *ret_id, struct failure *failure) {
+    cleanup(json_decrefp) json_t *params = params_of(submission, place);
+    const struct new_job job = {
+        .kind = job_kind_name(submission->kind),
+        .owner = caller->owner,
+        .name = submission->name,
+        .model_dir = place->dir,
+        .hub_model = place->name.id[0] ? place->name.id : NULL,
+        .labels = submission->labels,
+        .request = submission->asked,
+        .params = params,
+        .priority = submission->priority,
+        .pull = !place->dir[0] ||
+                (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind)),
+        .private = submission->private,
+        .created_at = clock_wall_ms(),
+    };
+    int r;
+
+    if (!params)
+        return failure_oom(failure);
+    r = store_begin(jobs->store, STORE_WRITE, failure);
+    if (r)
+        return r;
+    r = check_still_there(jobs, submission->params->model, failure);
+    if (!r)
+        r = insert(jobs, caller, &job, key, sha256, ret_id, failure);
+    return store_end(jobs->store, r, failure);
+}
+
 /* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
 static int submit(struct jobs *jobs, const struct caller *caller, const char *key,
                   const char *sha256, const json_t *json, int64_t *ret_id,
                   struct failure *failure) {
     cleanup(submission_freep) struct submission *submission = NULL;
     cleanup(place_done) struct place place = {};
-    struct job_row row = {.attempt = 1, .created_at = clock_wall_ms()};
     int r;
 
     r = submission_parse(json, &submission, failure);
     if (r)
         return r;
-    /* From here to the row nobody removes the model: then it is the row that keeps it. */
+    /* From here to the row nothing removes the model: then it is the row that keeps it. */
     if (jobs->hub)
         hub_hold(jobs->hub);
-    r = locate(jobs, caller, submission, &place, &row, failure);
-    row.kind = (char *)job_kind_name(submission->kind);
-    row.owner = (char *)caller->owner;
-    row.name = submission->name;
-    row.labels = submission->labels;
-    row.priority = submission->priority;
-    row.private = submission->private;
-    row.request = submission->asked;
-
-    if (!r) {
-        r = store_begin(jobs->store, STORE_WRITE, failure);
-        if (!r) {
-            r = check_still_there(jobs, submission->params->model, failure);
-            if (!r)
-                r = insert(jobs, caller, &row, key, sha256, ret_id, failure);
-            r = store_end(jobs->store, r, failure);
-        }
-    }
+    r = resolve_model(jobs, caller, submission->params->model, &place, failure);
+    if (!r)
+        r = append(jobs, caller, key, sha256, submission, &place, ret_id, failure);
     if (jobs->hub)
         hub_release(jobs->hub);
-    json_decref(row.params);
     if (!r)
         log_record(LOG_INFO, LOG_FIELDS(.job = *ret_id, .owner = caller->owner),
-                   "job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, caller->owner, row.kind,
-                   submission->params->model);
+                   "job %" PRId64 " of '%s' queued: %s '%s'", *ret_id, caller->owner,
+                   job_kind_name(submission->kind), submission->params->model);
     return r;
 }
 

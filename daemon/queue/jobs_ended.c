@@ -66,8 +66,8 @@ int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, 
 /* -------- deleting -------- */
 
 /* Inside a transaction. @dir: of its checkpoint, which waiting and running jobs may read. */
-static int delete (struct jobs *jobs, const struct caller *caller, int64_t id, const char *dir,
-                   struct failure *failure) {
+static int delete_row(struct jobs *jobs, const struct caller *caller, int64_t id, const char *dir,
+                      struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     int64_t user = 0;
     int r = store_get_job(jobs->store, id, &row);
@@ -102,7 +102,7 @@ int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
     r = store_begin(jobs->store, STORE_WRITE, failure);
     if (r)
         return r;
-    r = delete (jobs, caller, id, artifact, failure);
+    r = delete_row(jobs, caller, id, artifact, failure);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;

@@ -143,6 +143,18 @@ struct ending {
     json_t *data;
 };
 
+/* What the last progress of a run becomes by its end as @to. Return: 0 or -ENOMEM. */
+static int finish_progress(json_t *progress, enum job_status to) {
+    int r = 0;
+
+    if (to == JOB_SUCCEEDED)
+        r = json_object_set_new(progress, "fraction", json_real(1)) ||
+            json_object_set_new(progress, "eta_seconds", json_real(0));
+    else if (to == JOB_QUEUED) /* it is not known when it goes on */
+        r = json_object_set_new(progress, "eta_seconds", json_null());
+    return r ? -ENOMEM : 0;
+}
+
 /* Inside a transaction: the running job @row ends, or goes back. */
 static int end(struct jobs *jobs, const struct job_row *row, const struct ending *ending) {
     uint64_t version;
@@ -159,12 +171,8 @@ static int end(struct jobs *jobs, const struct job_row *row, const struct ending
     };
     int r;
 
-    if (progress && ending->to == JOB_SUCCEEDED) {
-        json_object_set_new(progress, "fraction", json_real(1));
-        json_object_set_new(progress, "eta_seconds", json_real(0));
-    }
-    if (progress && ending->to == JOB_QUEUED) /* nobody knows when it goes on */
-        json_object_set_new(progress, "eta_seconds", json_null());
+    if (progress && finish_progress(progress, ending->to))
+        return -ENOMEM;
     r = store_change_job(jobs->store, row->id, &change);
     if (r)
         return r;

@@ -36,6 +36,13 @@ void submission_free(struct submission *submission) {
     free(submission);
 }
 
+/* The field @name of @object; NULL when it is left out or null, which is the same. */
+static const json_t *field(const json_t *object, const char *name) {
+    const json_t *value = json_object_get(object, name);
+
+    return json_is_null(value) ? NULL : value;
+}
+
 static size_t characters(const char *s) {
     size_t n = 0;
 
@@ -123,11 +130,11 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
     r = copy_object(object, &submission->asked, failure);
     if (r)
         return r;
-    if ((r = read_kind(json_object_get(object, "kind"), &submission->kind, failure)) ||
-        (r = read_priority(json_object_get(object, "priority"), &submission->priority, failure)) ||
-        (r = read_private(json_object_get(object, "private"), &submission->private, failure)) ||
-        (r = read_name(json_object_get(object, "name"), &submission->name, failure)) ||
-        (r = read_labels(json_object_get(object, "labels"), &submission->labels, failure)))
+    if ((r = read_kind(field(object, "kind"), &submission->kind, failure)) ||
+        (r = read_priority(field(object, "priority"), &submission->priority, failure)) ||
+        (r = read_private(field(object, "private"), &submission->private, failure)) ||
+        (r = read_name(field(object, "name"), &submission->name, failure)) ||
+        (r = read_labels(field(object, "labels"), &submission->labels, failure)))
         return r;
     for (size_t i = 0; i < ARRAY_SIZE(queue_fields); i++)
         json_object_del(submission->asked, queue_fields[i]);

@@ -86,15 +86,15 @@ static uint64_t next_queue_version(struct store *store) {
     return version;
 }
 
-int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id) {
+int store_insert_job(struct store *store, const struct new_job *job, int64_t *ret_id) {
     int r = store_exec(store,
                        "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                        "request, params, model_dir, version, created_at, pull, hub_model, private) "
-                       "VALUES (?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjiijjsiiisi", row->kind, row->owner, row->name, row->labels,
-                       (int64_t)row->priority, (int64_t)row->attempt, row->request, row->params,
-                       row->model_dir, (int64_t)next_queue_version(store), row->created_at,
-                       (int64_t)row->pull, row->hub_model, (int64_t)row->private);
+                       "VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjijjsiiisi", job->kind, job->owner, job->name, job->labels,
+                       (int64_t)job->priority, job->request, job->params, job->model_dir,
+                       (int64_t)next_queue_version(store), job->created_at, (int64_t)job->pull,
+                       job->hub_model, (int64_t)job->private);
 
     if (r < 0)
         return r;
@@ -225,19 +225,16 @@ int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r;
 
-    r = store_query(
-        store, &statement,
-        "UPDATE jobs SET status = 'running', version = ?1, "
-        "paused = NULL, paused_at = NULL, "
-        "paused_ms = paused_ms + " STORE_PAUSED_UNTIL(
-            "?2") ", "
-                  "started_at = coalesce(started_at, ?2), "
-                  "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
-                  "WHERE id = (SELECT queue.id FROM queue JOIN jobs AS waiting "
-                  "ON waiting.id = queue.id WHERE waiting.pull = 0 "
-                  "AND (?3 OR waiting.params ->> 'wbits' = 16) ORDER BY position LIMIT 1) "
-                  "AND status = 'queued' RETURNING " COLUMNS,
-        "iii", (int64_t)next_queue_version(store), at, (int64_t)writes);
+    r = store_query(store, &statement,
+                    "UPDATE jobs SET status = 'running', version = ?1, "
+                    "paused = NULL, paused_at = NULL, " STORE_COUNT_PAUSE ", "
+                    "started_at = coalesce(started_at, ?2), "
+                    "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
+                    "WHERE id = (SELECT queue.id FROM queue "
+                    "JOIN jobs AS waiting ON waiting.id = queue.id WHERE waiting.pull = 0 "
+                    "AND (?3 OR waiting.params ->> 'wbits' = 16) ORDER BY position LIMIT 1) "
+                    "AND status = 'queued' RETURNING " COLUMNS,
+                    "iii", (int64_t)next_queue_version(store), at, (int64_t)writes);
     if (!r)
         r = store_step(store, statement);
     if (r <= 0)
@@ -248,14 +245,14 @@ int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row
 int store_change_job(struct store *store, int64_t id, const struct job_change *change) {
     int r = store_exec(
         store,
-        "UPDATE jobs SET status = ?3, version = ?4, "
-        "finished_at = CASE WHEN ?5 THEN ?6 END, attempt = CASE WHEN ?7 THEN ?7 ELSE attempt END, "
-        "progress = coalesce(?8, progress), result = ?9, error = ?10, paused = ?11, "
-        "paused_at = CASE WHEN ?11 IS NOT NULL THEN ?6 END, "
-        "paused_ms = paused_ms + " STORE_PAUSED_UNTIL("?6") " "
-                                                            "WHERE id = ?1 AND status = ?2",
-        "issiiiijjjj", id, job_status_name(change->from), job_status_name(change->to),
-        (int64_t)next_queue_version(store), (int64_t)job_status_ended(change->to), change->at,
+        "UPDATE jobs SET status = ?4, version = ?5, "
+        "finished_at = CASE WHEN ?6 THEN ?2 END, "
+        "attempt = CASE WHEN ?7 THEN ?7 ELSE attempt END, "
+        "progress = coalesce(?8, progress), result = ?9, error = ?10, "
+        "paused = ?11, paused_at = CASE WHEN ?11 IS NOT NULL THEN ?2 END, " STORE_COUNT_PAUSE
+        " WHERE id = ?1 AND status = ?3",
+        "iissiiijjjj", id, change->at, job_status_name(change->from), job_status_name(change->to),
+        (int64_t)next_queue_version(store), (int64_t)job_status_ended(change->to),
         (int64_t)change->attempt, change->progress, change->result, change->error, change->paused);
 
     if (r < 0)

@@ -34,12 +34,11 @@ int store_pause_job(struct store *store, int64_t id, int64_t at, json_t *why) {
 }
 
 int store_unpause_jobs(struct store *store, int64_t at) {
-    int r = store_exec(store,
-                       "UPDATE jobs SET paused = NULL, paused_at = NULL, "
-                       "paused_ms = paused_ms + " STORE_PAUSED_UNTIL(
-                           "?1") ", version = ?2 "
-                                 "WHERE status = 'queued' AND paused IS NOT NULL AND pull = 0",
-                       "ii", at, (int64_t)store_version_next(store));
+    int r = store_exec(
+        store,
+        "UPDATE jobs SET version = ?1, paused = NULL, paused_at = NULL, " STORE_COUNT_PAUSE
+        " WHERE status = 'queued' AND paused IS NOT NULL AND pull = 0",
+        "ii", (int64_t)store_version_next(store), at);
 
     return r < 0 ? r : 0;
 }

@@ -33,9 +33,11 @@ struct store {
     atomic_uint_fast64_t stamp; /* moved by each change of a row of jobs */
 };
 
-/* How long a job was paused since its first start, if it is paused and @at (ms) ends that. */
-#define STORE_PAUSED_UNTIL(at)                                                                     \
-    "CASE WHEN paused_at > 0 AND started_at > 0 THEN max(" at " - paused_at, 0) ELSE 0 END"
+/* In an UPDATE of jobs: a pause, if there is one, ends at ?2 (ms) and counts since the first start.
+ */
+#define STORE_COUNT_PAUSE                                                                          \
+    "paused_ms = paused_ms + CASE WHEN paused_at > 0 AND started_at > 0 "                          \
+    "THEN max(?2 - paused_at, 0) ELSE 0 END"
 
 /*
  * store_errno() - what SQLite's code @rc of the connection @db, which may be NULL, means: -ENOSPC,

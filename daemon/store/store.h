@@ -110,8 +110,19 @@ uint64_t store_last_seq(struct store *store);
 
 /* -------- jobs (jobs.c) -------- */
 
-/* store_insert_job() - append @row as queued; id, version and position are not read. */
-int store_insert_job(struct store *store, const struct job_row *row, int64_t *ret_id);
+/* A job that is not in the store yet. All pointers are borrowed; the rest as in struct job_row. */
+struct new_job {
+    const char *kind, *owner, *name;
+    const char *model_dir; /* "": its model has to be fetched first */
+    const char *hub_model; /* or NULL */
+    const json_t *labels, *request, *params;
+    int priority;
+    bool pull, private;
+    int64_t created_at;
+};
+
+/* store_insert_job() - append @job as queued, for its first attempt. */
+int store_insert_job(struct store *store, const struct new_job *job, int64_t *ret_id);
 
 /* store_get_job() - the caller owns *ret_row. Return: 0, -ENOENT, -errno. */
 int store_get_job(struct store *store, int64_t id, struct job_row **ret_row);

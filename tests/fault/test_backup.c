@@ -30,14 +30,13 @@ struct site {
 static int setup(void **state) {
     static struct site site;
     cleanup(json_decrefp) json_t *empty = json_object(), *data = NULL;
-    struct job_row row = {.kind = (char *)"eval",
-                          .owner = (char *)"anna",
-                          .name = (char *)"",
-                          .model_dir = (char *)"/nowhere",
+    struct new_job job = {.kind = "eval",
+                          .owner = "anna",
+                          .name = "",
+                          .model_dir = "/nowhere",
                           .labels = empty,
                           .request = empty,
                           .params = empty,
-                          .attempt = 1,
                           .created_at = 1};
     struct failure failure;
     int64_t id;
@@ -51,7 +50,7 @@ static int setup(void **state) {
     backup_init(&site.backup, site.store, &site.disk, site.dir);
     data = json_pack("{s:s}", "text", "so much that the copy is larger than the cache of pages");
     assert_int_equal(store_begin(site.store, STORE_WRITE, &failure), 0);
-    assert_int_equal(store_insert_job(site.store, &row, &id), 0);
+    assert_int_equal(store_insert_job(site.store, &job, &id), 0);
     for (int i = 0; i < ROWS; i++)
         assert_int_equal(store_append_event(site.store, id, "progress", 1, data, NULL), 0);
     assert_int_equal(store_end(site.store, 0, &failure), 0);

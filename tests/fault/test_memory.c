@@ -84,14 +84,13 @@ static int use_corpus(const char *path, struct failure *failure) {
 /* Opens the store in the folder @path, takes a job, reads it back. */
 static int use_store(const char *path, struct failure *failure) {
     cleanup(json_decrefp) json_t *empty = json_object();
-    const struct job_row job = {.kind = (char *)"quantize",
-                                .owner = (char *)"ann",
-                                .name = (char *)"",
-                                .model_dir = (char *)"/nowhere",
+    const struct new_job job = {.kind = "quantize",
+                                .owner = "ann",
+                                .name = "",
+                                .model_dir = "/nowhere",
                                 .labels = empty,
                                 .request = empty,
                                 .params = empty,
-                                .attempt = 1,
                                 .created_at = 1};
     cleanup(job_row_freep) struct job_row *row = NULL;
     cleanup(store_closep) struct store *store = NULL;
@@ -114,14 +113,13 @@ static int use_store(const char *path, struct failure *failure) {
 /* What keeps a store small, and a copy of it. */
 static int use_upkeep(const char *path, struct failure *failure) {
     cleanup(json_decrefp) json_t *empty = json_object();
-    const struct job_row job = {.kind = (char *)"eval",
-                                .owner = (char *)"ann",
-                                .name = (char *)"",
-                                .model_dir = (char *)"/nowhere",
+    const struct new_job job = {.kind = "eval",
+                                .owner = "ann",
+                                .name = "",
+                                .model_dir = "/nowhere",
                                 .labels = empty,
                                 .request = empty,
                                 .params = empty,
-                                .attempt = 1,
                                 .created_at = 1};
     cleanup(freep) char *copy = str_format("%s/copy", path);
     cleanup(store_closep) struct store *store = NULL;

@@ -47,21 +47,20 @@ static int64_t submit(struct scene *scene, const char *model) {
     cleanup(json_decrefp) json_t *empty = json_object();
     cleanup(json_decrefp) json_t *request =
         json_pack("{ss si sb s[]}", "model", model, "wbits", 4, "nearest", 1, "eval");
-    struct job_row row = {.kind = (char *)"quantize",
-                          .owner = (char *)"anna",
-                          .name = (char *)"",
-                          .model_dir = (char *)"",
+    struct new_job job = {.kind = "quantize",
+                          .owner = "anna",
+                          .name = "",
+                          .model_dir = "",
                           .labels = empty,
                           .request = request,
                           .params = request,
-                          .attempt = 1,
                           .created_at = 1,
                           .pull = true,
-                          .hub_model = (char *)SITE_MODEL};
+                          .hub_model = SITE_MODEL};
     int64_t id = 0;
 
     begin(scene->f);
-    assert_int_equal(end(scene->f, store_insert_job(scene->f->store, &row, &id)), 0);
+    assert_int_equal(end(scene->f, store_insert_job(scene->f->store, &job, &id)), 0);
     puller_wake(scene->puller);
     return id;
 }

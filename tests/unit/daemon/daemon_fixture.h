@@ -58,20 +58,19 @@ static inline int end(struct fixture *f, int r) {
 
 static inline int64_t insert(struct fixture *f, const char *owner, int priority) {
     cleanup(json_decrefp) json_t *empty = json_object();
-    struct job_row row = {.kind = (char *)"quantize",
-                          .owner = (char *)owner,
-                          .name = (char *)"",
-                          .model_dir = (char *)"/nowhere",
+    struct new_job job = {.kind = "quantize",
+                          .owner = owner,
+                          .name = "",
+                          .model_dir = "/nowhere",
                           .labels = empty,
                           .request = empty,
                           .params = empty,
                           .priority = priority,
-                          .attempt = 1,
                           .created_at = 1};
     int64_t id = 0;
 
     begin(f);
-    assert_int_equal(end(f, store_insert_job(f->store, &row, &id)), 0);
+    assert_int_equal(end(f, store_insert_job(f->store, &job, &id)), 0);
     return id;
 }
 

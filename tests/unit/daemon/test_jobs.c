@@ -22,6 +22,28 @@ static void test_object(void **state) {
     assert_true(json_is_null(json_object_get(job, "started_at")));
 }
 
+/* A field that is null is as if it were left out. */
+static void test_null_fields(void **state) {
+    static const char *const fields[] = {"kind", "priority", "private", "name", "labels"};
+    cleanup(json_decrefp) json_t *plain = NULL;
+    struct queue *q = *state;
+    struct failure failure;
+    bool created;
+
+    assert_int_equal(
+        submit_text(q, "{\"model\": \"m\", \"wbits\": 16}", NULL, &plain, &created, &failure), 0);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        cleanup(freep) char *text =
+            str_format("{\"model\": \"m\", \"wbits\": 16, \"%s\": null}", fields[i]);
+        cleanup(json_decrefp) json_t *job = NULL;
+
+        assert_int_equal(submit_text(q, text, NULL, &job, &created, &failure), 0);
+        for (size_t k = 0; k < sizeof(fields) / sizeof(fields[0]); k++)
+            assert_true(
+                json_equal(json_object_get(job, fields[k]), json_object_get(plain, fields[k])));
+    }
+}
+
 static void test_bad_requests(void **state) {
     static const struct {
         const char *text, *field;
@@ -29,12 +51,10 @@ static void test_bad_requests(void **state) {
         {"7", ""},
         {"[]", ""},
         {"{\"model\": \"m\", \"wbits\": 16, \"kind\": \"train\"}", "kind"},
-        {"{\"model\": \"m\", \"wbits\": 16, \"kind\": null}", "kind"},
         {"{\"model\": \"m\", \"wbits\": 16, \"priority\": 101}", "priority"},
         {"{\"model\": \"m\", \"wbits\": 16, \"priority\": 1.5}", "priority"},
         {"{\"model\": \"m\", \"wbits\": 16, \"name\": 5}", "name"},
         {"{\"model\": \"m\", \"wbits\": 16, \"private\": 1}", "private"},
-        {"{\"model\": \"m\", \"wbits\": 16, \"private\": null}", "private"},
         {"{\"model\": \"m\", \"wbits\": 16, \"labels\": []}", "labels"},
         {"{\"model\": \"m\", \"wbits\": 16, \"labels\": {\"\": \"x\"}}", "labels"},
         {"{\"model\": \"m\", \"wbits\": 16, \"nonsense\": 1}", "nonsense"},
@@ -343,6 +363,7 @@ static void test_lease(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_object),
+        TEST(test_null_fields),
         TEST(test_bad_requests),
         TEST(test_idempotency),
         TEST(test_cancel),

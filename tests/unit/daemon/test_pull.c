@@ -10,22 +10,21 @@
 
 static int64_t insert_pull(struct fixture *f, int priority, const char *hub_model) {
     cleanup(json_decrefp) json_t *empty = json_object();
-    struct job_row row = {.kind = (char *)"quantize",
-                          .owner = (char *)"anna",
-                          .name = (char *)"",
-                          .model_dir = (char *)"",
+    struct new_job job = {.kind = "quantize",
+                          .owner = "anna",
+                          .name = "",
+                          .model_dir = "",
                           .labels = empty,
                           .request = empty,
                           .params = empty,
                           .priority = priority,
-                          .attempt = 1,
                           .created_at = 1,
                           .pull = true,
-                          .hub_model = (char *)hub_model};
+                          .hub_model = hub_model};
     int64_t id = 0;
 
     begin(f);
-    assert_int_equal(end(f, store_insert_job(f->store, &row, &id)), 0);
+    assert_int_equal(end(f, store_insert_job(f->store, &job, &id)), 0);
     return id;
 }
 

@@ -166,19 +166,18 @@ static int64_t add_job(struct bench *b) {
     cleanup(json_decrefp) json_t *empty = json_object();
     cleanup(json_decrefp) json_t *params =
         json_pack("{ss si sb}", "model", "m", "wbits", 4, "nearest", 1);
-    struct job_row row = {.kind = (char *)"quantize",
-                          .owner = (char *)"anna",
-                          .name = (char *)"",
-                          .model_dir = (char *)"/nowhere",
+    struct new_job job = {.kind = "quantize",
+                          .owner = "anna",
+                          .name = "",
+                          .model_dir = "/nowhere",
                           .labels = empty,
                           .request = params,
                           .params = params,
-                          .attempt = 1,
                           .created_at = 1};
     int64_t id = 0;
 
     begin(b->f);
-    assert_int_equal(end(b->f, store_insert_job(b->f->store, &row, &id)), 0);
+    assert_int_equal(end(b->f, store_insert_job(b->f->store, &job, &id)), 0);
     return id;
 }
 
