@@ -93,8 +93,8 @@ int export_shards(struct run *run, struct folder *folder) {
     for (int i = 0; i < run_layers(run) && !r; i++) {
         r = run_cancelled(run);
         if (!r)
-            r = run->params->format == &format_gptq ? link_layer(run, folder, i)
-                                                    : make_layer(run, folder, i);
+            r = run->params->format == run_work_format(run) ? link_layer(run, folder, i)
+                                                            : make_layer(run, folder, i);
     }
     if (!r)
         r = write_rest(run, folder);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What stays of a solved group: its codes, packed on the device, and its grids, as tensors of the
- * layer's shard. The thread of the backend.
+ * What stays of a solved group: its codes, packed on the device, and its grids, in the neutral
+ * layer that a format makes tensors of. The thread of the backend.
  */
 #pragma once
 
-#include "daemon/pipeline/formats/shard.h"
+#include "daemon/pipeline/formats/codes.h"
 #include "daemon/pipeline/methods/problem.h"
 #include "daemon/pipeline/run.h"
 
@@ -19,8 +19,8 @@ struct keeper {
 void keeper_take(const struct run *run, struct arena *arena, struct keeper *ret_keeper);
 
 /*
- * keep_group() - the parts of the solved @problem of @layer go to @shard; the packed codes are in
- * it after the next fetch_wait(). Return: 0 or -errno.
+ * keep_group() - the parts of the solved @problem, of layer @number, go to @layer; their codes are
+ * there after the next fetch_wait(). Return: 0 or -errno.
  */
-int keep_group(struct keeper *keeper, struct run *run, int layer, const struct problem *problem,
-               struct shard *shard);
+int keep_group(struct keeper *keeper, int number, const struct problem *problem,
+               struct layer_codes *layer);

@@ -234,7 +234,8 @@ static int gather_inputs(struct quantizer *q, int layer, enum group first, enum 
  * All four groups from one pass over the unquantized layer, or, true_sequential, each from a pass
  * of its own over what was quantized before it.
  */
-static int solve_layer(struct quantizer *q, int layer, struct shard *shard, json_t *matrices) {
+static int solve_layer(struct quantizer *q, int layer, struct layer_codes *codes,
+                       json_t *matrices) {
     struct run *run = q->run;
     int r = 0;
 
@@ -249,46 +250,9 @@ static int solve_layer(struct quantizer *q, int layer, struct shard *shard, json
             r = run_cancelled(run);
         if (!r)
             r = solver_group(&q->solver, run, layer, i, layer_of(q, layer)->matrices[i],
-                             run->calibration ? &q->gram[i] : NULL, shard, matrices);
+                             run->calibration ? &q->gram[i] : NULL, codes, matrices);
     }
     return r;
-}
-
-/* The weights that stay as they are. */
-static int add_plain(struct run *run, int layer, struct shard *shard) {
-    static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
-                                        "self_attn.q_norm", "self_attn.k_norm", "mlp.gate"};
-
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        const struct tensor *t =
-            checkpoint_find(run->checkpoint, "model.layers.%d.%s.weight", layer, names[i]);
-
-        if (shard_add_copy(shard, t))
-            return failure_oom(run->failure);
-    }
-    return 0;
-}
-
-/* Quantizes @layer in place; what is to be written goes to @shard and @ret_report. */
-static int quantize_layer(struct quantizer *q, int layer, struct shard *shard,
-                          json_t **ret_report) {
-    struct run *run = q->run;
-    cleanup(json_decrefp) json_t *matrices = json_array();
-    double started = clock_monotonic();
-    int r;
-
-    if (!matrices)
-        return failure_oom(run->failure);
-    solver_begin_layer(&q->solver);
-    r = add_plain(run, layer, shard);
-    if (!r)
-        r = solve_layer(q, layer, shard, matrices);
-    if (r)
-        return r;
-    *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
-                            "matrices", matrices);
-    return *ret_report ? progress_add(&run->progress, run->method->solve_units)
-                       : failure_oom(run->failure);
 }
 
 /* The weights of @layer as this run continues from them. */
@@ -298,6 +262,29 @@ static struct weights_source source_of(const struct run *run, int layer) {
     if (layer < run->n_finished)
         return run_source(run);
     return (struct weights_source){run->checkpoint, &plain, NULL};
+}
+
+/* Quantizes @layer in place; what is to be written goes to @codes and @ret_report. */
+static int quantize_layer(struct quantizer *q, int layer, struct layer_codes *codes,
+                          json_t **ret_report) {
+    struct run *run = q->run;
+    cleanup(json_decrefp) json_t *matrices = json_array();
+    const struct weights_source source = source_of(run, layer);
+    double started = clock_monotonic();
+    int r;
+
+    if (!matrices)
+        return failure_oom(run->failure);
+    solver_begin_layer(&q->solver);
+    r = layer_codes_add_plain(codes, &source, layer, run->failure);
+    if (!r)
+        r = solve_layer(q, layer, codes, matrices);
+    if (r)
+        return r;
+    *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
+                            "matrices", matrices);
+    return *ret_report ? progress_add(&run->progress, run->method->solve_units)
+                       : failure_oom(run->failure);
 }
 
 /* Has the weights of @layer ready, and those of the next one, if unquantized, on their way. */
@@ -322,14 +309,14 @@ static int bring_layer(struct quantizer *q, int layer) {
 /* Quantizes @layer and hands it to the writer. */
 static int make_layer(struct quantizer *q, int layer) {
     cleanup(json_decrefp) json_t *report = NULL;
-    cleanup(shard_done) struct shard shard = {};
+    cleanup(layer_codes_done) struct layer_codes codes = {};
     int r, waited;
 
-    r = quantize_layer(q, layer, &shard, &report);
-    waited = q->b->ops->fetch_wait(q->b); /* also when it failed: the shard goes away */
+    r = quantize_layer(q, layer, &codes, &report);
+    waited = q->b->ops->fetch_wait(q->b); /* also when it failed: the layer goes away */
     if (!r)
         r = waited;
-    return r ? r : writer_start(&q->writer, q->run, layer, &shard, steal_ptr(report));
+    return r ? r : writer_start(&q->writer, q->run, layer, &codes, steal_ptr(report));
 }
 
 static int advance(struct quantizer *q, int layer) {

@@ -73,6 +73,11 @@ static inline struct format_context run_format_context(const struct run *run) {
                                    run->failure};
 }
 
+/* run_work_format() - in what the layers in work/ are: a lossless one. */
+static inline const struct format_ops *run_work_format(const struct run *run) {
+    return run->params->format->lossless ? run->params->format : &format_gptq;
+}
+
 /*
  * choose_batch() - set run->batch: what the plan of an earlier attempt says (@planned, 0: none),
  * or the parameters, or the largest that fits into the free memory of the device. -ENOMEM with

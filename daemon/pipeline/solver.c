@@ -79,7 +79,7 @@ static void set_problem(struct solver *solver, const struct run *run, enum group
 }
 
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
-                 struct span weights, const struct gram *gram, struct shard *shard,
+                 struct span weights, const struct gram *gram, struct layer_codes *codes,
                  json_t *matrices) {
     struct problem p = {.b = run->b, .failure = run->failure, .weights = weights, .gram = gram};
     cleanup(freep) struct outcome *outcomes = NULL;
@@ -98,7 +98,7 @@ int solver_group(struct solver *solver, struct run *run, int layer, enum group g
     if (!r)
         r = report_group(run, layer, &p, &solver->error, clock_monotonic() - started, matrices);
     if (!r)
-        r = keep_group(&solver->keeper, run, layer, &p, shard);
+        r = keep_group(&solver->keeper, layer, &p, codes);
     if (!r)
         r = b->ops->copy(b, weights, span_slice(solver->dq, 0, weights.size));
     return r;

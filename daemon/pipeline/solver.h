@@ -27,10 +27,10 @@ void solver_begin_layer(struct solver *solver);
 
 /*
  * solver_group() - quantize @group of @layer: its matrices in @weights become what the grid can
- * say, their packed form goes to @shard and a report of each to the array @matrices. The packed
- * codes are in the shard after the next fetch_wait(). @gram is NULL when the
- * method needs no Hessians. Return: 0 or -errno.
+ * say, their codes and grids go to @codes and a report of each to the array @matrices. The codes
+ * are there after the next fetch_wait(). @gram is NULL when the method needs no Hessians. Return: 0
+ * or -errno.
  */
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
-                 struct span weights, const struct gram *gram, struct shard *shard,
+                 struct span weights, const struct gram *gram, struct layer_codes *codes,
                  json_t *matrices);

@@ -3,7 +3,7 @@
  * DIR/work: what a run leaves behind so that the next attempt can go on.
  *   plan.json              the fingerprint of everything that the layers depend on, and the
  *                          batch, which shapes the order of sums
- *   layer-000.safetensors  a finished layer in the gptq layout, whatever the format of the result
+ *   layer-000.safetensors  a finished layer, in the format of the result when that is lossless
  *   layer-000.json         its report, written after it: the layer counts when this is there
  *   eval-0.json            the result of an evaluated set, with the windows' hash
  */

@@ -6,16 +6,19 @@
 /* In the task's thread: touches nothing but the writer. */
 static int write_layer(void *ctx) {
     struct writer *w = ctx;
+    cleanup(shard_done) struct shard shard = {};
     int r;
 
-    r = safetensors_write(w->path, w->shard.tensors, w->shard.n_tensors, NULL, &w->failure);
+    r = w->format->add_layer(&w->context, &w->codes, &shard);
+    if (!r)
+        r = safetensors_write(w->path, shard.tensors, shard.n_tensors, NULL, &w->failure);
     if (r)
         return r;
     r = sha256_of_file(w->path, w->sha256, &w->size);
     return r ? failure_errno(&w->failure, r, "cannot read", w->path) : 0;
 }
 
-int writer_start(struct writer *w, struct run *run, int layer, struct shard *shard,
+int writer_start(struct writer *w, struct run *run, int layer, struct layer_codes *codes,
                  json_t *report) {
     cleanup(json_decrefp) json_t *owned = report;
     int r = writer_finish(w, run);
@@ -29,8 +32,12 @@ int writer_start(struct writer *w, struct run *run, int layer, struct shard *sha
     if (!w->path || !owned)
         return failure_oom(run->failure);
     w->layer = layer;
-    w->shard = *shard;
-    *shard = (struct shard){};
+    w->format = run_work_format(run);
+    w->context = run_format_context(run);
+    w->context.b = NULL; /* it is the other thread's */
+    w->context.failure = &w->failure;
+    w->codes = *codes;
+    *codes = (struct layer_codes){};
     w->report = steal_ptr(owned);
     r = task_start(&w->task, write_layer, w);
     return r ? failure_errno(run->failure, r, "cannot start a thread for", w->path) : 0;
@@ -43,7 +50,7 @@ int writer_finish(struct writer *w, struct run *run) {
     if (!w->task.started)
         return 0;
     r = task_finish(&w->task);
-    shard_done(&w->shard);
+    layer_codes_done(&w->codes);
     if (r) {
         *run->failure = w->failure;
         return r;
@@ -60,7 +67,7 @@ int writer_poll(struct writer *w, struct run *run) {
 
 void writer_done(struct writer *w) {
     task_finish(&w->task);
-    shard_done(&w->shard);
+    layer_codes_done(&w->codes);
     json_decref(w->report);
     free(w->path);
     *w = (struct writer){};

@@ -6,12 +6,13 @@
 #pragma once
 
 #include "base/task.h"
-#include "daemon/pipeline/formats/shard.h"
 #include "daemon/pipeline/run.h"
 
 struct writer {
     struct task task;
-    struct shard shard; /* being written */
+    const struct format_ops *format; /* lossless: of layers in work/ */
+    struct format_context context;   /* without backend */
+    struct layer_codes codes;        /* being written */
     char *path;
     int layer;
     json_t *report;
@@ -21,10 +22,10 @@ struct writer {
 };
 
 /*
- * writer_start() - write @shard (taken) as @layer; @report (taken) becomes its record. Waits for
+ * writer_start() - write @codes (taken) as @layer; @report (taken) becomes its record. Waits for
  * the layer before it. Return: 0 or -errno, also that of the layer before.
  */
-int writer_start(struct writer *writer, struct run *run, int layer, struct shard *shard,
+int writer_start(struct writer *writer, struct run *run, int layer, struct layer_codes *codes,
                  json_t *report);
 
 /* writer_poll() - record the layer when it is on disk; never waits. Return: 0 or -errno. */
