@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/fuzz/talk.h"
+#include "tests/fuzz/api/talk.h"
 
 #include "api/server/http.h"
 #include "base/cleanup.h"

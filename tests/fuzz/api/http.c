@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a client may send on a connection. */
+#include "tests/fuzz/api/talk.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/talk.h"
 
 #define INPUT_MAX 4096 /* no room for so many requests that the other half fills up */
 

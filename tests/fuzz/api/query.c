@@ -6,8 +6,8 @@
 #include "base/cleanup.h"
 #include "base/macros.h"
 #include "base/str.h"
+#include "tests/fuzz/api/talk.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/talk.h"
 
 #include <string.h>
 
