@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct asset {
-    const char *name, *type; /* "main.js", its media type */
+    const char *name, *type; /* "lib/dom.js", its media type */
     const char *tag, *packed_tag;
     const char *data;
     size_t size;

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files of the dashboard as a C table: embed.py TARGET FILE..."""
+"""Write the files of the dashboard as a C table: embed.py TARGET FILE...
+
+A file below this folder keeps its path from here as its name, another one has its last part.
+"""
 import gzip
 import hashlib
 import os
@@ -18,14 +21,19 @@ def array(name, data):
     return f"static const char {name}[] = {{\n{lines}}};\n"
 
 
+def name_of(source):
+    name = os.path.relpath(source, os.path.dirname(os.path.abspath(__file__)))
+    return os.path.basename(source) if name.startswith("..") else name
+
+
 def main(target, sources):
     arrays, rows = [], []
-    for i, source in enumerate(sorted(sources, key=os.path.basename)):
+    for i, source in enumerate(sorted(sources, key=name_of)):
         with open(source, "rb") as f:
             data = f.read()
         packed = gzip.compress(data, mtime=0)
         tag = hashlib.sha256(data).hexdigest()[:32]
-        name = os.path.basename(source)
+        name = name_of(source)
         arrays += [array(f"data_{i}", data), array(f"packed_{i}", packed)]
         rows.append(f'    {{"{name}", "{TYPES[os.path.splitext(name)[1]]}", "\\"{tag}\\"", '
                     f'"\\"{tag}-gzip\\"", data_{i}, {len(data)}, packed_{i}, {len(packed)}}},\n')

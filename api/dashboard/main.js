@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The frame around the pages: which one is shown, who looks at it, whether the daemon answers. */
-import { Api, Problem } from "./api.js";
-import { announce, el, setAttribute, setText, show } from "./dom.js";
-import { Session } from "./session.js";
-import { parse } from "./router.js";
-import { startTheme } from "./theme.js";
-import { comparePage } from "./compare_page.js";
-import { jobPage } from "./job_page.js";
-import { jobsPage } from "./jobs_page.js";
-import { signInPage } from "./sign_in.js";
-import { submitPage } from "./submit_page.js";
+import { Api, Problem } from "./lib/api.js";
+import { announce, el, setAttribute, setText, show } from "./lib/dom.js";
+import { Session } from "./lib/session.js";
+import { parse } from "./lib/router.js";
+import { startTheme } from "./lib/theme.js";
+import { comparePage } from "./pages/compare_page.js";
+import { jobPage } from "./pages/job_page.js";
+import { jobsPage } from "./pages/jobs_page.js";
+import { signInPage } from "./pages/sign_in.js";
+import { submitPage } from "./pages/submit_page.js";
 
 const PAGES = { jobs: jobsPage, job: jobPage, submit: submitPage, compare: comparePage };
 const RETRY_MS = 2000;

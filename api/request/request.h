@@ -29,9 +29,9 @@ struct request {
     int method;   /* by metrics_method() */
     double began; /* monotonic; its headers had come */
 
-    int64_t job;                  /* {id} of the path */
-    char name[REQUEST_NAME_SIZE]; /* {name} or {asset} of the path */
-    char org[REQUEST_NAME_SIZE];  /* {org} of the path */
+    int64_t job;                    /* {id} of the path */
+    char name[REQUEST_NAME_SIZE];   /* {name} or {asset} of the path */
+    char folder[REQUEST_NAME_SIZE]; /* {org} or {folder} of the path; else "" */
 
     struct strbuf body; /* at most WIRE_BODY_MAX bytes */
     size_t n_received;  /* bytes of body so far, also those dropped */

@@ -12,7 +12,8 @@ struct request;
 enum route_method { ROUTE_GET, ROUTE_POST, ROUTE_DELETE }; /* HEAD goes with GET */
 
 struct route {
-    /* Its parts "{id}", "{org}", "{name}" and "{asset}" stand for what request.h says. */
+    /* Its parts "{id}", "{org}", "{name}", "{folder}" and "{asset}" stand for what request.h says.
+     */
     const char *path;
     enum MHD_Result (*handle)(struct request *request);
     enum route_method method;

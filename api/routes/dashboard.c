@@ -8,6 +8,7 @@
 #include "api/wire.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -84,12 +85,16 @@ enum MHD_Result root_get(struct request *request) {
 }
 
 enum MHD_Result asset_get(struct request *request) {
-    const struct asset *asset = find_asset(request->name);
+    char name[2 * REQUEST_NAME_SIZE];
+    const struct asset *asset;
     struct failure failure = {};
 
+    snprintf(name, sizeof(name), "%s%s%s", request->folder, request->folder[0] ? "/" : "",
+             request->name);
+    asset = find_asset(name);
     if (asset)
         return answer_asset(request, asset, "Accept-Encoding");
     failure_set(&failure, -ENOENT, "not_found", "see / for the dashboard",
-                "the dashboard has no file '%s'", request->name);
+                "the dashboard has no file '%s'", name);
     return answer_failure(request, -ENOENT, &failure);
 }

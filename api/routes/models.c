@@ -23,8 +23,8 @@ enum MHD_Result model_delete(struct request *request) {
     struct failure failure = {};
     int r;
 
-    r = service->remove_model(service->ctx, &request->caller, request->org, request->name, &removed,
-                              &failure);
+    r = service->remove_model(service->ctx, &request->caller, request->folder, request->name,
+                              &removed, &failure);
     if (r)
         return answer_failure(request, r, &failure);
     return answer_json(request, MHD_HTTP_OK, removed, NULL);

@@ -11,6 +11,7 @@
 const struct route routes[] = {
     {"/", root_get, .type = "text/plain", .also = WIRE_HTML, .is_public = true},
     {"/assets/{asset}", asset_get, .is_public = true},
+    {"/assets/{folder}/{asset}", asset_get, .is_public = true},
     {"/healthz", health_get, .type = WIRE_JSON, .is_public = true},
     {"/metrics", metrics_get, .type = "text/plain"},
     {"/readyz", ready_get, .type = WIRE_JSON, .is_public = true},
@@ -74,18 +75,16 @@ static bool take_name(struct request *request, const char *text, size_t size) {
     return copy_name(request->name, text, size);
 }
 
-static bool take_org(struct request *request, const char *text, size_t size) {
-    return copy_name(request->org, text, size);
+static bool take_folder(struct request *request, const char *text, size_t size) {
+    return copy_name(request->folder, text, size);
 }
 
 static const struct {
     const char *pattern;
     bool (*take)(struct request *request, const char *text, size_t size);
 } path_parts[] = {
-    {"{id}", take_id},
-    {"{name}", take_name},
-    {"{asset}", take_name},
-    {"{org}", take_org},
+    {"{id}", take_id},      {"{name}", take_name},     {"{asset}", take_name},
+    {"{org}", take_folder}, {"{folder}", take_folder},
 };
 
 /* The part of a path, @text, that stands where a pattern has @part; false: it cannot. */

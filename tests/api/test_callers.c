@@ -85,6 +85,7 @@ static void fill(const struct route *route, const char *job, char path[128]) {
     static const char *const parts[][2] = {{"/backup/{name}", "/backup/quantd.db"},
                                            {"{org}", "org"},
                                            {"{name}", "quantd.json"},
+                                           {"{folder}", "none"},
                                            {"{asset}", "none.js"}};
     const char *id = strstr(route->path, "{id}");
 

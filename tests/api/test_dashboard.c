@@ -129,12 +129,33 @@ static void check_names(const struct asset *asset, const char *mark) {
     }
 }
 
+/* What a module imports, seen from its own folder: "./x.js" or "../lib/x.js". */
+static void check_imports(const struct asset *asset) {
+    cleanup(freep) char *text = strndup(asset->data, asset->size);
+    static const char mark[] = " from \"";
+
+    assert_non_null(text);
+    for (char *at = strstr(text, mark); at; at = strstr(at, mark)) {
+        int folder = (int)(strrchr(asset->name, '/') ? strcspn(asset->name, "/") : 0);
+        char name[128];
+
+        at += strlen(mark);
+        if (strncmp(at, "../", 3) == 0)
+            snprintf(name, sizeof(name), "%.*s", (int)strcspn(at, "\"") - 3, at + 3);
+        else
+            snprintf(name, sizeof(name), "%.*s%s%.*s", folder, asset->name, folder ? "/" : "",
+                     (int)strcspn(at, "\"") - 2, at + 2);
+        if (!asset_of(name))
+            fail_msg("%s imports '%s', which is not there", asset->name, name);
+    }
+}
+
 static void test_names(void **state) {
     (void)state;
     need_assets();
     for (size_t i = 0; i < n_assets; i++) {
         check_names(&assets[i], "\"/assets/");
-        check_names(&assets[i], " from \"./");
+        check_imports(&assets[i]);
     }
 }
 

@@ -18,16 +18,21 @@
 
 static json_t *document;
 
-/* What "$ref" stands for; anything else is itself. */
+/* What "$ref" stands for, a path of names; anything else is itself. */
 static json_t *resolve(json_t *node) {
     const char *ref = json_string_value(json_object_get(node, "$ref"));
+    cleanup(freep) char *copy = NULL;
+    char *rest = NULL;
 
     if (!ref)
         return node;
-    assert_int_equal(strncmp(ref, "#/components/schemas/", 21), 0);
-    node = json_object_get(json_object_get(json_object_get(document, "components"), "schemas"),
-                           ref + 21);
-    assert_non_null(node);
+    assert_int_equal(strncmp(ref, "#/components/", 13), 0);
+    copy = strdup(ref + 2);
+    node = document;
+    for (char *name = strtok_r(copy, "/", &rest); name; name = strtok_r(NULL, "/", &rest))
+        node = json_object_get(node, name);
+    if (!node)
+        fail_msg("'%s' is not there", ref);
     return node;
 }
 
@@ -77,13 +82,16 @@ static void check_parameters(const struct route *route, json_t *parameters) {
         bool found = false;
 
         n_query++;
-        json_array_foreach(parameters, i, parameter) found |=
-            strcmp(json_string_value(json_object_get(parameter, "name")), name) == 0;
+        json_array_foreach(parameters, i, parameter) {
+            const char *listed = json_string_value(json_object_get(resolve(parameter), "name"));
+
+            found |= strcmp(listed, name) == 0;
+        }
         assert_true(found);
     }
     json_array_foreach(parameters, i, parameter) {
-        const char *in = json_string_value(json_object_get(parameter, "in"));
-        const char *name = json_string_value(json_object_get(parameter, "name"));
+        const char *in = json_string_value(json_object_get(resolve(parameter), "in"));
+        const char *name = json_string_value(json_object_get(resolve(parameter), "name"));
         char part[64];
 
         n_listed += strcmp(in, "query") == 0;
@@ -130,6 +138,7 @@ static void fill_in(const char *pattern, char *path, size_t size) {
                                            {"{id}", "1"},
                                            {"{org}", "org"},
                                            {"{name}", "quantd.json"},
+                                           {"{folder}/{asset}", "lib/dom.js"},
                                            {"{asset}", "main.js"}};
     size_t n = 0;
 
@@ -155,7 +164,7 @@ static void check_described(const struct route *route, const struct answer *answ
     char status[16], buffer[128], *type = buffer;
 
     snprintf(status, sizeof(status), "%ld", answer->status);
-    response = json_object_get(responses, status);
+    response = resolve(json_object_get(responses, status));
     if (!response)
         fail_msg("%s does not describe status %s", route->path, status);
     if (!json_object_get(response, "content")) {

@@ -12,7 +12,7 @@ function same(found, wanted, what) {
 }
 
 async function sse() {
-  const { SseParser } = await import("/assets/sse.js");
+  const { SseParser } = await import("/assets/lib/sse.js");
   const text = "\ufeff:hello\r\nid: 7\nevent: a\rdata: one\r\ndata:two\n\nid\ndata\r\n\r\nevent: x\n\n" +
     "nonsense: 1\ndata: {\"a\": \"\u00e4\"}\nid: 8\n\n";
   const wanted = [{ id: "7", type: "a", data: "one\ntwo" }, { id: "", type: "message", data: "" },
@@ -36,7 +36,7 @@ async function sse() {
 
 /* A tab that is hidden asks now and then, and opens a stream when it is seen again. */
 async function feed() {
-  const { Feed } = await import("/assets/feed.js");
+  const { Feed } = await import("/assets/lib/feed.js");
   const opened = [];
   const states = [];
   const api = {
@@ -71,7 +71,7 @@ async function feed() {
 }
 
 async function units() {
-  const u = await import("/assets/units.js");
+  const u = await import("/assets/lib/units.js");
   same([0, 1, 999, 1000, 9999, 999999, 1e9, 5e15, NaN, null].map(u.bytes),
     ["0 B", "1 B", "999 B", "1.00 kB", "10.0 kB", "1.00 MB", "1.00 GB", "5.00 PB", "–", "–"], "bytes");
   same([0, 9.94, 9.96, 59.4, 60, 3599.6, 7620, 90000, -1, Infinity].map(u.seconds),
@@ -87,7 +87,7 @@ async function units() {
 }
 
 async function router() {
-  const { format, ids, parse } = await import("/assets/router.js");
+  const { format, ids, parse } = await import("/assets/lib/router.js");
   same(parse(""), { page: "jobs", id: null, query: {} }, "no hash");
   same(parse("#/jobs/12?with=3,4&x=a%26b"), { page: "job", id: "12", query: { with: "3,4", x: "a&b" } }, "a job");
   for (const hash of ["#/jobs/0", "#/jobs/1x", "#/jobs/-1", "#/nothing", "#/jobs/12345678901234567890"])
@@ -99,7 +99,7 @@ async function router() {
 }
 
 async function schema() {
-  const s = await import("/assets/schema.js");
+  const s = await import("/assets/lib/schema.js");
   const documents = await (await fetch("/openapi.json")).json();
   const groups = s.groupsOf(documents);
   const names = groups.flatMap((g) => g.fields.map((f) => f.name)).sort();
@@ -122,7 +122,7 @@ async function schema() {
 }
 
 async function layers() {
-  const { Layers, edges, step } = await import("/assets/layers.js");
+  const { Layers, edges, step } = await import("/assets/lib/layers.js");
   const matrix = (name, tokens, error, reason) =>
     ({ name: `model.layers.1.${name}_proj`, method: "gptq", tokens, error, reason });
   const all = new Layers();
@@ -151,7 +151,7 @@ async function layers() {
 }
 
 async function job() {
-  const j = await import("/assets/job.js");
+  const j = await import("/assets/lib/job.js");
   const anna = { owner: "anna", role: "submit" };
   const admin = { owner: "x", role: "admin" };
   same([j.refusal(anna, "submit", { owner: "anna" }), j.refusal(admin, "submit", { owner: "anna" })],
@@ -164,7 +164,7 @@ async function job() {
 }
 
 async function devices() {
-  const { Devices } = await import("/assets/devices.js");
+  const { Devices } = await import("/assets/parts/devices.js");
   const device = { id: "cuda:0", name: "GPU", memory_total: 4e6, memory_free: 1e6, utilization: 0.93, job: 3 };
   const api = { get: async () => ({ data: { data: [device, { ...device, id: "cuda:1", job: 4 }] } }) };
   const shown = new Devices(api, 3);

@@ -68,6 +68,17 @@ class RulesTest(unittest.TestCase):
             {"tools/a.c": '#include "daemon/store/store.h"\n'},
         ])
 
+    def test_modules(self):
+        self.rule(source.check_modules, {
+            "api/dashboard/main.js": 'import { a } from "./pages/a.js";\n',
+            "api/dashboard/pages/a.js": 'import { b } from "../parts/b.js";\n',
+            "api/dashboard/lib/c.js": 'import { d } from "./d.js";\n',
+        }, [
+            {"api/dashboard/lib/e.js": 'import { b } from "../parts/b.js";\n'},
+            {"api/dashboard/parts/e.js": 'import { a } from "../pages/a.js";\n'},
+            {"api/dashboard/charts/e.js": 'import { m } from "../main.js";\n'},
+        ])
+
     def test_headers(self):
         places = {
             "cuda_runtime.h": "kernels/cpu/a.c", "sqlite3.h": "daemon/queue/jobs.c",

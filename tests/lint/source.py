@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules on source files. Each yields (file, line, what is wrong)."""
+import os
 import re
 import shutil
 import subprocess
@@ -60,6 +61,14 @@ LAYERS = {
     "tools/": ["base/", "tools/", "daemon/model/"],
     "tests/": [""],
 }
+# The same for the modules of the dashboard.
+MODULES = "api/dashboard/"
+MODULE_LAYERS = {
+    "lib/": ["lib/"],
+    "parts/": ["lib/", "parts/"],
+    "charts/": ["lib/", "charts/"],
+    "pages/": ["lib/", "parts/", "charts/", "pages/"],
+}
 # A backend knows the contract, and nothing of another backend.
 BACKENDS = ("kernels/cpu/", "kernels/cuda/")
 
@@ -111,6 +120,19 @@ def check_layers(tree):
         other = longest_prefix(header, BACKENDS)
         if not may_include(layer, header) or (other and other != backend):
             yield name, number, f"{layer} may not include '{header}'"
+
+
+def check_modules(tree):
+    """What the dashboard's modules import."""
+    for name in tree.with_suffix(".js"):
+        layer = longest_prefix(name.removeprefix(MODULES), MODULE_LAYERS)
+        if not name.startswith(MODULES) or layer is None:
+            continue
+        for number, line in enumerate(tree.lines(name), 1):
+            match = re.search(r"""\bfrom ["'](\.[^"']*)["']""", line)
+            target = match and os.path.normpath(os.path.join(os.path.dirname(name), match.group(1)))
+            if target and not target.startswith(tuple(MODULES + one for one in MODULE_LAYERS[layer])):
+                yield name, number, f"{layer} may not import '{target}'"
 
 
 def check_headers(tree):
@@ -227,7 +249,7 @@ def check_format(tree):
         yield "clang-format", 0, run.stderr.strip() or "failed"
 
 
-RULES = [check_layers, check_headers, check_own_header_first, check_licence, check_file_length,
+RULES = [check_layers, check_modules, check_headers, check_own_header_first, check_licence, check_file_length,
          check_function_length, check_exceptions, check_marks, check_layout]
 
 

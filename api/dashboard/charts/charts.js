@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Charts by chart.js, in the colours of the theme. Each has a text and a table beside it. */
-import { colour, onTheme } from "./theme.js";
+import { colour, onTheme } from "../lib/theme.js";
 
 export const available = () => typeof globalThis.Chart === "function";
 

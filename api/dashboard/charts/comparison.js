@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Jobs side by side: perplexity, size, time; and perplexity against bits per weight. */
 import { LineChart, available, style } from "./charts.js";
-import { el, setAttribute, show } from "./dom.js";
-import { bits, method, perplexities, title } from "./job.js";
-import { format } from "./router.js";
-import { bytes, change, fixed, perplexity, seconds } from "./units.js";
+import { el, setAttribute, show } from "../lib/dom.js";
+import { bits, method, perplexities, title } from "../lib/job.js";
+import { format } from "../lib/router.js";
+import { bytes, change, fixed, perplexity, seconds } from "../lib/units.js";
 
 const CHOICES_MAX = 200;
 

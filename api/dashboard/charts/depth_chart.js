@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The error of each kind of matrix, from the first layer to the last. */
 import { LineChart, available, style } from "./charts.js";
-import { el, setAttribute, show, svg } from "./dom.js";
-import { KINDS } from "./layers.js";
-import { onTheme } from "./theme.js";
-import { error } from "./units.js";
+import { el, setAttribute, show, svg } from "../lib/dom.js";
+import { KINDS } from "../lib/layers.js";
+import { onTheme } from "../lib/theme.js";
+import { error } from "../lib/units.js";
 
 const WORDS = { q: "query", k: "key", v: "value", o: "output", gate: "gate", up: "up", down: "down" };
 

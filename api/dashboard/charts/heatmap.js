@@ -3,9 +3,9 @@
  * Layers by experts: how wrong each expert is, or how many tokens it saw. A grid for the keyboard
  * (one stop, then arrows); marks, not colour alone, say where GPTQ was not possible.
  */
-import { el, setAttribute, setText, show } from "./dom.js";
-import { EXPERT_PARTS, Layers, edges, step } from "./layers.js";
-import { count, error } from "./units.js";
+import { el, setAttribute, setText, show } from "../lib/dom.js";
+import { EXPERT_PARTS, Layers, edges, step } from "../lib/layers.js";
+import { count, error } from "../lib/units.js";
 
 const STEPS = 7;
 const narrow = matchMedia("(max-width: 700px)");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Jobs side by side, as the address names them. */
-import { Comparison } from "./comparison.js";
-import { el, show } from "./dom.js";
-import { format, ids } from "./router.js";
+import { Comparison } from "../charts/comparison.js";
+import { el, show } from "../lib/dom.js";
+import { format, ids } from "../lib/router.js";
 
 class ComparePage {
   #context;

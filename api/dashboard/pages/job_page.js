@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One job, as it goes on. */
-import { Problem, newKey } from "./api.js";
-import { Artifacts } from "./artifacts.js";
-import { Comparison } from "./comparison.js";
-import { DepthChart } from "./depth_chart.js";
-import { Devices } from "./devices.js";
-import { confirmed } from "./dialog.js";
-import { announce, el, pair, setText, show, whenDrawn } from "./dom.js";
-import { EventLog } from "./event_log.js";
-import { Feed } from "./feed.js";
-import { HeatMap } from "./heatmap.js";
-import { hasEnded, method, perplexities, refusal, title } from "./job.js";
-import { Layers } from "./layers.js";
-import { ProgressPanel, Status } from "./progress.js";
-import { format, ids } from "./router.js";
-import { ago, between, bytes, count, fixed, moment, seconds } from "./units.js";
+import { Problem, newKey } from "../lib/api.js";
+import { Artifacts } from "../parts/artifacts.js";
+import { Comparison } from "../charts/comparison.js";
+import { DepthChart } from "../charts/depth_chart.js";
+import { Devices } from "../parts/devices.js";
+import { confirmed } from "../lib/dialog.js";
+import { announce, el, pair, setText, show, whenDrawn } from "../lib/dom.js";
+import { EventLog } from "../parts/event_log.js";
+import { Feed } from "../lib/feed.js";
+import { HeatMap } from "../charts/heatmap.js";
+import { hasEnded, method, perplexities, refusal, title } from "../lib/job.js";
+import { Layers } from "../lib/layers.js";
+import { ProgressPanel, Status } from "../parts/progress.js";
+import { format, ids } from "../lib/router.js";
+import { ago, between, bytes, count, fixed, moment, seconds } from "../lib/units.js";
 
 const ASK_MS = 200; // several events, one question
 const TICK_MS = 1000;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Queue and history, with filters that are part of the address. */
-import { Problem } from "./api.js";
-import { announce, el, setText, show } from "./dom.js";
-import { Devices } from "./devices.js";
-import { Feed } from "./feed.js";
-import { hasEnded, refusal } from "./job.js";
-import { JobRow } from "./job_row.js";
-import { format, ids } from "./router.js";
+import { Problem } from "../lib/api.js";
+import { announce, el, setText, show } from "../lib/dom.js";
+import { Devices } from "../parts/devices.js";
+import { Feed } from "../lib/feed.js";
+import { hasEnded, refusal } from "../lib/job.js";
+import { JobRow } from "../parts/job_row.js";
+import { format, ids } from "../lib/router.js";
 
 const PAGE_SIZE = 50;
 const ROWS_MAX = 1000; // as many as are kept when more and more are asked for

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The prompt for a token. */
-import { el } from "./dom.js";
+import { el } from "../lib/dom.js";
 
 /* @wrong: the token that was sent was refused. @enter(token, remember) is called with the next. */
 export function signInPage(wrong, enter) {

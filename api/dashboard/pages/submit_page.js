@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The form that a job is asked for with. */
-import { Problem, newKey } from "./api.js";
-import { announce, el, setText, show } from "./dom.js";
-import { Field } from "./field.js";
-import { refusal } from "./job.js";
-import { format } from "./router.js";
-import { belongsTo, groupsOf, isDefault } from "./schema.js";
+import { Problem, newKey } from "../lib/api.js";
+import { announce, el, setText, show } from "../lib/dom.js";
+import { Field } from "../parts/field.js";
+import { refusal } from "../lib/job.js";
+import { format } from "../lib/router.js";
+import { belongsTo, groupsOf, isDefault } from "../lib/schema.js";
 
 class SubmitPage {
   #context;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The files of a checkpoint: sizes, hashes, and ways to get them. */
-import { announce, copyButton, el, setText } from "./dom.js";
-import { bytes } from "./units.js";
+import { announce, copyButton, el, setText } from "../lib/dom.js";
+import { bytes } from "../lib/units.js";
 
 /* A browser has to hold a file that it fetches with a token before it can save it. */
 const HELD_MAX = 256 << 20;

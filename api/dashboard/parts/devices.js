@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What jobs run on: memory in use and how busy it is, now. */
-import { el, setText, show } from "./dom.js";
+import { el, setText, show } from "../lib/dom.js";
 import { Bar } from "./progress.js";
-import { format } from "./router.js";
-import { bytes, percent } from "./units.js";
+import { format } from "../lib/router.js";
+import { bytes, percent } from "../lib/units.js";
 
 const PERIOD_MS = 3000;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What happened to a job, the newest first; the oldest lines go when there are too many. */
-import { el, setText } from "./dom.js";
-import { shortName, worstOf } from "./layers.js";
-import { clock, error, moment, perplexity, seconds } from "./units.js";
+import { el, setText } from "../lib/dom.js";
+import { shortName, worstOf } from "../lib/layers.js";
+import { clock, error, moment, perplexity, seconds } from "../lib/units.js";
 
 const LINES_MAX = 400;
 

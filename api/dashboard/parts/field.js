@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One field of the form: its label, its help, and what is wrong with it. */
-import { el, setAttribute, setText } from "./dom.js";
-import { fromText, kindOf, startOf, toText } from "./schema.js";
+import { el, setAttribute, setText } from "../lib/dom.js";
+import { fromText, kindOf, startOf, toText } from "../lib/schema.js";
 
 function inputFor(kind, schema, id) {
   if (kind === "choice")

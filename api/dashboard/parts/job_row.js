@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One job of a list. Its elements stay as the job goes on, so that focus and selection do too. */
-import { el, setAttribute, setText } from "./dom.js";
-import { bits, fraction, hasEnded, method, perplexities, standing, title } from "./job.js";
+import { el, setAttribute, setText } from "../lib/dom.js";
+import { bits, fraction, hasEnded, method, perplexities, standing, title } from "../lib/job.js";
 import { Bar, Status } from "./progress.js";
-import { format } from "./router.js";
-import { ago, between, change, fixed, moment, percent, perplexity, seconds } from "./units.js";
+import { format } from "../lib/router.js";
+import { ago, between, change, fixed, moment, percent, perplexity, seconds } from "../lib/units.js";
 
 export class JobRow {
   #job;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* How far a job is: the marks of its state, a bar, the line of phases. */
-import { el, setAttribute, setText, show, svg } from "./dom.js";
-import { PHASES, fraction, hasEnded, standing } from "./job.js";
-import { between, bytes, count, percent, seconds } from "./units.js";
+import { el, setAttribute, setText, show, svg } from "../lib/dom.js";
+import { PHASES, fraction, hasEnded, standing } from "../lib/job.js";
+import { between, bytes, count, percent, seconds } from "../lib/units.js";
 
 /* A shape for each state, so that colour is not all that tells. */
 const SHAPES = {
