@@ -1,115 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/checkpoint_check.h"
 
+#include "daemon/model/safetensors/expect.h"
+
 #include <errno.h>
 #include <stdio.h>
 
 #define NAME_SIZE 256 /* longer than every name below */
 
-#define FLOATS (1u << DTYPE_F32 | 1u << DTYPE_F16 | 1u << DTYPE_BF16)
-#define INT32 (1u << DTYPE_I32)
-
 struct check {
     const struct checked_model *model;
-    struct failure *failure;
+    struct expecting expecting;
 };
-
-/* What one tensor must be; a matrix has two rows of shape, a vector has one. */
-struct expected {
-    unsigned int dtypes; /* set of 1 << enum dtype */
-    int n_dims;
-    uint64_t shape[2];
-};
-
-static int missing(const struct check *check, const char *name) {
-    const struct checked_model *model = check->model;
-
-    return failure_set(check->failure, -ENOENT, "model_incomplete",
-                       model->config->quantization.present
-                           ? "all projections of attention and experts must be quantized alike"
-                           : "fetch the model again, or save it again with all its tensors",
-                       "model '%s' lacks tensor '%s': '%s' does not have it", model->dir, name,
-                       model->listing);
-}
-
-static int wrong_dtype(const struct check *check, const struct tensor *tensor,
-                       const struct expected *expected) {
-    return failure_set(check->failure, -EBADMSG, "model_invalid",
-                       "the tensors do not fit config.json: fetch both from one place",
-                       "model '%s': tensor '%s' is %s, not %s", check->model->dir, tensor->name,
-                       dtype_name(tensor->dtype),
-                       expected->dtypes == INT32 ? "I32" : "F32, F16 or BF16");
-}
-
-static void format_shape(char *text, size_t size, int n_dims, const uint64_t *shape) {
-    size_t at = 0;
-
-    text[0] = '\0';
-    for (int i = 0; i < n_dims && at < size; i++)
-        at += snprintf(text + at, size - at, "%s%llu", i ? "," : "", (unsigned long long)shape[i]);
-}
-
-static int wrong_shape(const struct check *check, const struct tensor *tensor,
-                       const struct expected *expected) {
-    char is[TENSOR_DIMS_MAX * 22], should[2 * 22];
-
-    format_shape(is, sizeof(is), tensor->n_dims, tensor->shape);
-    format_shape(should, sizeof(should), expected->n_dims, expected->shape);
-    return failure_set(check->failure, -EBADMSG, "model_invalid",
-                       "the tensors do not fit config.json: fetch both from one place",
-                       "model '%s': tensor '%s' has shape [%s], not [%s]", check->model->dir,
-                       tensor->name, is, should);
-}
-
-static int check_tensor(const struct check *check, const char *name,
-                        const struct expected *expected) {
-    const struct tensor *tensor = tensor_find(&check->model->tensors, name);
-
-    if (!tensor)
-        return missing(check, name);
-    if (!(expected->dtypes >> tensor->dtype & 1))
-        return wrong_dtype(check, tensor, expected);
-    if (tensor->n_dims != expected->n_dims)
-        return wrong_shape(check, tensor, expected);
-    for (int i = 0; i < expected->n_dims; i++) {
-        if (tensor->shape[i] != expected->shape[i])
-            return wrong_shape(check, tensor, expected);
-    }
-    return 0;
-}
 
 static int check_vector(const struct check *check, const char *name, int n) {
-    return check_tensor(check, name, &(struct expected){FLOATS, 1, {n}});
+    return expect_tensor(&check->expecting, name, &(struct expected){EXPECT_FLOATS, 1, {n}});
 }
 
 static int check_matrix(const struct check *check, const char *name, int out, int in) {
-    return check_tensor(check, name, &(struct expected){FLOATS, 2, {out, in}});
-}
-
-/* A projection packed by GPTQ: values along in share words, zeros along out do. */
-static int check_packed(const struct check *check, const char *name, int out, int in) {
-    const struct quantization_config *q = &check->model->config->quantization;
-    uint64_t groups = q->groupsize < 0 ? 1 : in / q->groupsize;
-    const struct {
-        const char *suffix;
-        struct expected expected;
-    } parts[] = {
-        {"qweight", {INT32, 2, {(uint64_t)in * q->wbits / 32, out}}},
-        {"qzeros", {INT32, 2, {groups, ((uint64_t)out * q->wbits + 31) / 32}}},
-        {"scales", {FLOATS, 2, {groups, out}}},
-        {"g_idx", {INT32, 1, {in}}},
-    };
-    char part[NAME_SIZE];
-    int r = 0;
-
-    for (size_t i = 0; i < ARRAY_SIZE(parts) && !r; i++) {
-        bool is_optional = i == 3 && !q->desc_act;
-
-        snprintf(part, sizeof(part), "%s.%s", name, parts[i].suffix);
-        if (!is_optional || tensor_find(&check->model->tensors, part))
-            r = check_tensor(check, part, &parts[i].expected);
-    }
-    return r;
+    return expect_tensor(&check->expecting, name, &(struct expected){EXPECT_FLOATS, 2, {out, in}});
 }
 
 /* Is there a tensor called @name with @suffix? */
@@ -120,19 +29,20 @@ static bool has(const struct check *check, const char *name, const char *suffix)
     return tensor_find(&check->model->tensors, full) != NULL;
 }
 
-/* A linear map from @in to @out features that GPTQ may have quantized. */
+/* A linear map from @in to @out features that may be quantized. */
 static int check_projection(const struct check *check, const char *name, int out, int in) {
     const struct checked_model *model = check->model;
+    const struct quantization_config *q = &model->config->quantization;
     char weight[NAME_SIZE];
 
     if (has(check, name, "bias"))
-        return failure_set(check->failure, -EBADMSG, "model_unsupported",
+        return failure_set(check->expecting.failure, -EBADMSG, "model_unsupported",
                            "the projections of an OLMoE have no bias",
                            "model '%s': tensor '%s.bias' is not supported", model->dir, name);
-    if (model->config->quantization.present)
-        return check_packed(check, name, out, in);
+    if (q->present)
+        return q->reader->check(&check->expecting, q, name, out, in);
     if (!has(check, name, "weight") && has(check, name, "qweight"))
-        return failure_set(check->failure, -EBADMSG, "model_invalid",
+        return failure_set(check->expecting.failure, -EBADMSG, "model_invalid",
                            "add the quantize_config.json that belongs to the model",
                            "model '%s': '%s' is quantized, but config.json has no "
                            "quantization_config",
@@ -206,7 +116,10 @@ static int check_layer(const struct check *check, int layer) {
 }
 
 int checkpoint_check(const struct checked_model *model, struct failure *failure) {
-    const struct check check = {model, failure};
+    const char *hint = model->config->quantization.present
+                           ? "all projections of attention and experts must be quantized alike"
+                           : "fetch the model again, or save it again with all its tensors";
+    const struct check check = {model, {model->dir, model->listing, hint, model->tensors, failure}};
     const struct model_config *c = model->config;
     int r;
 

@@ -2,7 +2,7 @@
 /* What config.json says of an OLMoE model: its geometry, and how it is quantized. */
 #pragma once
 
-#include "daemon/model/quantization.h"
+#include "daemon/model/readers/reader.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/model/readers/readers.h"
 
 #include <errno.h>
 
@@ -195,10 +196,10 @@ static int check_geometry(const struct config_source *source, struct model_confi
 static int parse_quantization(const json_t *value, const char *path, bool needs_method,
                               const struct config_source *source, struct model_config *config) {
     const int in_features[] = {config->hidden_size, config->intermediate_size};
+    const struct quantization_source quantization = {
+        value, path, needs_method, in_features, ARRAY_SIZE(in_features), source->failure};
 
-    return quantization_config_parse(value, path, needs_method, in_features,
-                                     ARRAY_SIZE(in_features), &config->quantization,
-                                     source->failure);
+    return quantization_config_parse(&quantization, &config->quantization);
 }
 
 static int read_quantization(const char *dir, const struct config_source *source,

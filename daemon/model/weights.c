@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/weights.h"
 
-#include "daemon/model/packing.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,54 +83,47 @@ static int stage_group(struct backend *b, const struct weights_source *source, i
 
 /* ---- quantized weights ---- */
 
-/* Brings one packed matrix to its rows of a stack: @dst [rows, n] act. The grids stay the host's
- * until the queue is done with them. */
-static int queue_quantized_matrix(struct backend *b, const struct weights_source *source, int layer,
-                                  const char *name, int rows, int n, struct span dst,
-                                  struct code_memory *codes, struct grids *ret_grids,
-                                  struct failure *failure) {
-    const struct group_shape shape = {.G = 1, .rows = rows, .n = n};
-    struct tensor_finder tensors = weights_finder(source, layer);
-    const struct tensor *qweight;
-    struct quantized view;
-    struct span packed;
+int weights_queue_matrix(struct backend *b, const struct quantized_matrix *m,
+                         struct code_memory *codes, struct span dst) {
+    const struct group_shape shape = {.G = 1, .rows = m->rows, .n = m->n};
+    struct span packed = span_slice(codes->packed, 0, quantized_matrix_bytes(m));
+    struct quantized view = code_memory_view(codes, &shape, m->n_groups);
     int r;
 
-    r = grids_read(&tensors, source->quantization, name, rows, n, ret_grids, &qweight, failure);
-    if (r)
-        return r;
-    view = code_memory_view(codes, &shape, ret_grids->n_groups);
-    packed = span_slice(codes->packed, 0, qweight->size);
-    r = b->ops->upload(b, packed, qweight->data);
+    r = b->ops->upload(b, packed, m->words);
     if (!r)
-        r = b->ops->unpack(b, view.codes, packed, source->quantization->wbits, 1, rows, n);
+        r = b->ops->unpack(b, view.codes, packed, m->wbits, 1, m->rows, m->n);
     if (!r)
-        r = b->ops->upload(b, view.scales, ret_grids->scales);
+        r = b->ops->upload(b, view.scales, m->scales);
     if (!r)
-        r = b->ops->upload(b, view.zeros, ret_grids->zeros);
+        r = b->ops->upload(b, view.zeros, m->zeros);
     if (!r)
-        r = b->ops->upload(b, view.g_idx, ret_grids->g_idx);
+        r = b->ops->upload(b, view.g_idx, m->g_idx);
     if (!r)
-        r = b->ops->dequantize(b, dst, &view, ret_grids->n_groups, 1, rows, n);
+        r = b->ops->dequantize(b, dst, &view, m->n_groups, 1, m->rows, m->n);
     return r;
 }
 
+/* @matrices [G * n_parts] stay until the queue is done with them. */
 static int queue_quantized_group(struct backend *b, const struct weights_source *source, int layer,
                                  const struct group_shape *shape, struct span dst,
-                                 struct code_memory *codes, struct grids *grids,
+                                 struct code_memory *codes, struct quantized_matrix *matrices,
                                  struct failure *failure) {
+    const struct quantization_config *q = source->quantization;
+    struct tensor_finder tensors = weights_finder(source, layer);
     size_t act = dtype_size(b->ops->act), offset = 0;
 
     for (int g = 0; g < shape->G; g++) {
         for (int p = 0; p < shape->n_parts; p++) {
+            struct quantized_matrix *matrix = &matrices[g * shape->n_parts + p];
             int rows = shape->parts[p].rows, r;
             size_t size = (size_t)rows * shape->n * act;
             char name[MATRIX_NAME_SIZE];
 
             group_matrix_name(shape, layer, g, p, name);
-            r = queue_quantized_matrix(b, source, layer, name, rows, shape->n,
-                                       span_slice(dst, offset, size), codes,
-                                       &grids[g * shape->n_parts + p], failure);
+            r = q->reader->read(&tensors, q, name, rows, shape->n, matrix, failure);
+            if (!r)
+                r = weights_queue_matrix(b, matrix, codes, span_slice(dst, offset, size));
             if (r)
                 return r;
             offset += size;
@@ -145,14 +136,14 @@ static int load_quantized_group(struct backend *b, const struct weights_source *
                                 const struct group_shape *shape, struct span dst,
                                 struct code_memory *codes, struct failure *failure) {
     int n = shape->G * shape->n_parts, r, synced;
-    cleanup(freep) struct grids *grids = calloc(n, sizeof(*grids));
+    cleanup(freep) struct quantized_matrix *matrices = calloc(n, sizeof(*matrices));
 
-    if (!grids)
+    if (!matrices)
         return failure_oom(failure);
-    r = queue_quantized_group(b, source, layer, shape, dst, codes, grids, failure);
+    r = queue_quantized_group(b, source, layer, shape, dst, codes, matrices, failure);
     synced = b->ops->sync(b); /* also when it failed: the grids go away */
     for (int i = 0; i < n; i++)
-        grids_done(&grids[i]);
+        quantized_matrix_done(&matrices[i]);
     return r ? r : synced;
 }
 

@@ -20,6 +20,13 @@ struct weights_source {
 struct tensor_finder weights_finder(const struct weights_source *source, int layer);
 
 /*
+ * weights_queue_matrix() - queue the weights of @matrix to @dst [rows, n] act, by way of @codes.
+ * The matrix stays the caller's, and as it is until the queue is done with it.
+ */
+int weights_queue_matrix(struct backend *b, const struct quantized_matrix *matrix,
+                         struct code_memory *codes, struct span dst);
+
+/*
  * layer_weights_stage() - start to bring the weights of @layer to @dst, which no queued work uses:
  * plain ones by stage(), quantized ones at once, by way of @codes (NULL is fine when none is
  * quantized).

@@ -66,23 +66,25 @@ static int add_matrix(const struct problem *problem, struct layer_codes *layer, 
     size_t n = (size_t)problem->n_groups * part->rows, columns = shape->n * sizeof(int32_t);
     size_t first = (size_t)g * problem->n_groups * shape->rows;
     struct matrix_codes matrix = {
-        .wbits = problem->grid.wbits,
-        .words = words,
-        .grids = {.rows = part->rows, .n = shape->n, .n_groups = problem->n_groups},
+        .codes = {.wbits = problem->grid.wbits,
+                  .rows = part->rows,
+                  .n = shape->n,
+                  .n_groups = problem->n_groups,
+                  .words = words},
     };
-    struct grids *grids = &matrix.grids;
+    struct quantized_matrix *codes = &matrix.codes;
 
     group_matrix_name(shape, number, g, p, matrix.name);
-    grids->scales = malloc(n * sizeof(*grids->scales));
-    grids->zeros = malloc(n);
-    grids->g_idx = malloc(columns);
-    if (!grids->scales || !grids->zeros || !grids->g_idx) {
-        grids_done(grids);
+    codes->scales = malloc(n * sizeof(*codes->scales));
+    codes->zeros = malloc(n);
+    codes->g_idx = malloc(columns);
+    if (!codes->scales || !codes->zeros || !codes->g_idx) {
+        quantized_matrix_done(codes);
         return failure_oom(problem->failure);
     }
-    cut_rows(grids->scales, host->scales + first, problem, part, sizeof(*grids->scales));
-    cut_rows(grids->zeros, host->zeros + first, problem, part, 1);
-    memcpy(grids->g_idx, host->g_idx + (size_t)g * shape->n, columns);
+    cut_rows(codes->scales, host->scales + first, problem, part, sizeof(*codes->scales));
+    cut_rows(codes->zeros, host->zeros + first, problem, part, 1);
+    memcpy(codes->g_idx, host->g_idx + (size_t)g * shape->n, columns);
     return layer_codes_add(layer, &matrix) ? failure_oom(problem->failure) : 0;
 }
 

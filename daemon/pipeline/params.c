@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "daemon/data/corpus.h"
+#include "daemon/model/readers/gptq.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
@@ -296,6 +297,7 @@ void params_free(struct params *params) {
 struct quantization_config params_quantization(const struct params *params) {
     return (struct quantization_config){
         .present = true,
+        .reader = &reader_gptq, /* of what lies in work/ */
         .wbits = params->wbits,
         .groupsize = params->groupsize,
         .sym = params->sym,

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A quantized matrix in a hostile file: two bytes that choose the format, then safetensors. */
+#include "daemon/model/readers/gptq.h"
 #include "base/macros.h"
-#include "daemon/model/packing.h"
 #include "daemon/model/safetensors/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 #define ROWS 32
 #define COLUMNS 32
 
-static void check(const struct grids *g, const struct quantization_config *q) {
+static void check(const struct quantized_matrix *g, const struct quantization_config *q) {
     for (int i = 0; i < g->n; i++)
         fuzz_require(g->g_idx[i] >= 0 && g->g_idx[i] < g->n_groups);
     for (int i = 0; i < g->n_groups * g->rows; i++) {
@@ -22,8 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cleanup(safetensors_freep) struct safetensors *file = NULL;
     struct quantization_config q = {.present = true};
     struct tensor_finder tensors;
-    const struct tensor *qweight = NULL;
-    cleanup(grids_done) struct grids grids = {};
+    cleanup(quantized_matrix_done) struct quantized_matrix matrix = {};
     struct failure failure = {};
     int r;
 
@@ -35,9 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
         return 0;
     tensors = safetensors_finder(file);
-    r = grids_read(&tensors, &q, "self_attn.q_proj", ROWS, COLUMNS, &grids, &qweight, &failure);
-    fuzz_require(!r == !!qweight);
+    r = reader_gptq.read(&tensors, &q, "self_attn.q_proj", ROWS, COLUMNS, &matrix, &failure);
+    fuzz_require(!r == !!matrix.words);
     if (!r)
-        check(&grids, &q);
+        check(&matrix, &q);
     return 0;
 }

@@ -7,7 +7,7 @@
 
 void layer_codes_done(struct layer_codes *layer) {
     for (size_t i = 0; i < layer->n_matrices; i++)
-        grids_done(&layer->matrices[i].grids);
+        quantized_matrix_done(&layer->matrices[i].codes);
     free(layer->matrices);
     shard_done(&layer->plain);
     *layer = (struct layer_codes){};
@@ -19,14 +19,14 @@ int layer_codes_add(struct layer_codes *layer, struct matrix_codes *matrix) {
         struct matrix_codes *grown = reallocarray(layer->matrices, capacity, sizeof(*grown));
 
         if (!grown) {
-            grids_done(&matrix->grids);
+            quantized_matrix_done(&matrix->codes);
             return -ENOMEM;
         }
         layer->matrices = grown;
         layer->capacity = capacity;
     }
     layer->matrices[layer->n_matrices++] = *matrix;
-    matrix->grids = (struct grids){};
+    matrix->codes = (struct quantized_matrix){};
     return 0;
 }
 
@@ -55,16 +55,15 @@ static int read_matrix(const struct weights_source *source, int number,
                        const struct group_shape *shape, int g, int p, struct layer_codes *layer,
                        struct failure *failure) {
     const struct tensor_finder tensors = weights_finder(source, number);
-    struct matrix_codes matrix = {.wbits = source->quantization->wbits};
-    const struct tensor *qweight;
+    const struct quantization_config *q = source->quantization;
+    struct matrix_codes matrix = {};
     int r;
 
     group_matrix_name(shape, number, g, p, matrix.name);
-    r = grids_read(&tensors, source->quantization, matrix.name, shape->parts[p].rows, shape->n,
-                   &matrix.grids, &qweight, failure);
+    r = q->reader->read(&tensors, q, matrix.name, shape->parts[p].rows, shape->n, &matrix.codes,
+                        failure);
     if (r)
         return r;
-    matrix.words = qweight->data;
     return layer_codes_add(layer, &matrix) ? failure_oom(failure) : 0;
 }
 

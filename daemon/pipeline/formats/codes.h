@@ -5,17 +5,12 @@
  */
 #pragma once
 
-#include "daemon/model/packing.h"
 #include "daemon/model/weights.h"
 #include "daemon/pipeline/formats/shard.h"
 
 struct matrix_codes {
-    char name[MATRIX_NAME_SIZE]; /* in the checkpoint, without a suffix */
-    int wbits;
-    /* i32 [n * wbits / 32, rows]: codes along the inputs of a row, lowest bits first, as
-     * backend_ops.pack has them; any alignment; borrowed, from a block of the layer or a file */
-    const void *words;
-    struct grids grids; /* rows, n, n_groups; scales, zeros [n_groups, rows]; g_idx [n]; owned */
+    char name[MATRIX_NAME_SIZE];   /* in the checkpoint, without a suffix */
+    struct quantized_matrix codes; /* owned; words borrowed, from a block of the layer or a file */
 };
 
 /* Zero-initialise. */
@@ -28,7 +23,7 @@ struct layer_codes {
 void layer_codes_done(struct layer_codes *layer);
 
 /*
- * layer_codes_add() - append @matrix, whose grids are taken, also when it fails.
+ * layer_codes_add() - append @matrix, whose codes are taken, also when it fails.
  * Return: 0 or -ENOMEM.
  */
 int layer_codes_add(struct layer_codes *layer, struct matrix_codes *matrix);

@@ -53,30 +53,6 @@ static int room_alloc(const struct format_context *c, struct room *room) {
 
 /* ---- one matrix ---- */
 
-/* Queues scales * (codes - zeros) to @dst; the matrix stays until the queue is done with it. */
-static int dequantize(struct backend *b, const struct matrix_codes *m, struct code_memory *codes,
-                      struct span dst) {
-    const struct grids *g = &m->grids;
-    const struct group_shape shape = {.G = 1, .rows = g->rows, .n = g->n};
-    struct quantized view = code_memory_view(codes, &shape, g->n_groups);
-    struct span packed =
-        span_slice(codes->packed, 0, (size_t)g->n * m->wbits / 32 * g->rows * sizeof(uint32_t));
-    int r;
-
-    r = b->ops->upload(b, packed, m->words);
-    if (!r)
-        r = b->ops->unpack(b, view.codes, packed, m->wbits, 1, g->rows, g->n);
-    if (!r)
-        r = b->ops->upload(b, view.scales, g->scales);
-    if (!r)
-        r = b->ops->upload(b, view.zeros, g->zeros);
-    if (!r)
-        r = b->ops->upload(b, view.g_idx, g->g_idx);
-    if (!r)
-        r = b->ops->dequantize(b, dst, &view, g->n_groups, 1, g->rows, g->n);
-    return r;
-}
-
 /* @n elements of act on the device as bf16, in memory of the shard; NULL with *ret_r set. */
 static void *download_bf16(struct backend *b, struct shard *shard, struct span span, size_t n,
                            int *ret_r) {
@@ -101,13 +77,13 @@ static void *download_bf16(struct backend *b, struct shard *shard, struct span s
 
 static int add_matrix(const struct format_context *c, const struct matrix_codes *m,
                       struct room *room, struct shard *shard) {
-    size_t n = (size_t)m->grids.rows * m->grids.n;
+    size_t n = (size_t)m->codes.rows * m->codes.n;
     struct span dst = span_slice(room->weights, 0, n * dtype_size(c->b->ops->act));
     char name[MATRIX_NAME_SIZE + 8];
     void *data = NULL;
     int r, synced;
 
-    r = dequantize(c->b, m, &room->codes, dst);
+    r = weights_queue_matrix(c->b, &m->codes, &room->codes, dst);
     if (!r)
         data = download_bf16(c->b, shard, dst, n, &r);
     if (r) {
@@ -115,7 +91,7 @@ static int add_matrix(const struct format_context *c, const struct matrix_codes 
         return synced ? synced : r;
     }
     snprintf(name, sizeof(name), "%s.weight", m->name);
-    return shard_add(shard, name, DTYPE_BF16, m->grids.rows, m->grids.n, data);
+    return shard_add(shard, name, DTYPE_BF16, m->codes.rows, m->codes.n, data);
 }
 
 /* ---- the format ---- */

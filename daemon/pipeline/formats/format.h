@@ -33,8 +33,9 @@ struct format_ops {
     const char *title; /* what the name stands for, in a line */
     struct format_holds holds;
 
-    /* Every code, scale, zero and order can be read back from its tensors, by grids_read(). Then
-     * add_layer() is called by the writer's thread too, and does without the backend. */
+    /* Every code, scale, zero and order can be read back from its tensors, by a reader
+     * (daemon/model/readers). Then add_layer() is called by the writer's thread too, and does
+     * without the backend. */
     bool lossless;
 
     /* What `holds` cannot say. @config NULL: the model is not known yet. Any thread. */

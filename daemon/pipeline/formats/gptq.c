@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The layout of GPTQ that GPTQModel, vLLM and transformers read: four tensors in place of a
- * weight (daemon/model/packing.h), and quantization_config.
+ * weight (daemon/model/readers/packing.h), and quantization_config.
  */
+#include "daemon/model/readers/packing.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include "base/cleanup.h"
@@ -32,16 +33,16 @@ static int check(const struct quantization_config *q, const struct model_config 
 
 static int add_matrix(const struct format_context *c, const struct matrix_codes *m,
                       struct shard *shard) {
-    const struct grids *g = &m->grids;
-    int words = g->rows * m->wbits / 32, r;
+    const struct quantized_matrix *g = &m->codes;
+    int words = g->rows * g->wbits / 32, r;
     uint32_t *qzeros = shard_block(shard, (size_t)g->n_groups * words * sizeof(*qzeros));
     char name[MATRIX_NAME_SIZE + 16];
 
     if (!qzeros)
         return -ENOMEM;
-    qzeros_pack(qzeros, g->zeros, g->n_groups, g->rows, m->wbits, c->q->v2);
+    qzeros_pack(qzeros, g->zeros, g->n_groups, g->rows, g->wbits, c->q->v2);
     snprintf(name, sizeof(name), "%s.qweight", m->name);
-    r = shard_add(shard, name, DTYPE_I32, (uint64_t)g->n * m->wbits / 32, g->rows, m->words);
+    r = shard_add(shard, name, DTYPE_I32, (uint64_t)g->n * g->wbits / 32, g->rows, g->words);
     snprintf(name, sizeof(name), "%s.qzeros", m->name);
     if (!r)
         r = shard_add(shard, name, DTYPE_I32, g->n_groups, words, qzeros);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/quantization.h"
+#include "daemon/model/readers/gptq_config.h"
 
 #include "base/str.h"
 
@@ -7,21 +7,14 @@
 
 #define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits with one scheme for all layers"
 
-struct source {
-    const json_t *value;
-    const char *path;
-    const int *in_features; /* [n] */
-    size_t n;
-    struct failure *failure;
-};
-
-static int refuse(const struct source *s, const char *code, const char *key, const char *what) {
+static int refuse(const struct quantization_source *s, const char *code, const char *key,
+                  const char *what) {
     return failure_set(s->failure, -EBADMSG, code, HINT,
                        "cannot use '%s': '%s' of its quantization must be %s", s->path, key, what);
 }
 
 /* The string at @key or, in newer files, at @newer; null is as good as absent. */
-static int read_name(const struct source *s, const char *key, const char *newer,
+static int read_name(const struct quantization_source *s, const char *key, const char *newer,
                      const char **ret_name) {
     const json_t *value = json_object_get(s->value, key);
 
@@ -33,23 +26,15 @@ static int read_name(const struct source *s, const char *key, const char *newer,
     return 0;
 }
 
-static int check_method(const struct source *s, bool needed) {
+bool gptq_recognizes(const struct quantization_source *s) {
     const char *method;
-    int r;
 
-    r = read_name(s, "quant_method", "method", &method);
-    if (r)
-        return r;
-    if (!method && !needed)
-        return 0;
-    if (!str_equal(method, "gptq"))
-        return failure_set(s->failure, -EBADMSG, "model_unsupported", HINT,
-                           "cannot use '%s': the model is quantized by '%.64s', not by 'gptq'",
-                           s->path, method ? method : "");
-    return 0;
+    if (read_name(s, "quant_method", "method", &method))
+        return false;
+    return method ? str_equal(method, "gptq") : !s->needs_method;
 }
 
-static int read_format(const struct source *s, bool *ret_v2) {
+static int read_format(const struct quantization_source *s, bool *ret_v2) {
     const char *format, *pack;
     int r;
 
@@ -66,7 +51,8 @@ static int read_format(const struct source *s, bool *ret_v2) {
     return 0;
 }
 
-static int read_bool(const struct source *s, const char *key, bool fallback, bool *ret_value) {
+static int read_bool(const struct quantization_source *s, const char *key, bool fallback,
+                     bool *ret_value) {
     const json_t *value = json_object_get(s->value, key);
 
     if (value && !json_is_boolean(value))
@@ -76,7 +62,7 @@ static int read_bool(const struct source *s, const char *key, bool fallback, boo
 }
 
 /* A row of every matrix, at @unit each element, is a multiple of @whole. */
-static bool divides_all(const struct source *s, json_int_t whole, json_int_t unit) {
+static bool divides_all(const struct quantization_source *s, json_int_t whole, json_int_t unit) {
     for (size_t i = 0; i < s->n; i++) {
         if (s->in_features[i] * unit % whole)
             return false;
@@ -84,7 +70,7 @@ static bool divides_all(const struct source *s, json_int_t whole, json_int_t uni
     return true;
 }
 
-static int read_bits(const struct source *s, int *ret_bits) {
+static int read_bits(const struct quantization_source *s, int *ret_bits) {
     const json_t *value = json_object_get(s->value, "bits");
     json_int_t bits = json_integer_value(value);
 
@@ -99,7 +85,7 @@ static int read_bits(const struct source *s, int *ret_bits) {
     return 0;
 }
 
-static int read_groupsize(const struct source *s, int *ret_groupsize) {
+static int read_groupsize(const struct quantization_source *s, int *ret_groupsize) {
     const json_t *value = json_object_get(s->value, "group_size");
     json_int_t size = json_integer_value(value);
 
@@ -113,9 +99,9 @@ static int read_groupsize(const struct source *s, int *ret_groupsize) {
 }
 
 /* What would make some layers differ from the rest. */
-static int check_uniform(const struct source *s) {
+static int check_uniform(const struct quantization_source *s) {
     const json_t *dynamic = json_object_get(s->value, "dynamic");
-    bool lm_head;
+    bool lm_head = false;
     int r;
 
     r = read_bool(s, "lm_head", false, &lm_head);
@@ -129,28 +115,21 @@ static int check_uniform(const struct source *s) {
     return 0;
 }
 
-int quantization_config_parse(const json_t *value, const char *path, bool needs_method,
-                              const int *in_features, size_t n,
-                              struct quantization_config *ret_config, struct failure *failure) {
-    const struct source s = {value, path, in_features, n, failure};
+int gptq_parse(const struct quantization_source *s, struct quantization_config *ret_config) {
     struct quantization_config q = {.present = true};
     int r;
 
-    if (!json_is_object(value))
-        return refuse(&s, "model_invalid", "quantization_config", "an object");
-    r = check_method(&s, needs_method);
+    r = check_uniform(s);
     if (!r)
-        r = check_uniform(&s);
+        r = read_format(s, &q.v2);
     if (!r)
-        r = read_format(&s, &q.v2);
+        r = read_bits(s, &q.wbits);
     if (!r)
-        r = read_bits(&s, &q.wbits);
+        r = read_groupsize(s, &q.groupsize);
     if (!r)
-        r = read_groupsize(&s, &q.groupsize);
+        r = read_bool(s, "sym", true, &q.sym);
     if (!r)
-        r = read_bool(&s, "sym", true, &q.sym);
-    if (!r)
-        r = read_bool(&s, "desc_act", false, &q.desc_act);
+        r = read_bool(s, "desc_act", false, &q.desc_act);
     if (r)
         return r;
     *ret_config = q;

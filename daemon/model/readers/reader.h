@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Checkpoints that are quantized already. A layout is a row of the table in readers.c: it knows
+ * its quantization_config, the tensors that stand for a matrix, and how to give a matrix in the one
+ * neutral form that everything else takes. Any thread.
+ */
+#pragma once
+
+#include "base/failure.h"
+#include "base/json.h"
+#include "daemon/model/safetensors/expect.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* What a quantization_config says, ours or others'. */
+struct quantization_config {
+    bool present;
+    const struct reader_ops *reader; /* whose layout it is; NULL when not present */
+    int wbits;                       /* bits: 2 3 4 8 */
+    int groupsize;                   /* group_size: -1 or a positive number */
+    bool sym, desc_act;
+    bool v2; /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
+};
+
+/*
+ * A quantized matrix, whatever layout it came in; zero-initialise. The weight in row r, column c is
+ * scales[g_idx[c]][r] * (code - zeros[g_idx[c]][r]).
+ */
+struct quantized_matrix {
+    int wbits, rows, n, n_groups; /* rows: out-features; n: in-features */
+    /*
+     * u32 [n * wbits / 32, rows], any alignment: the codes of a row stand in its column of words,
+     * one after the other from the lowest bit up, and may cross words; as backend_ops.unpack has
+     * them. Borrowed from the tensors, or of `memory`.
+     */
+    const void *words;
+    void *memory;     /* owned, or NULL */
+    uint16_t *scales; /* f16 [n_groups, rows], finite; owned */
+    uint8_t *zeros;   /* [n_groups, rows], each less than 2^wbits; owned */
+    int32_t *g_idx;   /* [n], each less than n_groups; owned */
+};
+
+/* Bytes of the words of @matrix. */
+static inline size_t quantized_matrix_bytes(const struct quantized_matrix *matrix) {
+    return (size_t)matrix->n * matrix->wbits / 32 * matrix->rows * sizeof(uint32_t);
+}
+
+/* quantized_matrix_done() - free what it owns. */
+static inline void quantized_matrix_done(struct quantized_matrix *matrix) {
+    free(matrix->memory);
+    free(matrix->scales);
+    free(matrix->zeros);
+    free(matrix->g_idx);
+    *matrix = (struct quantized_matrix){};
+}
+
+/* Where a quantization_config stands. */
+struct quantization_source {
+    const json_t *value; /* an object */
+    const char *path;    /* for messages */
+    bool needs_method;   /* false for quantize_config.json, which may leave out quant_method */
+    /* [n]: the numbers of in-features of all matrices; bits and groups must divide each */
+    const int *in_features;
+    size_t n;
+    struct failure *failure;
+};
+
+/* What a layout must do; no entry is optional. 0 or -errno with the failure. */
+struct reader_ops {
+    const char *name; /* as quant_method has it */
+
+    /* Is it this layout? Errors are parse()'s. */
+    bool (*recognizes)(const struct quantization_source *source);
+
+    /* Sets all of *ret_config but the reader. -EBADMSG (model_invalid, model_unsupported) */
+    int (*parse)(const struct quantization_source *source, struct quantization_config *ret_config);
+
+    /* Is the matrix called @name (without suffix) quantized, and not plain? */
+    bool (*has)(const struct tensor_finder *tensors, const char *name);
+
+    /* Names, types and shapes of what stands for the matrix @name [rows, n]; no data is read.
+     * -EBADMSG, -ENOENT */
+    int (*check)(const struct expecting *expecting, const struct quantization_config *config,
+                 const char *name, int rows, int n);
+
+    /* The matrix @name, all of it checked. *ret_matrix is the caller's; untouched on failure.
+     * -EBADMSG (model_invalid), -ENOMEM */
+    int (*read)(const struct tensor_finder *tensors, const struct quantization_config *config,
+                const char *name, int rows, int n, struct quantized_matrix *ret_matrix,
+                struct failure *failure);
+};

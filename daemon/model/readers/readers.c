@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/model/readers/readers.h"
+
+#include "base/macros.h"
+#include "daemon/model/readers/gptq.h"
+
+#include <errno.h>
+
+const struct reader_ops *const readers[] = {&reader_gptq};
+const int n_readers = ARRAY_SIZE(readers);
+
+#define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits with one scheme for all layers"
+
+int quantization_config_parse(const struct quantization_source *source,
+                              struct quantization_config *ret_config) {
+    const json_t *method = json_object_get(source->value, "quant_method");
+
+    if (!json_is_object(source->value))
+        return failure_set(source->failure, -EBADMSG, "model_invalid", HINT,
+                           "cannot use '%s': 'quantization_config' must be an object",
+                           source->path);
+    for (int i = 0; i < n_readers; i++) {
+        int r;
+
+        if (!readers[i]->recognizes(source))
+            continue;
+        r = readers[i]->parse(source, ret_config);
+        if (!r)
+            ret_config->reader = readers[i];
+        return r;
+    }
+    if (!method || json_is_null(method))
+        method = json_object_get(source->value, "method");
+    if (method && !json_is_null(method) && !json_is_string(method))
+        return failure_set(source->failure, -EBADMSG, "model_invalid", HINT,
+                           "cannot use '%s': 'quant_method' of its quantization must be a string",
+                           source->path);
+    return failure_set(source->failure, -EBADMSG, "model_unsupported", HINT,
+                       "cannot use '%s': the model is quantized by '%.64s', not by 'gptq'",
+                       source->path, json_is_string(method) ? json_string_value(method) : "");
+}
