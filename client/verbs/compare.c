@@ -187,14 +187,18 @@ static int add_row(struct comparison *c, const char *label,
     return any ? json_array_append(c->rows, row) : 0;
 }
 
-/* The sets that any of the jobs measured, in the order in which they come. */
+/* The sets that any of the jobs measured, in the order in which they come; NULL: out of memory. */
 static json_t *sets_of(const struct comparison *c) {
     json_t *sets = json_object(), *value;
     const char *set;
 
     for (int i = 0; i < c->n; i++)
-        json_object_foreach((json_t *)result(&c->sides[i], "perplexity"), set, value)
-            json_object_set_new(sets, set, json_null());
+        json_object_foreach((json_t *)result(&c->sides[i], "perplexity"), set, value) {
+            if (json_object_set_new(sets, set, json_null())) {
+                json_decref(sets);
+                return NULL;
+            }
+        }
     return sets;
 }
 
@@ -203,6 +207,8 @@ static int add_perplexities(struct comparison *c) {
     const char *set;
     json_t *value;
 
+    if (!sets)
+        return -ENOMEM;
     json_object_foreach(sets, set, value) {
         if (add_row(c, set, text_of_perplexity, set) ||
             add_row(c, "  to unquantized", text_of_change, set))
@@ -286,33 +292,39 @@ static int print_blocks(const struct terminal *terminal, const struct comparison
     return 0;
 }
 
+/* The JSON of what was found; each returns NULL when out of memory, and json_pack() passes it on.
+ */
+
 static json_t *measured_json(const struct comparison *c, int i) {
-    json_t *all = json_object(), *value;
+    cleanup(json_decrefp) json_t *all = json_object();
     const char *set;
+    json_t *value;
 
     json_object_foreach((json_t *)result(&c->sides[i], "perplexity"), set, value) {
         double base = baseline(c, i, set), percent = change(c, i, set);
 
-        json_object_set_new(all, set,
-                            json_pack("{sO so so}", "value", json_object_get(value, "value"),
-                                      "baseline", isfinite(base) ? json_real(base) : json_null(),
-                                      "change_percent",
-                                      isfinite(percent) ? json_real(percent) : json_null()));
+        if (json_object_set_new(
+                all, set,
+                json_pack("{sO? so so}", "value", json_object_get(value, "value"), "baseline",
+                          isfinite(base) ? json_real(base) : json_null(), "change_percent",
+                          isfinite(percent) ? json_real(percent) : json_null())))
+            return NULL;
     }
-    return all;
+    return steal_ptr(all);
 }
 
 static json_t *worst_json(const struct layers *sum) {
-    json_t *list = json_array();
+    cleanup(json_decrefp) json_t *list = json_array();
 
     for (int i = 0; i < sum->n_worst; i++)
-        json_array_append_new(
-            list,
-            json_pack("{sI ss ss sf so}", "layer", sum->worst[i].layer, "name", sum->worst[i].name,
-                      "method", sum->worst[i].method, "error", sum->worst[i].error, "tokens",
-                      sum->worst[i].tokens >= 0 ? json_integer(sum->worst[i].tokens)
-                                                : json_null()));
-    return list;
+        if (json_array_append_new(
+                list, json_pack("{sI ss ss sf so}", "layer", sum->worst[i].layer, "name",
+                                sum->worst[i].name, "method", sum->worst[i].method, "error",
+                                sum->worst[i].error, "tokens",
+                                sum->worst[i].tokens >= 0 ? json_integer(sum->worst[i].tokens)
+                                                          : json_null())))
+            return NULL;
+    return steal_ptr(list);
 }
 
 static json_t *side_json(const struct comparison *c, int i) {
@@ -327,25 +339,41 @@ static json_t *side_json(const struct comparison *c, int i) {
                      worst_json(&side->sum));
 }
 
-/* {object, parameters: {name: [of each job]}, jobs: [...]}: of the parameters those that differ. */
-static int print_json(const struct comparison *c, struct failure *failure) {
-    json_t *params = json_object(), *jobs = json_array();
-    cleanup(json_decrefp) json_t *all = NULL;
+/* Of the parameters those that differ: {name: [of each job]}. */
+static json_t *parameters_json(const struct comparison *c) {
+    cleanup(json_decrefp) json_t *all = json_object();
 
     for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
-        json_t *values = differs(c, parameters[i].key) ? json_array() : NULL;
+        cleanup(json_decrefp) json_t *values = json_array();
 
-        for (int k = 0; values && k < c->n; k++) {
+        if (!differs(c, parameters[i].key))
+            continue;
+        for (int k = 0; k < c->n; k++) {
             const json_t *value = parameter(&c->sides[k], parameters[i].key);
 
-            json_array_append_new(values, value ? json_incref((json_t *)value) : json_null());
+            if (json_array_append_new(values, value ? json_incref((json_t *)value) : json_null()))
+                return NULL;
         }
-        if (values)
-            json_object_set_new(params, parameters[i].key, values);
+        if (json_object_set(all, parameters[i].key, values))
+            return NULL;
     }
+    return steal_ptr(all);
+}
+
+static json_t *sides_json(const struct comparison *c) {
+    cleanup(json_decrefp) json_t *all = json_array();
+
     for (int i = 0; i < c->n; i++)
-        json_array_append_new(jobs, side_json(c, i));
-    all = json_pack("{ss so so}", "object", "comparison", "parameters", params, "jobs", jobs);
+        if (json_array_append_new(all, side_json(c, i)))
+            return NULL;
+    return steal_ptr(all);
+}
+
+static int print_json(const struct comparison *c, struct failure *failure) {
+    cleanup(json_decrefp) json_t *all =
+        json_pack("{ss so so}", "object", "comparison", "parameters", parameters_json(c), "jobs",
+                  sides_json(c));
+
     return all ? client_print_json(all, failure) : failure_oom(failure);
 }
 
