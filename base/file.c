@@ -186,6 +186,10 @@ int file_open_beneath(int dir_fd, const char *path, int flags, bool links) {
 }
 
 int dir_make(const char *path) {
+    return dir_make_mode(path, 0750);
+}
+
+int dir_make_mode(const char *path, mode_t mode) {
     cleanup(freep) char *copy = strdup(path);
 
     if (!copy)
@@ -196,7 +200,7 @@ int dir_make(const char *path) {
         char end = *at;
 
         *at = '\0';
-        if (copy[0] && mkdir(copy, 0750) && errno != EEXIST)
+        if (copy[0] && mkdir(copy, mode) && errno != EEXIST)
             return -errno;
         *at = end;
         if (!end)

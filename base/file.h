@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /*
  * file_read() - all of the file at @path, at most @max bytes (-EFBIG), plus a NUL that is not
@@ -36,6 +37,9 @@ int file_open_beneath(int dir_fd, const char *path, int flags, bool links);
 
 /* dir_make() - mkdir -p, mode 0750. */
 int dir_make(const char *path);
+
+/* dir_make_mode() - the same with another mode, of which the umask takes its part. */
+int dir_make_mode(const char *path, mode_t mode);
 
 /* dir_remove() - delete @path and all below it, without following links; a missing one is fine. */
 int dir_remove(const char *path);

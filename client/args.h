@@ -12,10 +12,14 @@
 #define ARGS_POSITIONAL_MAX 64
 #define ARGS_GIVEN_MAX 64
 
+enum arg_type { ARG_TEXT, ARG_INT, ARG_REAL, ARG_SETS, ARG_LABEL };
+
 struct arg_option {
     const char *name;  /* without the dashes */
     const char *value; /* what help calls its value; NULL: a switch */
     const char *help;
+    const char *field;  /* of a request, that the option sets; NULL: none */
+    enum arg_type type; /* of that field; a switch sets true */
 };
 
 struct arg_table {

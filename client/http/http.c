@@ -29,7 +29,7 @@ struct http {
     char *socket_path; /* NULL: TCP */
     char *name;
     char *authorization; /* the header; NULL: none */
-    bool local;          /* a proxy of the environment is not for it */
+    bool local;          /* on this machine; no proxy then */
     long status;
 };
 
@@ -139,8 +139,8 @@ const char *http_socket(const struct http *http) {
     return http->socket_path;
 }
 
-long http_status(const struct http *http) {
-    return http->status;
+bool http_is_local(const struct http *http) {
+    return http->local;
 }
 
 bool http_is_transient(const struct http *http, int r) {

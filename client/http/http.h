@@ -43,8 +43,8 @@ const char *http_server(const struct http *http);
 /* http_socket() - the path of the unix socket that it talks to; NULL: TCP; borrowed. */
 const char *http_socket(const struct http *http);
 
-/* http_status() - the status of the last answer, 0 when none came. */
-long http_status(const struct http *http);
+/* http_is_local() - is it on this machine: a unix socket, or an address of loopback? */
+bool http_is_local(const struct http *http);
 
 /* http_is_transient() - may the same request succeed soon, after it returned @r? */
 bool http_is_transient(const struct http *http, int r);

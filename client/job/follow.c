@@ -192,12 +192,24 @@ int follow_job(struct client *client, json_t **job, struct failure *failure) {
     return r;
 }
 
-static void say_detached(const struct client *client, int64_t id) {
-    fprintf(client->terminal.file,
-            "job %" PRId64 " goes on\n"
-            "  come back with: quantctl watch %" PRId64 "\n"
-            "  stop it with:   quantctl cancel %" PRId64 "\n",
-            id, id, id);
+/* How to come back; with @save nothing has been saved yet. */
+static int say_detached(const struct client *client, int64_t id, const char *save, bool force) {
+    cleanup(freep) char *dir = save ? text_shell_word(save) : NULL;
+    const char *more = force ? " --force" : "";
+    FILE *file = client->terminal.file;
+
+    if (save && !dir)
+        return -ENOMEM;
+    fprintf(file, "job %" PRId64 " goes on%s\n", id, save ? "; nothing is saved yet" : "");
+    if (save)
+        fprintf(file,
+                "  follow and save: quantctl watch %" PRId64 " --save %s%s\n"
+                "  only save, at its end: quantctl download %" PRId64 " %s%s\n",
+                id, dir, more, id, dir, more);
+    else
+        fprintf(file, "  follow it: quantctl watch %" PRId64 "\n", id);
+    fprintf(file, "  stop it: quantctl cancel %" PRId64 "\n", id);
+    return 0;
 }
 
 int follow_to_the_end(struct client *client, json_t **job, const char *save, bool force,
@@ -207,7 +219,8 @@ int follow_to_the_end(struct client *client, json_t **job, const char *save, boo
 
     r = follow_job(client, job, failure);
     if (r == -EINTR) {
-        say_detached(client, id);
+        if (say_detached(client, id, save, force))
+            return failure_oom(failure);
         if (client->json && client_print_json(*job, failure))
             return -EIO;
         return EXIT_DETACHED;

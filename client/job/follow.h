@@ -17,7 +17,7 @@ int follow_job(struct client *client, json_t **job, struct failure *failure);
 
 /*
  * follow_to_the_end() - follow_job(), then the report of the result, for --json the job on
- * stdout; Ctrl-C detaches and says how to come back.
+ * stdout; Ctrl-C detaches and says how to come back, and how to save then.
  * @save: where the checkpoint of a job that succeeded goes; NULL: nowhere
  * @force: files that are there already may be replaced
  *

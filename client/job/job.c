@@ -32,6 +32,10 @@ int job_exit_status(const json_t *job) {
     return str_equal(status, "cancelled") ? EXIT_JOB_CANCELLED : EXIT_JOB_FAILED;
 }
 
+bool job_makes_checkpoint(const json_t *params) {
+    return answer_int(params, "wbits", 16) < 16;
+}
+
 char *job_model(const json_t *job) {
     char *model = strdup(answer_text(json_object_get(job, "params"), "model"));
     char *slash;

@@ -14,6 +14,9 @@ bool job_has_ended(const json_t *job);
 /* job_exit_status() - what quantctl exits with after a job that ended like this. */
 int job_exit_status(const json_t *job);
 
+/* job_makes_checkpoint() - does a job with @params, of a request or a job, leave files? */
+bool job_makes_checkpoint(const json_t *params);
+
 /*
  * job_title() - what the job does: "quantize olmoe-demo to 4 bits, groups of 128, act-order".
  * Cleaned, owned by the caller; NULL when out of memory.

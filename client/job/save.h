@@ -5,16 +5,10 @@
 #include "client/client.h"
 
 /*
- * save_check() - can the files of a job be put into @dir? It may be missing; without @force one
- * that holds files already is refused, so that two checkpoints never mix. Return: 0, -EEXIST or
- * another -errno.
- */
-int save_check(const char *dir, bool force, struct failure *failure);
-
-/*
- * save_job() - download all artifacts of a job into @dir: first into DIR/.part, where an earlier
- * try goes on, each checked by size and SHA-256; then all are renamed. A file that is there
- * already and the same is kept; another one is refused unless @force.
+ * save_job() - download all files of a job into @dir: folder.h says how. A file that is there
+ * already and the same is kept. Another one of its name, or one that a reader of checkpoints would
+ * take for part of it, is refused (-EEXIST) before anything is loaded, or replaced and removed with
+ * @force. 0 means that @dir holds all files of the job, with their SHA-256.
  */
 int save_job(struct client *client, int64_t id, const char *dir, bool force,
              struct failure *failure);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* From the command line to a job in the queue. One thread. */
+/* Submitting a job, and what follows it. One thread. */
 #pragma once
 
 #include "client/client.h"
@@ -9,34 +9,27 @@
 /* Where jobs are submitted. */
 #define SUBMIT_PATH "/v1/jobs"
 
-/* How an option becomes a field of the request. */
-enum field_type { FIELD_INT, FIELD_REAL, FIELD_SWITCH, FIELD_TEXT, FIELD_LIST };
-
-struct submit_field {
-    const char *option, *field;
-    enum field_type type;
-};
-
-/* Options that quantize and eval share. */
-#define SUBMIT_OPTIONS                                                                             \
-    {"name", "NAME", "what the job is called in lists"},                                           \
-        {"priority", "N", "a higher one runs earlier; 0 is usual"},                                \
-        {"private", NULL, "only you and admins see the job and its files"},                        \
-        {"label", "KEY=VALUE", "a label; may be given several times"}, {                           \
-        "detach", NULL, "print the job and leave; do not follow it"                                \
+/* Options of all verbs that can save, and of those that submit, as rows of their tables. */
+#define SAVE_OPTIONS                                                                               \
+    {"save", "DIR", "download the checkpoint into DIR"}, {                                         \
+        "force", NULL, "with --save: replace files in DIR, and remove other weights there"         \
     }
+#define SUBMIT_OPTIONS                                                                             \
+    { "detach", NULL, "print the id of the job and exit; do not follow it" }
 
 /*
- * submit_request() - the body of POST /v1/jobs for @kind: only what was given, by @fields and the
- * shared options; the positional words are model and dataset. The limits are the daemon's.
- * The caller owns *ret_request. Return: 0, -EINVAL (code usage) or -ENOMEM.
+ * submit_check_save() - can --save do what it asks for, as far as that is known before the job has
+ * run? @params are those of a request or a job. Return: 0; -EINVAL (code usage): it makes no
+ * checkpoint; or what folder_check() says.
  */
-int submit_request(const struct args *args, const char *kind, const struct submit_field *fields,
-                   size_t n_fields, json_t **ret_request, struct failure *failure);
+int submit_check_save(const struct args *args, const json_t *params, struct failure *failure);
 
 /*
- * submit_run() - send @request to @path, NULL: an empty one, and follow the job as the options say
- * (--detach, --save, --force). Return: an exit status, or -errno.
+ * submit_run() - send @request (NULL: an empty one) to @path and follow the job as the options say:
+ * --detach, --save, --force.
+ * @params: of the job that will run, from a request or a job; --save is refused when such a job
+ *          makes no checkpoint
+ * Return: an exit status, or -errno.
  */
 int submit_run(struct client *client, const struct args *args, const char *path,
-               const json_t *request, struct failure *failure);
+               const json_t *request, const json_t *params, struct failure *failure);

@@ -149,6 +149,27 @@ void text_escape(struct strbuf *buf, const char *s) {
     }
 }
 
+char *text_shell_word(const char *s) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "/._-+:@%,=";
+    struct strbuf word = {};
+    char *result;
+
+    if (*s && s[strspn(s, plain)] == '\0')
+        return text_cleaned(s);
+    strbuf_puts(&word, "'");
+    for (; *s; s++)
+        if (*s == '\'')
+            strbuf_puts(&word, "'\\''");
+        else
+            strbuf_append(&word, s, 1);
+    strbuf_puts(&word, "'");
+    result = strbuf_steal(&word);
+    if (result)
+        text_clean(result);
+    return result;
+}
+
 #define WORD_MAX 32
 
 /* Letters to change, insert or delete to make @b of @a; WORD_MAX for long words. */

@@ -37,6 +37,12 @@ void text_perplexity(double value, char out[TEXT_SIZE]);
 void text_escape(struct strbuf *buf, const char *s);
 
 /*
+ * text_shell_word() - @s as one word for a shell, in quotes where it needs them; cleaned, owned by
+ * the caller; NULL when out of memory.
+ */
+char *text_shell_word(const char *s);
+
+/*
  * text_closest() - which of the @n words @s was probably meant to be; NULL when none is near.
  * @words: borrowed, NULL entries are left out
  */

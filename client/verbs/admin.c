@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/bytes.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "client/client.h"
 #include "client/http/answer.h"
+#include "client/http/receive.h"
 #include "client/screen/interrupt.h"
 #include "client/screen/text.h"
 
@@ -15,92 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TRIES_MAX 8     /* of the download, when connections break */
 #define POLL_FIRST 0.05 /* seconds; each wait is half as long again */
 #define POLL_MAX 2.0
-
-/* A backup on its way into a file here. */
-struct download {
-    struct client *client;
-    struct failure *failure;
-    const json_t *backup; /* as the daemon describes it, done; borrowed */
-    const char *part;     /* the file until it is whole */
-    int fd;
-    struct sha256 *hash;
-    uint64_t size, written;
-};
-
-static int begin(void *ctx, bool partial) {
-    struct download *d = ctx;
-
-    if (partial || d->written == 0)
-        return 0;
-    /* The whole file comes although the rest was asked for. */
-    sha256_freep(&d->hash);
-    d->hash = sha256_new();
-    d->written = 0;
-    if (!d->hash)
-        return failure_oom(d->failure);
-    if (ftruncate(d->fd, 0) || lseek(d->fd, 0, SEEK_SET) < 0)
-        return failure_errno(d->failure, -errno, "cannot write", d->part);
-    return 0;
-}
-
-static int take(void *ctx, const char *data, size_t size) {
-    struct download *d = ctx;
-    int r;
-
-    if (size > d->size - d->written)
-        return failure_set(d->failure, -EPROTO, "bad_answer", NULL,
-                           "refusing the backup: more comes than its %" PRIu64 " bytes", d->size);
-    r = file_write_all(d->fd, data, size);
-    if (r)
-        return failure_errno(d->failure, r, "cannot write", d->part);
-    sha256_update(d->hash, data, size);
-    d->written += size;
-    return 0;
-}
-
-static int transfer(struct download *d) {
-    struct http_sink sink = {.ctx = d, .begin = begin, .data = take};
-    struct http *http = d->client->http;
-    char path[256];
-
-    snprintf(path, sizeof(path), "/v1/backup/%s", answer_text(d->backup, "name"));
-    for (int i = 0; d->written < d->size; i++) {
-        int r = http_download(http, path, d->written, &sink, d->failure);
-
-        if (r && (!http_is_transient(http, r) || i == TRIES_MAX))
-            return r;
-        if (d->written < d->size && i == TRIES_MAX)
-            return failure_set(d->failure, -EPIPE, "connection_lost", NULL,
-                               "cannot download the backup: it ends early");
-        if (d->written < d->size)
-            interrupt_sleep(i + 1);
-    }
-    return 0;
-}
-
-/* The bytes are all there, on disk, and what the daemon says they are. */
-static int fill(struct download *d) {
-    char sha256[SHA256_TEXT_SIZE];
-    int r;
-
-    d->hash = sha256_new();
-    if (!d->hash)
-        return failure_oom(d->failure);
-    d->fd = open(d->part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (d->fd < 0)
-        return failure_errno(d->failure, -errno, "cannot write", d->part);
-    r = transfer(d);
-    if (r)
-        return r;
-    sha256_finish(d->hash, sha256);
-    if (!str_equal(sha256, answer_text(d->backup, "sha256")))
-        return failure_set(d->failure, -EPROTO, "hash_mismatch", "try again",
-                           "refusing the backup: its SHA-256 is not what quantd says");
-    return fsync(d->fd) ? failure_errno(d->failure, -errno, "cannot write", d->part) : 0;
-}
 
 static int file_exists(const char *file, struct failure *failure) {
     return failure_set(failure, -EEXIST, "file_exists",
@@ -108,34 +24,47 @@ static int file_exists(const char *file, struct failure *failure) {
                        "cannot write the backup to '%s': a file is there", file);
 }
 
+/* Fills the empty file @fd with the backup, which is at @path of the daemon. */
+static int receive(struct client *client, const json_t *backup, int fd, const char *path,
+                   struct failure *failure) {
+    struct receive receive = {.http = client->http,
+                              .path = path,
+                              .name = answer_text(backup, "name"),
+                              .sha256 = answer_text(backup, "sha256"),
+                              .size = (uint64_t)answer_int(backup, "bytes", 0),
+                              .fd = fd,
+                              .failure = failure};
+    int r = receive_open(&receive);
+
+    if (!r)
+        r = receive_run(&receive);
+    receive_done(&receive);
+    return r;
+}
+
 /* Downloads @backup to @file, which is not there, or not at all. */
 static int save(struct client *client, const json_t *backup, const char *file,
                 struct failure *failure) {
     cleanup(freep) char *part = str_format("%s.part", file);
-    int64_t size = answer_int(backup, "bytes", -1);
-    struct download d = {.client = client,
-                         .failure = failure,
-                         .backup = backup,
-                         .part = part,
-                         .fd = -1,
-                         .size = (uint64_t)size};
+    cleanup(freep) char *path = str_format("/v1/backup/%s", answer_text(backup, "name"));
+    cleanup(closep) int fd = -1;
     int r;
 
-    if (!part)
+    if (!part || !path)
         return failure_oom(failure);
-    if (size <= 0 || !str_is_safe_name(answer_text(backup, "name")))
+    if (answer_int(backup, "bytes", -1) <= 0 || !str_is_safe_name(answer_text(backup, "name")))
         return failure_set(failure, -EPROTO, "bad_answer", NULL,
-                           "the backup has no size or no sensible name");
-    r = fill(&d);
+                           "cannot use the backup: it has no size or no usable name");
+    fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return failure_errno(failure, -errno, "cannot write", part);
+    r = receive(client, backup, fd, path, failure);
     if (!r && link(part, file))
         r = errno == EEXIST ? file_exists(file, failure)
                             : failure_errno(failure, -errno, "cannot write", file);
     if (!r)
         r = file_sync_parent(file);
-    if (d.fd >= 0)
-        unlink(part);
-    closep(&d.fd);
-    sha256_freep(&d.hash);
+    unlink(part);
     return r;
 }
 

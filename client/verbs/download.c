@@ -5,7 +5,7 @@
 #include <inttypes.h>
 
 static const struct arg_option options[] = {
-    {"force", NULL, "replace files of DIR that are not the job's"},
+    {"force", NULL, "replace files in DIR, and remove other weights there"},
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/str.h"
+#include "base/macros.h"
+#include "client/job/request.h"
 #include "client/job/submit.h"
 
 static const struct arg_option options[] = {
     {"eval", "LIST",
-     "sets to measure, with commas: wikitext2, ptb, c4 (the default), ptb-new, c4-new, file:PATH"},
-    {"seqlen", "N", "tokens of a window; by default 2048, or what the model can"},
-    {"batch", "N", "windows at a time; by default as many as the device has room for"},
+     "sets to measure, with commas: wikitext2, ptb, c4 (the default), ptb-new, c4-new, file:PATH",
+     "eval", ARG_SETS},
+    {"seqlen", "N", "tokens of a window; by default 2048, or as many as the model takes", "seqlen",
+     ARG_INT},
+    {"batch", "N", "windows at a time; by default as many as the device has room for", "batch",
+     ARG_INT},
+    REQUEST_OPTIONS,
     SUBMIT_OPTIONS,
-};
-
-static const struct submit_field fields[] = {
-    {"eval", "eval", FIELD_LIST},
-    {"seqlen", "seqlen", FIELD_INT},
-    {"batch", "batch", FIELD_INT},
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = NULL;
-    int r = submit_request(args, "eval", fields, ARRAY_SIZE(fields), &request, failure);
+    int r = request_new(client, args, "eval", &request, failure);
 
-    return r ? r : submit_run(client, args, SUBMIT_PATH, request, failure);
+    return r ? r : submit_run(client, args, SUBMIT_PATH, request, request, failure);
 }
 
 const struct verb verb_eval = {

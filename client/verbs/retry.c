@@ -5,12 +5,12 @@
 #include <inttypes.h>
 
 static const struct arg_option options[] = {
-    {"save", "DIR", "download the checkpoint into DIR"},
-    {"force", NULL, "with --save: replace files that are in DIR"},
-    {"detach", NULL, "print the new job and leave; do not follow it"},
+    SAVE_OPTIONS,
+    SUBMIT_OPTIONS,
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
+    cleanup(json_decrefp) json_t *job = NULL;
     char path[64];
     uint64_t id;
     int r;
@@ -18,8 +18,12 @@ static int run(struct client *client, const struct args *args, struct failure *f
     r = args_job_id(args->positional[0], &id, failure);
     if (r)
         return r;
+    snprintf(path, sizeof(path), SUBMIT_PATH "/%" PRIu64, id);
+    r = http_get(client->http, path, &job, failure);
+    if (r)
+        return r;
     snprintf(path, sizeof(path), SUBMIT_PATH "/%" PRIu64 "/retry", id);
-    return submit_run(client, args, path, NULL, failure);
+    return submit_run(client, args, path, NULL, json_object_get(job, "params"), failure);
 }
 
 const struct verb verb_retry = {

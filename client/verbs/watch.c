@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/macros.h"
 #include "client/job/follow.h"
-#include "client/job/save.h"
+#include "client/job/submit.h"
 
 #include <inttypes.h>
 
 static const struct arg_option options[] = {
-    {"save", "DIR", "download the checkpoint into DIR"},
-    {"force", NULL, "with --save: replace files that are in DIR"},
+    SAVE_OPTIONS,
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
@@ -19,12 +18,12 @@ static int run(struct client *client, const struct args *args, struct failure *f
     int r;
 
     r = args_job_id(args->positional[0], &id, failure);
-    if (!r && save)
-        r = save_check(save, force, failure);
     if (r)
         return r;
     snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
     r = http_get(client->http, path, &job, failure);
+    if (!r)
+        r = submit_check_save(args, json_object_get(job, "params"), failure);
     return r ? r : follow_to_the_end(client, &job, save, force, failure);
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A quantd that is made up: what it answers, and when, is the test's to say."""
+import hashlib
 import http.server
 import json
 import queue
@@ -112,6 +113,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
         self.wfile.flush()
 
+    def artifact(self, files, name=None):
+        """The list of a job's files, or the bytes of one from the offset that is asked for."""
+        if name is None:
+            self.send_json(200, listing([
+                {"name": each, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                for each, data in files.items()]))
+            return
+        start = int(self.headers.get("Range", "bytes=0-")[len("bytes="):].rstrip("-"))
+        body = files[name][start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        """Jobs are taken in as the test has them under number 1."""
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.server.fake.posted += 1
+        self.send_json(202, self.server.fake.jobs[1])
+
     def do_GET(self):
         fake, path = self.server.fake, self.path.split("?")[0]
         parts = path.strip("/").split("/")
@@ -124,6 +146,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 number = int(parts[2])
                 if parts[3:] == ["events"]:
                     self.stream(number)
+                elif parts[3:4] == ["artifacts"]:
+                    self.artifact(fake.files[number], *parts[4:])
                 elif parts[3:] == ["layers"]:
                     self.send_json(200, listing(fake.layers.get(number, [])))
                 else:
@@ -148,7 +172,8 @@ class Fake:
     """Serves on a port of loopback until stop(); start() again takes the same port."""
 
     def __init__(self):
-        self.jobs, self.layers = {}, {}
+        self.jobs, self.layers, self.files = {}, {}, {}
+        self.posted = 0
         self.answers = {
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "ada", "role": "submit", "auth": "peer"}),

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/file.h"
+#include "base/str.h"
 #include "client/args.h"
 #include "client/client.h"
-#include "client/job/submit.h"
+#include "client/job/request.h"
 
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 static const struct arg_option options[] = {
-    {"wbits", "N", "bits"},          {"percdamp", "F", "damping"}, {"act-order", NULL, "order"},
-    {"eval", "LIST", "sets"},        {"name", "NAME", "name"},     {"priority", "N", "priority"},
-    {"label", "KEY=VALUE", "label"}, {"private", NULL, "private"},
+    {"wbits", "N", "bits", "wbits", ARG_INT},
+    {"percdamp", "F", "damping", "percdamp", ARG_REAL},
+    {"act-order", NULL, "order", "act_order"},
+    {"eval", "LIST", "sets", "eval", ARG_SETS},
+    REQUEST_OPTIONS,
 };
 static const struct arg_table table = {options, ARRAY_SIZE(options)};
-
-static const struct submit_field fields[] = {
-    {"wbits", "wbits", FIELD_INT},
-    {"percdamp", "percdamp", FIELD_REAL},
-    {"act-order", "act_order", FIELD_SWITCH},
-    {"eval", "eval", FIELD_LIST},
-};
 
 /* Parses @line, split at blanks; at most two positional words. */
 static int parse(const char *line, struct args *args, int *ret_used, struct failure *failure) {
@@ -124,17 +124,21 @@ static void test_numbers(void **state) {
     assert_int_equal(args_job_id("1/../2", &value, &failure), -EINVAL);
 }
 
-/* The request that @line makes, as compact JSON, or the failure's detail. */
-static char *request_of(const char *line) {
+/* The request for @server that @line makes, as compact JSON, or the failure's detail. */
+static char *request_of(const char *server, const char *line) {
     cleanup(json_decrefp) json_t *request = NULL;
+    cleanup(http_freep) struct http *http = NULL;
     struct failure failure = {};
+    struct client client = {};
     struct args args;
     int used;
 
+    assert_int_equal(http_new(server, &http, &failure), 0);
+    client.http = http;
     if (parse(line, &args, &used, &failure) ||
-        submit_request(&args, "quantize", fields, ARRAY_SIZE(fields), &request, &failure))
+        request_new(&client, &args, "quantize", &request, &failure))
         return strdup(failure.detail);
-    return json_dumps(request, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    return json_dumps(request, JSON_COMPACT | JSON_REAL_PRECISION(6) | JSON_ENCODE_ANY);
 }
 
 static void test_request(void **state) {
@@ -148,8 +152,8 @@ static void test_request(void **state) {
         {"m --eval ptb,file:x",
          "{\"kind\":\"quantize\",\"model\":\"m\",\"eval\":[\"ptb\",\"file:x\"]}"},
         {"m --percdamp 0.05 --private --priority -3 --name n --label a=b --label c=",
-         "{\"kind\":\"quantize\",\"model\":\"m\",\"percdamp\":0.05,\"name\":\"n\",\"priority\":-3,"
-         "\"private\":true,\"labels\":{\"a\":\"b\",\"c\":\"\"}}"},
+         "{\"kind\":\"quantize\",\"model\":\"m\",\"percdamp\":0.05,\"private\":true,"
+         "\"priority\":-3,\"name\":\"n\",\"labels\":{\"a\":\"b\",\"c\":\"\"}}"},
         /* the daemon knows the limits, but a request has types */
         {"m --wbits 5", "{\"kind\":\"quantize\",\"model\":\"m\",\"wbits\":5}"},
         {"m --wbits four", "option '--wbits' takes a whole number, not 'four'"},
@@ -163,10 +167,54 @@ static void test_request(void **state) {
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        cleanup(freep) char *text = request_of(cases[i].line);
+        cleanup(freep) char *text = request_of("http://host.invalid:1", cases[i].line);
 
         assert_string_equal(text, cases[i].request);
     }
+}
+
+static void expect_request(const char *server, const char *line, const char *format,
+                           const char *dir) {
+    cleanup(freep) char *text = request_of(server, line);
+    cleanup(freep) char *expected = str_format(format, dir, dir);
+
+    assert_string_equal(text, expected);
+}
+
+/* Paths from here, for a daemon of this machine that does not answer: no root is known. */
+static void test_paths(void **state) {
+    const char *here = "unix:/nowhere/socket", *there = "http://host.invalid:1";
+    char dir[] = "/tmp/quantctl-test-XXXXXX";
+    cleanup(freep) char *real = NULL;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    real = realpath(dir, NULL);
+    assert_int_equal(chdir(dir), 0);
+    assert_int_equal(setenv("HOME", dir, 1), 0);
+    assert_true(mkdir("sub", 0700) == 0 && mkdir("a#b", 0700) == 0);
+    expect_request(here, "./sub file:./sub",
+                   "{\"kind\":\"quantize\",\"model\":\"%s/sub\",\"dataset\":\"file:%s/sub\"}",
+                   real);
+    expect_request(here, "../x/../sub", "cannot find '../x/../sub': No such file or directory%.0s",
+                   "");
+    expect_request(here, "~/sub file:~/a#b",
+                   "{\"kind\":\"quantize\",\"model\":\"%s/sub\",\"dataset\":\"file:%s/a#b\"}",
+                   real);
+    expect_request(here, ". ./sub#text",
+                   "{\"kind\":\"quantize\",\"model\":\"%s\",\"dataset\":\"file:%s/sub#text\"}",
+                   real);
+    expect_request(here, "m --eval file:./sub,ptb,../none",
+                   "cannot find '../none': No such file or directory%.0s", "");
+    expect_request(here, "sub file:sub",
+                   "{\"kind\":\"quantize\",\"model\":\"sub\",\"dataset\":\"file:sub\"}%.0s", "");
+    expect_request(here, "/x /y",
+                   "{\"kind\":\"quantize\",\"model\":\"/x\",\"dataset\":\"file:/y\"}%.0s", "");
+    expect_request(there, "./sub file:./sub",
+                   "{\"kind\":\"quantize\",\"model\":\"./sub\",\"dataset\":\"file:./sub\"}%.0s",
+                   "");
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(dir_remove(dir), 0);
 }
 
 static void test_exit_status(void **state) {
@@ -180,9 +228,10 @@ static void test_exit_status(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),  cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_too_many), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_request),  cmocka_unit_test(test_exit_status),
+        cmocka_unit_test(test_options),     cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_too_many),    cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_request),     cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_exit_status),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

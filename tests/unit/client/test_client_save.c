@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "client/http/answer.h"
+#include "client/job/folder.h"
 #include "client/job/follow.h"
 #include "client/job/job.h"
 #include "client/job/save.h"
@@ -198,6 +199,20 @@ static void put_file(const char *name, const char *content) {
     assert_int_equal(file_replace(path, content, strlen(content)), 0);
 }
 
+/* Where "a.bin" with CONTENT arrives. */
+static char *part_name(void) {
+    char digest[SHA256_TEXT_SIZE];
+
+    assert_int_equal(sha256_of(CONTENT, strlen(CONTENT), digest), 0);
+    return str_format(".part/a.bin.%.16s", digest);
+}
+
+static void put_part(const char *content) {
+    cleanup(freep) char *name = part_name();
+
+    put_file(name, content);
+}
+
 static void make_folders(void) {
     cleanup(freep) char *part = path_of(".part");
 
@@ -236,7 +251,7 @@ static void test_resume(void **state) {
     /* a part of an earlier try */
     server.answer = answer_files;
     make_folders();
-    put_file(".part/a.bin", "01234567");
+    put_part("01234567");
     assert_int_equal(fetch(false, &failure), 0);
     assert_string_equal(server.range, "Range: bytes=8-");
     expect_file("a.bin", CONTENT);
@@ -244,7 +259,7 @@ static void test_resume(void **state) {
     /* a part of something else: seen by its hash, loaded anew */
     make_folders();
     put_file("a.bin", "old");
-    put_file(".part/a.bin", "xxxx");
+    put_part("xxxx");
     assert_int_equal(fetch(true, &failure), 0);
     expect_file("a.bin", CONTENT);
 
@@ -252,11 +267,11 @@ static void test_resume(void **state) {
     server.answer = answer_whole;
     make_folders();
     put_file("a.bin", "old");
-    put_file(".part/a.bin", CONTENT CONTENT);
+    put_part(CONTENT CONTENT);
     assert_int_equal(fetch(true, &failure), 0);
     make_folders();
     put_file("a.bin", "old");
-    put_file(".part/a.bin", "0123");
+    put_part("0123");
     assert_int_equal(fetch(true, &failure), 0);
     expect_file("a.bin", CONTENT);
 }
@@ -319,15 +334,15 @@ static void test_check(void **state) {
     struct failure failure = {};
 
     (void)state;
-    assert_int_equal(save_check("", false, &failure), -EINVAL);
-    assert_int_equal(save_check(dir, false, &failure), 0);
+    assert_int_equal(folder_check("", false, &failure), -EINVAL);
+    assert_int_equal(folder_check(dir, false, &failure), 0);
     assert_int_equal(access(dir, F_OK), -1);
-    assert_int_equal(save_check("not/there/yet", false, &failure), 0);
+    assert_int_equal(folder_check("not/there/yet", false, &failure), 0);
     make_folders();
-    assert_int_equal(save_check(dir, false, &failure), 0);
+    assert_int_equal(folder_check(dir, false, &failure), 0);
     put_file("a", "x");
-    assert_int_equal(save_check(dir, false, &failure), -EEXIST);
-    assert_int_equal(save_check(dir, true, &failure), 0);
+    assert_int_equal(folder_check(dir, false, &failure), -EEXIST);
+    assert_int_equal(folder_check(dir, true, &failure), 0);
 }
 
 /* ---- errors ---- */
