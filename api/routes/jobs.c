@@ -16,7 +16,9 @@
 
 #define KEY_MAX 128
 #define TEXT_MAX 200
+#define HINT_SIZE 128
 
+static const char *const job_kinds[] = {"quantize", "eval"};
 static const char *const job_statuses[] = {"queued",    "running", "cancelling",
                                            "succeeded", "failed",  "cancelled"};
 
@@ -64,22 +66,44 @@ enum MHD_Result jobs_post(struct request *request) {
     return answer_submitted(request, job);
 }
 
-static bool is_status(const char *text, size_t size) {
-    for (size_t i = 0; i < ARRAY_SIZE(job_statuses); i++)
-        if (strlen(job_statuses[i]) == size && memcmp(job_statuses[i], text, size) == 0)
+static bool is_one_of(const char *const *names, size_t n, const char *text, size_t size) {
+    for (size_t i = 0; i < n; i++)
+        if (strlen(names[i]) == size && memcmp(names[i], text, size) == 0)
             return true;
     return false;
 }
 
+/* "some of queued, running ...": what to write instead. */
+static const char *list_names(const char *intro, const char *const *names, size_t n, char *text,
+                              size_t size) {
+    size_t at = (size_t)snprintf(text, size, "%s", intro);
+
+    for (size_t i = 0; i < n && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s", i ? ", " : " ", names[i]);
+    return text;
+}
+
+/* NULL, or the name of a kind. */
+static int check_kind(const char *kind, struct failure *failure) {
+    char hint[HINT_SIZE];
+
+    if (!kind || is_one_of(job_kinds, ARRAY_SIZE(job_kinds), kind, strlen(kind)))
+        return 0;
+    list_names("one of", job_kinds, ARRAY_SIZE(job_kinds), hint, sizeof(hint));
+    return failure_field(failure, "kind", hint, "'%s' is not a kind of jobs", kind);
+}
+
 /* NULL, or names of statuses with commas between. */
 static int check_statuses(const char *list, struct failure *failure) {
-    for (const char *word = list; word; word = strchr(word, ',')) {
-        word += word != list;
-        if (!is_status(word, strcspn(word, ",")))
-            return failure_field(
-                failure, "status",
-                "some of queued, running, cancelling, succeeded, failed, cancelled, with commas",
-                "'%s' has what is not a status of jobs", list);
+    char hint[HINT_SIZE];
+
+    for (const char *name = list; name; name = strchr(name, ',')) {
+        name += name != list;
+        if (is_one_of(job_statuses, ARRAY_SIZE(job_statuses), name, strcspn(name, ",")))
+            continue;
+        list_names("some of", job_statuses, ARRAY_SIZE(job_statuses), hint, sizeof(hint));
+        return failure_field(failure, "status", hint, "'%s' has what is not a status of jobs",
+                             list);
     }
     return 0;
 }
@@ -100,10 +124,7 @@ static int take_filter(const struct request *request, struct job_filter *ret_fil
     uint64_t limit, after;
     int r;
 
-    if (filter.kind && !str_equal(filter.kind, "quantize") && !str_equal(filter.kind, "eval"))
-        return failure_field(failure, "kind", "one of quantize, eval", "'%s' is not a kind of jobs",
-                             filter.kind);
-    if ((r = check_statuses(filter.status, failure)) ||
+    if ((r = check_kind(filter.kind, failure)) || (r = check_statuses(filter.status, failure)) ||
         (r = check_text("owner", filter.owner, OWNER_SIZE - 1, failure)) ||
         (r = check_text("text", filter.text, TEXT_MAX, failure)))
         return r;

@@ -44,17 +44,26 @@ export function refusal(caller, role, job) {
   return null;
 }
 
-/* The way from the queue to its end, in words: "queued, 3rd", "quantize, layer 4 of 16". */
-export function standing(job) {
-  const p = job.progress;
-  if (job.paused) return `paused: ${job.paused.detail || job.paused.code}`;
-  if (job.status === "queued" && p?.phase === "pull") return `fetching ${p.file || "its files"}`;
-  if (job.status === "queued")
+const PHASES_OF_LAYERS = ["quantize", "evaluate"];
+
+/* What it does now, by its status; that of others is their status. */
+const STANDINGS = {
+  queued: (job, p) => {
+    if (p?.phase === "pull") return `fetching ${p.file || "its files"}`;
     return job.queue_position ? `number ${job.queue_position} in the queue` : "in the queue";
-  if (job.status === "cancelling") return "stopping";
-  if (job.status !== "running" || !p) return job.status;
-  const layers = p.layers_total && (p.phase === "quantize" || p.phase === "evaluate");
-  return layers ? `${p.phase}, layer ${(p.layer ?? 0) + 1} of ${p.layers_total}` : p.phase;
+  },
+  running: (job, p) => {
+    if (!p) return job.status;
+    const layers = p.layers_total && PHASES_OF_LAYERS.includes(p.phase);
+    return layers ? `${p.phase}, layer ${(p.layer ?? 0) + 1} of ${p.layers_total}` : p.phase;
+  },
+  cancelling: () => "stopping",
+};
+
+/* The way from the queue to its end: "number 3 in the queue", "quantize, layer 4 of 16". */
+export function standing(job) {
+  if (job.paused) return `paused: ${job.paused.detail || job.paused.code}`;
+  return STANDINGS[job.status]?.(job, job.progress) ?? job.status;
 }
 
 /* How much of it is done, 0 to 1; null when it cannot be told. */

@@ -40,14 +40,19 @@ export function startOf(schema) {
   return toText(schema, schema["x-start"] ?? schema.default);
 }
 
+/* Kind: a value as text, and {value} or {problem} of a trimmed text that is not empty. */
+const KINDS = {
+  choice: { write: String, read: (schema, text) => ({ value: schema.enum.find((v) => String(v) === text) }) },
+  list: { write: (value) => [value].flat().join(", "), read: (schema, text) => ({ value: readList(text) }) },
+  number: { write: String, read: readNumber },
+  pairs: { write: writePairs, read: readPairs },
+  text: { write: String, read: (schema, text) => ({ value: text }) },
+};
+
 export function toText(schema, value) {
   const kind = kindOf(schema);
   if (kind === "switch") return value === true;
-  if (value === null || value === undefined) return "";
-  if (kind === "list") return [value].flat().join(", ");
-  if (kind === "pairs")
-    return Object.entries(value).map(([name, text]) => `${name}=${text}`).join("\n");
-  return String(value);
+  return value === null || value === undefined ? "" : KINDS[kind].write(value);
 }
 
 /* {value} or {problem} of what was typed; the value is undefined when there is none to send. */
@@ -55,11 +60,13 @@ export function fromText(schema, text, required) {
   const kind = kindOf(schema);
   if (kind === "switch") return { value: text };
   const trimmed = text.trim();
-  if (kind === "list") return { value: trimmed.split(",").map((s) => s.trim()).filter(Boolean) };
-  if (trimmed === "") return required ? { problem: "is required" } : { value: undefined };
-  if (kind === "pairs") return readPairs(trimmed);
-  if (kind === "choice") return { value: schema.enum.find((v) => String(v) === trimmed) };
-  return kind === "number" ? readNumber(schema, trimmed) : { value: trimmed };
+  if (trimmed !== "") return KINDS[kind].read(schema, trimmed);
+  if (kind === "list") return { value: [] };
+  return required ? { problem: "is required" } : { value: undefined };
+}
+
+function readList(text) {
+  return text.split(",").map((s) => s.trim()).filter(Boolean);
 }
 
 function readNumber(schema, text) {
@@ -73,7 +80,11 @@ function readNumber(schema, text) {
   return { value };
 }
 
-function readPairs(text) {
+function writePairs(value) {
+  return Object.entries(value).map(([name, text]) => `${name}=${text}`).join("\n");
+}
+
+function readPairs(schema, text) {
   const value = {};
   for (const line of text.split("\n").map((s) => s.trim()).filter(Boolean)) {
     const cut = line.indexOf("=");

@@ -18,7 +18,6 @@ import { ago, between, bytes, count, fixed, moment, seconds } from "../lib/units
 
 const ASK_MS = 200; // several events, one question
 const TICK_MS = 1000;
-const ENDING = ["job.succeeded", "job.failed", "job.cancelled"];
 
 function shown(value) {
   if (value === null || value === undefined || value === "") return "–";
@@ -133,27 +132,44 @@ class JobPage {
     this.#asking = setTimeout(() => this.#load().catch(() => {}), ASK_MS);
   }
 
+  /* What an event does beside its line in the log, by its type; others only change the job. */
+  static #handlers = {
+    "job": (page, job) => {
+      if (hasEnded(job)) page.#feed.end();
+      page.#take(job);
+    },
+    "reset": (page) => {
+      page.#log.clear();
+      page.#askSoon();
+    },
+    "progress": (page, progress) => {
+      if (page.#job && !hasEnded(page.#job)) page.#job = { ...page.#job, progress };
+      page.#draw();
+    },
+    "layer.finished": (page, layer) => {
+      page.#layers.add(layer);
+      page.#changed();
+    },
+    "job.succeeded": (page) => page.#end(),
+    "job.failed": (page) => page.#end(),
+    "job.cancelled": (page) => page.#end(),
+  };
+
   #event(event) {
-    if (event.type === "job") {
-      if (hasEnded(event.data)) this.#feed.end();
-      this.#take(event.data);
-      return;
-    }
-    if (event.type === "reset") {
-      this.#log.clear();
-      this.#askSoon();
-      return;
-    }
+    const handle = JobPage.#handlers[event.type] ?? ((page) => page.#changed());
     this.#log.add(event);
-    if (event.type === "layer.finished") this.#layers.add(event.data);
     if (event.data?.phase) this.#phases.add(event.data.phase);
-    if (event.type === "progress") {
-      if (this.#job && !hasEnded(this.#job)) this.#job = { ...this.#job, progress: event.data };
-    } else if (this.#job && !hasEnded(this.#job)) {
-      this.#askSoon();
-    }
-    if (ENDING.includes(event.type)) this.#feed.end();
+    handle(this, event.data);
+  }
+
+  #changed() {
+    if (this.#job && !hasEnded(this.#job)) this.#askSoon();
     this.#draw();
+  }
+
+  #end() {
+    this.#feed.end();
+    this.#changed();
   }
 
   #tick() {

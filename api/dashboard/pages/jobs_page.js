@@ -15,6 +15,8 @@ const TICK_MS = 20000;
 const TYPING_MS = 300;
 const ACTIVE = "running,cancelling,queued";
 const PAST = "succeeded,failed,cancelled";
+/* What a screen reader says when a job ends. */
+const ANNOUNCED = { "job.failed": "failed", "job.succeeded": "succeeded" };
 const COLUMNS = [["", "pick"], ["Job", "number id"], ["Name and model", "title"],
   ["Method", "method"], ["Owner", "owner"], ["State", "state"], ["Bits", "number bits"],
   ["Perplexity", "number ppl"], ["Submitted", "when"]];
@@ -217,8 +219,7 @@ class JobsPage {
   #event(event) {
     const row = this.#queue.row(event.job) || this.#history.row(event.job);
     if (event.type !== "progress") {
-      if (event.type === "job.failed") announce(`Job ${event.job} failed.`);
-      if (event.type === "job.succeeded") announce(`Job ${event.job} succeeded.`);
+      if (ANNOUNCED[event.type]) announce(`Job ${event.job} ${ANNOUNCED[event.type]}.`);
       this.#refresh();
     } else if (row && !hasEnded(row.job)) {
       row.update({ ...row.job, progress: event.data });

@@ -3,17 +3,20 @@
 import { el, setAttribute, setText } from "../lib/dom.js";
 import { fromText, kindOf, startOf, toText } from "../lib/schema.js";
 
-function inputFor(kind, schema, id) {
-  if (kind === "choice")
-    return el("select", { id }, schema.enum.map((v) => el("option", { value: v }, String(v))));
-  if (kind === "switch") return el("input", { type: "checkbox", id });
-  if (kind === "pairs")
-    return el("textarea", { id, rows: 2, spellcheck: "false", placeholder: "name=value, one on a line" });
-  return el("input", { type: "text", id, autocomplete: "off", spellcheck: "false",
-    inputmode: kind === "number" && schema.minimum >= 0 ? "decimal" : null,
-    class: kind === "number" ? "short" : null, maxlength: schema.maxLength ?? null,
-    list: schema.examples ? `${id}-examples` : null });
-}
+const textInput = (schema, id, more) => el("input", { type: "text", id, autocomplete: "off",
+  spellcheck: "false", maxlength: schema.maxLength ?? null,
+  list: schema.examples ? `${id}-examples` : null, ...more });
+
+/* By kind; others are a line of text. */
+const INPUTS = {
+  choice: (schema, id) =>
+    el("select", { id }, schema.enum.map((v) => el("option", { value: v }, String(v)))),
+  switch: (schema, id) => el("input", { type: "checkbox", id }),
+  pairs: (schema, id) =>
+    el("textarea", { id, rows: 2, spellcheck: "false", placeholder: "name=value, one on a line" }),
+  number: (schema, id) =>
+    textInput(schema, id, { inputmode: schema.minimum >= 0 ? "decimal" : null, class: "short" }),
+};
 
 export class Field {
   #schema;
@@ -31,7 +34,7 @@ export class Field {
     this.#schema = schema;
     this.#required = required;
     this.#kind = kind;
-    this.#input = inputFor(kind, schema, id);
+    this.#input = (INPUTS[kind] ?? textInput)(schema, id);
     this.#problem = el("p", { class: "problem", id: `${id}-problem`, hidden: true });
     const label = el("label", { for: id }, schema.title || name,
       required ? el("span", { class: "muted" }, " (required)") : null);
