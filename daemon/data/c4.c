@@ -3,58 +3,28 @@
  * C4, English: one shard of JSON lines {text, timestamp, url} for training, one for validation.
  * Windows are drawn from single documents; only c4-new is evaluated as one text.
  */
-#include "base/json.h"
 #include "daemon/data/dataset.h"
-#include "daemon/data/gz_lines.h"
+#include "daemon/data/json_lines.h"
 #include "daemon/data/text.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <stdint.h>
 
 #define NEW_DOCUMENTS 1100
 #define NEW_WINDOWS 256
 
-static int add_document(struct documents *documents, const char *line, size_t size,
-                        const char *separator, const char *subject, struct failure *failure) {
-    cleanup(json_decrefp) json_t *object = NULL;
-    json_t *text;
-    int r;
-
-    r = json_parse(line, size, subject, "dataset_invalid", &object, failure);
-    if (r)
-        return r;
-    text = json_object_get(object, "text");
-    if (!json_is_string(text))
-        return failure_set(failure, -EBADMSG, "dataset_invalid", NULL,
-                           "cannot read '%s': no string 'text'", subject);
-    return documents_add(documents, json_string_value(text), json_string_length(text), separator,
-                         subject, failure);
-}
-
 /* At most @max documents with @separator between them. */
 static int read_documents(const char *path, const char *name, size_t max, const char *separator,
                           struct documents *documents, struct failure *failure) {
-    cleanup(gz_lines_freep) struct gz_lines *lines = NULL;
-    char subject[192];
-    const char *line;
-    size_t size;
-    int r;
+    const struct json_lines lines = {
+        .subject = name, .field = "text", .separator = separator, .max = max};
+    cleanup(reader_freep) struct reader *reader = NULL;
+    int fd, r;
 
-    r = gz_lines_open(path, name, &lines, failure);
-    if (r)
-        return r;
-    while (documents->n < max) {
-        r = gz_lines_next(lines, &line, &size, failure);
-        if (r < 0)
-            return r;
-        if (r == 0)
-            break;
-        snprintf(subject, sizeof(subject), "%s, document %zu", name, documents->n + 1);
-        r = add_document(documents, line, size, separator, subject, failure);
-        if (r)
-            return r;
-    }
-    return documents_end(documents, failure);
+    r = text_open(path, name, &fd, failure);
+    if (!r)
+        r = reader_new(fd, name, READER_GZIP, &reader, failure);
+    return r ? r : json_lines_read(&lines, reader, documents, failure);
 }
 
 static int load(const struct dataset *dataset, enum corpus_use use, const char *path,

@@ -10,11 +10,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool corpus_known(const char *name, enum corpus_use use) {
+/* @name without its prefix; NULL: it has none. */
+static const char *local_path(const char *name) {
+    return str_has_prefix(name, LOCAL_PREFIX) ? name + strlen(LOCAL_PREFIX) : NULL;
+}
+
+static struct local_roots roots_of(const struct corpora *corpora) {
+    return (struct local_roots){corpora->data_roots, corpora->n_data_roots};
+}
+
+/* "wikitext2, ..., file:PATH" */
+static void known_names(struct strbuf *buf) {
+    dataset_names(buf);
+    strbuf_puts(buf, " and file:PATH");
+}
+
+int corpus_check_name(const char *name, enum corpus_use use, const char *field,
+                      struct failure *failure) {
+    cleanup(strbuf_done) struct strbuf hint = {};
+    const char *path = local_path(name);
+
     (void)use; /* every set serves both today */
-    if (str_has_prefix(name, LOCAL_PREFIX))
-        return local_path_valid(name + strlen(LOCAL_PREFIX));
-    return dataset_find(name) != NULL;
+    if (path && !local_path_valid(path))
+        return failure_field(failure, field, "name a text below a data root, without '..'",
+                             "'%s' cannot be a file below a data root", name);
+    if (path || dataset_find(name))
+        return 0;
+    strbuf_puts(&hint, "known are ");
+    known_names(&hint);
+    return failure_field(failure, field, hint.data, "unknown data set '%s'", name);
+}
+
+int corpus_check(const struct corpora *corpora, const char *name, struct failure *failure) {
+    const struct local_roots roots = roots_of(corpora);
+    const char *path = local_path(name);
+
+    return path ? local_check(&roots, path, failure) : 0;
 }
 
 int corpus_file(const char *name, enum corpus_use use, enum catalog_id *ret_id) {
@@ -44,24 +75,34 @@ static int set_hash(struct corpus *corpus, struct failure *failure) {
 static int unknown(const char *name, struct failure *failure) {
     cleanup(strbuf_done) struct strbuf names = {};
 
-    dataset_names(&names);
+    known_names(&names);
     return failure_set(failure, -ENOENT, "dataset_not_found", NULL,
-                       "no data set '%s': known are %s and file:PATH", name,
-                       names.data ? names.data : "");
+                       "no data set '%s': known are %s", name, names.data ? names.data : "");
 }
 
-/* The documents of @name, and how many windows are measured at most. */
+/* A text file, or documents: these are joined to be measured. */
+static int load_local(const struct corpora *corpora, const char *path, enum corpus_use use,
+                      struct documents *documents, struct corpus *corpus, struct failure *failure) {
+    const struct local_roots roots = roots_of(corpora);
+    int r = local_load(&roots, path, documents, failure);
+
+    if (use == CORPUS_EVALUATION)
+        documents_join(documents);
+    corpus->gap = strlen(LOCAL_SEPARATOR);
+    corpus->joinable = true;
+    return r;
+}
+
 static int load_documents(const struct corpora *corpora, const char *name, enum corpus_use use,
-                          struct documents *documents, int *ret_max_windows,
+                          struct documents *documents, struct corpus *corpus,
                           struct failure *failure) {
     const struct dataset *dataset = dataset_find(name);
 
-    *ret_max_windows = dataset ? dataset->max_windows[use] : 0;
-    if (str_has_prefix(name, LOCAL_PREFIX))
-        return local_load(corpora->data_roots, corpora->n_data_roots, name + strlen(LOCAL_PREFIX),
-                          documents, failure);
+    if (local_path(name))
+        return load_local(corpora, local_path(name), use, documents, corpus, failure);
     if (!dataset)
         return unknown(name, failure);
+    corpus->max_windows = dataset->max_windows[use];
     return dataset_load(dataset, corpora->source, use, documents, failure);
 }
 
@@ -73,7 +114,7 @@ int corpus_load(const struct corpora *corpora, const char *name, enum corpus_use
 
     if (!corpus)
         return failure_oom(failure);
-    r = load_documents(corpora, name, use, &documents, &corpus->max_windows, failure);
+    r = load_documents(corpora, name, use, &documents, corpus, failure);
     if (!r)
         r = text_finish(&documents.text, name, &corpus->text, &corpus->size, failure);
     if (r)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int too_large(const char *subject, struct failure *failure) {
+int text_too_large(const char *subject, struct failure *failure) {
     return failure_set(failure, -EBADMSG, "dataset_invalid", "use a part of it",
                        "cannot read '%s': more than %zu bytes of text", subject, TEXT_MAX);
 }
@@ -37,7 +37,7 @@ int text_read(int fd, const char *subject, char **ret_text, size_t *ret_size,
     if (fstat(fd, &st))
         return failure_errno(failure, -errno, "cannot examine", subject);
     if (st.st_size < 0 || (uintmax_t)st.st_size > TEXT_MAX)
-        return too_large(subject, failure);
+        return text_too_large(subject, failure);
     expected = (size_t)st.st_size;
     text = malloc(expected + 1);
     if (!text)
@@ -104,7 +104,7 @@ int text_finish(struct strbuf *buf, const char *subject, char **ret_text, size_t
     char *text;
 
     if (size > TEXT_MAX)
-        return too_large(subject, failure);
+        return text_too_large(subject, failure);
     text = strbuf_steal(buf);
     if (!text)
         return failure_oom(failure);

@@ -27,6 +27,9 @@ int text_open(const char *path, const char *subject, int *ret_fd, struct failure
 int text_read(int fd, const char *subject, char **ret_text, size_t *ret_size,
               struct failure *failure);
 
+/* text_too_large() - the failure of a text over TEXT_MAX: -EBADMSG (dataset_invalid). */
+int text_too_large(const char *subject, struct failure *failure);
+
 /* text_check() - is @text UTF-8? Return: 0 or -EBADMSG (dataset_invalid). */
 int text_check(const char *text, size_t size, const char *subject, struct failure *failure);
 

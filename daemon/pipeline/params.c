@@ -154,10 +154,10 @@ static const struct {
 };
 
 static int add_eval(struct params *params, const char *name, struct failure *failure) {
-    if (!corpus_known(name, CORPUS_EVALUATION))
-        return failure_field(failure, "eval",
-                             "known are wikitext2, ptb, c4, ptb-new, c4-new and file:PATH",
-                             "unknown data set '%s'", name);
+    int r = corpus_check_name(name, CORPUS_EVALUATION, "eval", failure);
+
+    if (r)
+        return r;
     for (int i = 0; i < params->n_eval; i++) {
         if (str_equal(params->eval[i], name))
             return failure_field(failure, "eval", NULL, "'%s' is named twice", name);
@@ -234,13 +234,15 @@ static int read_fields(enum job_kind kind, const json_t *object, struct params *
 
 static int check_combination(const struct params *params, struct failure *failure) {
     bool gptq = params->wbits != 16 && !params->nearest;
+    int r;
 
     if (!params->model)
         return failure_field(failure, "model", "name a folder under a model root, or job:ID",
                              "is required");
-    if (params->dataset && !corpus_known(params->dataset, CORPUS_CALIBRATION))
-        return failure_field(failure, "dataset", "known are wikitext2, ptb, c4 and file:PATH",
-                             "unknown data set '%s'", params->dataset);
+    r = params->dataset ? corpus_check_name(params->dataset, CORPUS_CALIBRATION, "dataset", failure)
+                        : 0;
+    if (r)
+        return r;
     if (gptq && !params->dataset)
         return failure_field(failure, "dataset",
                              "name wikitext2, ptb, c4 or file:PATH, or set nearest",

@@ -108,7 +108,9 @@ static int sample_text(const struct corpus *corpus, const struct tokenizer *toke
 static int pool_encode(struct pool *pool, size_t i, int32_t **ret_ids, size_t *ret_n_ids,
                        struct failure *failure) {
     const struct corpus *corpus = pool->corpus;
-    size_t start = corpus->documents[i], end = corpus->documents[i + 1];
+    bool last = i + 1 == corpus->n_documents;
+    size_t start = corpus->documents[i];
+    size_t end = corpus->documents[i + 1] - (last ? 0 : corpus->gap);
     int r;
 
     r = tokenizer_encode(pool->tokenizer, corpus->text + start, end - start, ret_ids, ret_n_ids,
@@ -123,22 +125,33 @@ static int pool_encode(struct pool *pool, size_t i, int32_t **ret_ids, size_t *r
     return 0;
 }
 
-/* Measures documents until one has @seqlen tokens, which drawing alone might never find out. */
-static int pool_check(struct pool *pool, int seqlen, struct failure *failure) {
-    for (size_t i = 0; i < pool->corpus->n_documents && pool->longest < seqlen; i++) {
+/*
+ * Measures documents until @n have @seqlen tokens; *ret_found at most @n have. Drawing alone might
+ * never find out that none has.
+ */
+static int pool_measure(struct pool *pool, int seqlen, int n, int *ret_found,
+                        struct failure *failure) {
+    int found = 0;
+
+    for (size_t i = 0; i < pool->corpus->n_documents && found < n; i++) {
         cleanup(freep) int32_t *ids = NULL;
         size_t n_ids;
-        int r;
+        int r = pool->n_tokens[i] < 0 ? pool_encode(pool, i, &ids, &n_ids, failure) : 0;
 
-        if (pool->n_tokens[i] >= 0)
-            continue;
-        r = pool_encode(pool, i, &ids, &n_ids, failure);
         if (r)
             return r;
+        found += pool->n_tokens[i] >= seqlen;
     }
-    if (pool->longest < seqlen)
-        return too_short((uint64_t)pool->longest, seqlen, "the longest document", failure);
+    *ret_found = found;
     return 0;
+}
+
+static int pool_check(struct pool *pool, int seqlen, struct failure *failure) {
+    int found, r = pool_measure(pool, seqlen, 1, &found, failure);
+
+    if (!r && !found)
+        r = too_short((uint64_t)pool->longest, seqlen, "the longest document", failure);
+    return r;
 }
 
 /* One window from the first document drawn that has enough tokens. */
@@ -171,19 +184,34 @@ static int draw_window(struct pool *pool, struct python_random *random, struct w
     }
 }
 
+static int pool_init(struct pool *pool, const struct corpus *corpus,
+                     const struct tokenizer *tokenizer, struct failure *failure) {
+    size_t size;
+
+    pool->corpus = corpus;
+    pool->tokenizer = tokenizer;
+    if (checked_mul(corpus->n_documents, sizeof(*pool->n_tokens), &size))
+        return failure_oom(failure);
+    pool->n_tokens = malloc(size);
+    if (!pool->n_tokens)
+        return failure_oom(failure);
+    memset(pool->n_tokens, 0xff, size); /* -1 each */
+    return 0;
+}
+
 static int sample_documents(const struct corpus *corpus, const struct tokenizer *tokenizer,
                             struct python_random *random, struct windows *windows,
                             struct failure *failure) {
-    cleanup(pool_done) struct pool pool = {.corpus = corpus, .tokenizer = tokenizer};
-    size_t size;
-    int r;
+    cleanup(pool_done) struct pool pool = {};
+    int found = windows->n;
+    int r = pool_init(&pool, corpus, tokenizer, failure);
 
-    if (checked_mul(corpus->n_documents, sizeof(*pool.n_tokens), &size))
-        return failure_oom(failure);
-    pool.n_tokens = malloc(size);
-    if (!pool.n_tokens)
-        return failure_oom(failure);
-    memset(pool.n_tokens, 0xff, size); /* -1 each */
+    if (!r && corpus->joinable)
+        r = pool_measure(&pool, windows->seqlen, windows->n, &found, failure);
+    if (r)
+        return r;
+    if (found < windows->n)
+        return sample_text(corpus, tokenizer, random, windows, failure);
     for (int i = 0; i < windows->n; i++) {
         r = draw_window(&pool, random, windows, i, failure);
         if (r)

@@ -18,7 +18,8 @@ struct windows {
 /*
  * windows_sample() - @n calibration windows at Python's random.seed(@seed) and
  * randint(0, n_tokens - seqlen - 1), bit for bit. Documents: draw one until it has at least
- * seqlen tokens (one of exactly seqlen is used whole, without a second draw).
+ * seqlen tokens (one of exactly seqlen is used whole, without a second draw). Of a joinable corpus
+ * with less than @n such documents the windows are drawn from all of its text.
  * Return: 0; -ENODATA (dataset_too_short); -EINVAL (parameter_invalid: n < 1, seqlen < 2,
  * more than 2^31 ids);
  * -EBADMSG; -ENOMEM.

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A gzip file, line by line. */
-#include "daemon/data/gz_lines.h"
+#include "daemon/data/reader.h"
+#include "daemon/data/text.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    cleanup(gz_lines_freep) struct gz_lines *lines = NULL;
+    cleanup(reader_freep) struct reader *reader = NULL;
     struct failure failure = {};
     const char *line;
     size_t length;
-    int r;
+    int fd, r;
 
-    if (gz_lines_open(fuzz_file("x.gz", data, size), "x", &lines, &failure))
+    if (text_open(fuzz_file("x.gz", data, size), "x", &fd, &failure) ||
+        reader_new(fd, "x", READER_GZIP, &reader, &failure))
         return 0;
-    while ((r = gz_lines_next(lines, &line, &length, &failure)) > 0)
-        fuzz_require(length <= GZ_LINE_MAX);
+    while ((r = reader_line(reader, &line, &length, &failure)) > 0)
+        fuzz_require(length <= READER_LINE_MAX);
     fuzz_require(!r == !failure.code[0]);
     return 0;
 }

@@ -150,6 +150,15 @@ def data_files():
     put("c4", "no-text", '{"url":"a"}\n')
     put("c4", "nul", '{"text":"a\\u0000b"}\n\n')
     packed = gzip.compress(lines.encode(), mtime=0)
+    for i, name in enumerate(("lines", "text", "field")):
+        put("text", name, bytes([i]) + lines.encode())
+        put("text", name + "-packed", bytes([i]) + packed)
+    put("text", "field-a", b'\2{"a":"x"}\r\n\n{"b":1,"a":""}')
+    put("text", "no-field", b'\2{"b":"x","c":"y"}')
+    put("text", "list", b"\0[1,\n2]")
+    for name, magic in (("parquet", b"PAR1\x15\0"), ("gguf", b"GGUF\3\0\0\0"), ("zip", b"PK\3\4"),
+                        ("safetensors", b"\x40\0\0\0\0\0\0\0{\"")):
+        put("text", name, b"\1" + magic)
     put("gzip", "good", packed)
     put("gzip", "two-members", packed + packed)
     put("gzip", "checksum", packed[:-8] + b"\0" * 8)

@@ -80,7 +80,7 @@ HEADERS = {
     r"curl/.*": ["daemon/data/hub/", "client/http/"],
     r"openssl/.*": ["base/hash.c"],
     r"zip\.h": ["daemon/data/zip_member.c"],
-    r"zlib\.h": ["daemon/data/gz_lines.c"],
+    r"zlib\.h": ["daemon/data/reader.c"],
     r"pcre2.*": ["daemon/model/tokenizer/"],
     r"utf8proc.*": ["daemon/model/tokenizer/", "client/screen/text.c"],
     r"cblas.*|lapack.*|openblas.*": ["kernels/cpu/"],

@@ -95,6 +95,64 @@ static void test_sample_documents(void **state) {
     expect_sampled(corpus, cases, ARRAY_SIZE(cases));
 }
 
+/* The same windows as without a gap, which no window may reach into. */
+static void test_sample_gap(void **state) {
+    cleanup(corpus_freep) struct corpus *plain = documents_of_letters();
+    cleanup(corpus_freep) struct corpus *corpus = documents_of_letters();
+    cleanup(strbuf_done) struct strbuf text = {};
+
+    (void)state;
+    for (size_t i = 0; i < plain->n_documents; i++) {
+        size_t start = plain->documents[i];
+
+        strbuf_puts(&text, i ? "  " : "");
+        corpus->documents[i] = text.length;
+        strbuf_append(&text, plain->text + start, plain->documents[i + 1] - start);
+    }
+    free(corpus->text);
+    corpus->gap = 2;
+    corpus->documents[corpus->n_documents] = corpus->size = text.length;
+    corpus->text = strbuf_steal(&text);
+    for (int n = 1; n < 130; n += 43) {
+        cleanup(windows_freep) struct windows *expected = NULL;
+        cleanup(windows_freep) struct windows *windows = NULL;
+
+        assert_int_equal(windows_sample(plain, tokenizer, n, 48, 5, &expected, NULL), 0);
+        assert_int_equal(windows_sample(corpus, tokenizer, n, 48, 5, &windows, NULL), 0);
+        assert_string_equal(windows->sha256, expected->sha256);
+        assert_int_equal(windows->n_tokens, expected->n_tokens);
+    }
+}
+
+/* With fewer long documents than windows, all of the text is drawn from. */
+static void test_sample_joinable(void **state) {
+    cleanup(corpus_freep) struct corpus *corpus = documents_of_letters();
+    cleanup(corpus_freep) struct corpus *joined = documents_of_letters();
+    int n_long = 0;
+
+    (void)state;
+    for (size_t i = 0; i < corpus->n_documents; i++)
+        n_long += corpus->documents[i + 1] - corpus->documents[i] >= 50;
+    corpus->joinable = true;
+    joined->n_documents = 0;
+    for (int n = n_long - 1; n <= n_long + 1; n++) {
+        cleanup(corpus_freep) struct corpus *c4 = documents_of_letters();
+        cleanup(windows_freep) struct windows *expected = NULL;
+        cleanup(windows_freep) struct windows *windows = NULL;
+
+        assert_int_equal(
+            windows_sample(n > n_long ? joined : c4, tokenizer, n, 50, 1, &expected, NULL), 0);
+        assert_int_equal(windows_sample(corpus, tokenizer, n, 50, 1, &windows, NULL), 0);
+        assert_string_equal(windows->sha256, expected->sha256);
+    }
+    /* Also when none is long enough at all. */
+    cleanup(windows_freep) struct windows *expected = NULL;
+    cleanup(windows_freep) struct windows *windows = NULL;
+    assert_int_equal(windows_sample(joined, tokenizer, 3, 100, 1, &expected, NULL), 0);
+    assert_int_equal(windows_sample(corpus, tokenizer, 3, 100, 1, &windows, NULL), 0);
+    assert_string_equal(windows->sha256, expected->sha256);
+}
+
 static void test_cut(void **state) {
     static const struct {
         int seqlen, max_windows, n;
@@ -222,6 +280,7 @@ static void test_reference(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sample_text), cmocka_unit_test(test_sample_documents),
+        cmocka_unit_test(test_sample_gap),  cmocka_unit_test(test_sample_joinable),
         cmocka_unit_test(test_cut),         cmocka_unit_test(test_cut_documents),
         cmocka_unit_test(test_too_short),   cmocka_unit_test(test_bad_parameters),
         cmocka_unit_test(test_reference),
