@@ -172,13 +172,14 @@ static int next_job(struct worker *worker, struct job_row **ret_row) {
 
 /* Return: false when the device needs a new process. */
 static bool run_job(struct worker *worker, const struct job_row *row) {
-    struct runner runner = {.jobs = worker->config.jobs,
-                            .corpora = worker->config.corpora,
-                            .cancel = &worker->cancel,
-                            .stop = &worker->stop,
-                            .alive = on_alive,
-                            .ctx = worker};
-    bool poisoned = runner_run(&runner, row, worker->backend);
+    struct sink sink = {.jobs = worker->config.jobs,
+                        .row = row,
+                        .device = worker->device,
+                        .cancel = &worker->cancel,
+                        .stop = &worker->stop,
+                        .alive = on_alive,
+                        .ctx = worker};
+    bool poisoned = runner_run(&sink, worker->config.corpora, worker->backend);
 
     pthread_mutex_lock(&worker->mutex);
     worker->seen.job_id = 0;

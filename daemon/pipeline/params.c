@@ -15,6 +15,22 @@
 #define GROUPSIZE_MAX 65536
 #define NAME_MAX_BYTES 1024
 
+static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
+
+const char *job_kind_name(enum job_kind kind) {
+    return kind_names[kind];
+}
+
+int job_kind_from_name(const char *name, enum job_kind *ret_kind) {
+    for (size_t i = 0; i < ARRAY_SIZE(kind_names); i++) {
+        if (str_equal(name, kind_names[i])) {
+            *ret_kind = i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
 /* Reads one field: @value is not NULL, the result goes to @at inside struct params. */
 typedef int field_reader(const char *name, const json_t *value, void *at, struct failure *failure);
 

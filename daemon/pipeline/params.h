@@ -20,6 +20,11 @@ enum job_kind {
     JOB_EVAL, /* wbits is 16; the model may be quantized already */
 };
 
+/* job_kind_name() - "quantize" or "eval". */
+const char *job_kind_name(enum job_kind kind);
+/* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
+int job_kind_from_name(const char *name, enum job_kind *ret_kind);
+
 struct params {
     char *model;   /* as asked for */
     char *dataset; /* NULL: none */

@@ -7,24 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
-
 /* The fields that are the queue's; all others are parameters. */
 static const char *const queue_fields[] = {"kind", "priority", "private", "name", "labels"};
-
-const char *job_kind_name(enum job_kind kind) {
-    return kind_names[kind];
-}
-
-int job_kind_from_name(const char *name, enum job_kind *ret_kind) {
-    for (size_t i = 0; i < ARRAY_SIZE(kind_names); i++) {
-        if (str_equal(name, kind_names[i])) {
-            *ret_kind = i;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
 
 void submission_free(struct submission *submission) {
     if (!submission)

@@ -26,9 +26,4 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
                      struct failure *failure);
 void submission_free(struct submission *submission); /* NULL is fine */
 
-/* job_kind_name() - "quantize" or "eval". */
-const char *job_kind_name(enum job_kind kind);
-/* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
-int job_kind_from_name(const char *name, enum job_kind *ret_kind);
-
 DEFINE_CLEANUP(struct submission *, submission_freep, submission_free)

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/jobdir/job_file.h"
+
+#include "base/json.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int fetch(struct source *source, const char *host, const char *path, char **ret_path,
+                 struct failure *failure) {
+    const struct job_files *files = (const struct job_files *)source; /* its first member */
+    cleanup(freep) char *key = str_format("%s/%s", host, path);
+    const char *local = key ? json_string_value(json_object_get(files->paths, key)) : NULL;
+
+    if (!key)
+        return failure_oom(failure);
+    if (!local)
+        return failure_set(failure, -ENOENT, "dataset_not_found",
+                           "name its local path under \"files\" of job.json",
+                           "no local file is named for 'https://%s'", key);
+    *ret_path = strdup(local);
+    return *ret_path ? 0 : failure_oom(failure);
+}
+
+static int invalid(struct failure *failure, const char *what) {
+    return failure_set(failure, -EBADMSG, "job_file_invalid", "see daemon/jobdir/job_file.h",
+                       "job.json: %s", what);
+}
+
+static bool is_absolute(const json_t *path) {
+    return json_is_string(path) && json_string_value(path)[0] == '/' &&
+           strlen(json_string_value(path)) == json_string_length(path);
+}
+
+/* Checked first: in another format everything else may be different. */
+static int check_version(const json_t *json, struct failure *failure) {
+    json_int_t format = json_integer_value(json_object_get(json, "format"));
+    const char *version = json_string_value(json_object_get(json, "version"));
+
+    if (format == JOB_FILE_FORMAT && str_equal(version, QUANTD_VERSION))
+        return 0;
+    return failure_set(failure, -EPROTONOSUPPORT, "job_file_other",
+                       "install the same version of quantd everywhere",
+                       "job.json is of format %" JSON_INTEGER_FORMAT " and quantd %s; this is "
+                       "format %d and quantd " QUANTD_VERSION,
+                       format, version ? version : "?", JOB_FILE_FORMAT);
+}
+
+static int read_files(struct job_file *file, struct failure *failure) {
+    json_t *paths = json_object_get(file->json, "files"), *path;
+    const char *key;
+
+    if (!json_is_object(paths))
+        return invalid(failure, "'files' is no object");
+    json_object_foreach(paths, key, path) {
+        if (!is_absolute(path))
+            return invalid(failure, "a path of 'files' is not absolute");
+    }
+    file->files = (struct job_files){.source = {.fetch = fetch}, .paths = paths};
+    file->corpora.source = &file->files.source;
+    return 0;
+}
+
+static int read_data_roots(struct job_file *file, struct failure *failure) {
+    json_t *roots = json_object_get(file->json, "data_roots"), *root;
+    size_t i;
+
+    if (!json_is_array(roots))
+        return invalid(failure, "'data_roots' is no array");
+    file->data_roots = calloc(json_array_size(roots) + 1, sizeof(*file->data_roots));
+    if (!file->data_roots)
+        return failure_oom(failure);
+    json_array_foreach(roots, i, root) {
+        if (!is_absolute(root))
+            return invalid(failure, "a path of 'data_roots' is not absolute");
+        file->data_roots[i] = json_string_value(root);
+    }
+    file->corpora.data_roots = (char *const *)file->data_roots;
+    file->corpora.n_data_roots = (int)json_array_size(roots);
+    return 0;
+}
+
+static int read_members(struct job_file *file, struct failure *failure) {
+    const json_t *json = file->json, *model_dir = json_object_get(json, "model_dir");
+    const char *kind = json_string_value(json_object_get(json, "kind"));
+
+    file->id = json_integer_value(json_object_get(json, "id"));
+    file->device = json_string_value(json_object_get(json, "device"));
+    file->model_dir = json_string_value(model_dir);
+    if (file->id < 1)
+        return invalid(failure, "'id' is no id of a job");
+    if (!file->device)
+        return invalid(failure, "'device' is no string");
+    if (!is_absolute(model_dir))
+        return invalid(failure, "'model_dir' is no absolute path");
+    if (job_kind_from_name(kind, &file->kind))
+        return invalid(failure, "'kind' is neither quantize nor eval");
+    return params_parse(file->kind, json_object_get(json, "request"), &file->params, failure);
+}
+
+int job_file_read(const char *dir, struct job_file **ret_file, struct failure *failure) {
+    cleanup(job_file_freep) struct job_file *file = calloc(1, sizeof(*file));
+    cleanup(freep) char *path = str_format("%s/job.json", dir);
+    int r;
+
+    if (!file || !path)
+        return failure_oom(failure);
+    r = json_parse_file(path, JOB_FILE_MAX, "job_file_invalid", &file->json, failure);
+    if (!r && !json_is_object(file->json))
+        r = invalid(failure, "it is no object");
+    if (!r)
+        r = check_version(file->json, failure);
+    if (!r)
+        r = read_members(file, failure);
+    if (!r)
+        r = read_files(file, failure);
+    if (!r)
+        r = read_data_roots(file, failure);
+    if (r)
+        return r;
+    *ret_file = steal_ptr(file);
+    return 0;
+}
+
+void job_file_free(struct job_file *file) {
+    if (!file)
+        return;
+    params_free(file->params);
+    free(file->data_roots);
+    json_decref(file->json);
+    free(file);
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * JOBDIR/job.json: all that a run of a job needs to know, so that it can run where there is no
+ * queue and no hub. Its members, all of them mandatory:
+ *   format      JOB_FILE_FORMAT
+ *   version     of the daemon that wrote it; another one refuses it
+ *   id          of the job
+ *   kind        "quantize" or "eval"
+ *   request     the parameters as they were asked for (daemon/pipeline/params.h)
+ *   model_dir   absolute path of the model's folder
+ *   files       {"HOST/PATH": absolute path}: the files of public data sets that the job reads
+ *   data_roots  [absolute path]: where file:PATH is looked up
+ *   device      "auto", "cpu", "cuda:N"
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "daemon/data/corpus.h"
+#include "daemon/pipeline/params.h"
+
+#define JOB_FILE_FORMAT 1
+#define JOB_FILE_MAX (1 << 20) /* bytes */
+
+/* A source over the files that job.json lists. */
+struct job_files {
+    struct source source;
+    const json_t *paths; /* {"HOST/PATH": path}; borrowed */
+};
+
+struct job_file {
+    json_t *json; /* owned, and all strings below are its */
+    int64_t id;
+    enum job_kind kind;
+    struct params *params; /* owned */
+    const char *model_dir, *device;
+    struct job_files files;
+    const char **data_roots; /* [corpora.n_data_roots], owned */
+    struct corpora corpora;  /* over the two above */
+};
+
+/*
+ * job_file_read() - read DIR/job.json, untrusted; the caller owns *ret_file. Any thread.
+ * Return: 0; -EPROTONOSUPPORT (job_file_other: of another format or version); -EBADMSG
+ * (job_file_invalid); -EINVAL: its request is no good; -ENOENT; or -errno.
+ */
+int job_file_read(const char *dir, struct job_file **ret_file, struct failure *failure);
+void job_file_free(struct job_file *file); /* NULL is fine */
+DEFINE_CLEANUP(struct job_file *, job_file_freep, job_file_free)
