@@ -2,7 +2,7 @@
 #include "tools/layout.h"
 
 #include "base/checked.h"
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch.h"
 #include "daemon/model/safetensors/safetensors.h"
 
 #include <errno.h>
@@ -64,60 +64,30 @@ static int add(struct layout *layout, char *name, enum dtype dtype, uint64_t row
     return 0;
 }
 
-/* The matrices of one group of @layer. */
-static int add_group(struct layout *layout, const struct model_config *c, enum dtype dtype,
-                     int layer, enum group group) {
-    struct group_shape shape;
-    int r = 0;
+struct plan {
+    struct layout *layout;
+    const struct model_config *config;
+    enum dtype dtype;
+};
 
-    group_shape(c, group, &shape);
-    for (int g = 0; g < shape.G; g++) {
-        for (int part = 0; part < shape.n_parts && !r; part++) {
-            char name[MATRIX_NAME_SIZE];
-
-            group_matrix_name(&shape, layer, g, part, name);
-            r = add(layout, str_format("%s.weight", name), dtype, shape.parts[part].rows, shape.n,
-                    group == GROUP_DOWN ? FILL_EXPERT : FILL_HIDDEN);
-        }
-    }
-    return r;
+static enum fill fill_of(const struct arch_tensor *t) {
+    if (t->columns == DIM_NONE)
+        return FILL_ONES;
+    if (t->role == ROLE_EMBEDDING)
+        return FILL_EMBEDDING;
+    return t->columns == DIM_INTERMEDIATE ? FILL_EXPERT : FILL_HIDDEN;
 }
 
-static int add_layer(struct layout *layout, const struct model_config *c, enum dtype dtype,
-                     int layer) {
-    const struct {
-        const char *name;
-        int rows, columns;
-    } rest[] = {
-        {"input_layernorm", c->hidden_size, 0},
-        {"post_attention_layernorm", c->hidden_size, 0},
-        {"self_attn.q_norm", model_config_q_width(c), 0},
-        {"self_attn.k_norm", model_config_kv_width(c), 0},
-        {"mlp.gate", c->num_experts, c->hidden_size},
-    };
-    int r = 0;
+static int add_tensor(void *ctx, const struct arch_tensor *t, int layer, int expert) {
+    const struct plan *plan = ctx;
+    const struct model_config *c = plan->config;
+    char name[MATRIX_NAME_SIZE];
 
-    for (size_t i = 0; i < ARRAY_SIZE(rest) && !r; i++)
-        r = add(layout, str_format("model.layers.%d.%s.weight", layer, rest[i].name), dtype,
-                rest[i].rows, rest[i].columns, rest[i].columns ? FILL_HIDDEN : FILL_ONES);
-    for (int group = 0; group < N_GROUPS && !r; group++)
-        r = add_group(layout, c, dtype, layer, group);
-    return r;
-}
-
-static int add_tensors(struct layout *layout, const struct model_config *c, enum dtype dtype) {
-    int r;
-
-    r = add(layout, str_format("model.embed_tokens.weight"), dtype, c->vocab_size, c->hidden_size,
-            FILL_EMBEDDING);
-    for (int i = 0; i < c->num_hidden_layers && !r; i++)
-        r = add_layer(layout, c, dtype, i);
-    if (!r)
-        r = add(layout, str_format("model.norm.weight"), dtype, c->hidden_size, 0, FILL_ONES);
-    if (!r && !c->tie_word_embeddings)
-        r = add(layout, str_format("lm_head.weight"), dtype, c->vocab_size, c->hidden_size,
-                FILL_HIDDEN);
-    return r;
+    if (arch_is_tied(c, t))
+        return 0;
+    arch_name(t->name, layer, expert, name);
+    return add(plan->layout, str_format("%s.weight", name), plan->dtype, arch_dim(c, t->rows),
+               t->columns == DIM_NONE ? 0 : arch_dim(c, t->columns), fill_of(t));
 }
 
 /* Says which shard each tensor is in. Return: their number, which may be too large. */
@@ -177,11 +147,12 @@ static int describe_shards(struct layout *layout, size_t n_shards, struct failur
 
 int layout_make(const struct model_config *config, enum dtype dtype, uint64_t shard_bytes,
                 struct layout *layout, struct failure *failure) {
+    struct plan plan = {layout, config, dtype};
     size_t n_shards;
     int r;
 
     *layout = (struct layout){};
-    r = add_tensors(layout, config, dtype);
+    r = arch_walk(config, add_tensor, &plan);
     if (r == -EFBIG)
         return failure_set(failure, r, "invalid_option", "take a smaller geometry",
                            "cannot make a model whose size does not fit 62 bits");

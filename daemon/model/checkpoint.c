@@ -312,14 +312,3 @@ bool checkpoint_intact(const struct checkpoint *checkpoint) {
     }
     return true;
 }
-
-uint64_t checkpoint_n_parameters(const struct checkpoint *checkpoint) {
-    const struct model_config *c = &checkpoint->config;
-    uint64_t d = c->hidden_size, q = model_config_q_width(c), kv = model_config_kv_width(c);
-    uint64_t experts = c->num_experts, table = c->vocab_size * d;
-    uint64_t attention = 2 * d * q + 2 * d * kv + q + kv;
-    uint64_t mlp = experts * d + experts * 3 * d * c->intermediate_size;
-
-    return (c->tie_word_embeddings ? 1 : 2) * table + d +
-           c->num_hidden_layers * (2 * d + attention + mlp);
-}

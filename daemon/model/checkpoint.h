@@ -40,7 +40,4 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
 /* checkpoint_intact() - false once a shard was cut short under its mapping. */
 bool checkpoint_intact(const struct checkpoint *checkpoint);
 
-/* checkpoint_n_parameters() - elements of all weights of the geometry. */
-uint64_t checkpoint_n_parameters(const struct checkpoint *checkpoint);
-
 DEFINE_CLEANUP(struct checkpoint *, checkpoint_freep, checkpoint_free)

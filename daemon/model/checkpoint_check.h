@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The list of tensors that an OLMoE of a geometry has, held against what a folder holds. */
+/* The tensors that a model of a geometry has, held against what a folder holds. */
 #pragma once
 
 #include "base/failure.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What config.json says of an OLMoE model: its geometry, and how it is quantized. */
+/* What config.json says of a model: its architecture and geometry, and how it is quantized. */
 #pragma once
 
 #include "daemon/model/readers/reader.h"
@@ -7,7 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct arch;
+
 struct model_config {
+    const struct arch *arch; /* static */
     int hidden_size;         /* d */
     int intermediate_size;   /* of one expert */
     int num_hidden_layers;   /* at most 1024 */

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/model/architectures.h"
 #include "daemon/model/readers/readers.h"
 
 #include <errno.h>
@@ -17,35 +18,6 @@ struct config_source {
     struct failure *failure;
 };
 
-/*
- * The defaults of OlmoeConfig in transformers. The limits are far above every model and keep
- * layers * experts * 3 * hidden * intermediate within 64 bits.
- */
-static const struct int_key {
-    const char *key;
-    size_t offset;
-    int min, max, fallback;
-} int_keys[] = {
-    {"hidden_size", offsetof(struct model_config, hidden_size), 1, 1 << 16, 2048},
-    {"intermediate_size", offsetof(struct model_config, intermediate_size), 1, 1 << 18, 2048},
-    {"num_hidden_layers", offsetof(struct model_config, num_hidden_layers), 1, 1024, 16},
-    {"num_attention_heads", offsetof(struct model_config, num_attention_heads), 1, 4096, 16},
-    {"num_experts", offsetof(struct model_config, num_experts), 1, 4096, 64},
-    {"num_experts_per_tok", offsetof(struct model_config, num_experts_per_tok), 1, 4096, 8},
-    {"vocab_size", offsetof(struct model_config, vocab_size), 1, 1 << 24, 50304},
-    {"max_position_embeddings", offsetof(struct model_config, max_position_embeddings), 2, 1 << 24,
-     4096},
-};
-
-static const struct float_key {
-    const char *key;
-    size_t offset;
-    double min, max, fallback;
-} float_keys[] = {
-    {"rms_norm_eps", offsetof(struct model_config, rms_norm_eps), 1e-20, 1, 1e-5},
-    {"rope_theta", offsetof(struct model_config, rope_theta), 1, 1e12, 10000},
-};
-
 static int invalid(const struct config_source *source, const char *key, const char *what) {
     return failure_set(source->failure, -EBADMSG, "model_invalid", HINT,
                        "cannot use '%s': '%s' must be %s", source->path, key, what);
@@ -56,25 +28,26 @@ static int unsupported(const struct config_source *source, const char *key, cons
                        "cannot use '%s': '%s' must be %s", source->path, key, what);
 }
 
-static int read_int(const struct config_source *source, const struct int_key *key, int *ret_value) {
+static int read_int(const struct config_source *source, const struct arch_key *key,
+                    int *ret_value) {
     const json_t *value = json_object_get(source->root, key->key);
 
     if (!value) {
-        *ret_value = key->fallback;
+        *ret_value = (int)key->fallback;
         return 0;
     }
     if (!json_is_integer(value) || json_integer_value(value) < key->min ||
         json_integer_value(value) > key->max) {
         char what[64];
 
-        snprintf(what, sizeof(what), "an integer from %d to %d", key->min, key->max);
+        snprintf(what, sizeof(what), "an integer from %.0f to %.0f", key->min, key->max);
         return invalid(source, key->key, what);
     }
     *ret_value = (int)json_integer_value(value);
     return 0;
 }
 
-static int read_float(const struct config_source *source, const struct float_key *key,
+static int read_float(const struct config_source *source, const struct arch_key *key,
                       float *ret_value) {
     const json_t *value = json_object_get(source->root, key->key);
     double number = json_number_value(value);
@@ -102,18 +75,33 @@ static int read_bool(const struct config_source *source, const char *key, bool *
     return 0;
 }
 
-/* The keys that must have the one value that this implementation computes. */
-static int check_architecture(const struct config_source *source) {
+/* The row of the table, by model_type, or, in files without one, by the class of the model. */
+static int find_architecture(const struct config_source *source, struct model_config *config) {
     const json_t *type = json_object_get(source->root, "model_type");
+    const json_t *classes = json_object_get(source->root, "architectures");
+    cleanup(strbuf_done) struct strbuf known = {};
+    bool has_type = type && !json_is_null(type);
+
+    if (!has_type || json_is_string(type))
+        config->arch = architecture_find(json_string_value(type),
+                                         json_string_value(json_array_get(classes, 0)));
+    if (config->arch)
+        return 0;
+    for (int i = 0; i < n_architectures; i++)
+        strbuf_printf(&known, "%s'%s'", i ? " or " : "", architectures[i]->model_type);
+    return failure_set(source->failure, -EBADMSG, "model_unsupported", HINT,
+                       "cannot use '%s': model_type is '%.64s', not %s", source->path,
+                       json_is_string(type) ? json_string_value(type) : "",
+                       known.failed ? "one that is known" : known.data);
+}
+
+/* The keys that must have the one value that every architecture here computes. */
+static int check_architecture(const struct config_source *source) {
     const json_t *act = json_object_get(source->root, "hidden_act");
     const json_t *scaling = json_object_get(source->root, "rope_scaling");
     bool bias = false;
     int r;
 
-    if (!str_equal(json_string_value(type), "olmoe"))
-        return failure_set(source->failure, -EBADMSG, "model_unsupported", HINT,
-                           "cannot use '%s': model_type is '%.64s', not 'olmoe'", source->path,
-                           json_is_string(type) ? json_string_value(type) : "");
     if (act && !str_equal(json_string_value(act), "silu"))
         return unsupported(source, "hidden_act", "'silu'");
     if (scaling && !json_is_null(scaling))
@@ -124,8 +112,9 @@ static int check_architecture(const struct config_source *source) {
     return bias ? unsupported(source, "attention_bias", "false") : 0;
 }
 
-/* Since version 5 transformers writes rope_theta within rope_parameters. */
-static int read_rope_parameters(const struct config_source *source, float *theta) {
+/* Since version 5 transformers writes rope_theta within rope_parameters; @key is its row. */
+static int read_rope_parameters(const struct config_source *source, const struct arch_key *key,
+                                float *theta) {
     const json_t *rope = json_object_get(source->root, "rope_parameters");
     const struct config_source inner = {rope, source->path, source->failure};
     const json_t *type = json_object_get(rope, "rope_type");
@@ -136,7 +125,7 @@ static int read_rope_parameters(const struct config_source *source, float *theta
         return invalid(source, "rope_parameters", "an object");
     if (type && !str_equal(json_string_value(type), "default"))
         return unsupported(source, "rope_type", "'default'");
-    return json_object_get(rope, "rope_theta") ? read_float(&inner, &float_keys[1], theta) : 0;
+    return json_object_get(rope, key->key) ? read_float(&inner, key, theta) : 0;
 }
 
 /* @key is there and not null. */
@@ -146,22 +135,34 @@ static bool is_given(const struct config_source *source, const char *key) {
     return value && !json_is_null(value);
 }
 
-static int read_numbers(const struct config_source *source, struct model_config *config) {
-    static const struct float_key clip_key = {"clip_qkv", 0, 1e-6, 1e6, 0};
+/* The numbers of the architecture's table. */
+static int read_table(const struct config_source *source, struct model_config *config) {
+    const struct arch *arch = config->arch;
     int r = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(int_keys) && !r; i++)
-        r = read_int(source, &int_keys[i], (int *)((char *)config + int_keys[i].offset));
-    for (size_t i = 0; i < ARRAY_SIZE(float_keys) && !r; i++)
-        r = read_float(source, &float_keys[i], (float *)((char *)config + float_keys[i].offset));
-    if (!r)
-        r = read_rope_parameters(source, &config->rope_theta);
+    for (size_t i = 0; i < arch->n_ints && !r; i++)
+        r = read_int(source, &arch->ints[i], (int *)((char *)config + arch->ints[i].offset));
+    for (size_t i = 0; i < arch->n_floats && !r; i++) {
+        const struct arch_key *key = &arch->floats[i];
+        float *value = (float *)((char *)config + key->offset);
+
+        r = read_float(source, key, value);
+        if (!r && value == &config->rope_theta)
+            r = read_rope_parameters(source, key, value);
+    }
+    return r;
+}
+
+static int read_numbers(const struct config_source *source, struct model_config *config) {
+    static const struct arch_key clip_key = {"clip_qkv", 0, 1e-6, 1e6, 0};
+    int r = read_table(source, config);
+
     if (r)
         return r;
-
     config->num_key_value_heads = config->num_attention_heads;
     if (is_given(source, "num_key_value_heads")) {
-        struct int_key kv_key = {"num_key_value_heads", 0, 1, config->num_attention_heads, 0};
+        const struct arch_key kv_key = {"num_key_value_heads", 0, 1, config->num_attention_heads,
+                                        0};
 
         r = read_int(source, &kv_key, &config->num_key_value_heads);
     }
@@ -171,7 +172,7 @@ static int read_numbers(const struct config_source *source, struct model_config 
 }
 
 static int check_geometry(const struct config_source *source, struct model_config *config) {
-    static const struct int_key head_dim_key = {"head_dim", 0, 1, 1 << 16, 0};
+    static const struct arch_key head_dim_key = {"head_dim", 0, 1, 1 << 16, 0};
     int given, r;
 
     if (config->hidden_size % config->num_attention_heads)
@@ -227,7 +228,9 @@ static int read_config(const char *dir, const struct config_source *source,
 
     if (!json_is_object(source->root))
         return invalid(source, "config.json", "an object");
-    r = check_architecture(source);
+    r = find_architecture(source, config);
+    if (!r)
+        r = check_architecture(source);
     if (!r)
         r = read_numbers(source, config);
     if (!r)

@@ -5,10 +5,10 @@
 #include "daemon/model/config.h"
 
 /*
- * model_config_read() - config.json in the folder @dir, checked: model_type olmoe, every number
- * in a range that keeps later products within size_t, rope_scaling null, hidden_act silu, no
+ * model_config_read() - config.json in the folder @dir, checked: an architecture of ours, every
+ * number in a range that keeps later products within size_t, rope_scaling null, hidden_act silu, no
  * attention bias. quantize_config.json is read when config.json has no quantization_config and
- * it exists. Missing optional keys take the defaults of transformers' OlmoeConfig.
+ * it exists. Missing optional keys take the defaults of the class in transformers.
  * Return: 0, -EBADMSG (code model_invalid, or model_unsupported), or -errno. Any thread.
  */
 int model_config_read(const char *dir, struct model_config *ret_config, struct failure *failure);

@@ -48,3 +48,14 @@ void forward_work_done(struct forward_work *work) {
     free(work->offsets);
     *work = (struct forward_work){};
 }
+
+int layer_forward(struct backend *b, const struct model_config *c,
+                  const struct layer_weights *layer, struct forward_work *work, struct span x,
+                  int n_windows, int seqlen, const struct forward_tap *tap) {
+    int T = n_windows * seqlen;
+
+    /* The arrays hold work->T tokens; ops take them as large as they say, so the first T. */
+    if (T < 1 || T > work->T)
+        return -EINVAL;
+    return c->arch->forward(b, c, layer, work, x, n_windows, seqlen, tap);
+}

@@ -1,38 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The matrices of an OLMoE layer that are quantized, in the four groups that share their input:
- * a group is G stacks of the same shape, a stack is the parts (the checkpoint's matrices) that
- * read the same rows, one above the other. So one Hessian serves a stack, and all stacks of a
- * group are computed as one batch.
+ * The groups of matrices of a layer that are quantized, as arrays: a group is G stacks of the same
+ * shape, a stack is the parts (the checkpoint's matrices) that read the same rows, one above the
+ * other. So one Hessian serves a stack, and all stacks of a group are computed as one batch.
  */
 #pragma once
 
-#include "daemon/model/config.h"
+#include "daemon/model/arch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-enum group {
-    GROUP_QKV,     /* 1 stack: q, k, v; input: the normed hidden state */
-    GROUP_O,       /* 1 stack: o; input: the attention's output */
-    GROUP_GATE_UP, /* a stack per expert: gate, up; input: the tokens routed to it */
-    GROUP_DOWN,    /* a stack per expert: down; input: its activations */
-    N_GROUPS,
-};
+#define GROUP_PARTS_MAX 3
 
 struct group_part {
+    const struct arch_tensor *tensor;
     const char *name; /* "self_attn.q_proj", or "gate_proj" of an expert */
     int row, rows;    /* its rows in the stack */
 };
 
 struct group_shape {
     int G, rows, n; /* stacks, rows of a stack, columns (in-features) */
-    struct group_part parts[3];
+    struct group_part parts[GROUP_PARTS_MAX];
     int n_parts;
     bool experts; /* a stack is an expert's */
 };
-
-#define MATRIX_NAME_SIZE 128
 
 /* group_shape() - the shape of @group for this geometry. */
 void group_shape(const struct model_config *config, enum group group,

@@ -5,11 +5,13 @@
 
 static void layer_layout(const struct model_config *c, size_t act, struct arena *arena,
                          struct layer_weights *layer) {
-    arena_take(arena, &layer->input_norm, act, 1, c->hidden_size);
-    arena_take(arena, &layer->post_norm, act, 1, c->hidden_size);
-    arena_take(arena, &layer->q_norm, act, 1, model_config_q_width(c));
-    arena_take(arena, &layer->k_norm, act, 1, model_config_kv_width(c));
-    arena_take(arena, &layer->router, act, c->num_experts, c->hidden_size);
+    for (size_t i = 0; i < c->arch->n_tensors; i++) {
+        const struct arch_tensor *t = &c->arch->tensors[i];
+
+        if (arch_in_layer(t) && t->role != ROLE_MATRIX)
+            arena_take(arena, &layer->plain[t->role], act, arch_dim(c, t->rows),
+                       arch_dim(c, t->columns));
+    }
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
 

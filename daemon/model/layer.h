@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Device memory of one layer: its weights, and what bringing quantized ones to their grid takes.
- * d hidden size, E experts, qw and kvw the widths of q and of k or v. Used by the thread of the
- * backend. Functions return 0 or -errno; the reason is the backend's.
+ * Used by the thread of the backend. Functions return 0 or -errno; the reason is the backend's.
  */
 #pragma once
 
@@ -13,10 +12,8 @@
 /* One layer's weights, act, in one piece of device memory. */
 struct layer_weights {
     struct span all;
-    struct span input_norm, post_norm; /* [d] */
-    struct span q_norm, k_norm;        /* [qw], [kvw] */
-    struct span router;                /* [E, d] */
-    struct span matrices[N_GROUPS];    /* [G, rows, n] each */
+    struct span plain[N_ROLES];     /* [rows, columns] of the table, those that a layer has */
+    struct span matrices[N_GROUPS]; /* [G, rows, n] each */
 };
 
 /* layer_weights_size() - bytes of device memory; SIZE_MAX when it does not fit a size. */

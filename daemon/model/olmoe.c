@@ -1,8 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The forward pass of OLMoE (arXiv 2409.02060; transformers modeling_olmoe). */
+#include "daemon/model/olmoe.h"
+
+#include "base/macros.h"
 #include "daemon/model/forward.h"
 
-#include <errno.h>
+#include <stddef.h>
+
+/* ---- the table ---- */
+
+/* The limits are far above every model and keep layers * experts * 3 * hidden * intermediate
+ * within 64 bits. */
+static const struct arch_key ints[] = {
+    {"hidden_size", offsetof(struct model_config, hidden_size), 1, 1 << 16, 2048},
+    {"intermediate_size", offsetof(struct model_config, intermediate_size), 1, 1 << 18, 2048},
+    {"num_hidden_layers", offsetof(struct model_config, num_hidden_layers), 1, 1024, 16},
+    {"num_attention_heads", offsetof(struct model_config, num_attention_heads), 1, 4096, 16},
+    {"num_experts", offsetof(struct model_config, num_experts), 1, 4096, 64},
+    {"num_experts_per_tok", offsetof(struct model_config, num_experts_per_tok), 1, 4096, 8},
+    {"vocab_size", offsetof(struct model_config, vocab_size), 1, 1 << 24, 50304},
+    {"max_position_embeddings", offsetof(struct model_config, max_position_embeddings), 2, 1 << 24,
+     4096},
+};
+
+static const struct arch_key floats[] = {
+    {"rms_norm_eps", offsetof(struct model_config, rms_norm_eps), 1e-20, 1, 1e-5},
+    {"rope_theta", offsetof(struct model_config, rope_theta), 1, 1e12, 10000},
+};
+
+#define OF_LAYER(name) "model.layers.{layer}." name
+#define OF_EXPERT(name) "model.layers.{layer}.mlp.experts.{expert}." name
+
+static const struct arch_tensor tensors[] = {
+    {"model.embed_tokens", ROLE_EMBEDDING, DIM_VOCAB, DIM_HIDDEN, 0},
+    {OF_LAYER("input_layernorm"), ROLE_INPUT_NORM, DIM_HIDDEN, DIM_NONE, 0},
+    {OF_LAYER("post_attention_layernorm"), ROLE_POST_NORM, DIM_HIDDEN, DIM_NONE, 0},
+    {OF_LAYER("self_attn.q_norm"), ROLE_Q_NORM, DIM_Q, DIM_NONE, 0},
+    {OF_LAYER("self_attn.k_norm"), ROLE_K_NORM, DIM_KV, DIM_NONE, 0},
+    {OF_LAYER("mlp.gate"), ROLE_ROUTER, DIM_EXPERTS, DIM_HIDDEN, 0},
+    {OF_LAYER("self_attn.q_proj"), ROLE_MATRIX, DIM_Q, DIM_HIDDEN, GROUP_QKV},
+    {OF_LAYER("self_attn.k_proj"), ROLE_MATRIX, DIM_KV, DIM_HIDDEN, GROUP_QKV},
+    {OF_LAYER("self_attn.v_proj"), ROLE_MATRIX, DIM_KV, DIM_HIDDEN, GROUP_QKV},
+    {OF_LAYER("self_attn.o_proj"), ROLE_MATRIX, DIM_HIDDEN, DIM_Q, GROUP_O},
+    {OF_EXPERT("gate_proj"), ROLE_MATRIX, DIM_INTERMEDIATE, DIM_HIDDEN, GROUP_GATE_UP},
+    {OF_EXPERT("up_proj"), ROLE_MATRIX, DIM_INTERMEDIATE, DIM_HIDDEN, GROUP_GATE_UP},
+    {OF_EXPERT("down_proj"), ROLE_MATRIX, DIM_HIDDEN, DIM_INTERMEDIATE, GROUP_DOWN},
+    {"model.norm", ROLE_FINAL_NORM, DIM_HIDDEN, DIM_NONE, 0},
+    {"lm_head", ROLE_HEAD, DIM_VOCAB, DIM_HIDDEN, 0},
+};
+
+/* ---- the forward pass ---- */
 
 static int look(const struct forward_tap *tap, enum group group, struct span x,
                 const int32_t *offsets) {
@@ -26,9 +72,11 @@ static int attend(struct backend *b, const struct model_config *c,
     r = b->ops->linear(b, w->qkv, w->normed, layer->matrices[GROUP_QKV], T, c->hidden_size, width,
                        false);
     if (!r)
-        r = b->ops->rmsnorm(b, w->qkv, width, w->qkv, width, layer->q_norm, T, q, c->rms_norm_eps);
+        r = b->ops->rmsnorm(b, w->qkv, width, w->qkv, width, layer->plain[ROLE_Q_NORM], T, q,
+                            c->rms_norm_eps);
     if (!r)
-        r = b->ops->rmsnorm(b, k_part, width, k_part, width, layer->k_norm, T, kv, c->rms_norm_eps);
+        r = b->ops->rmsnorm(b, k_part, width, k_part, width, layer->plain[ROLE_K_NORM], T, kv,
+                            c->rms_norm_eps);
     if (!r && c->clip_qkv > 0)
         r = b->ops->clamp(b, w->qkv, (size_t)T * width, c->clip_qkv);
     if (!r)
@@ -45,7 +93,7 @@ static int send_to_experts(struct backend *b, const struct model_config *c,
                            const struct layer_weights *layer, struct forward_work *w, int T) {
     int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok, r;
 
-    r = b->ops->route(b, w->experts, w->weights, w->normed, layer->router, T, d, E, k,
+    r = b->ops->route(b, w->experts, w->weights, w->normed, layer->plain[ROLE_ROUTER], T, d, E, k,
                       c->norm_topk_prob);
     if (!r)
         r = b->ops->dispatch(b, w->order, w->position, w->offsets, w->experts, T, E, k);
@@ -60,7 +108,7 @@ static int experts_forward(struct backend *b, const struct model_config *c,
     int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok;
     int I = c->intermediate_size, r;
 
-    r = b->ops->rmsnorm(b, w->normed, d, x, d, layer->post_norm, T, d, c->rms_norm_eps);
+    r = b->ops->rmsnorm(b, w->normed, d, x, d, layer->plain[ROLE_POST_NORM], T, d, c->rms_norm_eps);
     if (!r)
         r = send_to_experts(b, c, layer, w, T);
     if (!r)
@@ -84,16 +132,14 @@ static int experts_forward(struct backend *b, const struct model_config *c,
     return r;
 }
 
-int layer_forward(struct backend *b, const struct model_config *c,
-                  const struct layer_weights *layer, struct forward_work *work, struct span x,
-                  int n_windows, int seqlen, const struct forward_tap *tap) {
+static int forward(struct backend *b, const struct model_config *c,
+                   const struct layer_weights *layer, struct forward_work *work, struct span x,
+                   int n_windows, int seqlen, const struct forward_tap *tap) {
     int T = n_windows * seqlen, d = c->hidden_size, r;
     const int32_t all[2] = {0, T};
 
-    /* The arrays hold work->T tokens; ops take them as large as they say, so the first T. */
-    if (T < 1 || T > work->T)
-        return -EINVAL;
-    r = b->ops->rmsnorm(b, work->normed, d, x, d, layer->input_norm, T, d, c->rms_norm_eps);
+    r = b->ops->rmsnorm(b, work->normed, d, x, d, layer->plain[ROLE_INPUT_NORM], T, d,
+                        c->rms_norm_eps);
     if (!r)
         r = look(tap, GROUP_QKV, work->normed, all);
     if (r || ends_at(tap, GROUP_QKV))
@@ -109,3 +155,15 @@ int layer_forward(struct backend *b, const struct model_config *c,
                        d, true);
     return r ? r : experts_forward(b, c, layer, work, x, T, tap);
 }
+
+const struct arch arch_olmoe = {
+    .model_type = "olmoe",
+    .class_name = "OlmoeForCausalLM",
+    .ints = ints,
+    .n_ints = ARRAY_SIZE(ints),
+    .floats = floats,
+    .n_floats = ARRAY_SIZE(floats),
+    .tensors = tensors,
+    .n_tensors = ARRAY_SIZE(tensors),
+    .forward = forward,
+};

@@ -49,13 +49,15 @@ static int stage_tensor(struct backend *b, struct span dst, const struct tensor 
     return b->ops->stage(b, dst, t->data, t->dtype, t->n);
 }
 
-static int stage_named(struct backend *b, const struct weights_source *source, int layer,
-                       struct span dst, const char *suffix, struct failure *failure) {
-    struct tensor_finder tensors = weights_finder(source, layer);
-    char name[MATRIX_NAME_SIZE];
+/* The plain tensor @t of @layer, -1: outside of the layers. */
+static int stage_plain(struct backend *b, const struct tensor_finder *tensors,
+                       const struct arch_tensor *t, int layer, struct span dst,
+                       struct failure *failure) {
+    char name[MATRIX_NAME_SIZE + 8];
 
-    snprintf(name, sizeof(name), "model.layers.%d.%s.weight", layer, suffix);
-    return stage_tensor(b, dst, tensor_find(&tensors, name), name, failure);
+    arch_name(t->name, layer, -1, name);
+    strcat(name, ".weight");
+    return stage_tensor(b, dst, tensor_find(tensors, name), name, failure);
 }
 
 static int stage_group(struct backend *b, const struct weights_source *source, int layer,
@@ -150,24 +152,20 @@ static int load_quantized_group(struct backend *b, const struct weights_source *
 int layer_weights_stage(struct backend *b, const struct weights_source *source, int layer,
                         struct layer_weights *dst, struct code_memory *codes,
                         struct failure *failure) {
-    const struct {
-        struct span dst;
-        const char *suffix;
-    } plain[] = {
-        {dst->input_norm, "input_layernorm"},
-        {dst->post_norm, "post_attention_layernorm"},
-        {dst->q_norm, "self_attn.q_norm"},
-        {dst->k_norm, "self_attn.k_norm"},
-        {dst->router, "mlp.gate"},
-    };
+    const struct model_config *c = &source->checkpoint->config;
+    struct tensor_finder tensors = weights_finder(source, layer);
     int r = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(plain) && !r; i++)
-        r = stage_named(b, source, layer, plain[i].dst, plain[i].suffix, failure);
+    for (size_t i = 0; i < c->arch->n_tensors && !r; i++) {
+        const struct arch_tensor *t = &c->arch->tensors[i];
+
+        if (arch_in_layer(t) && t->role != ROLE_MATRIX)
+            r = stage_plain(b, &tensors, t, layer, dst->plain[t->role], failure);
+    }
     for (int i = 0; i < N_GROUPS && !r; i++) {
         struct group_shape shape;
 
-        group_shape(&source->checkpoint->config, i, &shape);
+        group_shape(c, i, &shape);
         if (source->quantization->present)
             r = load_quantized_group(b, source, layer, &shape, dst->matrices[i], codes, failure);
         else
@@ -249,11 +247,6 @@ static void ends_layout(const struct model_config *c, size_t act, bool head, str
         arena_take(arena, &ends->head, act, c->vocab_size, c->hidden_size);
 }
 
-static int stage_end(struct backend *b, const struct checkpoint *checkpoint, struct span dst,
-                     const char *name, struct failure *failure) {
-    return stage_tensor(b, dst, checkpoint_find(checkpoint, "%s", name), name, failure);
-}
-
 size_t outer_weights_size(const struct model_config *config, size_t act_size, bool head) {
     struct outer_weights ends = {};
     struct arena arena = {};
@@ -262,16 +255,42 @@ size_t outer_weights_size(const struct model_config *config, size_t act_size, bo
     return arena_size(&arena);
 }
 
-/* Names the embedding or the head. */
-static int blame_end(const struct checkpoint *checkpoint, struct failure *failure) {
-    static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
-                                        "lm_head.weight"};
+/* Where the tensor @t goes; empty when it is not wanted, or is the embedding. */
+static struct span outer_span(const struct outer_weights *outer, const struct model_config *c,
+                              const struct arch_tensor *t) {
+    if (t->role == ROLE_EMBEDDING)
+        return outer->embedding;
+    if (t->role == ROLE_FINAL_NORM)
+        return outer->norm;
+    return t->role == ROLE_HEAD && !arch_is_tied(c, t) ? outer->head : (struct span){};
+}
 
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        const struct tensor *t = checkpoint_find(checkpoint, "%s", names[i]);
+static int stage_outer(struct backend *b, const struct checkpoint *checkpoint,
+                       const struct outer_weights *outer, struct failure *failure) {
+    const struct tensor_finder tensors = checkpoint_finder(checkpoint);
+    const struct model_config *c = &checkpoint->config;
+    int r = 0;
 
-        if (t && !is_finite(t))
-            return not_finite(names[i], failure);
+    for (size_t i = 0; i < c->arch->n_tensors && !r; i++) {
+        struct span dst = outer_span(outer, c, &c->arch->tensors[i]);
+
+        if (dst.size > 0)
+            r = stage_plain(b, &tensors, &c->arch->tensors[i], -1, dst, failure);
+    }
+    return r;
+}
+
+/* Names the tensor outside of the layers that made the device find a value that is not finite. */
+static int blame_outer(const struct checkpoint *checkpoint, struct failure *failure) {
+    const struct model_config *c = &checkpoint->config;
+
+    for (size_t i = 0; i < c->arch->n_tensors; i++) {
+        const struct arch_tensor *t = &c->arch->tensors[i];
+        const struct tensor *found =
+            arch_in_layer(t) ? NULL : checkpoint_find(checkpoint, "%s.weight", t->name);
+
+        if (found && !is_finite(found))
+            return not_finite(found->name, failure);
     }
     return not_finite("a tensor outside of the layers", failure);
 }
@@ -294,11 +313,7 @@ int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, b
     if (!r)
         r = b->ops->sync(b);
     if (!r)
-        r = stage_end(b, checkpoint, ends.embedding, "model.embed_tokens.weight", failure);
-    if (!r && head)
-        r = stage_end(b, checkpoint, ends.norm, "model.norm.weight", failure);
-    if (!r && head && !c->tie_word_embeddings)
-        r = stage_end(b, checkpoint, ends.head, "lm_head.weight", failure);
+        r = stage_outer(b, checkpoint, &ends, failure);
     if (!r)
         r = b->ops->stage_wait(b);
     if (!r)
@@ -306,7 +321,7 @@ int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, b
     if (!r)
         r = check_intact(checkpoint, failure);
     if (!r && !finite)
-        r = blame_end(checkpoint, failure);
+        r = blame_outer(checkpoint, failure);
     if (r) {
         b->ops->free(b, &ends.all);
         return r;

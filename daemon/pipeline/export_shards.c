@@ -71,13 +71,14 @@ static int make_layer(struct run *run, struct folder *folder, int layer) {
 
 /* Embedding, last norm and head. */
 static int write_rest(struct run *run, struct folder *folder) {
-    static const char *const names[] = {"model.embed_tokens.weight", "model.norm.weight",
-                                        "lm_head.weight"};
+    const struct arch *arch = run->checkpoint->config.arch;
     const struct format_context context = run_format_context(run);
     cleanup(shard_done) struct shard shard = {};
 
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        const struct tensor *t = checkpoint_find(run->checkpoint, "%s", names[i]);
+    for (size_t i = 0; i < arch->n_tensors; i++) {
+        const struct arch_tensor *row = &arch->tensors[i];
+        const struct tensor *t =
+            arch_in_layer(row) ? NULL : checkpoint_find(run->checkpoint, "%s.weight", row->name);
         int r = t ? run->params->format->add_plain(&context, t, &shard) : 0;
 
         if (r)

@@ -119,11 +119,11 @@ static json_t *facts(const struct run *run) {
     if (run->calibration)
         json_object_set_new(params, "dataset_sha256", json_string(run->calibration->sha256));
     return json_pack("{s:o s:{s:I s:i s:i s:i s:i s:i s:i s:b s:s}}", "params", params, "model",
-                     "parameters", (json_int_t)checkpoint_n_parameters(run->checkpoint), "layers",
-                     c->num_hidden_layers, "hidden_size", c->hidden_size, "intermediate_size",
-                     c->intermediate_size, "experts", c->num_experts, "experts_per_token",
-                     c->num_experts_per_tok, "vocab_size", c->vocab_size, "quantized",
-                     c->quantization.present, "fingerprint", run->checkpoint->fingerprint);
+                     "parameters", (json_int_t)arch_n_parameters(c), "layers", c->num_hidden_layers,
+                     "hidden_size", c->hidden_size, "intermediate_size", c->intermediate_size,
+                     "experts", c->num_experts, "experts_per_token", c->num_experts_per_tok,
+                     "vocab_size", c->vocab_size, "quantized", c->quantization.present,
+                     "fingerprint", run->checkpoint->fingerprint);
 }
 
 int load_inputs(struct run *run) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void layer_codes_done(struct layer_codes *layer) {
     for (size_t i = 0; i < layer->n_matrices; i++)
@@ -32,15 +33,17 @@ int layer_codes_add(struct layer_codes *layer, struct matrix_codes *matrix) {
 
 int layer_codes_add_plain(struct layer_codes *layer, const struct weights_source *source,
                           int number, struct failure *failure) {
-    static const char *const names[] = {"input_layernorm", "post_attention_layernorm",
-                                        "self_attn.q_norm", "self_attn.k_norm", "mlp.gate"};
+    const struct arch *arch = source->checkpoint->config.arch;
     const struct tensor_finder tensors = weights_finder(source, number);
 
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        char name[MATRIX_NAME_SIZE];
+    for (size_t i = 0; i < arch->n_tensors; i++) {
+        char name[MATRIX_NAME_SIZE + 8];
         const struct tensor *t;
 
-        snprintf(name, sizeof(name), "model.layers.%d.%s.weight", number, names[i]);
+        if (!arch_in_layer(&arch->tensors[i]) || arch->tensors[i].role == ROLE_MATRIX)
+            continue;
+        arch_name(arch->tensors[i].name, number, -1, name);
+        strcat(name, ".weight");
         t = tensor_find(&tensors, name);
         if (!t)
             return failure_set(failure, -EBADMSG, "model_invalid", NULL, "tensor '%s' is missing",

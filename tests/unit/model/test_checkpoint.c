@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/model/checkpoint.h"
+#include "daemon/model/olmoe.h"
 #include "tests/unit/model/mutate.h"
 
 #include <errno.h>
@@ -116,7 +117,7 @@ static void test_demo(void **state) {
             n_elements += safetensors_at(checkpoint->shards[i], j)->n;
     }
     assert_int_equal(n, 3 + 3 * (2 + 4 + 2 + 1 + 16 * 3));
-    assert_int_equal(n_elements, checkpoint_n_parameters(checkpoint));
+    assert_int_equal(n_elements, arch_n_parameters(&checkpoint->config));
     tensor = checkpoint_find(checkpoint, "model.layers.%d.mlp.experts.%d.down_proj.weight", 2, 15);
     assert_non_null(tensor);
     assert_int_equal(tensor->dtype, DTYPE_BF16);
@@ -129,17 +130,18 @@ static void test_demo(void **state) {
 }
 
 static void test_released_size(void **state) {
-    const struct checkpoint checkpoint = {.config = {.hidden_size = 2048,
-                                                     .intermediate_size = 1024,
-                                                     .num_hidden_layers = 16,
-                                                     .num_attention_heads = 16,
-                                                     .num_key_value_heads = 16,
-                                                     .head_dim = 128,
-                                                     .num_experts = 64,
-                                                     .vocab_size = 50304}};
+    const struct model_config config = {.arch = &arch_olmoe,
+                                        .hidden_size = 2048,
+                                        .intermediate_size = 1024,
+                                        .num_hidden_layers = 16,
+                                        .num_attention_heads = 16,
+                                        .num_key_value_heads = 16,
+                                        .head_dim = 128,
+                                        .num_experts = 64,
+                                        .vocab_size = 50304};
 
     (void)state;
-    assert_true(checkpoint_n_parameters(&checkpoint) == 6919161856);
+    assert_true(arch_n_parameters(&config) == 6919161856);
 }
 
 static void test_missing_shard(void **state) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a format says that it holds is what it is asked for, and nothing else. */
 #include "base/str.h"
+#include "daemon/model/olmoe.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
@@ -80,7 +81,7 @@ static void test_holds(void **state) {
 }
 
 static void test_model(void **state) {
-    struct model_config config = {.hidden_size = 96};
+    struct model_config config = {.arch = &arch_olmoe, .hidden_size = 96};
     struct failure failure = {};
 
     (void)state;
