@@ -58,7 +58,7 @@ static int take_option(struct args *args, int n_words, char *const *words,
     if (!option)
         return unknown(tables, n_tables, words[0], failure);
     if (!option->value && equals)
-        return failure_set(failure, -EINVAL, "usage", "it is a switch: give it alone",
+        return failure_set(failure, -EINVAL, "usage", "write it without '='",
                            "option '--%s' takes no value", option->name);
     *ret_used = 1;
     if (option->value && equals) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The command line: options from tables, so that help and parser never disagree. */
+/* The command line: options are rows of tables, from which both parser and help are made. */
 #pragma once
 
 #include "base/failure.h"
@@ -16,7 +16,7 @@ enum arg_type { ARG_TEXT, ARG_INT, ARG_REAL, ARG_SETS, ARG_LABEL };
 
 struct arg_option {
     const char *name;  /* without the dashes */
-    const char *value; /* what help calls its value; NULL: a switch */
+    const char *value; /* how help names the value; NULL: a switch */
     const char *help;
     const char *field;  /* of a request, that the option sets; NULL: none */
     enum arg_type type; /* of that field; a switch sets true */
@@ -38,27 +38,28 @@ struct args {
 };
 
 /*
- * args_parse() - read @n_words words by the options of the @n_tables tables: "--name value",
- * "--name=value", "--" ends them; -h is --help. May be called again to read more into @args.
- * @n_positional: stop after as many positional words
- * @ret_used:     how many words were read
+ * args_parse() - read @n_words arguments with the options of @n_tables tables: "--name value" or
+ * "--name=value"; "--" ends the options, -h is --help. May be called again to add to @args.
+ * @n_positional: stop before the next positional argument after this many
+ * @ret_used:     how many arguments were read
  *
- * Return: 0; -EINVAL (code usage) for an option that is unknown, lacks its value or has one too
- * many, for too many words.
+ * Return: 0; -EINVAL (code usage) for an option that is unknown, lacks its value or has a value
+ * that it must not have, and for too many options.
  */
 int args_parse(struct args *args, int n_words, char *const *words, const struct arg_table *tables,
                int n_tables, int n_positional, int *ret_used, struct failure *failure);
 
-/* args_get() - the value of the option when given (the last one), else NULL. */
+/* args_get() - the value of the option, the last one if given several times; else NULL. */
 const char *args_get(const struct args *args, const char *name);
 
 bool args_has(const struct args *args, const char *name);
 
-/* args_u64() - the option as a number in [0, @max]; untouched when not given. 0 or -EINVAL. */
+/* args_u64() - the option as a number in [0, @max]; *ret_value stays when it is not given. Return:
+ * 0 or -EINVAL. */
 int args_u64(const struct args *args, const char *name, uint64_t max, uint64_t *ret_value,
              struct failure *failure);
 
-/* args_help() - the options of @table, one line each or more. */
+/* args_help() - print the options of @table. */
 void args_help(FILE *file, const struct arg_table *table);
 
 /* args_job_id() - @word as a job id. Return: 0 or -EINVAL (code usage). */

@@ -14,11 +14,11 @@
 #define VERBS_MAX 64
 
 static const struct arg_option global_options[] = {
-    {"server", "SERVER", "http://HOST:PORT or unix:PATH of quantd"},
-    {"token-file", "FILE", "file that holds the token to show to quantd"},
-    {"json", NULL, "one JSON value on stdout, nothing else"},
-    {"help", NULL, "this text"},
-    {"version", NULL, "the version of quantctl"},
+    {"server", "SERVER", "address of quantd: http://HOST:PORT or unix:PATH"},
+    {"token-file", "FILE", "file with the access token for quantd"},
+    {"json", NULL, "print one JSON value to stdout, and nothing else"},
+    {"help", NULL, "show this help"},
+    {"version", NULL, "print the version of quantctl"},
 };
 
 static const struct arg_table global_table = {global_options, ARRAY_SIZE(global_options)};
@@ -40,7 +40,7 @@ int client_exit_status(int r) {
 }
 
 int client_print_json(const json_t *value, struct failure *failure) {
-    /* ASCII: no character of a stranger's text reaches a terminal. */
+    /* ASCII: what others have written cannot steer the terminal. */
     if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII) || putchar('\n') == EOF ||
         fflush(stdout))
         return failure_set(failure, -EIO, "io_error", NULL, "cannot write the answer to stdout");
@@ -55,13 +55,13 @@ static void help(void) {
 
         printf("  %-25s %s\n", form ? form : verbs[i]->name, verbs[i]->summary);
     }
-    printf("  %-25s %s\n\n", "help [VERB]", "this text, or the options of a verb");
+    printf("  %-25s %s\n\n", "help [VERB]", "show this help, or that of a verb");
     args_help(stdout, &global_table);
-    printf("\nSERVER is taken from QUANTD_SERVER; else the local socket, else 127.0.0.1:7878.\n"
-           "Over TCP the token is taken from QUANTD_TOKEN or the file QUANTD_TOKEN_FILE.\n"
-           "Exit status: 0 done; 1 the job failed, doctor found trouble; 2 usage; 3 quantd\n"
-           "is not there or answered an error; 4 the job was cancelled; 5 trouble on this\n"
-           "side; 130 left by Ctrl-C.\n");
+    printf("\nThe default SERVER is QUANTD_SERVER, else the local socket, else 127.0.0.1:7878.\n"
+           "The token for TCP is QUANTD_TOKEN, or in the file that QUANTD_TOKEN_FILE names.\n"
+           "Exit status: 0 success; 1 the job failed, or doctor found an error; 2 wrong\n"
+           "usage; 3 quantd cannot be reached or answered with an error; 4 the job was\n"
+           "cancelled; 5 an error on this machine; 130 stopped by Ctrl-C.\n");
 }
 
 static void help_verb(const struct verb *verb) {
@@ -149,7 +149,7 @@ static int parse_and_run(int argc, char **argv, struct failure *failure) {
                        failure);
     if (argc == 0)
         return failure_set(failure, -EINVAL, "usage", "'quantctl help' lists the verbs",
-                           "which verb?");
+                           "no verb was given");
     r = find_verb(argv[0], &verb, failure);
     if (r)
         return r;
@@ -162,11 +162,11 @@ static int parse_and_run(int argc, char **argv, struct failure *failure) {
         return EXIT_OK;
     }
     if (more < argc - 1)
-        return failure_set(failure, -EINVAL, "usage", "--help shows what the verb takes",
-                           "one word too many for %s: '%s'", verb->name, argv[1 + more]);
+        return failure_set(failure, -EINVAL, "usage", "--help shows the usage of the verb",
+                           "too many arguments for %s: '%s'", verb->name, argv[1 + more]);
     if (args.n_positional < verb->least)
-        return failure_set(failure, -EINVAL, "usage", "--help shows what the verb takes",
-                           "%s needs more: %s", verb->name, verb->usage);
+        return failure_set(failure, -EINVAL, "usage", "--help shows the usage of the verb",
+                           "missing arguments for %s: %s", verb->name, verb->usage);
     return run_verb(verb, &args, failure);
 }
 
@@ -175,7 +175,7 @@ static void print_failure(const struct failure *failure) {
 
     terminal_init(&terminal, stderr);
     if (!terminal.redraw)
-        terminal.width = INT_MAX; /* a line is a line for who reads it from a pipe */
+        terminal.width = INT_MAX; /* not wrapped in a file or pipe */
     fprintf(stderr, "%squantctl:%s ", terminal_style(&terminal, STYLE_RED),
             terminal_style(&terminal, STYLE_PLAIN));
     terminal_wrap(&terminal, (int)strlen("quantctl: "), failure->detail);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What every verb of quantctl gets, and what it answers. One thread. */
+/* What each verb of quantctl is given, and what it returns. One thread. */
 #pragma once
 
 #include "base/cleanup.h"
@@ -17,16 +17,16 @@ enum exit_status {
     EXIT_JOB_FAILED = 1,
     EXIT_UNHEALTHY = 1, /* of doctor */
     EXIT_USAGE = 2,
-    EXIT_DAEMON = 3, /* not reachable, or it answered an error */
+    EXIT_DAEMON = 3, /* it cannot be reached, or answered with an error */
     EXIT_JOB_CANCELLED = 4,
-    EXIT_LOCAL = 5, /* something on this side: disk full, no permission */
+    EXIT_LOCAL = 5, /* an error on this machine: disk full, no permission */
     EXIT_DETACHED = 130,
 };
 
 struct client {
     struct http *http;
-    bool json;                /* stdout is for one JSON value only */
-    struct terminal terminal; /* for people: stdout, with --json stderr */
+    bool json;                /* one JSON value on stdout, and nothing else */
+    struct terminal terminal; /* text for people: stdout, or stderr with --json */
 };
 
 struct verb {
@@ -35,7 +35,7 @@ struct verb {
     const char *summary; /* one line */
     const char *details; /* lines below the options; NULL: none */
     struct arg_table table;
-    int least, most; /* positional words */
+    int least, most; /* positional arguments */
     /* Return: an exit status, or -errno with the failure filled in. */
     int (*run)(struct client *client, const struct args *args, struct failure *failure);
 };
@@ -44,12 +44,12 @@ struct verb {
 extern const struct verb *const verbs[];
 
 /*
- * client_run() - the whole program: parse @argv, do the verb, say what went wrong. Return: the
- * exit status.
+ * client_run() - the whole program: parse @argv, run the verb, print the error. Return: the exit
+ * status.
  */
 int client_run(int argc, char **argv);
 
-/* client_exit_status() - what a failure with the errno @r (negative) exits with. */
+/* client_exit_status() - the exit status for a failure with the negative errno @r. */
 int client_exit_status(int r);
 
 /* client_print_json() - @value on stdout, indented, in ASCII. Return: 0 or -EIO. */

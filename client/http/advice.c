@@ -8,11 +8,13 @@ static const struct {
     const char *code, *advice;
 } advices[] = {
     {"job_not_found", "'quantctl list --all' shows the jobs and their ids"},
-    {"job_ended", "'quantctl show ID' shows how it ended; 'quantctl retry ID' does it again"},
+    {"job_ended", "'quantctl show ID' shows how it ended, 'quantctl retry ID' runs it again"},
     {"job_not_ended", "stop it first: quantctl cancel ID"},
-    {"forbidden", "ask its owner or an admin of quantd; 'quantctl doctor' tells who you are there"},
-    {"unauthorized", "put a token of this daemon into QUANTD_TOKEN or a file for --token-file; an "
-                     "admin makes one with: quantctl token create NAME"},
+    {"forbidden",
+     "ask its owner or an admin of quantd; 'quantctl doctor' shows your user and role"},
+    {"unauthorized",
+     "set QUANTD_TOKEN to a token of this daemon, or name a file with --token-file; an "
+     "admin creates one with: quantctl token create NAME"},
 };
 
 const char *advice_for(const char *code) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What to do about an error of the daemon, in commands of quantctl. Any thread. */
+/* Hints for errors of the daemon, in commands of quantctl. Any thread. */
 #pragma once
 
-/* advice_for() - about the error @code; NULL: what the daemon itself says is all there is. */
+/* advice_for() - the hint for the error @code; NULL: use the hint of the daemon. */
 const char *advice_for(const char *code);

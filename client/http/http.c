@@ -59,23 +59,21 @@ static int name_server(struct http *http, const char *server, struct failure *fa
         const char *path = server + strlen("unix:");
 
         if (path[0] != '/')
-            return failure_set(failure, -EINVAL, "usage", "the form is unix:/PATH/OF/SOCKET",
+            return failure_set(failure, -EINVAL, "usage", "use unix:/PATH/OF/SOCKET",
                                "not the absolute path of a socket: '%s'", path);
         http->socket_path = strdup(path);
         http->base = strdup("http://localhost");
         http->local = true;
     } else if (strstr(server, "://")) {
         if (!str_has_prefix(server, "http://") && !str_has_prefix(server, "https://"))
-            return failure_set(failure, -EINVAL, "usage",
-                               "the forms are http://HOST:PORT and unix:/PATH",
-                               "cannot speak to the server '%s'", server);
+            return failure_set(failure, -EINVAL, "usage", "use http://HOST:PORT or unix:/PATH",
+                               "unknown kind of server: '%s'", server);
         http->base = strdup(server);
     } else if (server[0] && server[0] != '/') {
         http->base = str_format("http://%s", server);
     } else {
-        return failure_set(failure, -EINVAL, "usage",
-                           "the forms are http://HOST:PORT and unix:/PATH", "not a server: '%s'",
-                           server);
+        return failure_set(failure, -EINVAL, "usage", "use http://HOST:PORT or unix:/PATH",
+                           "not a server: '%s'", server);
     }
     http->name = text_cleaned(server);
     if (!http->base || !http->name || (http->local && !http->socket_path))
@@ -170,7 +168,7 @@ static size_t take_data(char *data, size_t one, size_t size, void *ctx) {
     return transfer->result ? 0 : size;
 }
 
-/* The failure of a transfer that curl gave up. */
+/* The failure of a transfer that curl has given up. */
 static int broken(struct http *http, CURLcode code, const char *text, struct failure *failure) {
     long error = 0, connects = 0;
     const char *why;
@@ -185,25 +183,25 @@ static int broken(struct http *http, CURLcode code, const char *text, struct fai
         return failure_oom(failure);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
-        return failure_set(failure, -EINVAL, "usage",
-                           "the forms are http://HOST:PORT and unix:/PATH", "not a server: '%s'",
-                           http->name);
+        return failure_set(failure, -EINVAL, "usage", "use http://HOST:PORT or unix:/PATH",
+                           "not a server: '%s'", http->name);
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
-        return failure_set(failure, -ECOMM, "daemon_unreachable",
-                           error == EACCES
-                               ? "sudo usermod -aG quantd $USER, then log in again; 'quantctl "
-                                 "doctor' looks closer"
-                               : "is quantd running? start it with 'systemctl start quantd' or by "
-                                 "hand (quantd(8)), or name another one with --server; 'quantctl "
-                                 "doctor' looks closer",
-                           "cannot reach quantd at '%s': %s", http->name, why);
+        return failure_set(
+            failure, -ECOMM, "daemon_unreachable",
+            error == EACCES ? "run 'sudo usermod -aG quantd $USER', then log in again; 'quantctl "
+                              "doctor' finds out more"
+                            : "start it with 'systemctl start quantd' or by hand (quantd(8)), "
+                              "or name another server with --server; 'quantctl doctor' finds "
+                              "out more",
+            "cannot reach quantd at '%s': %s", http->name, why);
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP2:
     case CURLE_WRITE_ERROR: /* only when the answer was too long: a sink has its own result */
-        return failure_set(failure, -EPROTO, "bad_answer", "is this the address of quantd?",
-                           "cannot use the answer of '%s': %s", http->name,
+        return failure_set(failure, -EPROTO, "bad_answer",
+                           "check that this is the address of quantd",
+                           "invalid answer from '%s': %s", http->name,
                            code == CURLE_WRITE_ERROR ? "it is too long" : why);
     default:
         return failure_set(failure, -EPIPE, "connection_lost", NULL,
@@ -220,13 +218,14 @@ static int problem(struct http *http, const struct strbuf *body, struct failure 
     if (!body->data ||
         json_parse(body->data, body->length, "answer", "bad_answer", &answer, NULL) ||
         !json_is_object(answer))
-        return failure_set(failure, -EREMOTEIO, "bad_answer", "is this the address of quantd?",
+        return failure_set(failure, -EREMOTEIO, "bad_answer",
+                           "check that this is the address of quantd",
                            "'%s' answered with status %ld", http->name, http->status);
     detail = answer_text(answer, "detail");
     code = answer_text(answer, "code");
     request = answer_text(answer, "request_id");
     advice = advice_for(code);
-    if (request[0] && http->status >= STATUS_ERROR) /* for who looks into the log of quantd */
+    if (request[0] && http->status >= STATUS_ERROR) /* to find it in the log of quantd */
         snprintf(id, sizeof(id), ", request %.64s", request);
     failure_set(failure, -EREMOTEIO, code, advice ? advice : answer_text(answer, "hint"),
                 "%.400s (%s%s)", detail[0] ? detail : answer_text(answer, "title"),
@@ -370,8 +369,8 @@ int http_call(struct http *http, const char *method, const char *path, const jso
         *ret_answer = json_null();
     else if (!r && json_parse(transfer.body.data ? transfer.body.data : "", transfer.body.length,
                               "answer", "bad_answer", ret_answer, NULL))
-        r = failure_set(failure, -EPROTO, "bad_answer", "is this the address of quantd?",
-                        "cannot use the answer of '%s': it is not JSON", http->name);
+        r = failure_set(failure, -EPROTO, "bad_answer", "check that this is the address of quantd",
+                        "invalid answer from '%s': it is not JSON", http->name);
     strbuf_done(&transfer.body);
     return r;
 }

@@ -16,7 +16,7 @@ static const char *variable(const char *name) {
     return value && value[0] ? value : NULL;
 }
 
-/* What goes into a header must not end it. */
+/* A token goes into a header line, so it must not contain a line end. */
 static int take(const char *text, size_t size, const char *from, char **ret_token,
                 struct failure *failure) {
     bool good = size > 0 && size <= TOKEN_MAX;
@@ -25,8 +25,8 @@ static int take(const char *text, size_t size, const char *from, char **ret_toke
         good = text[i] > ' ' && text[i] <= '~';
     if (!good)
         return failure_set(failure, -EINVAL, "usage",
-                           "put the token there as 'quantctl token create' printed it",
-                           "'%s' holds no token", from);
+                           "put the output of 'quantctl token create' there",
+                           "'%s' does not hold a token", from);
     *ret_token = strndup(text, size);
     return *ret_token ? 0 : failure_oom(failure);
 }

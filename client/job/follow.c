@@ -30,10 +30,10 @@ struct follow {
     int64_t id;
     uint64_t cursor;      /* id of the last event that was handled */
     bool ended;           /* its last event came */
-    bool queued, ask;     /* it waits; the stream was left to ask for the job */
+    bool queued, ask;     /* it waits; the stream was closed to GET the job */
     bool asked_facts;     /* once is enough */
     double asked_at;      /* clock_monotonic() */
-    double lost_at;       /* clock_monotonic() when the connection broke; 0: it stands */
+    double lost_at;       /* clock_monotonic() when the connection broke; 0: connected */
     double retry_seconds; /* how long to wait before the next try */
 };
 
@@ -72,7 +72,7 @@ static int take_stream(void *ctx, const char *data, size_t size) {
     return sse_parser_feed(&follow->parser, data, size, handle_event, follow, follow->failure);
 }
 
-/* Some things are in no event: now and then the stream is left to ask for the job. */
+/* Not all facts are in events: from time to time the stream is closed to GET the job. */
 static int tick(void *ctx) {
     struct follow *follow = ctx;
     bool facts = !follow->asked_facts && display_lacks_facts(&follow->display);
@@ -83,7 +83,7 @@ static int tick(void *ctx) {
     return follow->ask;
 }
 
-/* For the name of the device; when there is none to be had, so be it. */
+/* For the name of the device; an error leaves it out. */
 static void ask_devices(struct follow *follow) {
     cleanup(json_decrefp) json_t *devices = NULL;
 
@@ -92,7 +92,7 @@ static void ask_devices(struct follow *follow) {
         display_devices(&follow->display, devices);
 }
 
-/* One connection, as long as it holds; then the job as it is now. */
+/* One connection until it ends; then the job as it is now. */
 static int follow_once(struct follow *follow, json_t **job, struct failure *failure) {
     struct http_sink sink = {.ctx = follow, .data = take_stream, .tick = tick};
     struct http *http = follow->client->http;
@@ -115,13 +115,13 @@ static int follow_once(struct follow *follow, json_t **job, struct failure *fail
     json_decref(*job);
     *job = newer;
     if (job_id(newer) != follow->id)
-        return failure_set(failure, -EPROTO, "bad_answer", "is this the address of quantd?",
-                           "cannot use the answer of '%s': it is not job %" PRId64,
-                           http_server(http), follow->id);
+        return failure_set(
+            failure, -EPROTO, "bad_answer", "check that this is the address of quantd",
+            "invalid answer from '%s': it is not job %" PRId64, http_server(http), follow->id);
     return 0;
 }
 
-/* What is said while the connection is lost. */
+/* Shown while the connection is lost. */
 static void show_trouble(struct follow *follow, double until) {
     char text[256], lost[TEXT_SIZE];
     double now = clock_monotonic();
@@ -129,17 +129,18 @@ static void show_trouble(struct follow *follow, double until) {
     text_duration(now - follow->lost_at, lost);
     if (follow->client->terminal.redraw)
         snprintf(text, sizeof(text),
-                 "lost quantd %s ago; the job is safe there; next try in %.0f s", lost,
+                 "connection lost %s ago; the job continues on quantd; next try in %.0f s", lost,
                  ceil(fmax(until - now, 0)));
     else
-        snprintf(text, sizeof(text),
-                 "lost quantd at '%.80s'; the job is safe there, trying again for %.0f minutes",
-                 http_server(follow->client->http), GIVE_UP_SECONDS / 60);
+        snprintf(
+            text, sizeof(text),
+            "connection to '%.80s' lost; the job continues there; trying again for %.0f minutes",
+            http_server(follow->client->http), GIVE_UP_SECONDS / 60);
     display_trouble(&follow->display, text);
     display_draw(&follow->display, interrupt_resized());
 }
 
-/* Return: 0: try again; or @r, after the wait was too long or cut short. */
+/* Return: 0: try again; @r: it has taken too long; -EINTR. */
 static int wait_to_retry(struct follow *follow, int r, struct failure *failure) {
     double now = clock_monotonic(), until = now + follow->retry_seconds;
 
@@ -148,7 +149,8 @@ static int wait_to_retry(struct follow *follow, int r, struct failure *failure) 
     if (now - follow->lost_at > GIVE_UP_SECONDS)
         return r ? r
                  : failure_set(failure, -EPROTO, "bad_answer", NULL,
-                               "cannot follow job %" PRId64 ": its events end early", follow->id);
+                               "cannot follow job %" PRId64 ": its stream of events ends early",
+                               follow->id);
     while (clock_monotonic() < until && !interrupt_caught()) {
         show_trouble(follow, until);
         interrupt_sleep(MIN(0.2, follow->retry_seconds));
@@ -169,9 +171,9 @@ int follow_job(struct client *client, json_t **job, struct failure *failure) {
     int r = 0;
 
     if (follow.id == 0)
-        return failure_set(failure, -EPROTO, "bad_answer", "is this the address of quantd?",
-                           "cannot use the answer of '%s': it is not a job",
-                           http_server(client->http));
+        return failure_set(failure, -EPROTO, "bad_answer",
+                           "check that this is the address of quantd",
+                           "invalid answer from '%s': it is not a job", http_server(client->http));
     interrupt_catch();
     display_begin(&follow.display, &client->terminal, *job);
     display_draw(&follow.display, true);
@@ -192,7 +194,7 @@ int follow_job(struct client *client, json_t **job, struct failure *failure) {
     return r;
 }
 
-/* How to come back; with @save nothing has been saved yet. */
+/* What the user can do next; with @save nothing has been saved yet. */
 static int say_detached(const struct client *client, int64_t id, const char *save, bool force) {
     cleanup(freep) char *dir = save ? text_shell_word(save) : NULL;
     const char *more = force ? " --force" : "";
@@ -200,11 +202,11 @@ static int say_detached(const struct client *client, int64_t id, const char *sav
 
     if (save && !dir)
         return -ENOMEM;
-    fprintf(file, "job %" PRId64 " goes on%s\n", id, save ? "; nothing is saved yet" : "");
+    fprintf(file, "job %" PRId64 " continues%s\n", id, save ? "; nothing is saved yet" : "");
     if (save)
         fprintf(file,
-                "  follow and save: quantctl watch %" PRId64 " --save %s%s\n"
-                "  only save, at its end: quantctl download %" PRId64 " %s%s\n",
+                "  follow it and save: quantctl watch %" PRId64 " --save %s%s\n"
+                "  save when it has ended: quantctl download %" PRId64 " %s%s\n",
                 id, dir, more, id, dir, more);
     else
         fprintf(file, "  follow it: quantctl watch %" PRId64 "\n", id);

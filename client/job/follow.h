@@ -7,17 +7,17 @@
 #include <jansson.h>
 
 /*
- * follow_job() - show how far the job is until it ends; a connection that breaks is made anew and
- * resumed after the last event, for some minutes.
- * @job: the job as known; replaced by newer ones, in the end the final one
+ * follow_job() - show the progress of a job until it ends. After a lost connection it connects
+ * again, for up to ten minutes, and resumes after the last event.
+ * @job: replaced by newer versions of it, in the end by the final one
  *
- * Return: 0: it has ended; -EINTR: interrupted, the job goes on; or what http.h says.
+ * Return: 0: it has ended; -EINTR: interrupted, the job continues; or what http.h says.
  */
 int follow_job(struct client *client, json_t **job, struct failure *failure);
 
 /*
  * follow_to_the_end() - follow_job(), then the report of the result, for --json the job on
- * stdout; Ctrl-C detaches and says how to come back, and how to save then.
+ * stdout. Ctrl-C detaches, and prints the commands to follow the job and to save.
  * @save: where the checkpoint of a job that succeeded goes; NULL: nowhere
  * @force: files that are there already may be replaced
  *

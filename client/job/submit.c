@@ -16,7 +16,7 @@
 #define TRIES_MAX 5
 #define RETRY_SECONDS 1.0
 
-/* The key makes it safe to send a request again whose answer was lost. */
+/* With the key, a request whose answer was lost can safely be sent again. */
 static int send_request(struct client *client, const char *path, const json_t *request,
                         json_t **ret_job, struct failure *failure) {
     unsigned char bytes[16];
@@ -42,7 +42,7 @@ int submit_check_save(const struct args *args, const json_t *params, struct fail
     if (!save)
         return 0;
     if (args_has(args, "detach"))
-        return failure_set(failure, -EINVAL, "usage", "'quantctl download ID DIR' saves it later",
+        return failure_set(failure, -EINVAL, "usage", "use 'quantctl download ID DIR' later",
                            "options '--save' and '--detach' exclude each other");
     if (!job_makes_checkpoint(params))
         return failure_set(failure, -EINVAL, "usage",

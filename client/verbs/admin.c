@@ -20,8 +20,8 @@
 
 static int file_exists(const char *file, struct failure *failure) {
     return failure_set(failure, -EEXIST, "file_exists",
-                       "name another file, or a folder: then the backup has the name of its time",
-                       "cannot write the backup to '%s': a file is there", file);
+                       "name another file, or a folder: the file in it is named by the time",
+                       "cannot write the backup to '%s': the file exists", file);
 }
 
 /* Fills the empty file @fd with the backup, which is at @path of the daemon. */
@@ -84,7 +84,7 @@ static int target_of(const char *word, const json_t *backup, char **ret_file,
     return word && !*ret_file ? failure_oom(failure) : 0;
 }
 
-/* Can a file be made where @word says? Better known before the daemon goes to work. */
+/* Can a file be made at @word? Checked before the daemon starts. */
 static int check_target(const char *word, struct failure *failure) {
     cleanup(freep) char *file = NULL;
     char *slash;
@@ -115,8 +115,8 @@ static int await(struct client *client, json_t **backup, struct failure *failure
             return r;
         if (!str_equal(answer_text(now, "name"), answer_text(*backup, "name"))) {
             json_decref(now);
-            return failure_set(failure, -EREMOTEIO, "backup_not_found", "ask again",
-                               "another backup was begun meanwhile");
+            return failure_set(failure, -EREMOTEIO, "backup_not_found", "try again",
+                               "another backup was started meanwhile");
         }
         json_decref(*backup);
         *backup = now;
@@ -152,13 +152,13 @@ static int run_backup(struct client *client, const char *word, struct failure *f
     shown = text_cleaned(file ? file : answer_text(backup, "path"));
     bytes_text(answer_number(backup, "bytes"), bytes);
     fprintf(client->terminal.file, "backup of %s in %s%s\n", bytes, shown ? shown : "",
-            file ? "" : ", on the machine of quantd");
+            file ? "" : ", on the machine that runs quantd");
     return EXIT_OK;
 }
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     if (!str_equal(args->positional[0], "backup"))
-        return failure_set(failure, -EINVAL, "usage", "the one there is: quantctl admin backup",
+        return failure_set(failure, -EINVAL, "usage", "use quantctl admin backup",
                            "unknown command '%s'", args->positional[0]);
     return run_backup(client, args->n_positional > 1 ? args->positional[1] : NULL, failure);
 }
@@ -166,10 +166,10 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_admin = {
     .name = "admin",
     .usage = "backup [FILE]",
-    .summary = "back up the database of the daemon, while it works",
+    .summary = "back up the database of quantd while it runs",
     .details = "Without FILE the backup stays with the daemon, in STATE-DIR/backups, which keeps\n"
-               "the newest three. With FILE it is downloaded too; a folder gets a file named by\n"
-               "the time. No file is ever replaced. Checkpoints are not part of it.\n",
+               "the newest three. With FILE it is downloaded too; if FILE is a folder, the file\n"
+               "in it is named by the time. No file is replaced. Checkpoints are not included.\n",
     .least = 1,
     .most = 2,
     .run = run,

@@ -16,7 +16,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     uint64_t ids[ARGS_POSITIONAL_MAX];
     int r;
 
-    /* All are read before the first is gone. */
+    /* All ids are checked before the first job is deleted. */
     for (int i = 0; i < args->n_positional; i++) {
         r = args_job_id(args->positional[i], &ids[i], failure);
         if (r)
@@ -38,7 +38,7 @@ const struct verb verb_delete = {
     .name = "delete",
     .usage = "ID...",
     .summary = "delete jobs that have ended, and their files",
-    .details = "The first job that cannot be deleted ends it: those before it are gone.\n",
+    .details = "Stops at the first job that cannot be deleted; those before it are deleted.\n",
     .least = 1,
     .most = ARGS_POSITIONAL_MAX,
     .run = run,

@@ -16,7 +16,7 @@
 
 #define INDENT 16 /* "fail  versions  " */
 #define GB 1e9
-#define DISK_LOW (20 * GB) /* a checkpoint of OLMoE-1B-7B and its work are not larger */
+#define DISK_LOW (20 * GB) /* enough for a job on OLMoE-1B-7B */
 
 enum health { HEALTH_OK, HEALTH_WARN, HEALTH_FAIL };
 
@@ -32,7 +32,7 @@ struct doctor {
     bool failed; /* out of memory */
 };
 
-/* Takes down what was found; @hint: what to do, or NULL. */
+/* Adds a check; @hint: what to do, or NULL. */
 static void found(struct doctor *d, const char *name, enum health health, const char *hint,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 
@@ -80,13 +80,12 @@ static void check_denied(struct doctor *d, const char *path, const struct stat *
     const char *name = group ? group->gr_name : "quantd", *who = user ? user->pw_name : "USER";
     cleanup(freep) char *hint = NULL;
 
-    hint =
-        st->st_gid == 0
-            ? str_format("it belongs to root alone: run quantd by its units, which open it to the "
-                         "group quantd")
-        : in_group(st->st_gid)
-            ? str_format("its owner has to give the group '%s' write permission", name)
-            : str_format("sudo usermod -aG %s %s, then log in again", name, who);
+    hint = st->st_gid == 0
+               ? str_format("only root may use it: start quantd with its systemd units, which give "
+                            "access to the group quantd")
+           : in_group(st->st_gid)
+               ? str_format("ask its owner to give the group '%s' write permission", name)
+               : str_format("run 'sudo usermod -aG %s %s', then log in again", name, who);
     found(d, "socket", HEALTH_FAIL, hint, "the user '%s' may not write to '%s'", who, path);
 }
 
@@ -95,32 +94,33 @@ static void check_socket(struct doctor *d) {
     struct stat st = {};
 
     if (!path) {
-        /* Where TCP was chosen because of this, the socket would be the better way in. */
+        /* TCP was chosen because the socket cannot be used. */
         if (access(WIRE_DEFAULT_SOCKET, F_OK) && errno == EACCES &&
             str_equal(http_server(d->client->http),
                       "http://" WIRE_DEFAULT_HOST ":" WIRE_DEFAULT_PORT))
-            found(d, "socket", HEALTH_WARN, "sudo usermod -aG quantd $USER, then log in again",
-                  "'%s' may not be used, so that quantd cannot tell whose jobs are whose",
+            found(d, "socket", HEALTH_WARN,
+                  "run 'sudo usermod -aG quantd $USER', then log in again",
+                  "you may not use '%s', so quantd cannot know the owner of your jobs",
                   WIRE_DEFAULT_SOCKET);
         return;
     }
     if (stat(path, &st) && errno == EACCES)
         found(d, "socket", HEALTH_FAIL,
-              "ask to be let into its folder: usually sudo usermod -aG quantd USER, then log in "
+              "ask for access to its folder: usually 'sudo usermod -aG quantd USER', then log in "
               "again",
-              "cannot look at '%s': %s", path, strerror(errno));
+              "cannot access '%s': %s", path, strerror(errno));
     else if (!st.st_mode)
         found(d, "socket", HEALTH_FAIL,
-              "is quantd running? look: systemctl status quantd; start: systemctl start quantd; "
-              "elsewhere: --server, QUANTD_SERVER",
+              "start quantd with 'systemctl start quantd', or name another server with --server or "
+              "QUANTD_SERVER",
               "there is no socket '%s'", path);
     else if (!S_ISSOCK(st.st_mode))
-        found(d, "socket", HEALTH_FAIL, "name another one with --server unix:PATH",
+        found(d, "socket", HEALTH_FAIL, "name the socket of quantd with --server unix:PATH",
               "'%s' is not a socket", path);
     else if (access(path, W_OK))
         check_denied(d, path, &st);
     else
-        found(d, "socket", HEALTH_OK, NULL, "'%s' is there and may be used", path);
+        found(d, "socket", HEALTH_OK, NULL, "you may use '%s'", path);
 }
 
 /* ---- what the daemon answers ---- */
@@ -130,7 +130,7 @@ static int get(struct doctor *d, const char *path, json_t **ret_answer, struct f
     return http_get(d->client->http, path, ret_answer, failure);
 }
 
-/* Return: does it answer? */
+/* Return: whether it answers. */
 static bool check_daemon(struct doctor *d) {
     cleanup(json_decrefp) json_t *answer = NULL;
     struct failure failure;
@@ -163,8 +163,9 @@ static void check_identity(struct doctor *d) {
     }
     role = answer_text(who, "role");
     if (str_equal(role, "read"))
-        found(d, "identity", HEALTH_WARN, "an admin gives out tokens with the role submit",
-              "you are '%s', who may look but not submit", answer_text(who, "owner"));
+        found(d, "identity", HEALTH_WARN, "ask an admin for a token with the role submit",
+              "you are '%s' with the role read, which cannot submit jobs",
+              answer_text(who, "owner"));
     else
         found(d, "identity", HEALTH_OK, NULL, "you are '%s' with the role %s",
               answer_text(who, "owner"), role);
@@ -207,7 +208,8 @@ static void check_devices(struct doctor *d) {
             found(d, "device", HEALTH_OK, NULL, "%s: %s", id, name);
     }
     if (json_array_size(json_object_get(list, "data")) == 0)
-        found(d, "device", HEALTH_FAIL, "see --device in quantd(8)", "quantd has no device");
+        found(d, "device", HEALTH_FAIL, "start it with --device, see quantd(8)",
+              "quantd has no device");
 }
 
 static void check_disk(struct doctor *d, const char *what, const json_t *disk) {
@@ -218,17 +220,17 @@ static void check_disk(struct doctor *d, const char *what, const json_t *disk) {
     bytes_text(n_free, free_text);
     bytes_text(total, total_text);
     if (!(n_free >= 0))
-        found(d, "disk", HEALTH_FAIL, "see the log of quantd: journalctl -u quantd",
-              "quantd cannot see the disk of %s '%s'", what, answer_text(disk, "path"));
+        found(d, "disk", HEALTH_FAIL, "look into the log of quantd: journalctl -u quantd",
+              "quantd cannot read the disk of %s '%s'", what, answer_text(disk, "path"));
     else if (n_free < floor_bytes)
-        found(d, "disk", HEALTH_FAIL, "make room, or delete old jobs: quantctl delete ID...",
-              "%s has %s left, less than jobs have to leave", what, free_text);
+        found(d, "disk", HEALTH_FAIL, "free space, or delete old jobs: quantctl delete ID...",
+              "%s has %s free, less than quantd keeps free", what, free_text);
     else if (n_free < DISK_LOW)
         found(d, "disk", HEALTH_WARN,
-              "make room: a job on OLMoE-1B-7B takes some 10 GB, the model itself 14 GB",
-              "%s '%s' has %s of %s left", what, answer_text(disk, "path"), free_text, total_text);
+              "free space: a job on OLMoE-1B-7B needs about 10 GB, and the model 14 GB",
+              "%s '%s' has %s of %s free", what, answer_text(disk, "path"), free_text, total_text);
     else
-        found(d, "disk", HEALTH_OK, NULL, "%s '%s' has %s of %s left", what,
+        found(d, "disk", HEALTH_OK, NULL, "%s '%s' has %s of %s free", what,
               answer_text(disk, "path"), free_text, total_text);
 }
 
@@ -240,7 +242,7 @@ static void check_roots(struct doctor *d, const json_t *roots) {
         bool readable = json_is_true(json_object_get(root, "readable"));
 
         found(d, "folder", readable ? HEALTH_OK : HEALTH_FAIL,
-              readable ? NULL : "let the user that quantd runs as read it and enter it",
+              readable ? NULL : "give the user that quantd runs as read and execute permission",
               "quantd %s read the %s root '%s'", readable ? "can" : "cannot",
               answer_text(root, "kind"), answer_text(root, "path"));
     }
@@ -256,15 +258,16 @@ static void check_hub(struct doctor *d, const json_t *hub) {
              0),
         ago);
     if (json_is_true(json_object_get(hub, "offline")))
-        found(d, "hub", HEALTH_OK, NULL, "offline: only models that were fetched or lie in a root");
+        found(d, "hub", HEALTH_OK, NULL,
+              "offline: only models that were fetched or are in a model root");
     else if (isfinite(failed) && !(answered >= failed))
         found(d, "hub", HEALTH_WARN,
-              "check the network of the daemon, its proxy, and hub-endpoint in its configuration",
+              "check the network of quantd, its proxy, and hub-endpoint in its configuration",
               "'%s' could not be reached %s ago: %s", endpoint, ago, answer_text(hub, "error"));
     else if (isfinite(answered))
         found(d, "hub", HEALTH_OK, NULL, "'%s' answered %s ago", endpoint, ago);
     else
-        found(d, "hub", HEALTH_OK, NULL, "'%s'; not asked yet since quantd started", endpoint);
+        found(d, "hub", HEALTH_OK, NULL, "'%s'; not contacted since quantd started", endpoint);
 }
 
 static void check_status(struct doctor *d) {
@@ -272,7 +275,7 @@ static void check_status(struct doctor *d) {
     struct failure failure;
 
     if (get(d, "/v1/status", &status, &failure)) {
-        if (!str_equal(failure.code, "not_found")) /* an older daemon does not tell */
+        if (!str_equal(failure.code, "not_found")) /* an older daemon has no status */
             found_failure(d, "disk", &failure);
         return;
     }
@@ -335,7 +338,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_doctor = {
     .name = "doctor",
     .usage = "",
-    .summary = "is all well with quantd? if not, what to do",
-    .details = "Exit status 0: all is well, or nearly; 1: something fails.\n",
+    .summary = "check quantd and the access to it, and suggest fixes",
+    .details = "Exit status 0: no check failed; 1: a check failed.\n",
     .run = run,
 };

@@ -22,7 +22,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
                                  : str_format("job-%" PRIu64, id);
     if (!dir)
         return failure_oom(failure);
-    /* A job that is unknown leaves no folder behind. */
+    /* An unknown job must not leave a folder. */
     snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
     r = http_get(client->http, path, &job, failure);
     if (!r)
@@ -35,8 +35,8 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_download = {
     .name = "download",
     .usage = "ID [DIR]",
-    .summary = "save the files of a job; a try that was cut goes on",
-    .details = "DIR is job-ID when it is not named.\n",
+    .summary = "download the files of a job, or resume a download",
+    .details = "The default DIR is job-ID.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 2,

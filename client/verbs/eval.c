@@ -26,8 +26,8 @@ const struct verb verb_eval = {
     .name = "eval",
     .usage = "MODEL",
     .summary = "measure the perplexity of a model, quantized or not",
-    .details = "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or\n"
-               "job:ID.\n",
+    .details = "MODEL is a hub id (org/name[@revision]), a folder below a model root of quantd,\n"
+               "or job:ID.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 1,

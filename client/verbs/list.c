@@ -15,7 +15,8 @@
 #define JOBS_MAX 100000
 
 static const struct arg_option options[] = {
-    {"status", "S", "only queued, running, cancelling, succeeded, failed or cancelled jobs"},
+    {"status", "S",
+     "only jobs that are queued, running, cancelling, succeeded, failed or cancelled"},
     {"owner", "O", "only the jobs of this user"},
     {"limit", "N", "the newest N jobs; 20 by default"},
     {"all", NULL, "all jobs"},
@@ -46,9 +47,9 @@ static int get_part(struct client *client, const struct args *args, int64_t afte
         return r;
     *ret_more = json_is_true(json_object_get(list, "has_more"));
     if (!json_is_array(json_object_get(list, "data")))
-        return failure_set(failure, -EPROTO, "bad_answer", "is this the address of quantd?",
-                           "cannot use the answer of '%s': it is not a list",
-                           http_server(client->http));
+        return failure_set(failure, -EPROTO, "bad_answer",
+                           "check that this is the address of quantd",
+                           "invalid answer from '%s': it is not a list", http_server(client->http));
     if (json_array_extend(jobs, json_object_get(list, "data")))
         return failure_oom(failure);
     return 0;
@@ -67,7 +68,7 @@ static int get_jobs(struct client *client, const struct args *args, uint64_t lim
         if (r)
             return r;
         last = job_id(json_array_get(jobs, json_array_size(jobs) - 1));
-        /* Ids fall from part to part: a server that repeats itself is left. */
+        /* Ids fall from part to part: stop when a server repeats itself. */
         if (json_array_size(jobs) == before || last == 0 || (after && last >= after))
             break;
         after = last;
@@ -166,7 +167,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_list = {
     .name = "list",
     .usage = "",
-    .summary = "the jobs, newest first",
+    .summary = "list the jobs, newest first",
     .table = {options, ARRAY_SIZE(options)},
     .run = run,
 };

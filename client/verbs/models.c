@@ -68,6 +68,6 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_models = {
     .name = "models",
     .usage = "",
-    .summary = "the models that quantd has fetched",
+    .summary = "list the models that quantd has fetched",
     .run = run,
 };

@@ -46,10 +46,9 @@ const struct verb verb_quantize = {
     .name = "quantize",
     .usage = "MODEL [DATASET]",
     .summary = "quantize a model, measure it, save the checkpoint",
-    .details = "MODEL is a hub id (org/name[@revision]), a folder that quantd may read, or\n"
-               "job:ID.\n"
-               "DATASET is the calibration set: wikitext2, ptb, c4 or file:PATH; --nearest and\n"
-               "--wbits 16 need none. Ctrl-C leaves; the job goes on.\n",
+    .details = "MODEL is a hub id (org/name[@revision]), a folder below a model root of quantd,\n"
+               "or job:ID. DATASET is the calibration set: wikitext2, ptb, c4 or file:PATH;\n"
+               "--nearest and --wbits 16 need none. The job continues after Ctrl-C.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 2,

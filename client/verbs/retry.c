@@ -29,8 +29,8 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_retry = {
     .name = "retry",
     .usage = "ID",
-    .summary = "do a job that failed or was cancelled again",
-    .details = "It is a new job with the same request; the old one stays as it is.\n",
+    .summary = "run a failed or cancelled job again",
+    .details = "This submits a new job with the same request; the old job stays as it is.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 1,

@@ -19,7 +19,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 
     if (!slash || slash == model || !slash[1] || strchr(slash + 1, '/'))
         return failure_set(failure, -EINVAL, "usage", "'quantctl models' lists the names",
-                           "'%s' is not ORG/NAME", model);
+                           "not of the form ORG/NAME: '%s'", model);
     org = strndup(model, (size_t)(slash - model));
     if (!org)
         return failure_oom(failure);

@@ -10,7 +10,7 @@
 #include <math.h>
 #include <time.h>
 
-/* "2026-11-22T09:30:00.125Z" as "2026-11-22 09:30:00 UTC"; @since: what else is told of it. */
+/* "2026-11-22T09:30:00.125Z" as "2026-11-22 09:30:00 UTC"; @since: what it is compared with. */
 static void print_time(const struct terminal *terminal, const json_t *job, const char *label,
                        const char *key, const char *since, const char *words) {
     double seconds = answer_time(job, key),
@@ -174,7 +174,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_show = {
     .name = "show",
     .usage = "ID",
-    .summary = "all about a job: parameters, figures, worst matrices",
+    .summary = "show a job: parameters, results, worst matrices",
     .least = 1,
     .most = 1,
     .run = run,

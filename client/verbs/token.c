@@ -12,7 +12,7 @@
 
 #define TOKENS_PATH "/v1/tokens"
 
-/* The token alone goes to stdout, for a file or a variable; the rest is for whoever looks on. */
+/* Only the token goes to stdout, for a file or a variable; the explanation goes to stderr. */
 static int print_created(const struct client *client, const json_t *token,
                          struct failure *failure) {
     cleanup(freep) char *text = text_cleaned(answer_text(token, "token"));
@@ -24,8 +24,8 @@ static int print_created(const struct client *client, const json_t *token,
         return failure_oom(failure);
     fprintf(client->terminal.file, "%s\n", text);
     fprintf(stderr,
-            "token '%s' of '%s' with the role %s; it is not shown again. quantctl takes it from\n"
-            "QUANTD_TOKEN. Over TCP quantd asks for a token as long as there is one.\n",
+            "token '%s' of '%s' with the role %s; it is not shown again. quantctl reads it from\n"
+            "QUANTD_TOKEN. As long as a token exists, connections over TCP need one.\n",
             name, owner, role);
     return EXIT_OK;
 }
@@ -38,7 +38,7 @@ static int create_token(struct client *client, const struct args *args, struct f
     int r;
 
     if (!request)
-        return failure_set(failure, -EINVAL, "usage", NULL, "the words must be UTF-8");
+        return failure_set(failure, -EINVAL, "usage", NULL, "name, role and owner must be UTF-8");
     r = http_call(client->http, "POST", TOKENS_PATH, request, NULL, &token, failure);
     if (r)
         return r;
@@ -57,7 +57,7 @@ static int print_tokens(const struct client *client, const json_t *tokens,
     struct table_column columns[] = {{"token", false, true},
                                      {"owner", false, true},
                                      {"role"},
-                                     {"made"},
+                                     {"created"},
                                      {"last used"},
                                      {"from"}};
     struct table table;
@@ -126,33 +126,32 @@ static const struct {
 } actions[] = {{"create", 2, create_token}, {"list", 1, list_tokens}, {"revoke", 2, revoke_token}};
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
-    const char *hint = "the forms are token create NAME, token list and token revoke NAME";
+    const char *hint = "use token create NAME, token list or token revoke NAME";
 
     for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
         if (!str_equal(actions[i].word, args->positional[0]))
             continue;
         if (args->n_positional != actions[i].n_positional)
             return failure_set(failure, -EINVAL, "usage", hint, "token %s needs %s",
-                               actions[i].word,
-                               actions[i].n_positional > 1 ? "a NAME" : "nothing else");
+                               actions[i].word, actions[i].n_positional > 1 ? "a NAME" : "no NAME");
         return actions[i].run(client, args, failure);
     }
-    return failure_set(failure, -EINVAL, "usage", hint, "unknown word after token: '%s'",
+    return failure_set(failure, -EINVAL, "usage", hint, "unknown action of token: '%s'",
                        args->positional[0]);
 }
 
 static const struct arg_option options[] = {
-    {"role", "ROLE", "read: look; submit (the default): submit jobs too; admin: do all"},
-    {"owner", "USER", "whose jobs are the holder's own; NAME when it is not given"},
+    {"role", "ROLE", "read: see jobs; submit (the default): also submit jobs; admin: everything"},
+    {"owner", "USER", "the user that the token stands for; NAME by default"},
 };
 
 const struct verb verb_token = {
     .name = "token",
     .usage = "ACTION [NAME]",
-    .summary = "who may ask over TCP: make, list and revoke tokens",
-    .details = "ACTION is create NAME, list or revoke NAME. A token that is made is printed\n"
-               "once and kept by nobody else. All of this is for admins of quantd: root, and\n"
-               "the users that its configuration names.\n",
+    .summary = "create, list and revoke tokens for access over TCP",
+    .details = "ACTION is create NAME, list or revoke NAME. A new token is printed once, and\n"
+               "cannot be shown again. Only admins of quantd may do this: root, and the users\n"
+               "that its configuration names.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 2,

@@ -20,7 +20,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     }
     fprintf(client->terminal.file, "quantctl %s\n", QUANTD_VERSION);
     if (r) {
-        fprintf(client->terminal.file, "quantd is not known: %s\n", why.detail);
+        fprintf(client->terminal.file, "quantd: %s\n", why.detail);
         return EXIT_OK;
     }
     version = text_cleaned(answer_text(answer, "version"));
@@ -32,6 +32,6 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_version = {
     .name = "version",
     .usage = "",
-    .summary = "the versions of quantctl and quantd",
+    .summary = "print the versions of quantctl and quantd",
     .run = run,
 };

@@ -30,7 +30,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_watch = {
     .name = "watch",
     .usage = "ID",
-    .summary = "follow a job until it ends; exits as quantize does",
+    .summary = "follow a job until it ends",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 1,

@@ -143,11 +143,11 @@ def check_interrupt():
     shown = program.expect("75 %")
     assert "typed" not in shown and shown.count("job 1:") == 1 and not program.echoes(), shown
     os.write(program.master, b"\x03")
-    program.expect("job 1 goes on", "stop it with")
+    program.expect("job 1 continues", "stop it")
     assert program.echoes()
     assert program.finish() == 130
-    assert program.screen.text() == ("job 1 goes on\n  come back with: quantctl watch 1\n"
-                                     "  stop it with:   quantctl cancel 1"), program.screen.text()
+    assert program.screen.text() == ("job 1 continues\n  follow it: quantctl watch 1\n"
+                                     "  stop it: quantctl cancel 1"), program.screen.text()
     made.stop()
 
 
@@ -157,7 +157,7 @@ def check_restart():
     advance(made)
     program.expect("layer 3/3")
     made.stop()
-    shown = program.expect("lost quantd", "the job is safe there", "next try in")
+    shown = program.expect("connection lost", "the job continues on quantd", "next try in")
     assert "50 %" not in shown and "layer 3/3" in shown, shown
     made.start()
     made.push("progress", phase="quantize", layer=2, layers_total=3, fraction=0.75)

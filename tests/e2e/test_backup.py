@@ -140,7 +140,7 @@ def check_backup(running):
     assert not os.path.exists(file + ".part")
 
     done = quantctl("admin", "backup", file)
-    assert done.returncode == 5 and "a file is there" in done.stderr, done
+    assert done.returncode == 5 and "the file exists" in done.stderr, done
     done = quantctl("admin", "backup", HOME + "/nowhere/x")
     assert done.returncode == 5 and "nowhere" in done.stderr, done
     assert quantctl("admin", "nonsense").returncode == 2
