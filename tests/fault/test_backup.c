@@ -31,7 +31,7 @@ static int setup(void **state) {
     static struct site site;
     cleanup(json_decrefp) json_t *empty = json_object(), *data = NULL;
     struct new_job job = {.kind = "eval",
-                          .owner = "anna",
+                          .owner = "user",
                           .name = "",
                           .model_dir = "/nowhere",
                           .labels = empty,
@@ -72,7 +72,7 @@ static json_t *run(struct site *site) {
     json_t *state = NULL;
     struct failure failure;
 
-    assert_int_equal(backup_begin(&site->backup, "anna", &state, &failure), 0);
+    assert_int_equal(backup_begin(&site->backup, "user", &state, &failure), 0);
     for (int i = 0; i < 20000; i++) {
         json_decref(state);
         assert_int_equal(backup_state(&site->backup, &state, &failure), 0);

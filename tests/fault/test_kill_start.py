@@ -35,7 +35,7 @@ def make_old(source, home):
     connection.execute(
         "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, request, "
         "model_dir, params, version, created_at) "
-        "VALUES ('quantize', 'queued', 'ann', '', '{}', 0, 1, ?, ?, ?, 1, 1)",
+        "VALUES ('quantize', 'queued', 'user', '', '{}', 0, 1, ?, ?, ?, 1, 1)",
         (json.dumps(JOB), home + "/models/small", json.dumps(JOB)))
     connection.execute("INSERT INTO events (job_id, type, at, data) "
                        "VALUES (1, 'job.queued', 1, '{\"attempt\":1}')")

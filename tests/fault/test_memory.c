@@ -85,7 +85,7 @@ static int use_corpus(const char *path, struct failure *failure) {
 static int use_store(const char *path, struct failure *failure) {
     cleanup(json_decrefp) json_t *empty = json_object();
     const struct new_job job = {.kind = "quantize",
-                                .owner = "ann",
+                                .owner = "user",
                                 .name = "",
                                 .model_dir = "/nowhere",
                                 .labels = empty,
@@ -114,7 +114,7 @@ static int use_store(const char *path, struct failure *failure) {
 static int use_upkeep(const char *path, struct failure *failure) {
     cleanup(json_decrefp) json_t *empty = json_object();
     const struct new_job job = {.kind = "eval",
-                                .owner = "ann",
+                                .owner = "user",
                                 .name = "",
                                 .model_dir = "/nowhere",
                                 .labels = empty,
@@ -139,7 +139,7 @@ static int use_upkeep(const char *path, struct failure *failure) {
         r = store_begin(store, STORE_WRITE, failure);
     if (r)
         return r;
-    if ((r = store_insert_job(store, &job, &id)) || (r = store_count_owner(store, "ann", &n)) ||
+    if ((r = store_insert_job(store, &job, &id)) || (r = store_count_owner(store, "user", &n)) ||
         (r = store_pause_job(store, id, 2, empty)) || (r = store_unpause_jobs(store, 3)) ||
         (r = store_size(store, &size)) ||
         (r = store_append_event(store, id, "progress", 1, empty, NULL)) ||

@@ -48,7 +48,7 @@ static int64_t submit(struct scene *scene, const char *model) {
     cleanup(json_decrefp) json_t *request =
         json_pack("{ss si sb s[]}", "model", model, "wbits", 4, "nearest", 1, "eval");
     struct new_job job = {.kind = "quantize",
-                          .owner = "anna",
+                          .owner = "user",
                           .name = "",
                           .model_dir = "",
                           .labels = empty,

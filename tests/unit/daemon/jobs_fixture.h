@@ -20,7 +20,7 @@ struct queue {
     struct jobs jobs;
 };
 
-static const struct caller anna = {.owner = "anna", .role = ROLE_SUBMIT};
+static const struct caller user = {.owner = "user", .role = ROLE_SUBMIT};
 
 static const char request_text[] =
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"priority\": 3, \"name\": "
@@ -88,7 +88,7 @@ static inline int submit_text(struct queue *q, const char *text, const char *key
                               bool *ret_created, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = json_loads(text, JSON_DECODE_ANY, NULL);
 
-    return jobs_submit(&q->jobs, &anna, key, request, ret_job, ret_created, failure);
+    return jobs_submit(&q->jobs, &user, key, request, ret_job, ret_created, failure);
 }
 
 static inline int64_t submit(struct queue *q, const char *key) {

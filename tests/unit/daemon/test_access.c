@@ -6,7 +6,7 @@
 #define PRIVATE_REQUEST                                                                            \
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"private\": true}"
 
-static const struct caller bert = {.owner = "bert", .role = ROLE_SUBMIT};
+static const struct caller other = {.owner = "other", .role = ROLE_SUBMIT};
 static const struct caller admin = {.owner = "root", .role = ROLE_ADMIN};
 
 static int64_t submit_as(struct queue *q, const struct caller *caller, const char *text) {
@@ -36,15 +36,15 @@ static int look(struct queue *q, const struct caller *caller, int64_t id) {
 
 static void test_private_is_seen_by_few(void **state) {
     struct queue *q = *state;
-    int64_t open = submit_as(q, &anna, request_text), hidden = submit_as(q, &anna, PRIVATE_REQUEST);
+    int64_t open = submit_as(q, &user, request_text), hidden = submit_as(q, &user, PRIVATE_REQUEST);
 
-    assert_int_equal(look(q, &bert, open), 0);
-    assert_int_equal(look(q, &bert, hidden), -EPERM);
-    assert_int_equal(look(q, &anna, hidden), 0);
+    assert_int_equal(look(q, &other, open), 0);
+    assert_int_equal(look(q, &other, hidden), -EPERM);
+    assert_int_equal(look(q, &user, hidden), 0);
     assert_int_equal(look(q, &admin, hidden), 0);
     restart(q);
-    assert_int_equal(look(q, &bert, hidden), -EPERM);
-    assert_int_equal(look(q, &anna, hidden), 0);
+    assert_int_equal(look(q, &other, hidden), -EPERM);
+    assert_int_equal(look(q, &user, hidden), 0);
 }
 
 /* The ids that a list of at most @limit shows, newest first. */
@@ -70,18 +70,18 @@ static void test_lists(void **state) {
     struct queue *q = *state;
 
     for (int i = 0; i < 3; i++) {
-        submit_as(q, &anna, request_text);    /* 1 4 7 */
-        submit_as(q, &anna, PRIVATE_REQUEST); /* 2 5 8 */
-        submit_as(q, &bert, PRIVATE_REQUEST); /* 3 6 9 */
+        submit_as(q, &user, request_text);     /* 1 4 7 */
+        submit_as(q, &user, PRIVATE_REQUEST);  /* 2 5 8 */
+        submit_as(q, &other, PRIVATE_REQUEST); /* 3 6 9 */
     }
     check_list(q, &admin, (struct job_filter){.limit = 9}, "9 8 7 6 5 4 3 2 1 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 6}, "8 7 5 4 2 1 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 5}, "8 7 5 4 2 ", true);
-    check_list(q, &bert, (struct job_filter){.limit = 2}, "9 7 ", true);
-    check_list(q, &bert, (struct job_filter){.limit = 2, .after = 7}, "6 4 ", true);
-    check_list(q, &bert, (struct job_filter){.limit = 2, .after = 4}, "3 1 ", false);
-    check_list(q, &bert, (struct job_filter){.limit = 9, .owner = "anna"}, "7 4 1 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .owner = "anna", .status = "queued"},
+    check_list(q, &user, (struct job_filter){.limit = 6}, "8 7 5 4 2 1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 5}, "8 7 5 4 2 ", true);
+    check_list(q, &other, (struct job_filter){.limit = 2}, "9 7 ", true);
+    check_list(q, &other, (struct job_filter){.limit = 2, .after = 7}, "6 4 ", true);
+    check_list(q, &other, (struct job_filter){.limit = 2, .after = 4}, "3 1 ", false);
+    check_list(q, &other, (struct job_filter){.limit = 9, .owner = "user"}, "7 4 1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .owner = "user", .status = "queued"},
                "8 7 5 4 2 1 ", false);
 }
 
@@ -95,35 +95,35 @@ static void test_filters(void **state) {
         snprintf(request, sizeof(request),
                  "{\"kind\": \"%s\", \"model\": \"m\", \"name\": \"%s\", \"eval\": \"ptb\"}",
                  i == 3 ? "eval" : "quantize", names[i]);
-        submit_as(q, &anna, request);
+        submit_as(q, &user, request);
     }
-    check_list(q, &anna, (struct job_filter){.limit = 9, .kind = "eval"}, "4 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .status = "failed,queued"}, "4 3 2 1 ",
+    check_list(q, &user, (struct job_filter){.limit = 9, .kind = "eval"}, "4 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .status = "failed,queued"}, "4 3 2 1 ",
                false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .status = "failed,running"}, "", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "fOUR B"}, "1 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "%"}, "2 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "_"}, "4 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "3"}, "3 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "M"}, "4 3 2 1 ", false);
-    check_list(q, &anna, (struct job_filter){.limit = 9, .text = "' OR 1"}, "", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .status = "failed,running"}, "", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .text = "fOUR B"}, "1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .text = "%"}, "2 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .text = "_"}, "4 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .text = "3"}, "3 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .text = "M"}, "4 3 2 1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .text = "' OR 1"}, "", false);
 }
 
 static void test_events(void **state) {
     struct queue *q = *state;
-    cleanup(json_decrefp) json_t *all = NULL, *berts = NULL, *annas = NULL;
+    cleanup(json_decrefp) json_t *all = NULL, *of_other = NULL, *of_user = NULL;
 
-    submit_as(q, &anna, request_text);
-    submit_as(q, &anna, PRIVATE_REQUEST);
-    submit_as(q, &bert, request_text);
+    submit_as(q, &user, request_text);
+    submit_as(q, &user, PRIVATE_REQUEST);
+    submit_as(q, &other, request_text);
     begin(q->f);
     assert_int_equal(store_list_events(q->f->store, 0, NULL, 0, 10, &all), 0);
-    assert_int_equal(store_list_events(q->f->store, 0, "bert", 0, 2, &berts), 0);
-    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "anna", 1, 10, &annas)), 0);
+    assert_int_equal(store_list_events(q->f->store, 0, "other", 0, 2, &of_other), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "user", 1, 10, &of_user)), 0);
     assert_int_equal(json_array_size(all), 3);
-    assert_int_equal(json_array_size(annas), 2);
-    assert_int_equal(json_array_size(berts), 2);
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(berts, 1), "job")), 3);
+    assert_int_equal(json_array_size(of_user), 2);
+    assert_int_equal(json_array_size(of_other), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(of_other, 1), "job")), 3);
 }
 
 /* Pages of events, one by one: everybody's and one's own, in their order, nothing of others. */
@@ -132,9 +132,9 @@ static void test_pages_of_events(void **state) {
     uint64_t after = 0;
 
     for (int i = 0; i < 3; i++) {
-        submit_as(q, &anna, request_text);    /* 1 4 7 */
-        submit_as(q, &anna, PRIVATE_REQUEST); /* 2 5 8 */
-        submit_as(q, &bert, PRIVATE_REQUEST); /* 3 6 9 */
+        submit_as(q, &user, request_text);     /* 1 4 7 */
+        submit_as(q, &user, PRIVATE_REQUEST);  /* 2 5 8 */
+        submit_as(q, &other, PRIVATE_REQUEST); /* 3 6 9 */
     }
     for (int i = 0; i < 4; i++) {
         static const int expected[4][2] = {{1, 3}, {4, 6}, {7, 9}, {}};
@@ -143,7 +143,7 @@ static void test_pages_of_events(void **state) {
         size_t k;
 
         begin(q->f);
-        assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "bert", after, 2, &page)), 0);
+        assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "other", after, 2, &page)), 0);
         assert_int_equal(json_array_size(page), i < 3 ? 2 : 0);
         json_array_foreach(page, k, event) {
             assert_int_equal(json_integer_value(json_object_get(event, "job")), expected[i][k]);
@@ -155,22 +155,22 @@ static void test_pages_of_events(void **state) {
 /* Events of a store of the schema before stay whose they were. */
 static void test_migration(void **state) {
     struct queue *q = *state;
-    cleanup(json_decrefp) json_t *annas = NULL, *berts = NULL;
+    cleanup(json_decrefp) json_t *of_user = NULL, *of_other = NULL;
 
     reopen_old_store(q->f, 5,
                      "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                      "request, model_dir, params, version, created_at, private) VALUES "
-                     "('eval', 'queued', 'anna', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000, 1),"
-                     "('eval', 'queued', 'anna', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000, 0);"
+                     "('eval', 'queued', 'user', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000, 1),"
+                     "('eval', 'queued', 'user', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000, 0);"
                      "INSERT INTO events (job_id, type, at, data) VALUES (1, 'x', 1, '{}'), "
                      "(2, 'x', 1, '{}')");
     connect_queue_again(q);
     begin(q->f);
-    assert_int_equal(store_list_events(q->f->store, 0, "anna", 0, 10, &annas), 0);
-    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "bert", 0, 10, &berts)), 0);
-    assert_int_equal(json_array_size(annas), 2);
-    assert_int_equal(json_array_size(berts), 1);
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(berts, 0), "job")), 2);
+    assert_int_equal(store_list_events(q->f->store, 0, "user", 0, 10, &of_user), 0);
+    assert_int_equal(end(q->f, store_list_events(q->f->store, 0, "other", 0, 10, &of_other)), 0);
+    assert_int_equal(json_array_size(of_user), 2);
+    assert_int_equal(json_array_size(of_other), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(of_other, 0), "job")), 2);
 }
 
 static void test_changes_are_the_owners(void **state) {
@@ -180,22 +180,22 @@ static void test_changes_are_the_owners(void **state) {
 
     for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
         cleanup(json_decrefp) json_t *job = NULL;
-        int64_t id = submit_as(q, &anna, requests[i]), again;
+        int64_t id = submit_as(q, &user, requests[i]), again;
 
-        assert_int_equal(jobs_cancel(&q->jobs, &bert, id, &failure), -EPERM);
-        assert_non_null(strstr(failure.detail, "anna"));
+        assert_int_equal(jobs_cancel(&q->jobs, &other, id, &failure), -EPERM);
+        assert_non_null(strstr(failure.detail, "user"));
         expect_status(q, id, "queued", 1);
-        assert_int_equal(jobs_cancel(&q->jobs, &anna, id, &failure), 0);
+        assert_int_equal(jobs_cancel(&q->jobs, &user, id, &failure), 0);
 
-        assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &job, &failure), -EPERM);
-        assert_int_equal(jobs_retry(&q->jobs, &anna, NULL, id, &job, &failure), 0);
+        assert_int_equal(jobs_retry(&q->jobs, &other, NULL, id, &job, &failure), -EPERM);
+        assert_int_equal(jobs_retry(&q->jobs, &user, NULL, id, &job, &failure), 0);
         again = json_integer_value(json_object_get(job, "id"));
-        assert_int_equal(look(q, &bert, again), i ? -EPERM : 0);
+        assert_int_equal(look(q, &other, again), i ? -EPERM : 0);
         assert_int_equal(jobs_cancel(&q->jobs, &admin, again, &failure), 0);
 
-        assert_int_equal(jobs_delete(&q->jobs, &bert, id, &failure), -EPERM);
-        assert_int_equal(look(q, &anna, id), 0);
-        assert_int_equal(jobs_delete(&q->jobs, &anna, id, &failure), 0);
+        assert_int_equal(jobs_delete(&q->jobs, &other, id, &failure), -EPERM);
+        assert_int_equal(look(q, &user, id), 0);
+        assert_int_equal(jobs_delete(&q->jobs, &user, id, &failure), 0);
         assert_int_equal(jobs_delete(&q->jobs, &admin, again, &failure), 0);
     }
 }
@@ -204,16 +204,17 @@ static void test_changes_are_the_owners(void **state) {
 static void test_private_model(void **state) {
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *result = make_result(1), *request = NULL, *job = NULL;
-    int64_t id = submit_as(q, &anna, PRIVATE_REQUEST);
+    int64_t id = submit_as(q, &user, PRIVATE_REQUEST);
     struct failure failure = {};
     bool created;
 
     assert_int_equal(claim_next(q), id);
     assert_int_equal(jobs_succeed(&q->jobs, id, result, &failure), 0);
     request = json_pack("{ss si ss}", "model", "job:1", "wbits", 16, "eval", "ptb");
-    assert_int_equal(jobs_submit(&q->jobs, &bert, NULL, request, &job, &created, &failure), -EPERM);
+    assert_int_equal(jobs_submit(&q->jobs, &other, NULL, request, &job, &created, &failure),
+                     -EPERM);
     assert_string_equal(failure.code, "forbidden");
-    assert_int_equal(jobs_submit(&q->jobs, &anna, NULL, request, &job, &created, &failure), 0);
+    assert_int_equal(jobs_submit(&q->jobs, &user, NULL, request, &job, &created, &failure), 0);
 }
 
 /* A key is its owner's: another's is another key, and shows nothing of the job behind it. */
@@ -224,10 +225,10 @@ static void test_keys(void **state) {
     struct failure failure = {};
     bool created;
 
-    assert_int_equal(jobs_submit(&q->jobs, &anna, "k", request, &first, &created, &failure), 0);
-    assert_int_equal(jobs_submit(&q->jobs, &bert, "k", request, &second, &created, &failure), 0);
+    assert_int_equal(jobs_submit(&q->jobs, &user, "k", request, &first, &created, &failure), 0);
+    assert_int_equal(jobs_submit(&q->jobs, &other, "k", request, &second, &created, &failure), 0);
     assert_true(created);
-    assert_string_equal(json_string_value(json_object_get(second, "owner")), "bert");
+    assert_string_equal(json_string_value(json_object_get(second, "owner")), "other");
 }
 
 int main(void) {

@@ -57,7 +57,7 @@ static json_t *make(struct backup *backup, const char *expected) {
     struct failure failure;
     json_t *state = NULL;
 
-    if (backup_begin(backup, "anna", &state, &failure))
+    if (backup_begin(backup, "user", &state, &failure))
         fail_msg("%s", failure.detail);
     json_decref(state);
     state = finish(backup);
@@ -233,13 +233,13 @@ static void test_refused(void **state) {
     assert_int_equal(count_files(q), 0);
 
     q->jobs.disk->floor = UINT64_MAX;
-    assert_int_equal(backup_begin(&backup, "anna", &answer, &failure), -ENOSPC);
+    assert_int_equal(backup_begin(&backup, "user", &answer, &failure), -ENOSPC);
     assert_string_equal(failure.code, "disk_full");
     assert_true(failure.hint[0]);
     q->jobs.disk->floor = 0;
-    assert_int_equal(backup_begin(&backup, "anna", &answer, &failure), 0);
+    assert_int_equal(backup_begin(&backup, "user", &answer, &failure), 0);
     json_decref(steal_ptr(answer));
-    assert_int_equal(backup_begin(&backup, "anna", &answer, &failure), -EBUSY);
+    assert_int_equal(backup_begin(&backup, "user", &answer, &failure), -EBUSY);
     assert_string_equal(failure.code, "backup_running");
     json_decref(finish(&backup));
 
@@ -261,7 +261,7 @@ static void test_stopped(void **state) {
 
     fill(q, submit(q, NULL), 20 * ROWS);
     backup_init(&backup, q->f->store, q->jobs.disk, q->f->dir);
-    assert_int_equal(backup_begin(&backup, "anna", &answer, &failure), 0);
+    assert_int_equal(backup_begin(&backup, "user", &answer, &failure), 0);
     json_decref(answer);
     began = clock_monotonic();
     backup_done(&backup);

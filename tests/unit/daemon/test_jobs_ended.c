@@ -24,7 +24,7 @@ static char *job_dir(struct queue *q, int64_t id) {
     return dir;
 }
 
-static const struct caller bert = {.owner = "bert", .role = ROLE_ADMIN};
+static const struct caller other = {.owner = "other", .role = ROLE_ADMIN};
 
 static void test_retry(void **state) {
     static const char *const same[] = {"kind", "name", "labels", "priority", "params"};
@@ -33,34 +33,34 @@ static void test_retry(void **state) {
     int64_t id = submit(q, NULL), done;
     struct failure failure;
 
-    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, 99, &job, &failure), -ENOENT);
-    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &job, &failure), -EBUSY);
+    assert_int_equal(jobs_retry(&q->jobs, &other, NULL, 99, &job, &failure), -ENOENT);
+    assert_int_equal(jobs_retry(&q->jobs, &other, NULL, id, &job, &failure), -EBUSY);
     assert_string_equal(failure.code, "job_not_retryable");
     assert_true(failure.hint[0]);
     assert_int_equal(claim_next(q), id);
-    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &job, &failure), -EBUSY);
+    assert_int_equal(jobs_retry(&q->jobs, &other, NULL, id, &job, &failure), -EBUSY);
     failure_set(&failure, -EIO, "why", NULL, "because");
     assert_int_equal(jobs_fail(&q->jobs, id, &failure, &failure), 0);
 
-    assert_int_equal(jobs_retry(&q->jobs, &bert, "key", id, &job, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &other, "key", id, &job, &failure), 0);
     old = object(q, id);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         assert_true(json_equal(json_object_get(job, same[i]), json_object_get(old, same[i])));
-    assert_string_equal(json_string_value(json_object_get(job, "owner")), "bert");
+    assert_string_equal(json_string_value(json_object_get(job, "owner")), "other");
     assert_string_equal(json_string_value(json_object_get(job, "status")), "queued");
     expect_status(q, id, "failed", 1);
-    assert_int_equal(jobs_retry(&q->jobs, &bert, "key", id, &again, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &other, "key", id, &again, &failure), 0);
     assert_true(json_equal(job, again));
 
     id = json_integer_value(json_object_get(job, "id"));
     assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, id, &failure), 0);
     json_decref(steal_ptr(again));
-    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, id, &again, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &other, NULL, id, &again, &failure), 0);
     assert_int_equal(claim_next(q), id + 1);
     assert_int_equal(jobs_cancelled(&q->jobs, id + 1, &failure), 0);
     done = succeed(q, request_text);
     json_decref(steal_ptr(again));
-    assert_int_equal(jobs_retry(&q->jobs, &bert, NULL, done, &again, &failure), -EBUSY);
+    assert_int_equal(jobs_retry(&q->jobs, &other, NULL, done, &again, &failure), -EBUSY);
 }
 
 static uint64_t count_of(const struct histogram *histogram) {
@@ -138,7 +138,7 @@ static void test_delete(void **state) {
 
 static void test_delete_of_a_used_checkpoint(void **state) {
     struct queue *q = *state;
-    int64_t id = succeed(q, request_text), user;
+    int64_t id = succeed(q, request_text), reader;
     cleanup(freep) char *dir = job_dir(q, id);
     cleanup(json_decrefp) json_t *job = NULL;
     struct failure failure;
@@ -147,13 +147,13 @@ static void test_delete_of_a_used_checkpoint(void **state) {
     assert_int_equal(submit_text(q, "{\"kind\": \"eval\", \"model\": \"job:1\"}", NULL, &job,
                                  &created, &failure),
                      0);
-    user = json_integer_value(json_object_get(job, "id"));
+    reader = json_integer_value(json_object_get(job, "id"));
     assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), -EBUSY);
     assert_string_equal(failure.code, "job_in_use");
     assert_int_equal(access(dir, F_OK), 0);
-    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, user, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &caller_daemon, reader, &failure), 0);
     assert_int_equal(jobs_delete(&q->jobs, &caller_daemon, id, &failure), 0);
-    assert_int_equal(jobs_retry(&q->jobs, &anna, NULL, user, &job, &failure), -EINVAL);
+    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, reader, &job, &failure), -EINVAL);
     assert_string_equal(failure.code, "model_not_found");
 }
 

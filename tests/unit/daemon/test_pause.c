@@ -97,7 +97,7 @@ static void test_room_again(void **state) {
     struct failure failure;
 
     assert_int_equal(claim_id(q, &id), -ENOSPC);
-    assert_int_equal(jobs_cancel(&q->jobs, &anna, first, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &user, first, &failure), 0);
     cleanup(json_decrefp) json_t *job = object(q, first);
     assert_true(json_is_null(json_object_get(job, "paused")));
     first = second;
@@ -179,7 +179,7 @@ static void test_pause_of_a_cancelled_job(void **state) {
     q->jobs.disk->floor = 0;
     assert_int_equal(claim_id(q, &claimed), 0);
     assert_int_equal(dir_make(dir), 0);
-    assert_int_equal(jobs_cancel(&q->jobs, &anna, id, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &user, id, &failure), 0);
     failure_set(&why, -ENOSPC, "disk_full", "make room", "no room");
     assert_int_equal(jobs_pause(&q->jobs, id, &why, &failure), 0);
     expect_status(q, id, "cancelled", 1);

@@ -11,7 +11,7 @@
 static int64_t insert_pull(struct fixture *f, int priority, const char *hub_model) {
     cleanup(json_decrefp) json_t *empty = json_object();
     struct new_job job = {.kind = "quantize",
-                          .owner = "anna",
+                          .owner = "user",
                           .name = "",
                           .model_dir = "",
                           .labels = empty,
@@ -49,7 +49,7 @@ static int set_pulled(struct fixture *f, int64_t id) {
 static void test_queue(void **state) {
     struct fixture *f = *state;
     int64_t low = insert_pull(f, 0, "org/low"), high = insert_pull(f, 5, "org/high");
-    int64_t local = insert(f, "anna", -5);
+    int64_t local = insert(f, "user", -5);
     cleanup(job_row_freep) struct job_row *row = NULL;
 
     assert_int_equal(next_pull(f), high);
@@ -84,7 +84,7 @@ static void test_paused(void **state) {
     struct fixture *f = *state;
     cleanup(json_decrefp) json_t *why = json_pack("{ss}", "code", "disk_full");
     int64_t large = insert_pull(f, 5, "org/large"), small = insert_pull(f, 0, "org/small");
-    int64_t local = insert(f, "anna", 0);
+    int64_t local = insert(f, "user", 0);
     cleanup(job_row_freep) struct job_row *row = NULL;
 
     begin(f);
@@ -191,7 +191,7 @@ static void test_migration(void **state) {
     reopen_old_store(f, 1,
                      "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                      "request, model_dir, params, version, created_at) VALUES ('eval', 'queued', "
-                     "'anna', '', '{}', 0, 1, '{}', '/m', '{}', 1, 1)");
+                     "'user', '', '{}', 0, 1, '{}', '/m', '{}', 1, 1)");
     row = get(f, 1);
     assert_false(row->pull);
     assert_null(row->hub_model);

@@ -2,8 +2,8 @@
 /* How many jobs may wait, on a real store, without a device. */
 #include "jobs_fixture.h"
 
-static const struct caller bert = {.owner = "bert", .role = ROLE_SUBMIT};
-static const struct caller root = {.owner = "anna", .role = ROLE_ADMIN};
+static const struct caller other = {.owner = "other", .role = ROLE_SUBMIT};
+static const struct caller root = {.owner = "user", .role = ROLE_ADMIN};
 
 static int submit_as(struct queue *q, const struct caller *caller, const char *key,
                      struct failure *failure) {
@@ -19,7 +19,7 @@ static void test_no_limits(void **state) {
     struct failure failure;
 
     for (int i = 0; i < 50; i++)
-        assert_int_equal(submit_as(q, &anna, NULL, &failure), 0);
+        assert_int_equal(submit_as(q, &user, NULL, &failure), 0);
 }
 
 /* Of one's own jobs those count that have not ended. */
@@ -34,21 +34,21 @@ static void test_owner(void **state) {
     assert_int_equal(claim_next(q), first);
     submit(q, NULL);
     submit(q, NULL);
-    assert_int_equal(submit_as(q, &anna, NULL, &failure), -EDQUOT);
+    assert_int_equal(submit_as(q, &user, NULL, &failure), -EDQUOT);
     assert_string_equal(failure.code, "owner_quota");
     assert_true(failure.hint[0]);
     /* What was taken before stays taken, and others are not concerned. */
-    assert_int_equal(submit_as(q, &anna, "first", &failure), 0);
-    assert_int_equal(submit_as(q, &bert, NULL, &failure), 0);
+    assert_int_equal(submit_as(q, &user, "first", &failure), 0);
+    assert_int_equal(submit_as(q, &other, NULL, &failure), 0);
     assert_int_equal(submit_as(q, &root, NULL, &failure), 0);
     assert_int_equal(jobs_cancel(&q->jobs, &root, 5, &failure), 0);
 
-    assert_int_equal(jobs_cancel(&q->jobs, &anna, 2, &failure), 0);
-    assert_int_equal(jobs_retry(&q->jobs, &anna, NULL, 2, &job, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &user, 2, &failure), 0);
+    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, 2, &job, &failure), 0);
     json_decref(steal_ptr(job));
-    assert_int_equal(jobs_retry(&q->jobs, &anna, NULL, 2, &job, &failure), -EDQUOT);
+    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, 2, &job, &failure), -EDQUOT);
     assert_int_equal(jobs_succeed(&q->jobs, first, result, &failure), 0);
-    assert_int_equal(submit_as(q, &anna, NULL, &failure), 0);
+    assert_int_equal(submit_as(q, &user, NULL, &failure), 0);
 }
 
 /* The queue is everybody's, and jobs that run are no longer in it. */
@@ -59,11 +59,11 @@ static void test_queue(void **state) {
     q->jobs.quota.queue_limit = 2;
     submit(q, NULL);
     submit(q, NULL);
-    assert_int_equal(submit_as(q, &bert, NULL, &failure), -EAGAIN);
+    assert_int_equal(submit_as(q, &other, NULL, &failure), -EAGAIN);
     assert_string_equal(failure.code, "queue_full");
     assert_int_equal(submit_as(q, &root, NULL, &failure), -EAGAIN);
     assert_true(claim_next(q) > 0);
-    assert_int_equal(submit_as(q, &bert, NULL, &failure), 0);
+    assert_int_equal(submit_as(q, &other, NULL, &failure), 0);
 }
 
 int main(void) {

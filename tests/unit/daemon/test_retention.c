@@ -106,7 +106,7 @@ static void test_jobs(void **state) {
     cleanup(freep) char *dir = add_files(q, old);
     struct failure failure;
 
-    assert_int_equal(jobs_cancel(&q->jobs, &anna, cancelled, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &user, cancelled, &failure), 0);
     assert_int_equal(sweep(q, 0, 10000 * DAY), 0);
     assert_int_equal(sweep(q, 30, 29 * DAY), 0);
     assert_int_equal(access(dir, F_OK), 0);
@@ -119,7 +119,7 @@ static void test_jobs(void **state) {
 /* A checkpoint that another job is to read stays, those around it go. */
 static void test_jobs_in_use(void **state) {
     struct queue *q = *state;
-    int64_t first = succeed(q), used = succeed(q), last = succeed(q), user;
+    int64_t first = succeed(q), used = succeed(q), last = succeed(q), reader;
     cleanup(freep) char *dir = add_files(q, used);
     cleanup(json_decrefp) json_t *job = NULL;
     struct failure failure;
@@ -128,12 +128,12 @@ static void test_jobs_in_use(void **state) {
     assert_int_equal(submit_text(q, "{\"kind\": \"eval\", \"model\": \"job:2\"}", NULL, &job,
                                  &created, &failure),
                      0);
-    user = json_integer_value(json_object_get(job, "id"));
+    reader = json_integer_value(json_object_get(job, "id"));
     assert_int_equal(sweep(q, 1, 2 * DAY), 2);
     assert_false(is_there(q, first) || is_there(q, last));
-    assert_true(is_there(q, used) && is_there(q, user));
+    assert_true(is_there(q, used) && is_there(q, reader));
     assert_int_equal(access(dir, F_OK), 0);
-    assert_int_equal(jobs_cancel(&q->jobs, &anna, user, &failure), 0);
+    assert_int_equal(jobs_cancel(&q->jobs, &user, reader, &failure), 0);
     assert_int_equal(sweep(q, 1, 2 * DAY), 2);
     assert_int_not_equal(access(dir, F_OK), 0);
 }
@@ -162,7 +162,7 @@ static void test_thread(void **state) {
     int64_t id;
 
     for (int days = 0; days < 2; days++) {
-        id = insert(q->f, "anna", 0);
+        id = insert(q->f, "user", 0);
         assert_int_equal(claim(q->f), id);
         assert_int_equal(change(q->f, id, JOB_RUNNING, JOB_SUCCEEDED), 0); /* in 1970 */
         assert_int_equal(retention_start(&q->jobs, days, &retention, &failure), 0);
@@ -210,8 +210,8 @@ static void test_migration(void **state) {
     reopen_old_store(q->f, 3,
                      "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                      "request, model_dir, params, version, created_at) VALUES ('eval', 'queued', "
-                     "'anna', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000);"
-                     "INSERT INTO idempotency VALUES ('anna', 'key', 'x', 1)");
+                     "'user', '', '{}', 0, 1, '{}', '/', '{}', 1, 1000);"
+                     "INSERT INTO idempotency VALUES ('user', 'key', 'x', 1)");
     begin(q->f);
     assert_int_equal(end(q->f, store_expire_keys(q->f->store, 1000)), 0);
     begin(q->f);

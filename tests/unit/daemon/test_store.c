@@ -107,11 +107,11 @@ static void test_constraints(void **state) {
 
 static void test_claim_order(void **state) {
     struct fixture *f = *state;
-    int64_t a1 = insert(f, "anna", 0), a2 = insert(f, "anna", 0), a3 = insert(f, "anna", 0);
-    int64_t b1 = insert(f, "bert", 0), low = insert(f, "carl", -1), high = insert(f, "anna", 7);
+    int64_t a1 = insert(f, "user", 0), a2 = insert(f, "user", 0), a3 = insert(f, "user", 0);
+    int64_t b1 = insert(f, "other", 0), low = insert(f, "third", -1), high = insert(f, "user", 7);
     const int64_t order[] = {high, b1, a1, a2, a3, low};
 
-    /* After the high one it is not anna's turn. The place in the queue says so beforehand. */
+    /* After the high one it is not user's turn. The place in the queue says so beforehand. */
     for (int i = 0; i < 6; i++) {
         if (i == 1) {
             cleanup(job_row_freep) struct job_row *row = get(f, a3);
@@ -127,9 +127,9 @@ static void test_turns(void **state) {
     int64_t a[3], b[3];
 
     for (int i = 0; i < 3; i++)
-        a[i] = insert(f, "anna", 0);
+        a[i] = insert(f, "user", 0);
     for (int i = 0; i < 3; i++)
-        b[i] = insert(f, "bert", 0);
+        b[i] = insert(f, "other", 0);
     for (int i = 0; i < 3; i++) {
         cleanup(job_row_freep) struct job_row *row = get(f, b[i]);
 
@@ -144,7 +144,7 @@ static void test_turns(void **state) {
 /* What was interrupted goes on before others of its priority start. */
 static void test_interrupted_first(void **state) {
     struct fixture *f = *state;
-    int64_t a = insert(f, "anna", 0), b = insert(f, "bert", 0);
+    int64_t a = insert(f, "user", 0), b = insert(f, "other", 0);
 
     assert_int_equal(claim(f), a);
     assert_int_equal(change(f, a, JOB_RUNNING, JOB_QUEUED), 0);

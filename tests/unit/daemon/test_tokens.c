@@ -77,31 +77,31 @@ static void expect_nobody(struct town *town, const char *text) {
 
 static void test_create_and_find(void **state) {
     struct town *town = *state;
-    char ann[TOKEN_TEXT_MAX], ci[TOKEN_TEXT_MAX], damaged[TOKEN_TEXT_MAX + 1];
+    char user[TOKEN_TEXT_MAX], ci[TOKEN_TEXT_MAX], damaged[TOKEN_TEXT_MAX + 1];
 
     assert_false(tokens_exist(town->tokens));
-    assert_int_equal(create(town, "{\"name\": \"ann\"}", ann), 0);
+    assert_int_equal(create(town, "{\"name\": \"user\"}", user), 0);
     assert_int_equal(
-        create(town, "{\"name\": \"ci.1\", \"owner\": \"DOM\\\\ann@x\", \"role\": \"admin\"}", ci),
+        create(town, "{\"name\": \"ci.1\", \"owner\": \"DOM\\\\user@x\", \"role\": \"admin\"}", ci),
         0);
     assert_true(tokens_exist(town->tokens));
-    assert_true(str_has_prefix(ann, "qd_1_") && strlen(ann) == 5 + 2 * TOKEN_SECRET_SIZE);
+    assert_true(str_has_prefix(user, "qd_1_") && strlen(user) == 5 + 2 * TOKEN_SECRET_SIZE);
     assert_true(str_has_prefix(ci, "qd_2_"));
-    assert_string_not_equal(ann + 5, ci + 5);
+    assert_string_not_equal(user + 5, ci + 5);
     for (int i = 0; i < 2; i++) {
-        expect_caller(town, ann, "ann", ROLE_SUBMIT);
-        expect_caller(town, ci, "DOM\\ann@x", ROLE_ADMIN);
+        expect_caller(town, user, "user", ROLE_SUBMIT);
+        expect_caller(town, ci, "DOM\\user@x", ROLE_ADMIN);
         restart(town);
     }
     /* Any character less, more or different. */
-    for (size_t i = 0; i < strlen(ann); i++) {
-        snprintf(damaged, sizeof(damaged), "%s", ann);
+    for (size_t i = 0; i < strlen(user); i++) {
+        snprintf(damaged, sizeof(damaged), "%s", user);
         damaged[i] ^= 1;
         expect_nobody(town, damaged);
         damaged[i] = '\0';
         expect_nobody(town, damaged);
     }
-    snprintf(damaged, sizeof(damaged), "%s0", ann);
+    snprintf(damaged, sizeof(damaged), "%s0", user);
     expect_nobody(town, damaged);
     expect_nobody(town, "");
 }
@@ -170,11 +170,11 @@ static void test_secrets_stay(void **state) {
     static const char *const files[] = {"quantd.db", "quantd.db-wal"};
     bool hash_found = false;
 
-    assert_int_equal(create(town, "{\"name\": \"ann\"}", text), 0);
+    assert_int_equal(create(town, "{\"name\": \"user\"}", text), 0);
     assert_int_equal(sha256_of(text, strlen(text), sha256), 0);
     assert_int_equal(tokens_list(town->tokens, &list, &town->failure), 0);
     shown = json_dumps(list, 0);
-    assert_non_null(strstr(shown, "\"ann\""));
+    assert_non_null(strstr(shown, "\"user\""));
     assert_null(strstr(shown, text + 5));
     assert_null(strstr(shown, sha256));
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -240,8 +240,8 @@ static int read_text(struct town *town, const char *text, mode_t mode, struct to
 
 static void test_file(void **state) {
     static const char text[] = "# who\n\n"
-                               "ann submit ann-0123456789-0123456789\n"
-                               "  ci\tread  bob   ci-0123456789-0123456789 # a comment\r\n"
+                               "user submit user-0123456789-0123456789\n"
+                               "  ci\tread  other   ci-0123456789-0123456789 # a comment\r\n"
                                "boss admin boss-0123456789-012345678";
     struct town *town = *state;
     cleanup(freep) struct token_row *rows = NULL, *fewer = NULL;
@@ -252,8 +252,8 @@ static void test_file(void **state) {
     assert_int_equal(n, 3);
     tokens_free(town->tokens);
     open_tokens(town, rows, n);
-    expect_caller(town, "ann-0123456789-0123456789", "ann", ROLE_SUBMIT);
-    expect_caller(town, "ci-0123456789-0123456789", "bob", ROLE_READ);
+    expect_caller(town, "user-0123456789-0123456789", "user", ROLE_SUBMIT);
+    expect_caller(town, "ci-0123456789-0123456789", "other", ROLE_READ);
     expect_caller(town, "boss-0123456789-012345678", "boss", ROLE_ADMIN);
     assert_int_equal(tokens_revoke(town->tokens, &caller_daemon, "ci", &town->failure), -EBUSY);
     assert_string_equal(town->failure.code, "token_fixed");
@@ -267,7 +267,7 @@ static void test_file(void **state) {
     tokens_set_fixed(town->tokens, fewer, n_fewer);
     assert_true(tokens_hold(town->tokens, caller.token));
     expect_caller(town, "boss-0123456789-012345678", "boss", ROLE_ADMIN);
-    expect_nobody(town, "ann-0123456789-0123456789");
+    expect_nobody(town, "user-0123456789-0123456789");
     assert_int_equal(tokens_revoke(town->tokens, &caller_daemon, "mine", &town->failure), 0);
     tokens_set_fixed(town->tokens, NULL, 0);
     assert_false(tokens_exist(town->tokens));

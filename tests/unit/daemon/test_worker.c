@@ -167,7 +167,7 @@ static int64_t add_job(struct bench *b) {
     cleanup(json_decrefp) json_t *params =
         json_pack("{ss si sb}", "model", "m", "wbits", 4, "nearest", 1);
     struct new_job job = {.kind = "quantize",
-                          .owner = "anna",
+                          .owner = "user",
                           .name = "",
                           .model_dir = "/nowhere",
                           .labels = empty,
