@@ -220,6 +220,8 @@ static int join_executors(struct daemon *daemon) {
 int daemon_stop(struct daemon *daemon) {
     if (!daemon)
         return 0;
+    if (daemon->store)
+        store_end_waits(daemon->store);
     executors_stop(daemon->executors);
     /* While runs stop: it does not take longer. */
     puller_stop(daemon->puller);

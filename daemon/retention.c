@@ -36,7 +36,7 @@ static int expire_keys(struct jobs *jobs, int64_t before, const atomic_bool *sto
     int n = STORE_EXPIRE_MAX;
 
     while (n == STORE_EXPIRE_MAX && !*stop) {
-        int r = store_begin(jobs->store, STORE_WRITE, failure);
+        int r = store_begin(jobs->store, STORE_WORK, failure);
 
         if (r)
             return r;
@@ -54,7 +54,7 @@ static int expire_progress(struct jobs *jobs, int64_t before, const atomic_bool 
     int64_t after = 0;
 
     while (!*stop) {
-        int r = store_begin(jobs->store, STORE_WRITE, failure);
+        int r = store_begin(jobs->store, STORE_WORK, failure);
 
         if (r)
             return r;

@@ -74,7 +74,7 @@ static int on_layer(struct sink *sink, const char *kind, json_t *data) {
     struct jobs *jobs = sink->jobs;
     int64_t id = sink->row->id;
     json_int_t layer = json_integer_value(json_object_get(data, "layer"));
-    int r = store_begin(jobs->store, STORE_WRITE, &sink->failure);
+    int r = store_begin(jobs->store, STORE_WORK, &sink->failure);
 
     if (r)
         return r;
@@ -110,7 +110,7 @@ static int on_facts(struct sink *sink, const char *kind, json_t *data) {
     /* Which commit of the hub it is, the pipeline does not know. */
     if (commit && json_object_set(params, "model_commit", commit))
         return failure_oom(&sink->failure);
-    r = store_begin(jobs->store, STORE_WRITE, &sink->failure);
+    r = store_begin(jobs->store, STORE_WORK, &sink->failure);
     if (r)
         return r;
     r = store_set_facts(jobs->store, sink->row->id, params, model);

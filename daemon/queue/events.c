@@ -69,7 +69,7 @@ void events_wake(struct events *events) {
 
 int events_append(struct events *events, int64_t job_id, const char *type, const json_t *data,
                   struct failure *failure) {
-    int r = store_begin(events->store, STORE_WRITE, failure);
+    int r = store_begin(events->store, STORE_WORK, failure);
 
     if (r)
         return r;

@@ -68,7 +68,7 @@ int jobs_pull_started(struct jobs *jobs, int64_t id, struct failure *failure) {
 
     if (!data)
         return failure_oom(failure);
-    r = store_begin(jobs->store, STORE_WRITE, failure);
+    r = store_begin(jobs->store, STORE_WORK, failure);
     if (r)
         return r;
     r = store_unpause_pull(jobs->store, id);
@@ -88,7 +88,7 @@ int jobs_pulled(struct jobs *jobs, const struct job_row *row, const char *model_
 
     if (!params || (commit[0] && json_object_set_new(params, "model_commit", json_string(commit))))
         return failure_oom(failure);
-    r = store_begin(jobs->store, STORE_WRITE, failure);
+    r = store_begin(jobs->store, STORE_WORK, failure);
     if (r)
         return r;
     r = store_set_pulled(jobs->store, row->id, model_dir, params);
@@ -111,7 +111,7 @@ int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
 
     if (!data)
         return failure_oom(failure);
-    r = store_begin(jobs->store, STORE_WRITE, failure);
+    r = store_begin(jobs->store, STORE_WORK, failure);
     if (r)
         return r;
     r = store_change_job(jobs->store, id, &change);

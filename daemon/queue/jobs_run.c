@@ -66,7 +66,7 @@ int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
 
     if (!data)
         return failure_oom(failure);
-    r = store_begin(jobs->store, STORE_WRITE, failure);
+    r = store_begin(jobs->store, STORE_WORK, failure);
     if (r)
         return r;
     r = store_pause_job(jobs->store, id, at, data);
@@ -114,7 +114,7 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
     int r = look_for(jobs, &writes, failure);
 
     if (!r)
-        r = store_begin(jobs->store, STORE_WRITE, failure);
+        r = store_begin(jobs->store, STORE_WORK, failure);
     if (r)
         return r;
     r = claim(jobs, device, at, writes, &row, failure);
@@ -266,7 +266,7 @@ static int end_interrupted(struct jobs *jobs, const struct job_row *row, const c
 /* Reads the row of a running job for an end_*() in the transaction that this begins. */
 static int begin_end(struct jobs *jobs, int64_t id, struct job_row **ret_row,
                      struct failure *failure) {
-    int r = store_begin(jobs->store, STORE_WRITE, failure);
+    int r = store_begin(jobs->store, STORE_WORK, failure);
 
     if (r)
         return r;

@@ -63,7 +63,7 @@ static int run(struct store *store, int64_t version) {
 
 int migrate(struct store *store, struct failure *failure) {
     int64_t version = 0;
-    int r = store_begin(store, STORE_WRITE, failure);
+    int r = store_begin(store, STORE_WORK, failure);
 
     if (r)
         return r;

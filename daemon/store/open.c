@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* Starts count in the upper bits, changes within one start in the lower: neither wraps. */
 #define VERSION_EPOCH_SHIFT 40
@@ -44,6 +45,20 @@ static void on_change(void *ctx, int operation, const char *database, const char
         atomic_fetch_add(&store->stamp, 1);
 }
 
+/*
+ * SQLite calls it when another program holds a lock: reading waits for a moment. Writing waits in
+ * store_begin(), where it does not hold the store.
+ */
+static int on_busy(void *ctx, int n_calls) {
+    const struct timespec moment = {.tv_nsec = 5000000};
+    const struct store *store = ctx;
+
+    if (store->impatient || n_calls >= 50)
+        return 0;
+    nanosleep(&moment, NULL);
+    return 1;
+}
+
 static int open_database(struct store *store, const char *dir, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/quantd.db", dir);
     int rc, r;
@@ -63,6 +78,7 @@ static int open_database(struct store *store, const char *dir, struct failure *f
                            store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc));
     sqlite3_extended_result_codes(store->db, 1);
     sqlite3_update_hook(store->db, on_change, store);
+    sqlite3_busy_handler(store->db, on_busy, store);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     chmod(path, 0600);
     /* The journal mode is last: it is the first that reads the file. */
@@ -111,7 +127,7 @@ static int check_database(struct store *store, const char *dir, struct failure *
 static int start_epoch(struct store *store, struct failure *failure) {
     sqlite3_stmt *statement = NULL;
     uint64_t version = 0, seq = 0;
-    int r = store_begin(store, STORE_WRITE, failure);
+    int r = store_begin(store, STORE_WORK, failure);
 
     if (r)
         return r;

@@ -21,6 +21,9 @@ int store_errno(sqlite3 *db, int rc) {
     if (is_full(db, rc))
         return -ENOSPC;
     switch (rc & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EAGAIN;
     case SQLITE_NOMEM:
         return -ENOMEM;
     case SQLITE_CONSTRAINT:
@@ -42,6 +45,10 @@ int store_fail(struct store *store, const char *what) {
     store->failed = true;
     if (r == -ENOMEM)
         return failure_oom(&store->failure);
+    if (r == -EAGAIN)
+        return failure_set(&store->failure, r, "store_busy",
+                           "end the program that holds it, such as sqlite3 or a backup, and retry",
+                           "another program holds the database quantd.db");
     if (r == -ENOSPC)
         hint = "free space on the file system of the state folder, then retry";
     failure_set(&store->failure, r, r == -ENOSPC ? "disk_full" : "store_error", hint,

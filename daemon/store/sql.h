@@ -26,7 +26,11 @@ struct store {
     int n_statements;
     struct failure failure; /* of the transaction's first failed statement */
     bool failed;
-    double began; /* the transaction: monotonic */
+    double began;        /* the transaction: monotonic */
+    bool impatient;      /* SQLite is not to wait for another program */
+    atomic_bool waiting; /* a job waits for one, and the log says so */
+    atomic_bool ends_waits;
+    atomic_int n_requests_waiting; /* for another program */
     struct histogram seconds;
     uint64_t pending_seq; /* of the transaction's newest event, 0: none */
     atomic_uint_fast64_t version, version_queue, last_seq;
@@ -41,7 +45,7 @@ struct store {
 
 /*
  * store_errno() - what SQLite's code @rc of the connection @db, which may be NULL, means: -ENOSPC,
- * -ENOMEM, -EEXIST, -EBADMSG or -EIO.
+ * -ENOMEM, -EEXIST, -EBADMSG, -EAGAIN (another program holds it) or -EIO.
  */
 int store_errno(sqlite3 *db, int rc);
 

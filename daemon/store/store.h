@@ -81,10 +81,21 @@ int store_open(const char *dir, struct store **ret_store, struct failure *failur
 void store_close(struct store *store); /* NULL is fine */
 DEFINE_CLEANUP(struct store *, store_closep, store_close)
 
-enum store_mode { STORE_READ, STORE_WRITE };
+enum store_mode {
+    STORE_READ,
+    STORE_WRITE, /* for a request: another program that holds the database is waited for briefly */
+    STORE_WORK,  /* the same for a job: it is waited for until it ends */
+};
 
-/* store_begin() - lock the store and begin a transaction; when it fails, nothing is locked. */
+/*
+ * store_begin() - lock the store and begin a transaction; when it fails, nothing is locked. While
+ * it waits for another program, nothing is locked either.
+ * Return: 0; -EAGAIN (store_busy): another program holds the database; or -errno.
+ */
 int store_begin(struct store *store, enum store_mode mode, struct failure *failure);
+
+/* store_end_waits() - the daemon ends: STORE_WORK waits a few seconds at most. Any thread. */
+void store_end_waits(struct store *store);
 
 /*
  * store_end() - end the transaction and unlock: commit when @r is 0, durable on return, else roll
