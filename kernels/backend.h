@@ -47,12 +47,18 @@ struct backend_info {
     bool poisoned;           /* only a new process can use the device again */
 };
 
+/* How the range of a grid is found. */
+enum grid_fit {
+    GRID_MINMAX, /* from the least to the largest weight */
+    GRID_MSE,    /* that range, shrunk so that the sum of |w - q|^2.4 is least */
+};
+
 /* How a weight is put on its grid. */
 struct grid {
     int wbits;     /* 2 3 4 8 */
     int groupsize; /* columns that share scale and zero; n for one grid per row */
     bool sym;      /* zero fixed at 2^(wbits-1) */
-    bool mse;      /* search the shrink of the range that minimises sum |w - q|^2.4 */
+    enum grid_fit fit;
 };
 
 /*

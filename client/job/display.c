@@ -45,9 +45,9 @@ static void plan_phases(struct display *display, const json_t *job) {
     bool quantizes =
         str_equal(answer_text(job, "kind"), "quantize") && answer_int(params, "wbits", 16) < 16;
 
-    display->gptq = quantizes && !json_is_true(json_object_get(params, "nearest"));
     set_phase_state(display, DISPLAY_LOAD, true);
-    set_phase_state(display, DISPLAY_CALIBRATE, display->gptq);
+    set_phase_state(display, DISPLAY_CALIBRATE,
+                    quantizes && json_is_string(json_object_get(params, "dataset")));
     set_phase_state(display, DISPLAY_QUANTIZE, quantizes);
     set_phase_state(display, DISPLAY_EVALUATE,
                     json_array_size(json_object_get(params, "eval")) > 0);
@@ -270,15 +270,15 @@ static void on_layer(struct display *display, const json_t *data, double at) {
     (void)at;
     layers_add(&sum, data, display->percdamp);
     display->n_matrices += sum.n_matrices;
-    display->n_nearest += display->gptq ? sum.n_nearest : 0;
     json_array_foreach(json_object_get(data, "matrices"), i, entry) {
         struct display_matrix matrix = {
             .layer = answer_int(data, "layer", 0),
             .error = answer_number(entry, "error"),
             .tokens = answer_int(entry, "tokens", -1),
-            .nearest = display->gptq && str_equal(answer_text(entry, "method"), "rtn"),
         };
 
+        if (answer_text(entry, "reason")[0])
+            snprintf(matrix.fallback, sizeof(matrix.fallback), "%s", answer_text(entry, "method"));
         snprintf(matrix.name, sizeof(matrix.name), "%s",
                  layers_matrix_name(answer_text(entry, "name")));
         if (isfinite(matrix.error))

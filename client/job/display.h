@@ -32,8 +32,8 @@ struct display_matrix {
     int64_t layer;
     char name[DISPLAY_NAME_SIZE]; /* without its layer */
     double error;
-    int64_t tokens; /* that it saw; -1: not known */
-    bool nearest;   /* GPTQ was asked for and could not be done */
+    int64_t tokens;    /* that it saw; -1: not known */
+    char fallback[32]; /* the method that stood in for the one asked for; empty: none did */
 };
 
 struct display_eval {
@@ -45,7 +45,6 @@ struct display {
     struct block block;
     int64_t id;
     char title[256], name[128], step[96];   /* step: what goes on outside of the phases */
-    bool gptq;                              /* calibrated: nearest is a fallback */
     double percdamp;                        /* asked for; more is worth a word */
     int64_t hidden_size, intermediate_size; /* input features of the matrices; 0: not known */
     struct {
@@ -63,7 +62,7 @@ struct display {
         file[DISPLAY_NAME_SIZE];                   /* the newest of a phase; may be empty */
     struct display_matrix worst[LAYERS_WORST_MAX]; /* the largest error first */
     int n_worst;
-    int64_t n_matrices, n_nearest;
+    int64_t n_matrices;
     struct display_eval evals[DISPLAY_EVALS_MAX];
     int n_evals;
     char notice[256];  /* what people should know; may be empty */

@@ -125,10 +125,10 @@ static void put_matrix(const struct display *display, struct line *line, int i, 
     line_pad(line, 14 + 10 + name_width + 1);
     line_put(line, STYLE_PLAIN, "%8.4f", matrix->error);
     text_count((double)matrix->tokens, tokens);
-    if (matrix->nearest)
-        line_put(line, STYLE_YELLOW, "  nearest");
+    if (matrix->fallback[0])
+        line_put(line, STYLE_YELLOW, "  %s", matrix->fallback);
     if (few)
-        line_put(line, STYLE_YELLOW, "%s%s tokens", matrix->nearest ? ", " : "  ", tokens);
+        line_put(line, STYLE_YELLOW, "%s%s tokens", matrix->fallback[0] ? ", " : "  ", tokens);
 }
 
 /* Columns of the longest name, within reason. */

@@ -57,10 +57,9 @@ char *job_title(const json_t *job) {
         {"sym", ", sym"},
         {"true_sequential", ", true-sequential"},
         {"static_groups", ", static groups"},
-        {"mse", ", mse"},
-        {"nearest", ", to nearest"},
     };
     const json_t *params = json_object_get(job, "params");
+    const char *method = answer_text(params, "method"), *grid = answer_text(params, "grid");
     cleanup(freep) char *model = job_model(job);
     int64_t wbits = answer_int(params, "wbits", 16);
     int64_t groupsize = answer_int(params, "groupsize", -1);
@@ -73,11 +72,15 @@ char *job_title(const json_t *job) {
         strbuf_printf(&title, "evaluate %s", model);
     } else {
         strbuf_printf(&title, "quantize %s to %lld bits", model, (long long)wbits);
+        if (method[0])
+            strbuf_printf(&title, " by %s", method);
         if (groupsize > 0)
             strbuf_printf(&title, ", groups of %lld", (long long)groupsize);
         for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
             if (json_is_true(json_object_get(params, switches[i].field)))
                 strbuf_puts(&title, switches[i].text);
+        if (grid[0] && !str_equal(grid, "minmax"))
+            strbuf_printf(&title, ", %s", grid);
     }
     result = strbuf_steal(&title);
     if (result)

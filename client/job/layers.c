@@ -63,11 +63,10 @@ void layers_add(struct layers *sum, const json_t *layer, double percdamp) {
         double damping = answer_number(entry, "damping");
 
         sum->n_matrices++;
-        if (str_equal(matrix.method, "rtn")) {
-            const char *reason = answer_text(entry, "reason");
-
-            sum->n_nearest++;
-            add_reason(sum, reason[0] ? reason : "no reason given");
+        if (answer_text(entry, "reason")[0]) {
+            sum->n_fallbacks++;
+            sum->fallback = matrix.method;
+            add_reason(sum, answer_text(entry, "reason"));
         } else if (damping > percdamp * 1.000001) {
             sum->n_raised++;
             sum->damping_most = MAX(sum->damping_most, damping);
@@ -89,8 +88,8 @@ char *layers_line(const json_t *layer, const struct layers *sum) {
     if (sum->n_worst)
         strbuf_printf(&line, ", worst error %.3g in %s", sum->worst[0].error,
                       layers_matrix_name(sum->worst[0].name));
-    if (sum->n_nearest && sum->n_nearest < sum->n_matrices)
-        strbuf_printf(&line, ", %" PRId64 " to nearest", sum->n_nearest);
+    if (sum->n_fallbacks)
+        strbuf_printf(&line, ", %" PRId64 " fell back to %s", sum->n_fallbacks, sum->fallback);
     if (sum->n_raised)
         strbuf_printf(&line, ", damping raised for %" PRId64, sum->n_raised);
     return strbuf_steal(&line);

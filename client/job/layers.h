@@ -20,15 +20,16 @@ struct layer_matrix {
 #define LAYERS_REASONS_MAX 8
 
 struct layers {
-    int64_t n_layers, n_matrices, n_nearest, n_raised;
+    int64_t n_layers, n_matrices, n_fallbacks, n_raised;
     double error_sum, damping_most;
     struct layer_matrix worst[LAYERS_WORST_MAX]; /* by error, the largest first */
     int n_worst;
     struct {
         const char *reason;
         int64_t n;
-    } reasons[LAYERS_REASONS_MAX]; /* why matrices fell back to nearest */
+    } reasons[LAYERS_REASONS_MAX]; /* why matrices fell back to another method */
     int n_reasons;
+    const char *fallback; /* a method that stood in; NULL: none did */
 };
 
 /*

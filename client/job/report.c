@@ -90,15 +90,17 @@ void report_size(const struct terminal *terminal, const json_t *job) {
 }
 
 void report_warnings(const struct terminal *terminal, const json_t *job, const struct layers *sum) {
-    const json_t *params = json_object_get(job, "params");
+    const char *method = answer_text(json_object_get(job, "params"), "method");
     const char *yellow = terminal_style(terminal, STYLE_YELLOW);
     const char *plain = terminal_style(terminal, STYLE_PLAIN);
 
-    if (sum->n_nearest && !json_is_true(json_object_get(params, "nearest"))) {
+    if (sum->n_fallbacks) {
+        cleanup(freep) char *fallback = text_cleaned(sum->fallback), *asked = text_cleaned(method);
+
         fprintf(terminal->file,
-                "%swarning: %" PRId64 " of %" PRId64 " matrices were rounded to nearest instead of "
-                "GPTQ%s\n",
-                yellow, sum->n_nearest, sum->n_matrices, plain);
+                "%swarning: %" PRId64 " of %" PRId64 " matrices fell back from %s to %s%s\n",
+                yellow, sum->n_fallbacks, sum->n_matrices, asked ? asked : "",
+                fallback ? fallback : "", plain);
         for (int i = 0; i < sum->n_reasons; i++) {
             cleanup(freep) char *reason = text_cleaned(sum->reasons[i].reason);
 

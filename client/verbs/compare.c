@@ -35,8 +35,8 @@ static const struct {
     {"sym", "sym"},
     {"true_sequential", "true-sequential"},
     {"static_groups", "static-groups"},
-    {"mse", "mse"},
-    {"nearest", "nearest"},
+    {"grid", "grid"},
+    {"method", "method"},
     {"nsamples", "nsamples"},
     {"seqlen", "seqlen"},
     {"seed", "seed"},
@@ -164,8 +164,8 @@ static json_t *text_of_worst(const struct comparison *c, int i, const char *what
         return json_sprintf("%.4f", sum->worst[0].error);
     if (str_equal(what, "mean"))
         return json_sprintf("%.4f", sum->error_sum / (double)sum->n_matrices);
-    if (str_equal(what, "nearest"))
-        return json_sprintf("%" PRId64 " of %" PRId64, sum->n_nearest, sum->n_matrices);
+    if (str_equal(what, "fallbacks"))
+        return json_sprintf("%" PRId64 " of %" PRId64, sum->n_fallbacks, sum->n_matrices);
     return json_sprintf("%" PRId64 " %s", sum->worst[0].layer,
                         layers_matrix_name(sum->worst[0].name));
 }
@@ -239,7 +239,7 @@ static int add_rows(struct comparison *c) {
     r = r ? r : add_row(c, "mean error", text_of_worst, "mean");
     r = r ? r : add_row(c, "worst error", text_of_worst, "error");
     r = r ? r : add_row(c, "  in layer, matrix", text_of_worst, "name");
-    return r ? r : add_row(c, "to nearest", text_of_worst, "nearest");
+    return r ? r : add_row(c, "fell back", text_of_worst, "fallbacks");
 }
 
 /* ---- output ---- */
@@ -335,7 +335,7 @@ static json_t *side_json(const struct comparison *c, int i) {
                      json_object_get(side->job, "name"), "bits_per_weight",
                      result(side, "bits_per_weight"), "size_bytes", result(side, "size_bytes"),
                      "seconds", result(side, "seconds"), "perplexity", measured_json(c, i),
-                     "matrices", side->sum.n_matrices, "nearest", side->sum.n_nearest, "worst",
+                     "matrices", side->sum.n_matrices, "fallbacks", side->sum.n_fallbacks, "worst",
                      worst_json(&side->sum));
 }
 

@@ -103,7 +103,8 @@ static int write_config(struct run *run, struct folder *folder) {
 
     meta = json_pack("{s:[s] s:f s:b s:b s:b s:b}", "quantizer", "quantd:" QUANTD_VERSION,
                      "damp_percent", p->percdamp, "static_groups", p->static_groups,
-                     "true_sequential", p->true_sequential, "mse", p->mse, "nearest", p->nearest);
+                     "true_sequential", p->true_sequential, "mse", p->grid == GRID_MSE, "nearest",
+                     p->method == &method_rtn);
     if (!path || !meta)
         return failure_oom(run->failure);
     r = json_parse_file(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);

@@ -134,7 +134,7 @@ int load_inputs(struct run *run) {
         r = check_model(run);
     if (!r)
         r = open_tokenizer(run);
-    if (!r && run->quantizes && run->method->needs_hessians)
+    if (!r && params_calibrates(run->params))
         r = read_calibration(run);
     for (int i = 0; i < run->params->n_eval && !r; i++) {
         run->n_evals = i + 1;

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/params.h"
 
+#include "base/json.h"
 #include "base/str.h"
 #include "daemon/data/corpus.h"
 #include "daemon/model/readers/gptq.h"
 #include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/methods/method.h"
+#include "daemon/pipeline/param.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
-
-#define NSAMPLES_MAX 65536
-#define SEQLEN_MAX 131072
-#define GROUPSIZE_MAX 65536
-#define NAME_MAX_BYTES 1024
 
 static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
 
@@ -31,225 +28,79 @@ int job_kind_from_name(const char *name, enum job_kind *ret_kind) {
     return -EINVAL;
 }
 
-/* Reads one field: @value is not NULL, the result goes to @at inside struct params. */
-typedef int field_reader(const char *name, const json_t *value, void *at, struct failure *failure);
-
-static int read_bool(const char *name, const json_t *value, void *at, struct failure *failure) {
-    if (!json_is_boolean(value))
-        return failure_field(failure, name, NULL, "must be true or false");
-    *(bool *)at = json_is_true(value);
-    return 0;
-}
-
-static int read_string(const char *name, const json_t *value, void *at, struct failure *failure) {
-    char **text = at;
-
-    if (!json_is_string(value) || json_string_length(value) == 0 ||
-        json_string_length(value) > NAME_MAX_BYTES)
-        return failure_field(failure, name, NULL, "must be a string of 1 to %d bytes",
-                             NAME_MAX_BYTES);
-    *text = strdup(json_string_value(value));
-    return *text ? 0 : failure_oom(failure);
-}
-
-static int read_integer(const char *name, const json_t *value, json_int_t least, json_int_t most,
-                        json_int_t *ret_value, struct failure *failure) {
-    if (!json_is_integer(value) || json_integer_value(value) < least ||
-        json_integer_value(value) > most)
-        return failure_field(failure, name, NULL,
-                             "must be a whole number from %" JSON_INTEGER_FORMAT
-                             " to %" JSON_INTEGER_FORMAT,
-                             least, most);
-    *ret_value = json_integer_value(value);
-    return 0;
-}
-
-static int read_wbits(const char *name, const json_t *value, void *at, struct failure *failure) {
-    json_int_t bits = json_integer_value(value);
-
-    if (!json_is_integer(value) || (bits != 2 && bits != 3 && bits != 4 && bits != 8 && bits != 16))
-        return failure_field(failure, name, "16 evaluates the model as it is",
-                             "must be 2, 3, 4, 8 or 16");
-    *(int *)at = (int)bits;
-    return 0;
-}
-
-static int read_groupsize(const char *name, const json_t *value, void *at,
-                          struct failure *failure) {
-    json_int_t size = json_integer_value(value);
-
-    if (!json_is_integer(value) || (size != -1 && (size < 8 || size % 8 || size > GROUPSIZE_MAX)))
-        return failure_field(failure, name, "128 is the usual choice, -1 is one grid per row",
-                             "must be -1 or a positive multiple of 8");
-    *(int *)at = (int)size;
-    return 0;
-}
-
-static int read_nsamples(const char *name, const json_t *value, void *at, struct failure *failure) {
-    json_int_t n = 0;
-    int r = read_integer(name, value, 1, NSAMPLES_MAX, &n, failure);
-
-    if (!r)
-        *(int *)at = (int)n;
-    return r;
-}
-
-static int read_seqlen(const char *name, const json_t *value, void *at, struct failure *failure) {
-    json_int_t n = 0;
-    int r = read_integer(name, value, 2, SEQLEN_MAX, &n, failure);
-
-    if (!r)
-        *(int *)at = (int)n;
-    return r;
-}
-
-static int read_batch(const char *name, const json_t *value, void *at, struct failure *failure) {
-    json_int_t n = 0;
-    int r = read_integer(name, value, 1, PARAMS_BATCH_MAX, &n, failure);
-
-    if (!r)
-        *(int *)at = (int)n;
-    return r;
-}
-
-static int read_seed(const char *name, const json_t *value, void *at, struct failure *failure) {
-    json_int_t n = 0;
-    int r = read_integer(name, value, 0, INT64_MAX, &n, failure);
-
-    if (!r)
-        *(uint64_t *)at = (uint64_t)n;
-    return r;
-}
-
-static int read_percdamp(const char *name, const json_t *value, void *at, struct failure *failure) {
-    double fraction = json_number_value(value);
-
-    if (!json_is_number(value) || !(fraction > 0 && fraction <= 1))
-        return failure_field(failure, name, "0.01 is the usual choice",
-                             "must be a number above 0 and at most 1");
-    *(double *)at = fraction;
-    return 0;
-}
-
-static int read_format(const char *name, const json_t *value, void *at, struct failure *failure) {
-    const struct format_ops *format = format_find(json_string_value(value));
-    cleanup(strbuf_done) struct strbuf names = {};
-
-    if (format) {
-        *(const struct format_ops **)at = format;
-        return 0;
-    }
-    for (int i = 0; i < n_formats; i++)
-        strbuf_printf(&names, "%s\"%s\"", i ? " or " : "", formats[i]->name);
-    return names.failed ? failure_oom(failure)
-                        : failure_field(failure, name, NULL, "must be %s", names.data);
-}
-
-static const struct {
-    const char *name;
-    field_reader *read;
-    size_t offset;
-    bool quantize_only;
-} fields[] = {
-    {"model", read_string, offsetof(struct params, model), false},
-    {"dataset", read_string, offsetof(struct params, dataset), true},
-    {"wbits", read_wbits, offsetof(struct params, wbits), true},
-    {"groupsize", read_groupsize, offsetof(struct params, groupsize), true},
-    {"nsamples", read_nsamples, offsetof(struct params, nsamples), true},
-    {"seqlen", read_seqlen, offsetof(struct params, seqlen), false},
-    {"batch", read_batch, offsetof(struct params, batch), false},
-    {"seed", read_seed, offsetof(struct params, seed), true},
-    {"act_order", read_bool, offsetof(struct params, act_order), true},
-    {"sym", read_bool, offsetof(struct params, sym), true},
-    {"true_sequential", read_bool, offsetof(struct params, true_sequential), true},
-    {"static_groups", read_bool, offsetof(struct params, static_groups), true},
-    {"mse", read_bool, offsetof(struct params, mse), true},
-    {"nearest", read_bool, offsetof(struct params, nearest), true},
-    {"percdamp", read_percdamp, offsetof(struct params, percdamp), true},
-    {"format", read_format, offsetof(struct params, format), true},
-};
-
-static int add_eval(struct params *params, const char *name, struct failure *failure) {
-    int r = corpus_check_name(name, CORPUS_EVALUATION, "eval", failure);
-
-    if (r)
-        return r;
-    for (int i = 0; i < params->n_eval; i++) {
-        if (str_equal(params->eval[i], name))
-            return failure_field(failure, "eval", NULL, "'%s' is named twice", name);
-    }
-    if (params->n_eval == PARAMS_EVALS_MAX)
-        return failure_field(failure, "eval", NULL, "more than %d data sets", PARAMS_EVALS_MAX);
-    params->eval[params->n_eval] = strdup(name);
-    if (!params->eval[params->n_eval])
-        return failure_oom(failure);
-    params->n_eval++;
-    return 0;
-}
-
-/* "a,b" or ["a", "b"]; NULL is the default; an empty one measures nothing. */
-static int read_eval(struct params *params, const json_t *value, struct failure *failure) {
-    cleanup(freep) char *list = NULL;
-    char *rest = NULL;
-    json_t *element;
-    size_t i;
-    int r;
-
-    if (json_is_null(value))
-        value = NULL;
-    if (value && json_is_array(value)) {
-        json_array_foreach(value, i, element) {
-            if (!json_is_string(element))
-                return failure_field(failure, "eval", NULL, "must hold strings");
-            r = add_eval(params, json_string_value(element), failure);
-            if (r)
-                return r;
-        }
-        return 0;
-    }
-    if (value && !json_is_string(value))
-        return failure_field(failure, "eval", NULL, "must be an array or a list with commas");
-    list = strdup(value ? json_string_value(value) : "wikitext2,ptb,c4");
-    if (!list)
-        return failure_oom(failure);
-    for (char *name = strtok_r(list, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
-        r = add_eval(params, name, failure);
-        if (r)
-            return r;
-    }
-    return 0;
-}
-
-static int read_fields(enum job_kind kind, const json_t *object, struct params *params,
-                       struct failure *failure) {
+/* Unknown fields, and those that a job of @kind does not take. */
+static int check_names(enum job_kind kind, const json_t *object, struct failure *failure) {
     const char *name;
     json_t *value;
 
     json_object_foreach((json_t *)object, name, value) {
-        size_t i;
-        int r;
+        const struct param *param = param_find(name);
 
-        if (str_equal(name, "eval"))
-            continue;
-        for (i = 0; i < ARRAY_SIZE(fields) && !str_equal(fields[i].name, name); i++)
-            ;
-        if (i == ARRAY_SIZE(fields))
+        if (!param)
             return failure_field(failure, name, "GET /openapi.json lists the fields",
                                  "unknown field");
-        if (kind == JOB_EVAL && fields[i].quantize_only)
+        if (kind == JOB_EVAL && param->quantize_only)
             return failure_field(failure, name, "leave it out, or ask for kind quantize",
                                  "an eval job does not take it");
-        if (json_is_null(value))
-            continue;
-        r = fields[i].read(name, value, (char *)params + fields[i].offset, failure);
-        if (r)
-            return r;
     }
-    return read_eval(params, json_object_get(object, "eval"), failure);
+    return 0;
+}
+
+/* The value of @name in @object; NULL when it is missing or null. */
+static const json_t *value_of(const json_t *object, const char *name) {
+    const json_t *value = json_object_get(object, name);
+
+    return json_is_null(value) ? NULL : value;
+}
+
+/*
+ * An older spelling of a choice: read into it, unless the choice is there, which must say the same.
+ */
+static int read_alias(const struct param *alias, const json_t *object, struct params *params,
+                      struct failure *failure) {
+    const json_t *value = value_of(object, alias->name), *chosen = value_of(object, alias->of);
+    const struct param *param = param_find(alias->of);
+    cleanup(json_decrefp) json_t *means = NULL;
+
+    if (!value)
+        return 0;
+    if (!json_is_boolean(value))
+        return failure_field(failure, alias->name, NULL, "must be true or false");
+    if (chosen && str_equal(json_string_value(chosen), alias->means) != json_is_true(value))
+        return failure_field(failure, alias->name, "leave it out", "contradicts %s '%s'", alias->of,
+                             json_string_value(chosen));
+    if (chosen || !json_is_true(value))
+        return 0;
+    means = json_string(alias->means);
+    return means ? param_read(param, means, params, failure) : failure_oom(failure);
+}
+
+/* Every field, or its default; then aliases, which stand for a choice that is not there. */
+static int read_fields(const json_t *object, struct params *params, struct failure *failure) {
+    const struct param *param;
+    int r = 0;
+
+    for (size_t i = 0; (param = param_at(i)) && !r; i++) {
+        const json_t *value = value_of(object, param->name);
+        cleanup(json_decrefp) json_t *missing = NULL;
+
+        if (!value && param->default_value) {
+            value = missing = json_loads(param->default_value, JSON_DECODE_ANY, NULL);
+            if (!value)
+                return failure_oom(failure);
+        }
+        if (value && !json_is_null(value) && param->type != PARAM_ALIAS)
+            r = param_read(param, value, params, failure);
+    }
+    for (size_t i = 0; (param = param_at(i)) && !r; i++) {
+        if (param->type == PARAM_ALIAS)
+            r = read_alias(param, object, params, failure);
+    }
+    return r;
 }
 
 static int check_combination(const struct params *params, struct failure *failure) {
-    bool gptq = params->wbits != 16 && !params->nearest;
+    const struct method_ops *method = params->method;
     int r;
 
     if (!params->model)
@@ -259,13 +110,13 @@ static int check_combination(const struct params *params, struct failure *failur
                         : 0;
     if (r)
         return r;
-    if (gptq && !params->dataset)
+    if (params_calibrates(params) && !params->dataset)
         return failure_field(failure, "dataset",
-                             "name wikitext2, ptb, c4 or file:PATH, or set nearest",
-                             "GPTQ needs a calibration set");
-    if (params->nearest && (params->act_order || params->true_sequential))
-        return failure_field(failure, "nearest", "leave act_order and true_sequential out",
-                             "rounding to nearest has no calibration to order or repeat");
+                             "name wikitext2, ptb, c4 or file:PATH, or choose method rtn",
+                             "method %s needs a calibration set", method->name);
+    if (!method->needs_hessians && (params->act_order || params->true_sequential))
+        return failure_field(failure, "method", "leave act_order and true_sequential out",
+                             "%s has no calibration to order or repeat", method->name);
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");
@@ -284,18 +135,14 @@ int params_parse(enum job_kind kind, const json_t *object, struct params **ret_p
 
     if (!params)
         return failure_oom(failure);
-    params->wbits = 16;
-    params->groupsize = -1;
-    params->nsamples = 128;
-    params->percdamp = 0.01;
-    params->format = formats[0];
     if (!json_is_object(object))
         return failure_set(failure, -EINVAL, "invalid_parameter", NULL,
                            "the request is not a JSON object");
-    r = read_fields(kind, object, params, failure);
-    if (r)
-        return r;
-    r = check_combination(params, failure);
+    r = check_names(kind, object, failure);
+    if (!r)
+        r = read_fields(object, params, failure);
+    if (!r)
+        r = check_combination(params, failure);
     if (r)
         return r;
     *ret_params = steal_ptr(params);
@@ -324,19 +171,48 @@ struct quantization_config params_quantization(const struct params *params) {
     };
 }
 
-json_t *params_to_json(const struct params *p) {
-    cleanup(json_decrefp) json_t *eval = json_array();
-    json_t *dataset = p->dataset ? json_string(p->dataset) : json_null();
-    json_t *seqlen = p->seqlen ? json_integer(p->seqlen) : json_null();
-    json_t *batch = p->batch ? json_integer(p->batch) : json_null();
+/* Puts the choice that @alias stands for into @params, unless it is there, in its place. */
+static int renew_alias(const struct param *alias, json_t *params) {
+    const struct param *choice = param_find(alias->of);
+    json_t *value;
 
-    for (int i = 0; i < p->n_eval; i++)
-        json_array_append_new(eval, json_string(p->eval[i]));
-    return json_pack("{s:s s:o s:i s:i s:i s:o s:o s:I s:b s:b s:b s:b s:b s:b s:f s:O s:s}",
-                     "model", p->model, "dataset", dataset, "wbits", p->wbits, "groupsize",
-                     p->groupsize, "nsamples", p->nsamples, "seqlen", seqlen, "batch", batch,
-                     "seed", (json_int_t)p->seed, "act_order", p->act_order, "sym", p->sym,
-                     "true_sequential", p->true_sequential, "static_groups", p->static_groups,
-                     "mse", p->mse, "nearest", p->nearest, "percdamp", p->percdamp, "eval", eval,
-                     "format", p->format->name);
+    if (!json_object_get(params, choice->name)) {
+        value = json_is_true(json_object_get(params, alias->name))
+                    ? json_string(alias->means)
+                    : json_loads(choice->default_value, JSON_DECODE_ANY, NULL);
+        if (json_object_set_new(params, choice->name, value))
+            return -ENOMEM;
+    }
+    return json_object_del(params, alias->name);
+}
+
+json_t *params_renewed(json_t *params) {
+    cleanup(json_decrefp) json_t *copy = NULL;
+    const struct param *param;
+
+    for (size_t i = 0; (param = param_at(i)); i++) {
+        if (param->type != PARAM_ALIAS || !json_object_get(params, param->name))
+            continue;
+        if (!copy)
+            copy = json_clone(params);
+        if (!copy || renew_alias(param, copy))
+            return NULL;
+    }
+    return copy ? steal_ptr(copy) : json_incref(params);
+}
+
+bool params_calibrates(const struct params *params) {
+    return params->wbits != 16 && params->method->needs_hessians;
+}
+
+json_t *params_to_json(const struct params *params) {
+    cleanup(json_decrefp) json_t *object = json_object();
+    const struct param *param;
+
+    for (size_t i = 0; (param = param_at(i)); i++) {
+        if (param->type != PARAM_ALIAS &&
+            json_object_set_new(object, param->name, param_to_json(param, params)))
+            return NULL;
+    }
+    return steal_ptr(object);
 }

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/failure.h"
 #include "daemon/model/config.h"
+#include "kernels/backend.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -25,6 +26,8 @@ const char *job_kind_name(enum job_kind kind);
 /* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
 int job_kind_from_name(const char *name, enum job_kind *ret_kind);
 
+struct method_ops;
+
 struct params {
     char *model;   /* as asked for */
     char *dataset; /* NULL: none */
@@ -34,7 +37,9 @@ struct params {
     int seqlen; /* 0: the pipeline takes min(2048, max_position_embeddings) */
     int batch;  /* windows that go through a layer at once; 0: as the device's memory allows */
     uint64_t seed;
-    bool act_order, sym, true_sequential, static_groups, mse, nearest;
+    bool act_order, sym, true_sequential, static_groups;
+    const struct method_ops *method;
+    enum grid_fit grid;
     double percdamp;
     char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
     int n_eval;
@@ -55,7 +60,16 @@ void params_free(struct params *params); /* NULL is fine */
 /* params_quantization() - what @params ask of a format. */
 struct quantization_config params_quantization(const struct params *params);
 
+/* params_calibrates() - does the job look at the calibration text? */
+bool params_calibrates(const struct params *params);
+
 /* params_to_json() - all fields, resolved, in the request's form; NULL when out of memory. */
 json_t *params_to_json(const struct params *params);
+
+/*
+ * params_renewed() - @params of a job that an earlier quantd stored, in the terms of this one: a
+ * new reference to it, or to a changed copy; NULL when out of memory.
+ */
+json_t *params_renewed(json_t *params);
 
 DEFINE_CLEANUP(struct params *, params_freep, params_free)

@@ -199,7 +199,7 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
         .params = job->params,
         .b = backend,
         .failure = failure,
-        .method = job->params->nearest ? &method_rtn : &method_gptq,
+        .method = job->params->method,
         .quantizes = job->params->wbits != 16,
         .progress = {.observer = job->observer, .failure = failure},
         .work_dir = str_format("%s/work", job->dir),

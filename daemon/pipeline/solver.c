@@ -65,7 +65,7 @@ static void set_problem(struct solver *solver, const struct run *run, enum group
         .wbits = params->wbits,
         .groupsize = params->groupsize > 0 ? params->groupsize : p->shape.n,
         .sym = params->sym,
-        .mse = params->mse,
+        .fit = params->grid,
     };
     p->options = (struct method_options){
         .percdamp = params->percdamp,

@@ -18,7 +18,7 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
     int n = 0;
 
     memset(files, 0, CATALOG_FILES * sizeof(*files));
-    if (kind == JOB_QUANTIZE && params->wbits != 16 && !params->nearest && params->dataset &&
+    if (kind == JOB_QUANTIZE && params_calibrates(params) && params->dataset &&
         !corpus_file(params->dataset, CORPUS_CALIBRATION, &id))
         files[id] = true;
     for (int i = 0; i < params->n_eval; i++)

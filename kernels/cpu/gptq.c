@@ -213,6 +213,8 @@ static int prepare(struct rounding *op, const char *name, const struct quantized
         return cpu_refuse(c, name, "wbits is 2, 3, 4 or 8", grid->wbits);
     if (n < 1 || grid->groupsize < 1 || n % grid->groupsize != 0)
         return cpu_refuse(c, name, "groupsize divides n", grid->groupsize);
+    if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE)
+        return cpu_refuse(c, name, "the fit of the grid is known", grid->fit);
     n_groups = n / grid->groupsize;
     r = cpu_check(c, name, OPERAND(dq, float, G, rows, n), OPERAND(w, float, G, rows, n),
                   OPERAND(q->codes, uint8_t, G, rows, n),

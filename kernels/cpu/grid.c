@@ -121,7 +121,7 @@ void grid_find(const struct grid *grid, const float *w, size_t n, struct grid_ro
 
     find_range(w, n, &range);
     grids_of_range(grid, &range, 1.0f, ret_grids);
-    if (grid->mse)
+    if (grid->fit == GRID_MSE)
         search_shrink(grid, &range, w, n, ret_grids);
 }
 

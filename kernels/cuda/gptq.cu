@@ -184,7 +184,7 @@ __device__ void row_grid(struct gptq_row &row, const struct gptq_args &args, int
         hi = fmaxf(hi, v);
     }
     row.at = grid_of_range(lo, hi, 1.0f, args.grid);
-    for (int step = 0; args.grid.mse && step < SHRINK_STEPS; step++) {
+    for (int step = 0; args.grid.fit == GRID_MSE && step < SHRINK_STEPS; step++) {
         float p = 1.0f - (float)step / SHRINK_GRID;
         struct point_scale other = grid_of_range(lo, hi, p, args.grid);
         float loss = row_loss(w, args.rows, args.grid.groupsize, other, args.grid.maxq);

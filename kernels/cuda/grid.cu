@@ -16,6 +16,8 @@ int grid_check(struct cuda_backend *b, const struct grid *grid, int n) {
     if (grid->groupsize < 1 || n % grid->groupsize || (grid->groupsize % 8 && grid->groupsize != n))
         return status_invalid(b, "groupsize %d does not divide %d or is no multiple of 8",
                               grid->groupsize, n);
+    if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE)
+        return status_invalid(b, "the fit %d of a grid is unknown", (int)grid->fit);
     return 0;
 }
 
@@ -84,7 +86,7 @@ __device__ struct point_scale lanes_grid(const bf16 *w, const struct round_args 
     lo = lanes_min(lo, args.lanes);
     hi = -lanes_min(-hi, args.lanes);
     at = grid_of_range(lo, hi, 1.0f, args.grid);
-    if (!args.grid.mse)
+    if (args.grid.fit != GRID_MSE)
         return at;
     best = INFINITY;
     for (int step = 0; step < SHRINK_STEPS; step++) {

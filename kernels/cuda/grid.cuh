@@ -15,7 +15,8 @@ enum { SHRINK_STEPS = 80, SHRINK_GRID = 100 };
 struct grid_args {
     float maxq; /* 2^wbits - 1 */
     int groupsize;
-    bool sym, mse;
+    bool sym;
+    enum grid_fit fit;
 };
 
 struct point_scale {
@@ -23,7 +24,7 @@ struct point_scale {
 };
 
 static inline struct grid_args grid_args(const struct grid *grid) {
-    return {(float)((1 << grid->wbits) - 1), grid->groupsize, grid->sym, grid->mse};
+    return {(float)((1 << grid->wbits) - 1), grid->groupsize, grid->sym, grid->fit};
 }
 
 /* -EINVAL unless the grid is one that the contract names, for matrices of @n columns. */

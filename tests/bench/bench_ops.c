@@ -240,7 +240,7 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
     struct span num = take(m, (size_t)G * (size_t)rows * 4), den = take(m, num.size);
     struct quantized q = {take(m, weights), take(m, weights / 64), take(m, weights / 128),
                           take(m, (size_t)G * (size_t)n * 4)};
-    struct grid grid = {4, 128, false, false}, mse = {4, 128, false, true};
+    struct grid grid = {4, 128, false, GRID_MINMAX}, mse = {4, 128, false, GRID_MSE};
     size_t need = m->ops->factor_scratch(m->b, G, n), more = m->ops->gptq_scratch(m->b, G, rows, n);
     struct span scratch;
     float damp[E];

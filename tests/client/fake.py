@@ -26,7 +26,8 @@ def job(number, **fields):
         "progress": None, "result": None, "artifacts": [], "error": None}
     params = {"model": "org/olmoe", "dataset": "wikitext2", "wbits": 4, "groupsize": 128,
               "nsamples": 128, "seqlen": 2048, "seed": 0, "batch": None, "act_order": True,
-              "sym": False, "percdamp": 0.01, "eval": ["wikitext2"], "format": "gptq"}
+              "sym": False, "percdamp": 0.01, "eval": ["wikitext2"], "format": "gptq",
+              "method": "gptq", "grid": "minmax"}
     params.update(fields.pop("params", {}))
     return {**made, **fields, "params": params}
 

@@ -15,7 +15,7 @@ import fake
 import screen
 
 QUANTCTL = sys.argv[1]
-TITLE = "job 1: quantize org/olmoe to 4 bits, groups of 128, act-order"
+TITLE = "job 1: quantize org/olmoe to 4 bits by gptq, groups of 128, act-order"
 
 
 def running_job():
@@ -53,7 +53,7 @@ def check_block(width, **environment):
     made = running_job()
     program = watch(made, width, **environment)
     advance(made)
-    shown = program.expect("layer 3/3", "13.1k tokens/s", "0.7500  nearest, 3 tokens",
+    shown = program.expect("layer 3/3", "13.1k tokens/s", "0.7500  rtn, 3 tokens",
                            "0.5000  100 tokens", "50 %", "left", "NVIDIA H200 (cuda:0)", "○ evaluate",
                            n_lines=7)  # title, phases, bar, facts, three matrices
     assert shown.startswith(TITLE), shown
@@ -77,7 +77,7 @@ def check_resize():
     made = running_job()
     program = watch(made, 160)
     advance(made)
-    program.expect("layer 3/3", "nearest, 3 tokens")
+    program.expect("layer 3/3", "rtn, 3 tokens")
     for width, height in ((40, 24), (120, 24), (61, 24), (24, 24), (80, 24), (80, 5), (80, 24)):
         program.resize(width, height)
         if height >= 24:
@@ -195,7 +195,8 @@ def check_plain():
     assert lines.startswith(
         TITLE + "\nload\nquantize\n"
         "layer 0: 2 matrices in 20 s, worst error 0.5 in mlp.experts.2.down_proj\n"
-        "layer 1: 1 matrices in 20 s, worst error 0.75 in mlp.experts.63.gate_proj\n"
+        "layer 1: 1 matrices in 20 s, worst error 0.75 in mlp.experts.63.gate_proj, 1 "
+        "fell back to rtn\n"
         "evaluate\nperplexity of wikitext2: 7.500, +3.45 % of the unquantized\n"
         "job 1 succeeded after "), lines
     assert "\x1b" not in lines and "\r" not in lines, lines

@@ -120,15 +120,15 @@ def check_heat_map(board):
 def check_compare(board, job):
     """Another job beside this one, in the address too."""
     page = board.page
-    other = board.daemon.submit(dataset=None, nearest=True, wbits=3, name="nearest", seqlen=256)
+    other = board.daemon.submit(dataset=None, method="rtn", wbits=3, name="nearest", seqlen=256)
     board.daemon.wait_for(other, "succeeded")
     board.open(f"#/jobs/{job}")
     page.wait_until(lambda: page.has(f"#comparison-add option[value='{other}']"), "the other to choose")
     board.choose("#comparison-add", str(other))
-    board.see(".compare tbody", "nearest 3 bit")
+    board.see(".compare tbody", "rtn 3 bit")
     assert page.url.endswith(f"?with={other}"), page.url
     page.reload()
-    board.see(".compare tbody", "nearest 3 bit")
+    board.see(".compare tbody", "rtn 3 bit")
     drawn = "const c = document.querySelector('[aria-labelledby=comparison-title] canvas');" \
         "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
     page.wait_until(lambda: page.script(drawn), "the plot")
@@ -295,9 +295,9 @@ def check_tokens(board):
     sign_in(board, tokens["submit"])
     board.see("h1", "private")
     board.open("#/submit?from=2")
-    page.wait_until(lambda: page.find("#field-nearest").prop("checked"), "the values of job 2")
+    page.wait_until(lambda: page.find("#field-method").prop("value") == "rtn", "the values of job 2")
     assert page.find("#field-dataset").prop("value") == ""
-    page.find("#field-nearest").click()
+    board.choose("#field-method", "gptq")
     page.find("#field-dataset").fill(TEXT)
     page.find("#field-nsamples").fill("4096")
     board.press("Submit the job")

@@ -160,7 +160,8 @@ async function job() {
   same(typeof j.refusal({ owner: "anna", role: "read" }, "submit", { owner: "anna" }), "string", "who may only read");
   same(j.fraction({ status: "queued", progress: { phase: "pull", bytes: 1, bytes_total: 4 } }), 0.25, "a pull");
   same(j.fraction({ status: "succeeded", progress: { phase: "export", fraction: 1 } }), null, "an end");
-  same(j.method({ params: { wbits: 3, nearest: true, groupsize: 64, sym: true } }), "nearest 3 bit g64 sym", "method");
+  same(j.method({ params: { wbits: 3, method: "rtn", grid: "mse", groupsize: 64, sym: true } }),
+    "rtn 3 bit g64 sym mse", "method");
 }
 
 async function devices() {

@@ -255,7 +255,7 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
 
     printf("-- solver: %d x [%d, %d], %d bits, groups of %d%s%s%s\n", G, rows, n, grid->wbits,
            grid->groupsize, act_order ? ", act-order" : "", static_groups ? ", static" : "",
-           grid->mse ? ", mse" : "");
+           grid->fit == GRID_MSE ? ", mse" : "");
     w = random_act(c, weights, 0.05f);
     dq = take_act(c, weights);
     for (int g = 0; g < G; g++) {
@@ -291,10 +291,10 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
 
         must(c, S, ops_of(c, S)->rtn(c->b[S], &q, dq.side[S], w.side[S], grid, G, rows, n));
     }
-    expect_same(c, "rtn codes", &codes, weights, 1, grid->mse ? 0.99 : 1);
+    expect_same(c, "rtn codes", &codes, weights, 1, grid->fit == GRID_MSE ? 0.99 : 1);
     BOTH(c, pack, packed.side[S], codes.side[S], grid->wbits, G, rows, n);
     BOTH(c, unpack, dq.side[S], packed.side[S], grid->wbits, G, rows, n);
-    expect_same(c, "unpacked", &dq, weights, 1, grid->mse ? 0.99 : 1);
+    expect_same(c, "unpacked", &dq, weights, 1, grid->fit == GRID_MSE ? 0.99 : 1);
     free(offsets);
     free(info);
     free(damp);
@@ -302,8 +302,9 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
 }
 
 static void compare_all(struct compare *c) {
-    static const struct grid four = {4, 128, false, false}, three = {3, 64, true, false};
-    static const struct grid rows = {2, 512, false, false}, mse = {4, 32, false, true};
+    static const struct grid four = {4, 128, false, GRID_MINMAX},
+                             three = {3, 64, true, GRID_MINMAX};
+    static const struct grid rows = {2, 512, false, GRID_MINMAX}, mse = {4, 32, false, GRID_MSE};
 
     compare_attention(c, 2, 200, 4, 2, 128);
     compare_attention(c, 1, 2048, 2, 1, 128);

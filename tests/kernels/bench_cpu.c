@@ -95,15 +95,15 @@ static int gptq_bits(struct bench *m, struct grid grid) {
 }
 
 static int gptq(struct bench *m) {
-    return gptq_bits(m, (struct grid){4, 128, true, false});
+    return gptq_bits(m, (struct grid){4, 128, true, GRID_MINMAX});
 }
 
 static int gptq_mse(struct bench *m) {
-    return gptq_bits(m, (struct grid){4, 128, true, true});
+    return gptq_bits(m, (struct grid){4, 128, true, GRID_MSE});
 }
 
 static int rtn(struct bench *m) {
-    struct grid grid = {4, 128, true, false};
+    struct grid grid = {4, 128, true, GRID_MINMAX};
 
     return m->ops->rtn(m->b, &m->q, m->y, m->w, &grid, EXPERTS, MIDDLE, D);
 }

@@ -177,7 +177,7 @@ void ref_grid(const struct grid *grid, const double *w, int n, int stride, doubl
         min = -1;
         max = 1;
     }
-    for (int step = 0; step < (grid->mse ? 80 : 1); step++) {
+    for (int step = 0; step < (grid->fit == GRID_MSE ? 80 : 1); step++) {
         double p = 1 - step / 100.0, scale, zero, error;
 
         grid_of_range(grid, p * min, p * max, &scale, &zero);

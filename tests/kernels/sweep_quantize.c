@@ -138,7 +138,7 @@ static int compare_row(const struct comparison *m, int row) {
         double other = fabs(scale / m->want->scales[grid] - 1);
 
         if (other > 0 || m->zeros[grid] != m->want->zeros[grid])
-            return other < 0x1p-9 || m->c->grid.mse ? 1 : 2; /* the next f16 */
+            return other < 0x1p-9 || m->c->grid.fit == GRID_MSE ? 1 : 2; /* the next f16 */
         if (m->codes[at] != m->want->codes[at])
             return fabs(fabs(steps - rint(steps)) - 0.5) < TIE &&
                            abs(m->codes[at] - m->want->codes[at]) == 1
@@ -156,7 +156,7 @@ static void compare_rows(struct sweep *s, const struct comparison *m, const char
     sweep_check(s, n[2] == 0 && n[1] <= 1 + TIED_ROWS * m->c->rows,
                 "%s: %dx%d, %d bits, groups of %d%s%s%s%s: %d rows wrong, %d part at a tie", what,
                 m->c->rows, m->c->n, m->c->grid.wbits, m->c->grid.groupsize,
-                m->c->grid.sym ? ", sym" : "", m->c->grid.mse ? ", mse" : "",
+                m->c->grid.sym ? ", sym" : "", m->c->grid.fit == GRID_MSE ? ", mse" : "",
                 m->c->act_order ? ", act_order" : "", m->c->static_groups ? ", static" : "", n[2],
                 n[1]);
 }
@@ -349,22 +349,22 @@ static void sweep_known_grids(struct sweep *s) {
 
 void sweep_quantize(struct sweep *s) {
     static const struct quantize_case cases[] = {
-        /* G, rows, n, {wbits, groupsize, sym, mse}, act_order, static_groups */
-        {1, 1, 8, {4, 8, false, false}, false, false},
-        {3, 5, 8, {4, 8, true, false}, true, false},
-        {2, 63, 120, {3, 120, false, false}, true, false},
-        {2, 64, 128, {2, 32, false, false}, false, false},
-        {1, 65, 136, {4, 136, true, false}, true, false},
-        {1, 33, 136, {4, 8, false, false}, true, true},
-        {1, 17, 264, {8, 264, false, false}, true, false},
-        {1, 17, 288, {4, 48, false, false}, true, false},  /* crosses blocks of 128 */
-        {1, 17, 480, {4, 160, false, false}, true, false}, /* longer than a block */
-        {1, 17, 400, {3, 200, true, false}, false, true},
-        {2, 70, 256, {4, 128, false, false}, true, true},
-        {2, 70, 256, {4, 128, false, false}, true, false},
-        {1, 9, 256, {4, 64, false, true}, true, false},
-        {1, 9, 256, {2, 128, true, true}, false, true},
-        {1, 9, 512, {3, 256, true, false}, true, false},
+        /* G, rows, n, {wbits, groupsize, sym, fit}, act_order, static_groups */
+        {1, 1, 8, {4, 8, false, GRID_MINMAX}, false, false},
+        {3, 5, 8, {4, 8, true, GRID_MINMAX}, true, false},
+        {2, 63, 120, {3, 120, false, GRID_MINMAX}, true, false},
+        {2, 64, 128, {2, 32, false, GRID_MINMAX}, false, false},
+        {1, 65, 136, {4, 136, true, GRID_MINMAX}, true, false},
+        {1, 33, 136, {4, 8, false, GRID_MINMAX}, true, true},
+        {1, 17, 264, {8, 264, false, GRID_MINMAX}, true, false},
+        {1, 17, 288, {4, 48, false, GRID_MINMAX}, true, false},  /* crosses blocks of 128 */
+        {1, 17, 480, {4, 160, false, GRID_MINMAX}, true, false}, /* longer than a block */
+        {1, 17, 400, {3, 200, true, GRID_MINMAX}, false, true},
+        {2, 70, 256, {4, 128, false, GRID_MINMAX}, true, true},
+        {2, 70, 256, {4, 128, false, GRID_MINMAX}, true, false},
+        {1, 9, 256, {4, 64, false, GRID_MSE}, true, false},
+        {1, 9, 256, {2, 128, true, GRID_MSE}, false, true},
+        {1, 9, 512, {3, 256, true, GRID_MINMAX}, true, false},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

@@ -47,8 +47,8 @@ static void refuse_forward(struct sweep *s, struct span big) {
 static void refuse_quantization(struct sweep *s, struct span big) {
     const struct backend_ops *ops = s->ops;
     struct quantized q = {big, big, big, big}, no_scales = q;
-    struct grid grid = {4, 16, false, false}, bits = {5, 16, false, false};
-    struct grid groups = {4, 12, false, false};
+    struct grid grid = {4, 16, false, GRID_MINMAX}, bits = {5, 16, false, GRID_MINMAX};
+    struct grid groups = {4, 12, false, GRID_MINMAX}, fit = {4, 16, false, 99};
     float damp = 0.01f;
     int32_t info;
 
@@ -56,6 +56,7 @@ static void refuse_quantization(struct sweep *s, struct span big) {
     refused(s, ops->rtn(s->b, &q, big, big, &bits, 1, 4, 16), "rtn", "5 bits");
     refused(s, ops->rtn(s->b, &q, big, big, &groups, 1, 4, 16), "rtn",
             "16 columns in groups of 12");
+    refused(s, ops->rtn(s->b, &q, big, big, &fit, 1, 4, 16), "rtn", "an unknown fit");
     refused(s, ops->rtn(s->b, &no_scales, big, big, &grid, 1, 4, 16), "rtn", "short scales");
     refused(s,
             ops->gptq(s->b, &q, big, big, span_slice(big, 0, 4), big, &grid, false, 1, 4, 16, big),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Layers by experts: how wrong each expert is, or how many tokens it saw. A grid for the keyboard
- * (one stop, then arrows); marks, not colour alone, say where GPTQ was not possible.
+ * (one stop, then arrows); marks, not colour alone, say where another method stood in.
  */
 import { el, setAttribute, setText, show } from "../lib/dom.js";
 import { EXPERT_PARTS, Layers, edges, step } from "../lib/layers.js";
@@ -103,9 +103,9 @@ export class HeatMap {
     const n = this.#layers.places.length;
     const words = [list.length < n ? `${list.length} of ${n} layers are finished.`
       : `${n} layers of ${this.#layers.nExperts} experts.`];
-    if (fallbacks) words.push(`${fallbacks} experts fell back to rounding to nearest.`);
+    if (fallbacks) words.push(`${fallbacks} experts fell back to another method.`);
     if (few) words.push(`${few} saw fewer tokens than a matrix of theirs has inputs.`);
-    if (!this.#layers.hasTokens) words.push("Rounding to nearest counts no tokens.");
+    if (!this.#layers.hasTokens) words.push("A method without calibration counts no tokens.");
     setText(this.#summary, words.join(" "));
   }
 
@@ -140,7 +140,7 @@ export class HeatMap {
         (this.#part === "worst" ? "" : ` of ${this.#part}`));
       if (this.#layers.hasTokens) words.push(`${count(expert.tokens)} tokens`);
       if (expert.few) words.push("few tokens");
-      if (expert.reason) words.push(`fell back to nearest: ${expert.reason}`);
+      if (expert.reason) words.push(`fell back to another method: ${expert.reason}`);
     }
     return el("td", {
       role: "gridcell", tabindex: "-1", "aria-label": words.join(", "),
@@ -196,7 +196,7 @@ export class HeatMap {
         Array.from({ length: STEPS }, (_, i) =>
           el("i", { "data-step": i, title: `${this.#text(scale[i])} to ${this.#text(scale[i + 1])}` }))),
         (this.#clipped[1] ? "≥ " : "") + this.#text(scale.at(-1))),
-      mark("fallback", "rounded to nearest: GPTQ was not possible"),
+      mark("fallback", "fell back to another method"),
       mark("few", "few tokens: fewer than a matrix has inputs"));
     this.#tell(document.activeElement);
     return null;

@@ -14,16 +14,17 @@ export function title(job) {
   return job.name || job.params?.model || `job ${job.id}`;
 }
 
-/* Its method in a few words: "GPTQ 4 bit, groups of 128, act-order". */
+/* Its method in a few words: "gptq 4 bit g128 act-order mse". */
 export function method(job) {
   const p = job.params || {};
   if (job.kind === "eval") return "evaluation";
   if (p.wbits === 16) return "unquantized";
-  const words = [`${p.nearest ? "nearest" : "GPTQ"} ${p.wbits} bit`];
+  const words = [`${p.method} ${p.wbits} bit`];
   if (p.groupsize > 0) words.push(`g${p.groupsize}`);
-  for (const [name, word] of [["act_order", "act-order"], ["sym", "sym"], ["mse", "mse"],
+  for (const [name, word] of [["act_order", "act-order"], ["sym", "sym"],
     ["true_sequential", "true-sequential"], ["static_groups", "static groups"]])
     if (p[name]) words.push(word);
+  if (p.grid && p.grid !== "minmax") words.push(p.grid);
   return words.join(" ");
 }
 

@@ -78,7 +78,7 @@ export class Layers {
     return this.list.reduce((n, layer) => Math.max(n, layer.experts.length), 0);
   }
 
-  /* Whether calibration tokens were counted: rounding to nearest has none. */
+  /* Whether calibration tokens were counted: a method without calibration has none. */
   get hasTokens() {
     return this.list.some((layer) => layer.experts.some((e) => e?.tokens > 0));
   }

@@ -21,7 +21,8 @@ export function groupsOf(document) {
   const request = document.components.schemas.JobRequest;
   const field = (name) => ({ name, schema: request.properties[name],
     required: (request.required || []).includes(name) });
-  const left = new Set(Object.keys(request.properties));
+  const left = new Set(Object.keys(request.properties)
+    .filter((name) => !request.properties[name].deprecated));
   const groups = (request["x-groups"] || []).map((group) => ({
     title: group.title,
     fields: group.fields.filter((name) => left.delete(name)).map(field),

@@ -112,7 +112,7 @@ static bool gptq_explain(const struct problem *p, int g, struct notice *ret_noti
 
 const struct method_ops method_gptq = {
     .name = "gptq",
-    .help = "GPTQ: errors are made good by the weights that are still to come",
+    .title = "GPTQ: the weights that are still to come make good for the error",
     .needs_hessians = true,
     .solve_units = 64,
     .need = gptq_need,

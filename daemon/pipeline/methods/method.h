@@ -20,8 +20,8 @@ struct notice {
 };
 
 struct method_ops {
-    const char *name; /* the value of the parameter `method` */
-    const char *help; /* one line: what it does; no full stop */
+    const char *name;  /* the value of the parameter `method` */
+    const char *title; /* what the name stands for, in a line */
     bool needs_hessians;
     int solve_units; /* what the solver costs a layer, in windows through a layer */
 
@@ -36,8 +36,9 @@ struct method_ops {
 extern const struct method_ops method_gptq;
 extern const struct method_ops method_rtn;
 
-/* method_at() - row @i of the table; NULL after the last. The first is the default. Any thread. */
-const struct method_ops *method_at(size_t i);
+/* methods - all that a job can ask for. */
+extern const struct method_ops *const methods[];
+extern const size_t n_methods;
 
 /* method_find() - the method called @name, or NULL; @name NULL is fine. Any thread. */
 const struct method_ops *method_find(const char *name);

@@ -31,7 +31,7 @@ static bool rtn_explain(const struct problem *p, int g, struct notice *ret_notic
 
 const struct method_ops method_rtn = {
     .name = "rtn",
-    .help = "round to nearest, without calibration",
+    .title = "round to nearest, without calibration",
     .needs_hessians = false,
     .solve_units = 64,
     .need = need_nothing,

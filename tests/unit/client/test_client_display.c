@@ -14,7 +14,8 @@
 #define JOB                                                                                        \
     "{\"id\": 7, \"kind\": \"quantize\", \"status\": \"running\", \"name\": \"mine\","             \
     " \"model\": {\"hidden_size\": 256, \"intermediate_size\": 128},"                              \
-    " \"params\": {\"model\": \"m\", \"wbits\": 4, \"percdamp\": 0.01, \"eval\": [\"ptb\"]}}"
+    " \"params\": {\"model\": \"m\", \"dataset\": \"c4\", \"wbits\": 4, \"percdamp\": 0.01, "      \
+    "\"eval\": [\"ptb\"]}}"
 
 /* What a job tells until it evaluates; two attempts, the second resumed. */
 static const char *const events[] = {
@@ -121,12 +122,11 @@ static void test_lines(void **state) {
     /* the clock of the daemon goes on: its time in this phase is what has passed here */
     f.display.clock_offset = -1e9;
     all = shown(&f, 24);
-    assert_string_equal(all,
-                        TITLE "+ load 2.0 s  + calibrate  + quantize 10 s  > evaluate  . "
-                              "export\n" BAR FACTS EVAL WORST
-                              "              layer 0   mlp.experts.1.up_proj     0.2500\n"
-                              "              layer 0   mlp.experts.3.up_proj     0.1250  nearest, "
-                              "3 tokens\n" NOTICE);
+    assert_string_equal(all, TITLE "+ load 2.0 s  + calibrate  + quantize 10 s  > evaluate  . "
+                                   "export\n" BAR FACTS EVAL WORST
+                                   "              layer 0   mlp.experts.1.up_proj     0.2500\n"
+                                   "              layer 0   mlp.experts.3.up_proj     0.1250  rtn, "
+                                   "3 tokens\n" NOTICE);
     /* a small terminal shows what matters most */
     five = shown(&f, 4);
     assert_string_equal(five, TITLE BAR FACTS NOTICE);
@@ -190,8 +190,8 @@ static void test_plain(void **state) {
                 "load\n"
                 "quantize\n"
                 "warning: bad?[2J\n"
-                "layer 0: 3 matrices in 7.5 s, worst error 0.5 in mlp.experts.2.down_proj, 1 to "
-                "nearest\n"
+                "layer 0: 3 matrices in 7.5 s, worst error 0.5 in mlp.experts.2.down_proj, 1 fell "
+                "back to rtn\n"
                 "interrupted: restart; queued again\n"
                 "resumed at layer 1\n"
                 "evaluate\n"

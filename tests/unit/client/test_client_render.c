@@ -299,13 +299,13 @@ static void test_job(void **state) {
         parse("{\"id\": 17, \"kind\": \"quantize\", \"status\": \"failed\","
               " \"finished_at\": \"2026-11-22T09:30:00.250Z\","
               " \"params\": {\"model\": \"/models/olmoe\\u001b\", \"wbits\": 4, \"groupsize\": 128,"
-              "  \"act_order\": true, \"sym\": false}}");
+              "  \"act_order\": true, \"sym\": false, \"method\": \"gptq\", \"grid\": \"mse\"}}");
     cleanup(freep) char *title = job_title(job);
     cleanup(json_decrefp) json_t *odd = parse("[1]");
 
     (void)state;
     assert_int_equal(job_id(job), 17);
-    assert_string_equal(title, "quantize olmoe? to 4 bits, groups of 128, act-order");
+    assert_string_equal(title, "quantize olmoe? to 4 bits by gptq, groups of 128, act-order, mse");
     assert_true(job_has_ended(job));
     assert_int_equal(job_exit_status(job), 1);
     assert_true(fabs(answer_time(job, "finished_at") - 1795339800.25) < 1e-6);
@@ -332,9 +332,10 @@ static void test_layers(void **state) {
     (void)state;
     layers_add(&sum, layer, 0.01);
     assert_int_equal(sum.n_matrices, 8);
-    assert_int_equal(sum.n_nearest, 2);
+    assert_int_equal(sum.n_fallbacks, 2);
     assert_int_equal(sum.n_raised, 1);
     assert_int_equal(sum.n_reasons, 1);
+    assert_string_equal(sum.fallback, "rtn");
     assert_int_equal(sum.reasons[0].n, 2);
     assert_int_equal(sum.n_worst, LAYERS_WORST_MAX);
     assert_string_equal(sum.worst[0].name, "f");

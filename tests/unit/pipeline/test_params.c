@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/params.h"
 
 #include <errno.h>
@@ -50,8 +51,9 @@ static void test_defaults(void **state) {
     assert_int_equal(p->seqlen, 0);
     assert_true(p->seed == 0);
     assert_true(p->percdamp == 0.01);
-    assert_false(p->act_order || p->sym || p->true_sequential || p->static_groups || p->mse ||
-                 p->nearest);
+    assert_false(p->act_order || p->sym || p->true_sequential || p->static_groups);
+    assert_ptr_equal(p->method, &method_gptq);
+    assert_int_equal(p->grid, GRID_MINMAX);
     assert_ptr_equal(p->format, &format_gptq);
     assert_int_equal(p->n_eval, 3);
     assert_string_equal(p->eval[0], "wikitext2");
@@ -64,7 +66,7 @@ static void test_every_field(void **state) {
         JOB_QUANTIZE, "{'model': 'org/m@r', 'dataset': 'file:a/b.txt', 'wbits': 3, 'groupsize': 64,"
                       " 'nsamples': 7, 'seqlen': 33, 'seed': 9223372036854775807,"
                       " 'act_order': true, 'sym': true, 'true_sequential': true,"
-                      " 'static_groups': true, 'mse': true, 'nearest': false, 'percdamp': 1,"
+                      " 'static_groups': true, 'grid': 'mse', 'method': 'gptq', 'percdamp': 1,"
                       " 'eval': ['ptb-new', 'c4-new', 'file:x'], 'format': 'dense'}");
     cleanup(json_decrefp) json_t *object = params_to_json(p), *again = NULL;
     cleanup(params_freep) struct params *copy = NULL;
@@ -78,8 +80,9 @@ static void test_every_field(void **state) {
     assert_int_equal(p->nsamples, 7);
     assert_int_equal(p->seqlen, 33);
     assert_true(p->seed == INT64_MAX);
-    assert_true(p->act_order && p->sym && p->true_sequential && p->static_groups && p->mse);
-    assert_false(p->nearest);
+    assert_true(p->act_order && p->sym && p->true_sequential && p->static_groups);
+    assert_int_equal(p->grid, GRID_MSE);
+    assert_ptr_equal(p->method, &method_gptq);
     assert_true(p->percdamp == 1);
     assert_ptr_equal(p->format, &format_dense);
     assert_int_equal(p->n_eval, 3);
@@ -101,7 +104,7 @@ static void test_good(void **state) {
         {JOB_EVAL, "{'model': 'm', 'seqlen': 2, 'eval': 'ptb'}", 1},
         {JOB_QUANTIZE, "{'model': 'm'}", 3},
         {JOB_QUANTIZE, "{'model': 'm', 'wbits': 4, 'nearest': true, 'eval': []}", 0},
-        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 4, 'nearest': true, 'eval': ''}", 0},
+        {JOB_QUANTIZE, "{'model': 'm', 'wbits': 4, 'method': 'rtn', 'eval': ''}", 0},
         {JOB_QUANTIZE, "{'model': 'm', 'wbits': 2, 'dataset': 'c4', 'eval': 'ptb,c4'}", 2},
         {JOB_QUANTIZE, "{'model': 'm', 'wbits': 8, 'dataset': 'c4', 'groupsize': 65536}", 3},
         {JOB_QUANTIZE, "{'model': 'm', 'wbits': 8, 'dataset': 'c4', 'nsamples': 65536}", 3},
@@ -109,8 +112,9 @@ static void test_good(void **state) {
         /* null is as good as absent, in every field */
         {JOB_QUANTIZE,
          "{'model': 'm', 'wbits': 4, 'dataset': 'ptb', 'groupsize': null, 'nsamples': null,"
-         " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null,"
-         " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'percdamp': null,"
+         " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null, 'grid': null,"
+         " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'method': null,"
+         " 'percdamp': null,"
          " 'format': null, 'eval': null}",
          3},
     };
@@ -120,6 +124,64 @@ static void test_good(void **state) {
         cleanup(params_freep) struct params *params = parse(rows[i].kind, rows[i].text);
 
         assert_int_equal(params->n_eval, rows[i].n_eval);
+    }
+}
+
+/* Requests of 0.1.0 say nearest and mse; what is written down says method and grid. */
+static void test_aliases(void **state) {
+    static const struct {
+        const char *members;
+        const struct method_ops *method;
+        enum grid_fit grid;
+    } rows[] = {
+        {"'nearest': false, 'mse': false", &method_gptq, GRID_MINMAX},
+        {"'nearest': true, 'mse': false", &method_rtn, GRID_MINMAX},
+        {"'nearest': false, 'mse': true", &method_gptq, GRID_MSE},
+        {"'nearest': true, 'mse': true", &method_rtn, GRID_MSE},
+        {"'nearest': null, 'mse': true, 'method': 'rtn'", &method_rtn, GRID_MSE},
+        {"'nearest': true, 'method': 'rtn', 'grid': 'mse', 'mse': true", &method_rtn, GRID_MSE},
+        {"'nearest': false, 'method': 'gptq', 'grid': null, 'mse': true", &method_gptq, GRID_MSE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup(freep) char *text =
+            str_format("{'model': 'm', 'dataset': 'ptb', 'wbits': 4, %s}", rows[i].members);
+        cleanup(params_freep) struct params *params = parse(JOB_QUANTIZE, text);
+        cleanup(json_decrefp) json_t *object = params_to_json(params);
+
+        print_message("%s\n", text);
+        assert_ptr_equal(params->method, rows[i].method);
+        assert_int_equal(params->grid, rows[i].grid);
+        assert_string_equal(json_string_value(json_object_get(object, "method")),
+                            rows[i].method->name);
+        assert_string_equal(json_string_value(json_object_get(object, "grid")),
+                            rows[i].grid == GRID_MSE ? "mse" : "minmax");
+        assert_null(json_object_get(object, "nearest"));
+        assert_null(json_object_get(object, "mse"));
+    }
+}
+
+/* The params of a job that 0.1.0 did. */
+static void test_renewed(void **state) {
+    static const struct {
+        const char *old, *renewed;
+    } rows[] = {
+        {"{'wbits': 4, 'mse': true, 'nearest': false}",
+         "{'wbits': 4, 'grid': 'mse', 'method': 'gptq'}"},
+        {"{'mse': false, 'nearest': true}", "{'grid': 'minmax', 'method': 'rtn'}"},
+        {"{'method': 'rtn', 'grid': 'mse'}", "{'method': 'rtn', 'grid': 'mse'}"},
+        {"{}", "{}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup(json_decrefp) json_t *old = request(rows[i].old), *same = json_deep_copy(old);
+        cleanup(json_decrefp) json_t *expected = request(rows[i].renewed);
+        cleanup(json_decrefp) json_t *renewed = params_renewed(old);
+
+        assert_true(json_equal(renewed, expected));
+        assert_true(json_equal(old, same)); /* others hold it too */
     }
 }
 
@@ -191,8 +253,17 @@ static const struct {
     {"'dataset': 'file:/etc/../passwd'", "dataset", "cannot be a file below a data root"},
     {"'dataset': 'pile'", "dataset", "unknown data set 'pile'"},
     {"'dataset': null", "dataset", "needs a calibration set"},
-    {"'nearest': true, 'act_order': true", "nearest", "no calibration"},
-    {"'nearest': true, 'true_sequential': true", "nearest", "no calibration"},
+    {"'method': 'rtn', 'act_order': true", "method", "no calibration"},
+    {"'nearest': true, 'true_sequential': true", "method", "no calibration"},
+    {"'method': 'nearest'", "method", "\"gptq\" or \"rtn\""},
+    {"'method': true", "method", "\"gptq\" or \"rtn\""},
+    {"'grid': 'max'", "grid", "\"minmax\" or \"mse\""},
+    {"'grid': []", "grid", "\"minmax\" or \"mse\""},
+    {"'nearest': true, 'method': 'gptq'", "nearest", "contradicts method 'gptq'"},
+    {"'nearest': false, 'method': 'rtn'", "nearest", "contradicts method 'rtn'"},
+    {"'mse': true, 'grid': 'minmax'", "mse", "contradicts grid 'minmax'"},
+    {"'mse': false, 'grid': 'mse'", "mse", "contradicts grid 'mse'"},
+    {"'nearest': true, 'method': 'none'", "method", "\"gptq\" or \"rtn\""},
     {"'wbits': 16, 'eval': []", "eval", "only evaluates"},
 };
 
@@ -224,8 +295,9 @@ static void test_bad_members(void **state) {
 /* An evaluation takes a model, a window and the sets, nothing of the quantization. */
 static void test_eval_takes_little(void **state) {
     static const char *const fields[] = {
-        "dataset",         "wbits",         "groupsize", "nsamples", "seed",     "act_order", "sym",
-        "true_sequential", "static_groups", "mse",       "nearest",  "percdamp", "format"};
+        "dataset",   "wbits",   "groupsize",       "nsamples",      "seed",
+        "act_order", "sym",     "true_sequential", "static_groups", "mse",
+        "grid",      "nearest", "method",          "percdamp",      "format"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
@@ -274,6 +346,8 @@ int main(void) {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_every_field),
         cmocka_unit_test(test_good),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_renewed),
         cmocka_unit_test(test_bad_members),
         cmocka_unit_test(test_eval_takes_little),
         cmocka_unit_test(test_no_object),
