@@ -31,41 +31,69 @@ static char *absolute(const char *path) {
     return plain ? realpath(plain, NULL) : NULL;
 }
 
-static bool is_below(const char *path, const char *root) {
+/* The rest of the absolute @path below @root, "" for the root itself; NULL: it is elsewhere. */
+static const char *below(const char *path, const char *root) {
     size_t n = strlen(root);
 
-    return str_equal(root, "/") ||
-           (n > 0 && strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0'));
+    while (n > 0 && root[n - 1] == '/')
+        n--;
+    if (strncmp(path, root, n) || (path[n] != '/' && path[n] != '\0'))
+        return NULL;
+    return path + n + strspn(path + n, "/");
 }
 
-/* Is the absolute @path below one of the daemon's roots of @kind? Not known counts as no. */
-static bool is_in_root(struct client *client, const char *kind, const char *path) {
-    cleanup(json_decrefp) json_t *status = NULL;
+/* How many of the roots of @kind have something at @rest. */
+static int count_roots(const json_t *roots, const char *kind, const char *rest) {
     const json_t *root;
     size_t i;
+    int n = 0;
 
-    if (http_get(client->http, "/v1/status", &status, NULL))
-        return false;
-    json_array_foreach(json_object_get(status, "roots"), i, root) {
-        if (str_equal(answer_text(root, "kind"), kind) && is_below(path, answer_text(root, "path")))
-            return true;
+    json_array_foreach(roots, i, root) {
+        cleanup(freep) char *path = str_format("%s/%s", answer_text(root, "path"), rest);
+
+        n += str_equal(answer_text(root, "kind"), kind) && path && access(path, F_OK) == 0;
     }
-    return false;
+    return n;
 }
 
-/* The path that the daemon, which is on this machine, finds @path by, or @path. */
-static int resolve(struct client *client, const char *kind, const char *path, char **ret_path,
+/*
+ * The name of the absolute @path in a request: its path below the root of @kind that holds it, as
+ * others name it too; @path itself for the root, and when other roots have something at the same
+ * path; NULL: no root that the daemon reports holds it.
+ */
+static const char *name_in_root(struct client *client, const char *kind, const char *path,
+                                json_t **ret_status) {
+    const json_t *roots, *root;
+    size_t i;
+
+    if (http_get(client->http, "/v1/status", ret_status, NULL))
+        return NULL;
+    roots = json_object_get(*ret_status, "roots");
+    json_array_foreach(roots, i, root) {
+        const char *rest = below(path, answer_text(root, "path"));
+
+        if (rest && str_equal(answer_text(root, "kind"), kind))
+            return rest[0] && count_roots(roots, kind, rest) == 1 ? rest : path;
+    }
+    return NULL;
+}
+
+/* The name by which a daemon of this machine finds @path, which may be one from here. */
+static int resolve(struct client *client, const char *kind, const char *path, char **ret_name,
                    struct failure *failure) {
     cleanup(freep) char *real = path[0] == '/' ? NULL : absolute(path);
+    cleanup(json_decrefp) json_t *status = NULL;
+    const char *name = NULL;
 
     if (!real && is_from_here(path))
         return errno == ENOMEM ? failure_oom(failure)
                                : failure_errno(failure, -errno, "cannot find", path);
-    if (real && (is_from_here(path) || is_in_root(client, kind, real)))
-        *ret_path = steal_ptr(real);
-    else
-        *ret_path = strdup(path);
-    return *ret_path ? 0 : failure_oom(failure);
+    if (real)
+        name = name_in_root(client, kind, real, &status);
+    if (!name)
+        name = is_from_here(path) ? real : path;
+    *ret_name = strdup(name);
+    return *ret_name ? 0 : failure_oom(failure);
 }
 
 int place_model(struct client *client, const char *word, char **ret_name, struct failure *failure) {

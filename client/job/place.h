@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Models and texts that are named by a path from here. A daemon on this machine gets them by their
- * absolute paths: what begins with ./, ../ or ~/, and the name of a file or folder here that lies
- * below one of the daemon's roots. For a daemon elsewhere, names stay as they are. One thread.
+ * Models and texts that are named by a path from here: one that begins with ./, ../ or ~/, or the
+ * name of a file or folder here that is below a root of the daemon. A daemon on this machine gets
+ * the path below its root, or else the absolute path. For a daemon elsewhere, names stay as they
+ * are. One thread.
  */
 #pragma once
 

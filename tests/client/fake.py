@@ -131,8 +131,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         """Jobs are taken in as the test has them under number 1."""
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        self.server.fake.posted += 1
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.server.fake.posted.append(json.loads(body or "null"))
         self.send_json(202, self.server.fake.jobs[1])
 
     def do_GET(self):
@@ -174,7 +174,7 @@ class Fake:
 
     def __init__(self):
         self.jobs, self.layers, self.files = {}, {}, {}
-        self.posted = 0
+        self.posted = []
         self.answers = {
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "ada", "role": "submit", "auth": "peer"}),

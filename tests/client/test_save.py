@@ -125,7 +125,7 @@ def check_before(made, folder):
     made.jobs[3] = fake.job(3, status="failed", kind="eval", params={"wbits": 16})
     for verb in ("watch", "retry"):
         assert "16 bits" in run(made, verb, "3", "--save", folder + "/x", status=2)
-    assert made.posted == 0
+    assert not made.posted
     if os.getuid():
         os.chmod(folder, 0o555)
         assert "Permission denied" in run(made, "quantize", "m", *bits, "--save", folder, "--force",

@@ -196,8 +196,8 @@ static void test_paths(void **state) {
     expect_request(here, "./sub file:./sub",
                    "{\"kind\":\"quantize\",\"model\":\"%s/sub\",\"dataset\":\"file:%s/sub\"}",
                    real);
-    expect_request(here, "../x/../sub", "cannot find '../x/../sub': No such file or directory%.0s",
-                   "");
+    expect_request(here, "../quantctl-none",
+                   "cannot find '../quantctl-none': No such file or directory%.0s", "");
     expect_request(here, "~/sub file:~/a#b",
                    "{\"kind\":\"quantize\",\"model\":\"%s/sub\",\"dataset\":\"file:%s/a#b\"}",
                    real);
