@@ -87,7 +87,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
         return r;
     daemon->events = events_new(daemon->store);
     daemon->cache = job_cache_new(daemon->store);
-    if (!daemon->events || !daemon->cache)
+    daemon->hash_cache = str_format("%s/model-hashes.json", config->cache_dir);
+    if (!daemon->events || !daemon->cache || !daemon->hash_cache)
         return failure_oom(failure);
     models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
     daemon->jobs = (struct jobs){.store = daemon->store,
@@ -95,6 +96,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .cache = daemon->cache,
                                  .models = &daemon->models,
                                  .state_dir = config->state_dir,
+                                 .hash_cache = daemon->hash_cache,
                                  .source = &daemon->source.source,
                                  .hub = daemon->hub,
                                  .disk = &daemon->disk};
@@ -243,6 +245,7 @@ int daemon_stop(struct daemon *daemon) {
     if (daemon->failed_fd >= 0)
         close(daemon->failed_fd);
     config_free(daemon->loaded);
+    free(daemon->hash_cache);
     free(daemon);
     return 0;
 }

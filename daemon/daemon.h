@@ -25,6 +25,7 @@ struct daemon {
     struct job_cache *cache;
     struct models models;
     struct disk disk;
+    char *hash_cache; /* path; owned */
     struct jobs jobs;
     struct source_mirror mirror;
     struct hub_client *hub;

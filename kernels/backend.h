@@ -38,6 +38,8 @@ static inline struct span span_slice(struct span s, size_t offset, size_t size) 
 
 struct backend_info {
     char name[96];           /* "NVIDIA H200", "cpu, 2 threads" */
+    char model[96];          /* the processor's or the GPU's model: "AMD EPYC", "NVIDIA H200" */
+    char library[96];        /* what computes on it: "OpenBLAS 0.3.21 Haswell", "cuBLAS 13.0.2" */
     size_t memory_total;     /* bytes of the device (cpu: of the machine) */
     size_t memory_free;      /* bytes free now, others' use counted */
     size_t memory_allocated; /* bytes that this backend holds now */

@@ -39,8 +39,10 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
     cleanup(params_freep) struct params *params = NULL;
     cleanup(freep) char *dir = NULL;
     struct pipeline_observer observer = {.ctx = sink, .event = on_event, .cancelled = on_cancelled};
-    struct pipeline_job job = {
-        .model_dir = row->model_dir, .corpora = corpora, .observer = &observer};
+    struct pipeline_job job = {.model_dir = row->model_dir,
+                               .corpora = corpora,
+                               .observer = &observer,
+                               .hash_cache = sink->jobs->hash_cache};
     int r;
 
     if (job_kind_from_name(row->kind, &job.kind))

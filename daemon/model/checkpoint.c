@@ -16,8 +16,7 @@
 #define INDEX_BYTES_MAX (32 << 20)
 #define CONFIG_BYTES_MAX (1 << 20)
 #define N_SHARDS_MAX 2048
-#define NAME_SIZE 1100     /* above the longest name that safetensors.c lets in */
-#define SAMPLE_BYTES 65536 /* of the data, at each of three places, for the fingerprint */
+#define NAME_SIZE 1100 /* above the longest name that safetensors.c lets in */
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
@@ -59,6 +58,22 @@ static int no_weights(const char *dir, struct failure *failure) {
                        "model '%s' has neither '%s' nor '%s'", dir, SINGLE, INDEX);
 }
 
+/* Enters the shard that was opened last, called @name, as a file to be hashed and watched. */
+static int enter_file(struct checkpoint *checkpoint, const char *name, struct failure *failure) {
+    size_t i = checkpoint->n_shards - 1;
+    const struct mapping *mapping = safetensors_mapping(checkpoint->shards[i]);
+    struct fingerprint_file *file = &checkpoint->files[i];
+
+    file->name = strdup(name);
+    file->path = str_format("%s/%s", checkpoint->dir, name);
+    file->identity = mapping->identity;
+    file->data = mapping->data;
+    file->size = mapping->size;
+    if (!file->name || !file->path || watch_add(&checkpoint->watch, file->path, &file->identity))
+        return failure_oom(failure);
+    return 0;
+}
+
 static int add_shard(struct checkpoint *checkpoint, const char *name, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/%s", checkpoint->dir, name);
     int r;
@@ -69,9 +84,10 @@ static int add_shard(struct checkpoint *checkpoint, const char *name, struct fai
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete", FETCH_AGAIN,
                            "model '%s' lacks the shard '%s'", checkpoint->dir, name);
-    if (!r)
-        checkpoint->n_shards++;
-    return r;
+    if (r)
+        return r;
+    checkpoint->n_shards++;
+    return enter_file(checkpoint, name, failure);
 }
 
 static int bad_index(const struct checkpoint *checkpoint, const char *what,
@@ -146,7 +162,8 @@ static int check_index(const struct checkpoint *checkpoint, json_t *map, const c
 
 static int alloc_shards(struct checkpoint *checkpoint, size_t n, struct failure *failure) {
     checkpoint->shards = calloc(n, sizeof(struct safetensors *));
-    return checkpoint->shards ? 0 : failure_oom(failure);
+    checkpoint->files = calloc(n, sizeof(*checkpoint->files));
+    return checkpoint->shards && checkpoint->files ? 0 : failure_oom(failure);
 }
 
 static int open_indexed(struct checkpoint *checkpoint, const char ***ret_names, json_t **ret_index,
@@ -182,23 +199,8 @@ static void hash_block(struct sha256 *hash, const void *data, size_t size) {
     sha256_update(hash, data, size);
 }
 
-static void hash_shard(struct sha256 *hash, const char *name, const struct safetensors *shard) {
-    size_t header_size, size;
-    const void *header = safetensors_header(shard, &header_size);
-    const char *data = safetensors_data(shard, &size);
-    size_t n = MIN(size, SAMPLE_BYTES);
-    uint64_t total = size;
-
-    hash_block(hash, name, strlen(name));
-    hash_block(hash, &total, sizeof(total));
-    hash_block(hash, header, header_size);
-    hash_block(hash, data, n);
-    hash_block(hash, data + (size - n) / 2, n);
-    hash_block(hash, data + size - n, n);
-}
-
-static int make_fingerprint(struct checkpoint *checkpoint, const char *const *names,
-                            struct failure *failure) {
+/* What is part of the fingerprint beside the shards. */
+static int describe(struct checkpoint *checkpoint, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/config.json", checkpoint->dir);
     const struct quantization_config *q = &checkpoint->config.quantization;
     /* From quantize_config.json, perhaps, which is hashed nowhere else. */
@@ -215,10 +217,34 @@ static int make_fingerprint(struct checkpoint *checkpoint, const char *const *na
         return failure_errno(failure, r, "cannot read", path);
     hash_block(hash, config, size);
     hash_block(hash, quantization, sizeof(quantization));
-    for (size_t i = 0; i < checkpoint->n_shards; i++)
-        hash_shard(hash, names[i], checkpoint->shards[i]);
-    sha256_finish(hash, checkpoint->fingerprint);
+    sha256_finish(hash, checkpoint->description);
     return 0;
+}
+
+/* Before they are read: a change during that is one, too. */
+static int watch_texts(struct checkpoint *checkpoint, struct failure *failure) {
+    static const char *const names[] = {"config.json", "quantize_config.json", INDEX};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        int r = checkpoint_watch(checkpoint, names[i], failure);
+
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+int checkpoint_watch(struct checkpoint *checkpoint, const char *name, struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/%s", checkpoint->dir, name);
+    int r = path ? watch_add(&checkpoint->watch, path, NULL) : -ENOMEM;
+
+    return r ? failure_errno(failure, r, "cannot look at", path ? path : name) : 0;
+}
+
+int checkpoint_start_hashing(const struct checkpoint *checkpoint, const char *cache_path,
+                             struct fingerprint **ret_fingerprint, struct failure *failure) {
+    return fingerprint_start(checkpoint->files, checkpoint->n_shards, checkpoint->description,
+                             cache_path, ret_fingerprint, failure);
 }
 
 static int check_tensors(const struct checkpoint *checkpoint, const char *listing,
@@ -230,7 +256,6 @@ static int check_tensors(const struct checkpoint *checkpoint, const char *listin
 }
 
 static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
-    static const char *const single_names[] = {SINGLE};
     cleanup(json_decrefp) json_t *index = NULL;
     cleanup(freep) const char **names = NULL; /* into index */
     bool is_single = has_file(checkpoint->dir, SINGLE);
@@ -247,7 +272,7 @@ static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
     }
     if (!r)
         r = check_tensors(checkpoint, is_single ? SINGLE : INDEX, failure);
-    return r ? r : make_fingerprint(checkpoint, is_single ? single_names : names, failure);
+    return r ? r : describe(checkpoint, failure);
 }
 
 int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct failure *failure) {
@@ -256,7 +281,9 @@ int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct 
 
     if (!checkpoint || !(checkpoint->dir = strdup(dir)))
         return failure_oom(failure);
-    r = model_config_read(dir, &checkpoint->config, failure);
+    r = watch_texts(checkpoint, failure);
+    if (!r)
+        r = model_config_read(dir, &checkpoint->config, failure);
     if (!r)
         r = open_shards(checkpoint, failure);
     if (r)
@@ -271,8 +298,13 @@ int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct 
 void checkpoint_free(struct checkpoint *checkpoint) {
     if (!checkpoint)
         return;
-    for (size_t i = 0; i < checkpoint->n_shards; i++)
+    for (size_t i = 0; i < checkpoint->n_shards; i++) {
         safetensors_free(checkpoint->shards[i]);
+        free((char *)checkpoint->files[i].name);
+        free((char *)checkpoint->files[i].path);
+    }
+    watch_done(&checkpoint->watch);
+    free(checkpoint->files);
     free(checkpoint->shards);
     free(checkpoint->dir);
     free(checkpoint);

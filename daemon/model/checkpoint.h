@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "daemon/model/config.h"
+#include "daemon/model/fingerprint/fingerprint.h"
 #include "daemon/model/safetensors/safetensors.h"
 
 struct checkpoint {
@@ -14,9 +15,9 @@ struct checkpoint {
     struct model_config config;
     struct safetensors **shards; /* owned */
     size_t n_shards;
-    /* Hash of config.json and of every shard's name, size and header, which holds all names,
-     * shapes and offsets, and of 64 KiB at both ends and the middle of its data. */
-    char fingerprint[SHA256_TEXT_SIZE];
+    struct fingerprint_file *files; /* [n_shards]: the same, to be hashed; owned with their texts */
+    char description[SHA256_TEXT_SIZE]; /* hash of what config.json and its like say */
+    struct watch watch;                 /* every file that was read, and more of the caller's */
 };
 
 /*
@@ -39,5 +40,18 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
 
 /* checkpoint_intact() - false once a shard was cut short under its mapping. */
 bool checkpoint_intact(const struct checkpoint *checkpoint);
+
+/*
+ * checkpoint_watch() - add the file @name of the folder, which may be missing, to those that must
+ * stay as they are. Return: 0 or -errno.
+ */
+int checkpoint_watch(struct checkpoint *checkpoint, const char *name, struct failure *failure);
+
+/*
+ * checkpoint_start_hashing() - begin to find out the fingerprint of the model, which lives no
+ * longer than the checkpoint. @cache_path: as in fingerprint_start(). Return: 0 or -errno.
+ */
+int checkpoint_start_hashing(const struct checkpoint *checkpoint, const char *cache_path,
+                             struct fingerprint **ret_fingerprint, struct failure *failure);
 
 DEFINE_CLEANUP(struct checkpoint *, checkpoint_freep, checkpoint_free)

@@ -265,6 +265,9 @@ static int evaluate_set(struct evaluator *e, int i) {
         if (r)
             return r;
     }
+    r = run_check_model(run);
+    if (r)
+        return r;
     set->result = summarize(windows, means);
     if (!set->result)
         return failure_set(run->failure, -ERANGE, "not_finite",

@@ -168,10 +168,9 @@ static int write_quantd_json(struct run *run, struct folder *folder) {
     for (int i = 0; i < run->n_evals; i++)
         json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
     all = json_pack("{s:s s:s s:o s:s s:s s:o s:o}", "quantd", QUANTD_VERSION, "device",
-                    run->b->ops->name, "params", params, "model_fingerprint",
-                    run->checkpoint->fingerprint, "calibration_sha256",
-                    run->calibration ? run->calibration->sha256 : "", "perplexity", perplexity,
-                    "matrices", matrices_of(run));
+                    run->b->ops->name, "params", params, "model_fingerprint", run->fingerprint,
+                    "calibration_sha256", run->calibration ? run->calibration->sha256 : "",
+                    "perplexity", perplexity, "matrices", matrices_of(run));
     return folder_write_json(run, folder, "quantd.json", all);
 }
 

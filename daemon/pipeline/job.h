@@ -44,6 +44,7 @@ struct pipeline_job {
     const char *dir; /* the job's own folder, there already; no one else writes into it */
     const struct corpora *corpora;
     const struct pipeline_observer *observer;
+    const char *hash_cache; /* where hashes of models are kept, or NULL (model/fingerprint) */
 };
 
 /*

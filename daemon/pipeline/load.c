@@ -118,18 +118,33 @@ static json_t *facts(const struct run *run) {
     json_object_set_new(params, "seqlen", json_integer(run->seqlen));
     if (run->calibration)
         json_object_set_new(params, "dataset_sha256", json_string(run->calibration->sha256));
-    return json_pack("{s:o s:{s:I s:i s:i s:i s:i s:i s:i s:b s:s}}", "params", params, "model",
+    return json_pack("{s:o s:{s:I s:i s:i s:i s:i s:i s:i s:b s:s?}}", "params", params, "model",
                      "parameters", (json_int_t)arch_n_parameters(c), "layers", c->num_hidden_layers,
                      "hidden_size", c->hidden_size, "intermediate_size", c->intermediate_size,
                      "experts", c->num_experts, "experts_per_token", c->num_experts_per_tok,
                      "vocab_size", c->vocab_size, "quantized", c->quantization.present,
-                     "fingerprint", run->checkpoint->fingerprint);
+                     "fingerprint", run->fingerprint[0] ? run->fingerprint : NULL);
+}
+
+int load_report_facts(struct run *run) {
+    return run_event(run, PIPELINE_FACTS, facts(run));
+}
+
+/* Opens the model; its files are hashed from now on, beside everything else. */
+static int open_model(struct run *run) {
+    int r = checkpoint_open(run->job->model_dir, &run->checkpoint, run->failure);
+
+    if (!r)
+        r = checkpoint_watch(run->checkpoint, "tokenizer.json", run->failure);
+    return r ? r
+             : checkpoint_start_hashing(run->checkpoint, run->job->hash_cache, &run->hashing,
+                                        run->failure);
 }
 
 int load_inputs(struct run *run) {
     int r;
 
-    r = checkpoint_open(run->job->model_dir, &run->checkpoint, run->failure);
+    r = open_model(run);
     if (!r)
         r = check_model(run);
     if (!r)
@@ -143,7 +158,7 @@ int load_inputs(struct run *run) {
         if (!r)
             r = read_eval(run, &run->evals[i]);
     }
-    if (r)
-        return r;
-    return run_event(run, PIPELINE_FACTS, facts(run));
+    if (!r && fingerprint_is_known(run->hashing))
+        return run_learn_fingerprint(run, true);
+    return r ? r : load_report_facts(run);
 }

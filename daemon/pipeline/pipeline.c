@@ -51,7 +51,7 @@ static json_t *complete_result(struct run *run, json_t *result) {
     json_object_set_new(result, "peak_memory",
                         json_pack("{s:I s:I}", "device", (json_int_t)info.memory_peak, "host",
                                   (json_int_t)usage.ru_maxrss * 1024));
-    json_object_set_new(result, "model_fingerprint", json_string(run->checkpoint->fingerprint));
+    json_object_set_new(result, "model_fingerprint", json_string(run->fingerprint));
     json_object_set_new(result, "seqlen", json_integer(run->seqlen));
     json_object_set_new(result, "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
     return result;
@@ -128,6 +128,7 @@ static void run_done(struct run *run) {
     free(run->reports);
     windows_free(run->calibration);
     tokenizer_free(run->tokenizer);
+    fingerprint_free(run->hashing);
     checkpoint_free(run->checkpoint);
     free(run->work_dir);
     free(run->artifact_dir);
@@ -179,10 +180,15 @@ static int run_phases(struct run *run, json_t **ret_result) {
         r = quantize_layers(run);
     if (!r)
         r = evaluate_sets(run);
+    if (!r)
+        r = run_learn_fingerprint(run, true);
     if (!r && run->quantizes)
         r = export_checkpoint(run, &result);
     if (!r)
         r = progress_end(&run->progress);
+    if (r)
+        return r;
+    r = run_check_model(run); /* the last look: what was read belongs to one model */
     if (r)
         return r;
     result = complete_result(run, result);

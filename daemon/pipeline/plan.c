@@ -1,67 +1,121 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * How many windows go through a layer at once. More make larger products, up to what the device
- * likes, and take more memory; the memory of every phase is added up before any is taken.
- */
-#include "daemon/pipeline/run.h"
+#include "daemon/pipeline/plan.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 
-/* Left free, for the libraries of the device and for others. */
-#define RESERVE ((size_t)256 << 20)
+#define PLAN_BYTES_MAX (8 << 20)
 
-/*
- * What the whole job takes at most at a time with @batch windows; SIZE_MAX when the slots of a
- * batch cannot be counted in an int, as the ops do.
- */
-static size_t job_size(struct run *run, int batch) {
-    int64_t tokens = (int64_t)batch * run->seqlen;
-    size_t quantize, evaluate;
-
-    run->batch = batch;
-    if (tokens > INT32_MAX / run->checkpoint->config.num_experts_per_tok)
-        return SIZE_MAX;
-    quantize = run->quantizes ? quantize_size(run) : 0;
-    evaluate = evaluate_size(run);
-    return MAX(quantize, evaluate);
+static char *plan_path(const struct run *run) {
+    return str_format("%s/plan.json", run->work_dir);
 }
 
-/* The most windows that any phase has. */
-static int most_windows(const struct run *run) {
-    int most = run->calibration ? run->calibration->n : 1;
-
-    for (int i = 0; i < run->n_evals; i++)
-        most = MAX(most, run->evals[i].windows->n);
-    return most;
+void plan_done(struct plan *plan) {
+    json_decref(plan->settings);
+    json_decref(plan->files);
+    *plan = (struct plan){};
 }
 
-static int cannot_fit(struct run *run, size_t size, size_t available, const char *what_to_lower) {
-    char hint[200];
+/* The parameters that change a layer's bytes; those that are compared elsewhere are left out. */
+static json_t *params_of_layers(const struct run *run) {
+    static const char *const others[] = {"eval", "format", "model", "dataset", "batch"};
+    json_t *params = params_to_json(run->params);
 
-    snprintf(hint, sizeof(hint), "lower %s, or wait until others release the device",
-             what_to_lower);
-    return failure_set(run->failure, -ENOMEM, "device_memory", hint,
-                       "the job needs %zu MiB of device memory with %d windows at a time, and "
-                       "%zu MiB are free",
-                       size >> 20, run->batch, available >> 20);
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+        json_object_del(params, others[i]);
+    return params;
 }
 
-int choose_batch(struct run *run, int planned) {
-    int wanted = planned > 0 ? planned : run->params->batch, batch;
+static json_t *files_of(const struct watch *watch) {
+    json_t *files = json_array();
+
+    for (size_t i = 0; i < watch->n_files; i++) {
+        const struct identity *id = &watch->files[i].identity;
+        json_t *file =
+            json_pack("[IIIII]", (json_int_t)id->device, (json_int_t)id->inode,
+                      (json_int_t)id->size, (json_int_t)id->mtime_ns, (json_int_t)id->ctime_ns);
+
+        if (json_array_append_new(files, file)) {
+            json_decref(files);
+            return NULL;
+        }
+    }
+    return files;
+}
+
+int plan_make(const struct run *run, struct plan *ret_plan) {
+    struct plan plan = {.files = files_of(&run->checkpoint->watch), .batch = run->batch};
     struct backend_info info;
-    size_t available, size;
 
     run->b->ops->info(run->b, &info);
-    available = info.memory_free > RESERVE ? info.memory_free - RESERVE : 0;
-    if (wanted > 0) {
-        size = job_size(run, wanted);
-        return size <= available ? 0
-                                 : cannot_fit(run, size, available, "batch, nsamples or seqlen");
+    plan.settings =
+        json_pack("{s:s s:s s:s s:o s:i s:s}", "version", QUANTD_VERSION, "device", info.model,
+                  "library", info.library, "params", params_of_layers(run), "seqlen", run->seqlen,
+                  "calibration", run->calibration ? run->calibration->sha256 : "");
+    snprintf(plan.model, sizeof(plan.model), "%s", run->fingerprint);
+    if (!plan.settings || !plan.files) {
+        plan_done(&plan);
+        return -ENOMEM;
     }
-    batch = MAX(1, MIN(run->b->ops->batch_tokens / run->seqlen, most_windows(run)));
-    while (job_size(run, batch) > available && batch > 1)
-        batch /= 2;
-    size = job_size(run, batch);
-    return size <= available ? 0 : cannot_fit(run, size, available, "nsamples or seqlen");
+    *ret_plan = plan;
+    return 0;
+}
+
+int plan_read(const struct run *run, struct plan *ret_plan) {
+    cleanup(freep) char *path = plan_path(run);
+    cleanup(json_decrefp) json_t *all = NULL;
+    const char *model;
+    json_int_t batch;
+
+    *ret_plan = (struct plan){};
+    if (!path)
+        return -ENOMEM;
+    json_parse_file(path, PLAN_BYTES_MAX, "damaged", &all, NULL);
+    batch = json_integer_value(json_object_get(all, "batch"));
+    model = json_string_value(json_object_get(all, "model"));
+    if (!json_is_object(json_object_get(all, "settings")) || batch < 1 || batch > PARAMS_BATCH_MAX)
+        return 0;
+    ret_plan->settings = json_incref(json_object_get(all, "settings"));
+    ret_plan->files = json_incref(json_object_get(all, "files"));
+    ret_plan->batch = (int)batch;
+    snprintf(ret_plan->model, sizeof(ret_plan->model), "%s", model ? model : "");
+    return 0;
+}
+
+int plan_write(struct run *run, const struct plan *plan) {
+    cleanup(freep) char *path = plan_path(run), *text = NULL;
+    cleanup(json_decrefp) json_t *all =
+        json_pack("{s:O s:O s:i s:s}", "settings", plan->settings, "files", plan->files, "batch",
+                  plan->batch, "model", plan->model);
+    int r;
+
+    text = all ? json_text(all, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    if (!path || !text)
+        return failure_oom(run->failure);
+    r = file_replace(path, text, strlen(text));
+    return r ? failure_errno(run->failure, r, "cannot write", path) : 0;
+}
+
+int plan_difference(const struct plan *then, const struct plan *now, char **ret_text) {
+    const char *key;
+    json_t *value;
+
+    *ret_text = NULL;
+    json_object_foreach(now->settings, key, value) {
+        json_t *before = json_object_get(then->settings, key);
+
+        if (json_equal(before, value))
+            continue;
+        *ret_text =
+            json_is_string(value) && json_is_string(before) && !str_equal(key, "calibration")
+                ? str_format("the %s was '%s' and is '%s' now", key, json_string_value(before),
+                             json_string_value(value))
+                : str_format("the %s changed", key);
+        return *ret_text ? 0 : -ENOMEM;
+    }
+    return 0;
 }

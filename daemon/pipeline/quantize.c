@@ -330,6 +330,10 @@ static int advance(struct quantizer *q, int layer) {
     r = bring_layer(q, layer);
     if (!r && !finished)
         r = make_layer(q, layer);
+    if (!r)
+        r = run_check_model(run);
+    if (!r)
+        r = run_learn_fingerprint(run, false);
     if (!r && run->calibration && !last)
         r = pass(q, layer, NULL);
     return r;

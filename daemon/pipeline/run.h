@@ -26,6 +26,8 @@ struct run {
     struct failure *failure;
 
     struct checkpoint *checkpoint;
+    struct fingerprint *hashing;        /* finds out the model's fingerprint; owned */
+    char fingerprint[SHA256_TEXT_SIZE]; /* of the model; "": not known yet */
     struct tokenizer *tokenizer;
     struct windows *calibration; /* NULL: none is needed */
     struct eval_set evals[PARAMS_EVALS_MAX];
@@ -43,6 +45,18 @@ struct run {
     char *artifact_dir; /* DIR/artifact */
     struct progress progress;
 };
+
+/*
+ * run_learn_fingerprint() - set run->fingerprint and report it (PIPELINE_FACTS), once all of the
+ * model is hashed: wait for that, or, with @wait false, only look. Return: 0 or -errno.
+ */
+int run_learn_fingerprint(struct run *run, bool wait);
+
+/*
+ * run_check_model() - is every file of the model what it was when the job began? Return: 0, or
+ * -ESTALE (model_changed).
+ */
+int run_check_model(const struct run *run);
 
 /* run_cancelled() - 0, or -ECANCELED when the job shall stop. */
 static inline int run_cancelled(const struct run *run) {
@@ -80,8 +94,8 @@ static inline const struct format_ops *run_work_format(const struct run *run) {
 
 /*
  * choose_batch() - set run->batch: what the plan of an earlier attempt says (@planned, 0: none),
- * or the parameters, or the largest that fits into the free memory of the device. -ENOMEM with
- * what is needed when not even that fits (plan.c).
+ * or the parameters, or the largest that fits into the memory that the device has. -ENOMEM with
+ * what is needed when the memory that is free now is less than that (batch.c).
  */
 int choose_batch(struct run *run, int planned);
 /* Bytes of device memory that a phase takes with run->batch; SIZE_MAX when they do not fit. */
@@ -89,10 +103,11 @@ size_t quantize_size(const struct run *run); /* quantize.c */
 size_t evaluate_size(const struct run *run); /* evaluate.c */
 
 /* The phases, each with its own file. 0 or -errno. */
-int load_inputs(struct run *run);     /* load.c: checkpoint, tokenizer, windows; checks them */
-int work_open(struct run *run);       /* work.c: the folder, and what an earlier attempt left */
-int quantize_layers(struct run *run); /* quantize.c */
-int evaluate_sets(struct run *run);   /* evaluate.c */
+int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, windows; checks them */
+int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
+int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */
+int quantize_layers(struct run *run);   /* quantize.c */
+int evaluate_sets(struct run *run);     /* evaluate.c */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
 
 /* work_layer_path() - where layer @layer is, or its record; owned by the caller; NULL: no memory */

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * DIR/work: what a run leaves behind so that the next attempt can go on.
- *   plan.json              the fingerprint of everything that the layers depend on, and the
- *                          batch, which shapes the order of sums
+ *   plan.json              what the layers depend on (plan.h)
  *   layer-000.safetensors  a finished layer, in the format of the result when that is lossless
  *   layer-000.json         its report, written after it: the layer counts when this is there
  *   eval-0.json            the result of an evaluated set, with the windows' hash
@@ -12,6 +11,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/plan.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
@@ -46,24 +46,6 @@ static json_t *read_json(char *path) {
     if (owned)
         json_parse_file(owned, RECORD_MAX, "damaged", &value, NULL);
     return value;
-}
-
-/* What the bytes of a layer depend on. */
-static int fingerprint(const struct run *run, char ret_text[SHA256_TEXT_SIZE]) {
-    cleanup(json_decrefp) json_t *params = params_to_json(run->params);
-    cleanup(json_decrefp) json_t *all = NULL;
-    cleanup(freep) char *text = NULL;
-
-    json_object_del(params, "eval");
-    json_object_del(params, "format");
-    json_object_del(params, "model");
-    json_object_del(params, "dataset");
-    all = json_pack("{s:s s:s s:s s:O s:i s:s}", "version", QUANTD_VERSION, "device",
-                    run->b->ops->name, "model", run->checkpoint->fingerprint, "params", params,
-                    "seqlen", run->seqlen, "calibration",
-                    run->calibration ? run->calibration->sha256 : "");
-    text = all ? json_text(all, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
-    return text ? sha256_of(text, strlen(text), ret_text) : -ENOMEM;
 }
 
 static int tell_layer(struct run *run, const char *kind, int layer) {
@@ -111,6 +93,10 @@ static int find_layers(struct run *run) {
 }
 
 static int find_evals(struct run *run) {
+    int known = run_learn_fingerprint(run, true);
+
+    if (known)
+        return known;
     for (int i = 0; i < run->n_evals; i++) {
         struct eval_set *set = &run->evals[i];
         cleanup(json_decrefp) json_t *record = read_json(eval_path(run, i));
@@ -118,7 +104,7 @@ static int find_evals(struct run *run) {
         json_t *result = json_object_get(record, "result");
         int r;
 
-        if (!str_equal(model, run->checkpoint->fingerprint) ||
+        if (!str_equal(model, run->fingerprint) ||
             !json_is_number(json_object_get(result, "value")) ||
             !str_equal(json_string_value(json_object_get(result, "sha256")), set->windows->sha256))
             continue;
@@ -130,13 +116,24 @@ static int find_evals(struct run *run) {
     return 0;
 }
 
-/* Begins an empty folder for the plan @fingerprint. */
-static int start_over(struct run *run, char *path, const char *fingerprint_text) {
-    cleanup(json_decrefp) json_t *plan = NULL;
-    cleanup(freep) char *owned = path;
-    int r;
+/* Did an earlier attempt leave a layer or a set? */
+static bool has_records(const struct run *run) {
+    cleanup(freep) char *layer = work_layer_path(run, 0, "json");
+    cleanup(freep) char *set = eval_path(run, 0);
 
-    r = choose_batch(run, 0);
+    return layer && set && (!access(layer, F_OK) || !access(set, F_OK));
+}
+
+/* Begins an empty folder for @plan; @why: what is wrong with the one that is there, or NULL. */
+static int start_over(struct run *run, struct plan *plan, const char *why) {
+    int r = choose_batch(run, 0);
+
+    if (!r && why && has_records(run))
+        r = run_event(run, WIRE_EVENT_JOB_WARNING,
+                      json_pack("{s:s s:o}", "code", "started_anew", "detail",
+                                json_sprintf("what an earlier attempt had finished is not used: "
+                                             "%s",
+                                             why)));
     if (r)
         return r;
     r = dir_remove(run->work_dir);
@@ -144,39 +141,60 @@ static int start_over(struct run *run, char *path, const char *fingerprint_text)
         r = dir_make(run->work_dir);
     if (r)
         return failure_errno(run->failure, r, "cannot set up", run->work_dir);
-    plan = json_pack("{s:s s:i}", "fingerprint", fingerprint_text, "batch", run->batch);
-    return write_json(run, steal_ptr(owned), plan);
+    plan->batch = run->batch;
+    return plan_write(run, plan);
 }
 
-int work_open(struct run *run) {
-    char *path = str_format("%s/plan.json", run->work_dir);
-    cleanup(json_decrefp) json_t *old = path ? read_json(strdup(path)) : NULL;
-    json_int_t batch = json_integer_value(json_object_get(old, "batch"));
-    char text[SHA256_TEXT_SIZE];
+/* Is the model that @old began with the one of now? By its files, or else by their content. */
+static int same_model(struct run *run, const struct plan *old, const struct plan *now,
+                      bool *ret_same) {
     int r;
 
-    if (!path || fingerprint(run, text)) {
-        free(path);
-        return failure_oom(run->failure);
-    }
-    if (!str_equal(json_string_value(json_object_get(old, "fingerprint")), text) || batch < 1 ||
-        batch > PARAMS_BATCH_MAX)
-        return start_over(run, path, text);
+    *ret_same = json_equal(old->files, now->files);
+    if (*ret_same || !old->model[0])
+        return 0;
+    r = run_learn_fingerprint(run, true);
+    *ret_same = !r && str_equal(old->model, run->fingerprint);
+    return r;
+}
 
-    r = choose_batch(run, (int)batch);
-    /* Another batch is another order of sums: the finished layers would not fit the rest. */
-    if (r == -ENOMEM && !run->params->batch)
-        return start_over(run, path, text);
-    free(path);
+/* Goes on after what is there. */
+static int resume(struct run *run, const struct plan *old, struct plan *plan) {
+    int r = choose_batch(run, old->batch);
+
+    plan->batch = run->batch;
+    if (!r)
+        r = plan_write(run, plan);
     if (!r && run->quantizes)
         r = find_layers(run);
-    if (r)
-        return r;
-    /* A set counts only on top of complete layers, which the fingerprint vouches for. */
-    if (!run->quantizes || run->n_finished == run_layers(run))
+    /* A set counts only on top of complete layers, which the plan vouches for. */
+    if (!r && (!run->quantizes || run->n_finished == run_layers(run)))
         r = find_evals(run);
     return r ? r
              : run_event(run, WIRE_EVENT_JOB_RESUMED, json_pack("{s:i}", "layer", run->n_finished));
+}
+
+int work_open(struct run *run) {
+    cleanup(plan_done) struct plan old = {}, plan = {};
+    cleanup(freep) char *why = NULL;
+    bool same;
+    int r;
+
+    if (plan_read(run, &old) || plan_make(run, &plan))
+        return failure_oom(run->failure);
+    if (!old.settings)
+        return start_over(run, &plan, "its plan is missing, or of another version");
+    if (plan_difference(&old, &plan, &why))
+        return failure_oom(run->failure);
+    if (why)
+        return start_over(run, &plan, why);
+    r = same_model(run, &old, &plan, &same);
+    if (r)
+        return r;
+    if (!same)
+        return start_over(run, &plan, "the model's files were changed or replaced");
+    memcpy(plan.model, run->fingerprint[0] ? run->fingerprint : old.model, sizeof(plan.model));
+    return resume(run, &old, &plan);
 }
 
 int work_keep_layer(struct run *run, int layer, json_t *report) {
@@ -196,9 +214,12 @@ int work_keep_layer(struct run *run, int layer, json_t *report) {
 }
 
 int work_keep_eval(struct run *run, int i) {
-    cleanup(json_decrefp) json_t *record = json_pack(
-        "{s:s s:O}", "model", run->checkpoint->fingerprint, "result", run->evals[i].result);
-    int r = record ? write_json(run, eval_path(run, i), record) : failure_oom(run->failure);
+    cleanup(json_decrefp) json_t *record = NULL;
+    int r = run_learn_fingerprint(run, true);
 
+    if (r)
+        return r;
+    record = json_pack("{s:s s:O}", "model", run->fingerprint, "result", run->evals[i].result);
+    r = record ? write_json(run, eval_path(run, i), record) : failure_oom(run->failure);
     return r ? r : tell_eval(run, WIRE_EVENT_EVAL_FINISHED, i);
 }

@@ -32,6 +32,7 @@ struct jobs {
     struct job_cache *cache;
     struct models *models;
     const char *state_dir;
+    const char *hash_cache; /* where hashes of models are kept (model/fingerprint); NULL: nowhere */
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */

@@ -45,6 +45,28 @@ static const struct failure *cpu_failure(struct backend *b) {
     return &cpu_of(b)->failure;
 }
 
+/* "model name : AMD EPYC 9654" of the first processor; they are all alike here. */
+static void describe_processor(char *model, size_t size) {
+    cleanup(fclosep) FILE *f = fopen("/proc/cpuinfo", "re");
+    char line[256], name[96];
+
+    while (f && fgets(line, sizeof(line), f)) {
+        if (sscanf(line, "model name : %95[^\n]", name) == 1) {
+            snprintf(model, size, "%s", name);
+            return;
+        }
+    }
+    snprintf(model, size, "unknown processor");
+}
+
+/* The version, and the kernels that OpenBLAS chose for this processor. */
+static void describe_library(char *library, size_t size) {
+    char name[32] = "OpenBLAS", version[32] = "";
+
+    sscanf(openblas_get_config(), "%31s %31s", name, version);
+    snprintf(library, size, "%s %s %s", name, version, openblas_get_corename());
+}
+
 void cpu_info(struct backend *b, struct backend_info *ret_info) {
     struct cpu *c = cpu_of(b);
     int n = pool_size(c->pool);
@@ -55,6 +77,8 @@ void cpu_info(struct backend *b, struct backend_info *ret_info) {
         .utilization = -1,
     };
     snprintf(ret_info->name, sizeof(ret_info->name), "cpu, %d thread%s", n, n == 1 ? "" : "s");
+    describe_processor(ret_info->model, sizeof(ret_info->model));
+    describe_library(ret_info->library, sizeof(ret_info->library));
     cpu_memory(&ret_info->memory_total, &ret_info->memory_free);
 }
 

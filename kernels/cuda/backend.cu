@@ -31,6 +31,16 @@ static int open_lanes(struct cuda_backend *b) {
     return 0;
 }
 
+/* Another version of cuBLAS may choose other kernels, which sum in another order. */
+static int describe_library(struct cuda_backend *b) {
+    int version = 0;
+
+    BLAS_TRY(b, cublasGetVersion(b->lanes[0].blas, &version));
+    snprintf(b->library, sizeof(b->library), "cuBLAS %d.%d.%d", version / 10000,
+             version / 100 % 100, version % 100);
+    return 0;
+}
+
 static int open_device(struct cuda_backend *b) {
     cudaDeviceProp properties;
 
@@ -40,6 +50,7 @@ static int open_device(struct cuda_backend *b) {
     b->utilization = utilization_new(b->device);
     CUDA_TRY(b, cudaMallocHost(&b->pinned, PINNED_SIZE));
     TRY(open_lanes(b));
+    TRY(describe_library(b));
     TRY(streamer_new(b, STREAM_TO_DEVICE, &b->stager));
     return streamer_new(b, STREAM_TO_HOST, &b->fetcher);
 }
@@ -112,6 +123,8 @@ static void cuda_info(struct backend *base, struct backend_info *ret_info) {
     memset(ret_info, 0, sizeof(*ret_info));
     pthread_mutex_lock(&b->lock);
     snprintf(ret_info->name, sizeof(ret_info->name), "%s", b->name);
+    snprintf(ret_info->model, sizeof(ret_info->model), "%s", b->name);
+    snprintf(ret_info->library, sizeof(ret_info->library), "%s", b->library);
     ret_info->memory_allocated = b->allocated;
     ret_info->memory_peak = b->peak;
     ret_info->poisoned = b->poisoned;

@@ -63,7 +63,7 @@ struct memory_block {
 struct cuda_backend {
     struct backend base;
     int device;
-    char name[96];
+    char name[96], library[96]; /* as in struct backend_info */
     struct lane lanes[N_LANES];
     cudaEvent_t fork;
     unsigned char *small;  /* device, SMALL_SIZE bytes, from the first alloc() on */

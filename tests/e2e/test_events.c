@@ -115,7 +115,8 @@ static void test_gptq(void **state) {
     check_progress(lab, 0);
     check_layers(lab, 0);
     assert_int_equal(index_of(lab, "phase.started"), 0);
-    assert_int_equal(lab_count(lab, "facts"), 1);
+    /* Once more when the model's fingerprint is known, if that came later than the rest. */
+    assert_in_range(lab_count(lab, "facts"), 1, 2);
     assert_true(index_of(lab, "facts") < index_of(lab, "layer.finished"));
     assert_int_equal(lab_count(lab, "job.resumed"), 0);
     assert_int_equal(lab_count(lab, "eval.finished"), 2);

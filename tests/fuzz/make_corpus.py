@@ -219,10 +219,11 @@ def stream_files():
 
 
 def record_files():
-    """The first byte: 0 plan, 1 what follows the fingerprint in it, 2 report, 3 shard, 4 result of
+    """The first byte: 0 plan, 1 what follows settings and files in it, 2 report, 3 shard, 4 result of
     an evaluation, 5 result of the job."""
-    for i, text in enumerate(('{"fingerprint":"0","batch":1}', '"batch":1}', '"batch":2147483648}',
-                              '"batch":-1}', '"fingerprint":"x","batch":3}')):
+    for i, text in enumerate(('{"settings":{},"files":[],"batch":1,"model":""}', '"batch":1}',
+                              '"batch":2147483648,"model":1}', '"batch":-1}',
+                              '"model":"x","batch":3}')):
         put("records", f"plan-{i}", bytes([min(i, 1)]) + text.encode())
     for i, text in enumerate(('{"layer":0,"matrices":[]}', '{"layer":7,"matrices":[{}]}', "[]",
                               '{"layer":0,"matrices":[1,{"seconds":[]}],"file":{"sha256":1,'

@@ -20,7 +20,7 @@
 #define TEXT "the quick brown fox jumps over the lazy dog and back again"
 #define RECORD_MAX ((size_t)1 << 20)
 
-/* The records; PLAN_REST is what follows the true fingerprint in a plan. */
+/* The records; PLAN_REST is what follows the true settings and files in a plan. */
 enum { PLAN, PLAN_REST, REPORT, SHARD, EVAL, RESULT, N_RECORDS };
 
 static const char *const names[N_RECORDS] = {
@@ -133,9 +133,10 @@ static void lay_out(int which, const uint8_t *data, size_t size) {
     }
     if (which == PLAN_REST) {
         cleanup(json_decrefp) json_t *plan = json_loads(lab.records[PLAN].data, 0, NULL);
-        cleanup(freep) char *text = str_format(
-            "{\"fingerprint\":\"%s\",%.*s", json_string_value(json_object_get(plan, "fingerprint")),
-            (int)size, (const char *)data);
+        cleanup(freep) char *settings = json_dumps(json_object_get(plan, "settings"), 0);
+        cleanup(freep) char *files = json_dumps(json_object_get(plan, "files"), 0);
+        cleanup(freep) char *text = str_format("{\"settings\":%s,\"files\":%s,%.*s", settings,
+                                               files, (int)size, (const char *)data);
 
         fuzz_require(text);
         put(PLAN, text, strlen(text));

@@ -93,9 +93,10 @@ static int take_slot(void) {
 }
 
 /* Opens a regular file; O_NONBLOCK keeps a FIFO from holding us up. */
-static int open_regular(const char *path, size_t max, int *ret_fd, size_t *ret_size) {
+static int open_regular(const char *path, size_t max, int *ret_fd, struct identity *ret_identity) {
     cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
+    int r;
 
     if (fd < 0 || fstat(fd, &st))
         return -errno;
@@ -103,7 +104,9 @@ static int open_regular(const char *path, size_t max, int *ret_fd, size_t *ret_s
         return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
     if ((uintmax_t)st.st_size > max)
         return -EFBIG;
-    *ret_size = (size_t)st.st_size;
+    r = identity_of_fd(fd, ret_identity);
+    if (r)
+        return r;
     *ret_fd = steal_fd(&fd);
     return 0;
 }
@@ -133,17 +136,22 @@ int mapping_open(const char *path, size_t max, struct mapping **ret_mapping,
                  struct failure *failure) {
     cleanup(freep) struct mapping *mapping = NULL; /* nothing mapped yet, so freep will do */
     cleanup(closep) int fd = -1;
-    size_t size = 0;
+    struct identity identity;
     int r;
 
-    r = open_regular(path, max, &fd, &size);
+    r = open_regular(path, max, &fd, &identity);
     if (r)
         return failure_errno(failure, r, "cannot open", path);
     mapping = malloc(sizeof(*mapping));
     if (!mapping)
         return failure_oom(failure);
-    *mapping = (struct mapping){.data = (const unsigned char *)"", .size = size, .slot = -1};
-    if (size > 0) {
+    *mapping = (struct mapping){
+        .data = (const unsigned char *)"",
+        .size = (size_t)identity.size,
+        .identity = identity,
+        .slot = -1,
+    };
+    if (mapping->size > 0) {
         r = map_file(mapping, fd);
         if (r)
             return failure_errno(failure, r, "cannot map", path);

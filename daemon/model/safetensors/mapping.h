@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
+#include "daemon/model/fingerprint/identity.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +17,8 @@
 struct mapping {
     const unsigned char *data;
     size_t size;
-    int slot; /* in the registry of mapping.c; -1 for an empty file */
+    struct identity identity; /* of the file when it was opened */
+    int slot;                 /* in the registry of mapping.c; -1 for an empty file */
 };
 
 /*

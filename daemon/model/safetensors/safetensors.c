@@ -196,9 +196,8 @@ bool safetensors_intact(const struct safetensors *file) {
     return mapping_intact(file->mapping);
 }
 
-const void *safetensors_header(const struct safetensors *file, size_t *ret_size) {
-    *ret_size = file->header_size;
-    return file->mapping->data + LENGTH_BYTES;
+const struct mapping *safetensors_mapping(const struct safetensors *file) {
+    return file->mapping;
 }
 
 const void *safetensors_data(const struct safetensors *file, size_t *ret_size) {

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/failure.h"
 #include "base/str.h"
+#include "daemon/model/safetensors/mapping.h"
 #include "daemon/model/safetensors/tensor.h"
 
 #include <stdbool.h>
@@ -34,8 +35,8 @@ const struct tensor *safetensors_find(const struct safetensors *file, const char
 struct tensor_finder safetensors_finder(const struct safetensors *file);
 /* safetensors_intact() - false once the file was cut short under its mapping. */
 bool safetensors_intact(const struct safetensors *file);
-/* safetensors_header() - the JSON header as it lies in the file. */
-const void *safetensors_header(const struct safetensors *file, size_t *ret_size);
+/* safetensors_mapping() - the file itself; borrowed. */
+const struct mapping *safetensors_mapping(const struct safetensors *file);
 /* safetensors_data() - all that follows the header. */
 const void *safetensors_data(const struct safetensors *file, size_t *ret_size);
 
