@@ -3,7 +3,7 @@
 #pragma once
 
 #include "daemon/data/corpus.h"
-#include "daemon/pipeline/params.h"
+#include "daemon/pipeline/params/params.h"
 
 /*
  * What the observer gets beside the events of api/wire.h. No client sees these: the caller turns

@@ -159,6 +159,6 @@ int load_inputs(struct run *run) {
             r = read_eval(run, &run->evals[i]);
     }
     if (!r && fingerprint_is_known(run->hashing))
-        return run_learn_fingerprint(run, true);
+        return work_learn_fingerprint(run, true);
     return r ? r : load_report_facts(run);
 }

@@ -181,7 +181,7 @@ static int run_phases(struct run *run, json_t **ret_result) {
     if (!r)
         r = evaluate_sets(run);
     if (!r)
-        r = run_learn_fingerprint(run, true);
+        r = work_learn_fingerprint(run, true);
     if (!r && run->quantizes)
         r = export_checkpoint(run, &result);
     if (!r)

@@ -333,7 +333,7 @@ static int advance(struct quantizer *q, int layer) {
     if (!r)
         r = run_check_model(run);
     if (!r)
-        r = run_learn_fingerprint(run, false);
+        r = work_learn_fingerprint(run, false);
     if (!r && run->calibration && !last)
         r = pass(q, layer, NULL);
     return r;

@@ -1,30 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/run.h"
 
-#include "daemon/pipeline/plan.h"
-
 int run_event(const struct run *run, const char *kind, json_t *data) {
     return pipeline_report(run->job->observer, kind, data, run->failure);
-}
-
-/* So that a later attempt need not find it out again before it goes on. */
-static int note_fingerprint(struct run *run) {
-    cleanup(plan_done) struct plan plan = {};
-
-    if (run->batch == 0) /* there is no plan yet */
-        return 0;
-    return plan_make(run, &plan) ? failure_oom(run->failure) : plan_write(run, &plan);
-}
-
-int run_learn_fingerprint(struct run *run, bool wait) {
-    int r;
-
-    if (run->fingerprint[0] || (!wait && !fingerprint_is_known(run->hashing)))
-        return 0;
-    if (fingerprint_wait(run->hashing, run->fingerprint))
-        return failure_oom(run->failure);
-    r = note_fingerprint(run);
-    return r ? r : load_report_facts(run);
 }
 
 int run_check_model(const struct run *run) {

@@ -8,7 +8,7 @@
 #include "daemon/pipeline/job.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/progress.h"
-#include "daemon/pipeline/windows.h"
+#include "daemon/pipeline/windows/windows.h"
 
 #include <errno.h>
 
@@ -45,12 +45,6 @@ struct run {
     char *artifact_dir; /* DIR/artifact */
     struct progress progress;
 };
-
-/*
- * run_learn_fingerprint() - set run->fingerprint and report it (PIPELINE_FACTS), once all of the
- * model is hashed: wait for that, or, with @wait false, only look. Return: 0 or -errno.
- */
-int run_learn_fingerprint(struct run *run, bool wait);
 
 /*
  * run_check_model() - is every file of the model what it was when the job began? Return: 0, or
@@ -109,6 +103,12 @@ int work_open(struct run *run);         /* work.c: the folder, and what an earli
 int quantize_layers(struct run *run);   /* quantize.c */
 int evaluate_sets(struct run *run);     /* evaluate.c */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
+
+/*
+ * work_learn_fingerprint() - set run->fingerprint and report it (PIPELINE_FACTS), once all of the
+ * model is hashed: wait for that, or, with @wait false, only look. Return: 0 or -errno.
+ */
+int work_learn_fingerprint(struct run *run, bool wait);
 
 /* work_layer_path() - where layer @layer is, or its record; owned by the caller; NULL: no memory */
 char *work_layer_path(const struct run *run, int layer, const char *extension);

@@ -93,7 +93,7 @@ static int find_layers(struct run *run) {
 }
 
 static int find_evals(struct run *run) {
-    int known = run_learn_fingerprint(run, true);
+    int known = work_learn_fingerprint(run, true);
 
     if (known)
         return known;
@@ -114,6 +114,26 @@ static int find_evals(struct run *run) {
             return r;
     }
     return 0;
+}
+
+/* So that a later attempt need not find it out again before it goes on. */
+static int note_fingerprint(struct run *run) {
+    cleanup(plan_done) struct plan plan = {};
+
+    if (run->batch == 0) /* there is no plan yet */
+        return 0;
+    return plan_make(run, &plan) ? failure_oom(run->failure) : plan_write(run, &plan);
+}
+
+int work_learn_fingerprint(struct run *run, bool wait) {
+    int r;
+
+    if (run->fingerprint[0] || (!wait && !fingerprint_is_known(run->hashing)))
+        return 0;
+    if (fingerprint_wait(run->hashing, run->fingerprint))
+        return failure_oom(run->failure);
+    r = note_fingerprint(run);
+    return r ? r : load_report_facts(run);
 }
 
 /* Did an earlier attempt leave a layer or a set? */
@@ -153,7 +173,7 @@ static int same_model(struct run *run, const struct plan *old, const struct plan
     *ret_same = json_equal(old->files, now->files);
     if (*ret_same || !old->model[0])
         return 0;
-    r = run_learn_fingerprint(run, true);
+    r = work_learn_fingerprint(run, true);
     *ret_same = !r && str_equal(old->model, run->fingerprint);
     return r;
 }
@@ -215,7 +235,7 @@ int work_keep_layer(struct run *run, int layer, json_t *report) {
 
 int work_keep_eval(struct run *run, int i) {
     cleanup(json_decrefp) json_t *record = NULL;
-    int r = run_learn_fingerprint(run, true);
+    int r = work_learn_fingerprint(run, true);
 
     if (r)
         return r;

@@ -7,8 +7,8 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "client/client.h"
-#include "daemon/pipeline/param.h"
-#include "daemon/pipeline/params.h"
+#include "daemon/pipeline/params/param.h"
+#include "daemon/pipeline/params/params.h"
 
 #include <inttypes.h>
 #include <setjmp.h>

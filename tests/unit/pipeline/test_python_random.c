@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The numbers are what CPython's random module gives. */
-#include "daemon/pipeline/python_random.h"
+#include "daemon/pipeline/windows/python_random.h"
 
 #include "base/macros.h"
 

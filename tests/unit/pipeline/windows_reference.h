@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/json.h"
-#include "daemon/pipeline/windows.h"
+#include "daemon/pipeline/windows/windows.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

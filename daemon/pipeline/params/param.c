@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/pipeline/param.h"
+#include "daemon/pipeline/params/param.h"
 
 #include "base/str.h"
 #include "daemon/data/corpus.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
-#include "daemon/pipeline/params.h"
+#include "daemon/pipeline/params/params.h"
 
 #include <errno.h>
 #include <string.h>

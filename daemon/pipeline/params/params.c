@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/pipeline/params.h"
+#include "daemon/pipeline/params/params.h"
 
 #include "base/json.h"
 #include "base/str.h"
@@ -7,7 +7,7 @@
 #include "daemon/model/readers/gptq.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
-#include "daemon/pipeline/param.h"
+#include "daemon/pipeline/params/param.h"
 
 #include <errno.h>
 #include <string.h>

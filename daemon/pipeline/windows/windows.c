@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/pipeline/windows.h"
+#include "daemon/pipeline/windows/windows.h"
 
 #include "base/checked.h"
-#include "daemon/pipeline/python_random.h"
+#include "daemon/pipeline/windows/python_random.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/pipeline/python_random.h"
+#include "daemon/pipeline/windows/python_random.h"
 
 #define N PYTHON_RANDOM_WORDS
 #define M 397
