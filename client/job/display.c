@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WARNINGS_SHOWN 5 /* a model has thousands of matrices; the report counts them all */
+#define WARNINGS_SHOWN 5 /* a model has thousands of matrices; the report has the count */
 
 static const char *const phase_names[N_DISPLAY_PHASES] = {
     WIRE_PHASE_PULL,     WIRE_PHASE_LOAD,     WIRE_PHASE_CALIBRATE,
@@ -39,7 +39,7 @@ static void set_phase_state(struct display *display, int phase, bool planned) {
         display->phases[phase].state = PHASE_AHEAD;
 }
 
-/* What the job will go through, as far as its parameters tell. */
+/* The phases of the job, as far as its parameters show them. */
 static void plan_phases(struct display *display, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
     bool quantizes =
@@ -74,7 +74,7 @@ static void enter_phase(struct display *display, const char *name, double at) {
         display->phase = i;
         display->phases[i].state = PHASE_NOW;
         display->phases[i].began_at = at;
-        for (int k = 0; k < i; k++) /* one that an earlier attempt has finished is left out */
+        for (int k = 0; k < i; k++) /* one that an earlier attempt has finished */
             if (display->phases[k].state == PHASE_AHEAD)
                 display->phases[k].state = PHASE_DONE;
         display->step[0] = display->detail[0] = display->file[0] = '\0';
@@ -84,7 +84,7 @@ static void enter_phase(struct display *display, const char *name, double at) {
     }
 }
 
-/* A job that starts goes through its phases from the first; the times of all attempts add up. */
+/* Each attempt begins with the first phase; the times of all attempts are added up. */
 static void start_anew(struct display *display, double at) {
     end_phase(display, PHASE_DONE, at);
     for (int i = DISPLAY_LOAD; i < N_DISPLAY_PHASES; i++)
@@ -98,7 +98,7 @@ static void set_fraction(struct display *display, double fraction, double eta_se
     display->eta_at = clock_monotonic();
 }
 
-/* What a job waits for: its files. */
+/* The files that a job waits for. */
 static void set_pull(struct display *display, const json_t *data) {
     char bytes[TEXT_SIZE], total[TEXT_SIZE], rate[TEXT_SIZE];
     bool sized = answer_number(data, "bytes_total") > 0, moves = answer_number(data, "rate") > 0;
@@ -159,7 +159,7 @@ void display_job(struct display *display, const json_t *job) {
         set_queued(display, job);
     else if (str_equal(status, "cancelling"))
         snprintf(display->step, sizeof(display->step), "cancelling");
-    else if (str_equal(status, "running")) /* the events tell in which phase it is */
+    else if (str_equal(status, "running")) /* its phase comes with the events */
         set_fraction(display, answer_number(json_object_get(job, "progress"), "fraction"),
                      answer_number(json_object_get(job, "progress"), "eta_seconds"));
 }
@@ -242,7 +242,7 @@ static void on_phase(struct display *display, const json_t *data, double at) {
 static void add_worst(struct display *display, const struct display_matrix *matrix) {
     int at;
 
-    /* A job that begins anew reports its layers again. */
+    /* A job that starts again reports its layers again. */
     for (at = 0; at < display->n_worst; at++)
         if (display->worst[at].layer == matrix->layer &&
             str_equal(display->worst[at].name, matrix->name)) {
@@ -400,7 +400,7 @@ bool display_event(struct display *display, const json_t *envelope) {
     const json_t *data = json_object_get(envelope, "data");
     double at = answer_time(envelope, "at"), offset = at - clock_monotonic();
 
-    /* What is told again from the past came late: the newest is the nearest to the clock. */
+    /* Old events came late, so the smallest distance to the daemon's clock is the best. */
     if (isfinite(at) && !(display->clock_offset >= offset))
         display->clock_offset = offset;
     for (size_t i = 0; i < ARRAY_SIZE(event_kinds); i++) {

@@ -12,7 +12,7 @@
 #define DRAW_SECONDS 0.1
 #define NAME_WIDTH_MAX 40
 
-/* How a phase is written: with its time, the time of the present one only, without. */
+/* The phases with all times, with the time of the present one only, or without times. */
 enum phase_form { ALL_TIMES, ONE_TIME, NO_TIMES, N_PHASE_FORMS };
 
 static void put_title(const struct display *display, struct line *line) {
@@ -57,7 +57,7 @@ static void put_phase(const struct display *display, struct line *line, int phas
         line_put(line, STYLE_DIM, " %s", seconds);
 }
 
-/* "✓ load 0.4 s  ● quantize 12 s  ○ evaluate", with as many times as there is room for. */
+/* "✓ load 0.4 s  ● quantize 12 s  ○ evaluate", with as many times as fit. */
 static void put_phases(const struct display *display, struct line *line, int width) {
     for (int form = 0; form < N_PHASE_FORMS; form++) {
         line_done(line);
@@ -72,7 +72,7 @@ static void put_phases(const struct display *display, struct line *line, int wid
         put_phase(display, line, display->phase, ALL_TIMES);
 }
 
-/* A fact after the others. */
+/* Appends a fact. */
 static void put_fact(struct line *line, const struct display *display, const char *text) {
     if (!text[0])
         return;
@@ -131,7 +131,7 @@ static void put_matrix(const struct display *display, struct line *line, int i, 
         line_put(line, STYLE_YELLOW, "%s%s tokens", matrix->fallback[0] ? ", " : "  ", tokens);
 }
 
-/* Columns of the longest name, within reason. */
+/* Columns of the longest name, up to a limit. */
 static int name_width(const struct display *display) {
     int width = 0;
 
@@ -166,7 +166,7 @@ int display_lines(const struct display *display, struct line *lines, int most) {
     int width = display->block.terminal->width - 1, names = name_width(display), n = 0;
     const char *notice = display->trouble[0] ? display->trouble : display->notice;
     bool bar = isfinite(display->fraction) && !display->trouble[0];
-    /* What is there beside the worst matrices and perplexities, in the order of its worth. */
+    /* When lines are few, the worst matrices go first, then perplexities, phases, notice, facts. */
     int left = most - 1, show_facts, show_notice, show_phases, n_evals, n_worst;
 
     left -= bar;

@@ -74,13 +74,13 @@ char *job_title(const json_t *job) {
         strbuf_printf(&title, "quantize %s to %lld bits", model, (long long)wbits);
         if (method[0])
             strbuf_printf(&title, " by %s", method);
+        if (grid[0])
+            strbuf_printf(&title, ", %s", grid);
         if (groupsize > 0)
             strbuf_printf(&title, ", groups of %lld", (long long)groupsize);
         for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
             if (json_is_true(json_object_get(params, switches[i].field)))
                 strbuf_puts(&title, switches[i].text);
-        if (grid[0] && !str_equal(grid, "minmax"))
-            strbuf_printf(&title, ", %s", grid);
     }
     result = strbuf_steal(&title);
     if (result)

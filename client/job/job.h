@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a job object of the daemon says. Any thread. */
+/* Facts of a job object, as the daemon sent it. Any thread. */
 #pragma once
 
 #include <jansson.h>
@@ -8,17 +8,18 @@
 
 int64_t job_id(const json_t *job); /* 0: not a job */
 
-/* job_has_ended() - is its status one that never changes? */
+/* job_has_ended() - is its status final? */
 bool job_has_ended(const json_t *job);
 
-/* job_exit_status() - what quantctl exits with after a job that ended like this. */
+/* job_exit_status() - the exit status of quantctl for this job, which has ended. */
 int job_exit_status(const json_t *job);
 
-/* job_makes_checkpoint() - does a job with @params, of a request or a job, leave files? */
+/* job_makes_checkpoint() - does a job with @params (of a request or a job) make a checkpoint? */
 bool job_makes_checkpoint(const json_t *params);
 
 /*
- * job_title() - what the job does: "quantize olmoe-demo to 4 bits, groups of 128, act-order".
+ * job_title() - what the job does: "quantize olmoe-demo to 4 bits by gptq, minmax, groups
+ * of 128, act-order".
  * Cleaned, owned by the caller; NULL when out of memory.
  */
 char *job_title(const json_t *job);

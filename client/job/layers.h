@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the layers of a job report, summed up. Any thread. */
+/* The reports of a job's layers, summed up. Any thread. */
 #pragma once
 
 #include <jansson.h>
@@ -8,12 +8,12 @@
 /* layers_matrix_name() - the part of a matrix's name that follows its layer; borrowed. */
 const char *layers_matrix_name(const char *name);
 
-/* What the layers of a job tell together. Strings are borrowed from the layers. */
+/* Strings are borrowed from the reports. */
 struct layer_matrix {
     int64_t layer;
     const char *name, *method;
     double error;   /* relative error of its output */
-    int64_t tokens; /* that it saw in calibration; -1: not known */
+    int64_t tokens; /* that reached it in calibration; -1: not known */
 };
 
 #define LAYERS_WORST_MAX 5
@@ -29,18 +29,17 @@ struct layers {
         int64_t n;
     } reasons[LAYERS_REASONS_MAX]; /* why matrices fell back to another method */
     int n_reasons;
-    const char *fallback; /* a method that stood in; NULL: none did */
+    const char *fallback; /* the method that replaced the requested one; NULL: none */
 };
 
 /*
- * layers_add() - take over one layer's report {layer, seconds, matrices}.
- * @percdamp: the damping that was asked for; more counts as raised
+ * layers_add() - add one layer's report {layer, seconds, matrices}.
+ * @percdamp: the damping of the request; more counts as raised
  */
 void layers_add(struct layers *sum, const json_t *layer, double percdamp);
 
 /*
- * layers_line() - what one layer's report, summed up in @sum, tells in a line: "layer 3: 52
- * matrices in 0.9 s, worst error 0.011 in mlp.experts.6.down_proj". Not cleaned, owned by the
- * caller.
+ * layers_line() - one layer's report, summed up in @sum, as a line: "layer 3: 52 matrices in 0.9 s,
+ * worst error 0.011 in mlp.experts.6.down_proj". Not cleaned, owned by the caller.
  */
 char *layers_line(const json_t *layer, const struct layers *sum);

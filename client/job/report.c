@@ -114,13 +114,12 @@ void report_warnings(const struct terminal *terminal, const json_t *job, const s
                 yellow, sum->n_raised, sum->n_matrices, sum->damping_most, plain);
 }
 
-/* What people do next with a job that has not succeeded. */
+/* How to run a job again that has not succeeded. */
 static void report_retry(const struct terminal *terminal, const json_t *job) {
     bool later = json_is_true(json_object_get(json_object_get(job, "error"), "retryable"));
 
     fprintf(terminal->file, "%s: quantctl retry %" PRId64 "\n",
-            later ? "the same may succeed later; do it again with" : "do it again with",
-            job_id(job));
+            later ? "it may succeed later; run it again with" : "run it again with", job_id(job));
 }
 
 void report_error(const struct terminal *terminal, const json_t *job) {
@@ -165,7 +164,7 @@ int report_layers(struct client *client, const json_t *job, struct layers *ret_s
     return 0;
 }
 
-/* In the order in which a job goes through them. */
+/* In the order of the phases. */
 static void report_seconds(const struct terminal *terminal, const json_t *job) {
     const json_t *seconds = json_object_get(json_object_get(job, "result"), "seconds");
     cleanup(freep) char *all = NULL;
@@ -255,7 +254,7 @@ static void report_end(const struct terminal *terminal, const json_t *job) {
     char took[TEXT_SIZE];
 
     text_duration(seconds, took);
-    if (terminal->redraw) /* elsewhere it was the first line */
+    if (terminal->redraw) /* elsewhere it has been printed as the first line */
         fprintf(terminal->file, "%sjob %" PRId64 ": %s%s\n", terminal_style(terminal, STYLE_BOLD),
                 job_id(job), title ? title : "", terminal_style(terminal, STYLE_PLAIN));
     fprintf(terminal->file, "%sjob %" PRId64 " %s%s",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What came out of a job, for people. One thread. */
+/* The results of a job, as text for people. One thread. */
 #pragma once
 
 #include "client/client.h"
@@ -7,32 +7,31 @@
 
 #include <jansson.h>
 
-/* report_perplexity() - a blank line, the table of the job's perplexities; nothing when there are
- * none. */
+/* report_perplexity() - a blank line and the table of perplexities; nothing when there are none. */
 int report_perplexity(const struct terminal *terminal, const json_t *job, struct failure *failure);
 
-/* report_size() - a line on the size of the checkpoint; nothing when there is none. */
+/* report_size() - a line with the size of the checkpoint; nothing when there is none. */
 void report_size(const struct terminal *terminal, const json_t *job);
 
-/* report_warnings() - lines on what did not go as asked for. */
+/* report_warnings() - lines about fallbacks and raised damping. */
 void report_warnings(const struct terminal *terminal, const json_t *job, const struct layers *sum);
 
 /*
- * report_result() - perplexities, worst matrices, size, time, files and warnings of a job, as far
- * as there are any.
+ * report_result() - perplexities, worst matrices, size, time, files and warnings of a job; parts
+ * that are missing are left out.
  */
 int report_result(const struct terminal *terminal, const json_t *job, const struct layers *sum,
                   struct failure *failure);
 
-/* report_error() - why the job failed, two lines; nothing when it did not. */
+/* report_error() - why the job failed, and the hint; nothing when it did not fail. */
 void report_error(const struct terminal *terminal, const json_t *job);
 
 /*
- * report_layers() - the layers of the job summed up; *ret_list, owned by the caller, holds the
- * strings that *ret_sum points to.
+ * report_layers() - GET the layers of the job and sum them up; *ret_list, owned by the caller,
+ * holds the strings of *ret_sum.
  */
 int report_layers(struct client *client, const json_t *job, struct layers *ret_sum,
                   json_t **ret_list, struct failure *failure);
 
-/* report_job() - all of it, of a job that has ended. Return: 0 or what http.h says. */
+/* report_job() - the whole report of a job that has ended. Return: 0 or what http.h says. */
 int report_job(struct client *client, const json_t *job, struct failure *failure);

@@ -8,14 +8,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A terminal that knows synchronized updates shows what is between these at once. */
+/* Terminals with synchronized updates show what is between these at once. */
 #define UPDATE_BEGIN "\033[?2026h"
 #define UPDATE_END "\033[?2026l"
 
 #define ERASE_LINE "\033[K"  /* from the cursor to the end of the line */
 #define ERASE_BELOW "\033[J" /* from the cursor to the end of the screen */
 
-/* In the background the terminal is another's: to change it would stop this process. */
+/* In the background, changing the terminal would stop this process. */
 static void hush(struct block *block) {
     struct termios quiet;
 
@@ -33,8 +33,8 @@ void block_begin(struct block *block, struct terminal *terminal) {
 }
 
 /*
- * Rows that the shown lines take now: a terminal that has become narrower has wrapped them. A block
- * that is higher than the terminal begins at its top.
+ * The rows of the block on the screen: a terminal that has become narrower has wrapped its lines. A
+ * block that is higher than the terminal begins at its top.
  */
 static int shown_rows(const struct block *block) {
     const struct terminal *terminal = block->terminal;
@@ -53,7 +53,7 @@ static void go_to_top(const struct block *block, struct strbuf *out) {
         strbuf_printf(out, "\033[%dA", rows);
 }
 
-/* One write for one picture, so that it does not flicker. */
+/* One write, so that the screen does not flicker. */
 static void put(const struct block *block, const struct strbuf *out) {
     if (!out->failed && out->length)
         fwrite(out->data, 1, out->length, block->terminal->file);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Lines at the foot of a terminal that are drawn again and again in place, with lines that stay
- * above them. On what is not a terminal only the lines that stay are written. One thread.
+ * A block of lines at the bottom of a terminal, which is redrawn in place; other lines can be
+ * printed above it. When the output is not a terminal, only those are printed. One thread.
  */
 #pragma once
 
@@ -21,19 +21,19 @@ struct block {
 };
 
 /*
- * block_begin() - nothing is drawn yet. Until block_end() what is typed on the terminal is not
- * echoed: it would move the lines.
+ * block_begin() - an empty block. Until block_end() the terminal does not echo what is typed, which
+ * would move the lines.
  */
 void block_begin(struct block *block, struct terminal *terminal);
 
 /*
- * block_draw() - show @n lines, at most BLOCK_LINES_MAX, in place of what is shown; as wide and
- * high as the terminal was measured. One write, and none when nothing has changed.
+ * block_draw() - replace the block by @n lines, at most BLOCK_LINES_MAX, cut to the width and
+ * height that were measured. One write; none when nothing has changed.
  */
 void block_draw(struct block *block, const struct line *lines, int n);
 
-/* block_say() - write a line that stays; cleaned. It may be wider than the terminal. */
+/* block_say() - print a line above the block; cleaned. It may be wider than the terminal. */
 void block_say(struct block *block, enum style style, const char *format, ...) printf_format(3, 4);
 
-/* block_end() - take the lines off the screen, and echo again. */
+/* block_end() - remove the block from the screen, and echo again. */
 void block_end(struct block *block);

@@ -18,7 +18,7 @@ static void handle_resize(int signal_number) {
 }
 
 void interrupt_catch(void) {
-    /* Without SA_RESTART: whatever waits wakes up. A second Ctrl-C ends the process at once. */
+    /* Without SA_RESTART, system calls return. A second Ctrl-C ends the process at once. */
     struct sigaction action = {.sa_handler = handle, .sa_flags = SA_RESETHAND};
 
     sigaction(SIGINT, &action, NULL);

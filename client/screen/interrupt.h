@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a terminal sends beside text: Ctrl-C, and that its size has changed. One thread. */
+/* Signals of the terminal: Ctrl-C, and a change of its size. One thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,8 +11,8 @@
 void interrupt_catch(void);
 bool interrupt_caught(void);
 
-/* interrupt_resized() - has the terminal got another size since the last call? */
+/* interrupt_resized() - has the size of the terminal changed since the last call? */
 bool interrupt_resized(void);
 
-/* interrupt_sleep() - wait that long, or until interrupted. */
+/* interrupt_sleep() - sleep for @seconds, or until interrupted. */
 void interrupt_sleep(double seconds);

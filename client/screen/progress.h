@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How far one thing is: a title, a bar, a detail. On a terminal a block that is drawn again and
- * again, elsewhere only the lines that stay. One thread.
+ * The progress of one task: a title, a bar, a detail. On a terminal it is a block; elsewhere only
+ * the lines of block_say() are printed. One thread.
  */
 #pragma once
 
@@ -15,7 +15,7 @@ struct progress {
     char step[64];                 /* "3.9 GB of 13.8 GB, 98 MB/s" */
     char note[PROGRESS_TEXT_SIZE]; /* the newest detail; may be empty */
     double fraction;               /* done of all, 0 .. 1; NAN: not known, no bar */
-    double eta_seconds, eta_at;    /* NAN: not known; clock_monotonic() when it was told */
+    double eta_seconds, eta_at;    /* NAN: not known; clock_monotonic() of its time */
     double drawn_at;
 };
 
@@ -26,18 +26,18 @@ void progress_begin(struct progress *progress, struct terminal *terminal, const 
 void progress_set_step(struct progress *progress, const char *format, ...) printf_format(2, 3);
 void progress_set_note(struct progress *progress, const char *format, ...) printf_format(2, 3);
 
-/* progress_set_done() - done part in 0 .. 1 and seconds left; NAN where it is not known. */
+/* progress_set_done() - the done part, 0 .. 1, and the seconds left; NAN: not known. */
 void progress_set_done(struct progress *progress, double fraction, double eta_seconds);
 
-/* progress_draw() - show the block as it is now, not more often than an eye can see. */
+/* progress_draw() - draw the block, at most ten times a second. */
 void progress_draw(struct progress *progress);
 
-/* progress_end() - take the block away. */
+/* progress_end() - remove the block. */
 void progress_end(struct progress *progress);
 
 /*
  * progress_bar() - append a bar in at most @width columns, per cent and time left:
- * "━━━━━╸──── 43 %  1 min 12 s left". Without room for it there is no bar.
+ * "━━━━━╸──── 43 %  1 min 12 s left". When there is no room, the bar is left out.
  * @fraction: 0 .. 1
  * @left:     seconds; NAN: not known
  */

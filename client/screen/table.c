@@ -55,7 +55,7 @@ void table_cell(struct table *table, const char *format, ...) {
     table->cells[table->n_cells++] = cell;
 }
 
-/* Width of every column; columns that shrink give way until the table fits. */
+/* The width of each column; columns that may shrink are cut until the table fits. */
 static void measure(const struct table *table, int width, int widths[TABLE_COLUMNS_MAX]) {
     int total = -GAP;
 

@@ -20,15 +20,16 @@ struct table {
     int n_columns;
     char **cells; /* n_cells strings, row by row */
     size_t n_cells, capacity;
-    bool failed; /* out of memory, or more cells than any table needs */
+    bool failed; /* out of memory, or too many cells */
 };
 
 /* table_init() - an empty table of the @n columns, at most TABLE_COLUMNS_MAX. */
 void table_init(struct table *table, const struct table_column *columns, int n);
 void table_done(struct table *table);
 
-/* table_cell() - the next cell, row by row; cells of columns that are left out too. Cleaned. */
+/* table_cell() - add the next cell, row by row, also those of columns that are left out. Cleaned.
+ */
 void table_cell(struct table *table, const char *format, ...) printf_format(2, 3);
 
-/* table_print() - the table, its titles first. Return: 0 or -ENOMEM. */
+/* table_print() - print the titles and the rows. Return: 0 or -ENOMEM. */
 int table_print(const struct table *table, const struct terminal *terminal);

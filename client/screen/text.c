@@ -205,7 +205,7 @@ const char *text_closest(const char *s, const char *const *words, size_t n) {
         if (!words[i])
             continue;
         distance = edit_distance(s, words[i]);
-        /* a word cut short, or written with more of it */
+        /* the beginning of a word */
         if (length >= 3 && str_has_prefix(words[i], s))
             distance = 1;
         if (distance < best) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Text for people: hostile strings made harmless, widths in columns, human units. Any thread. */
+/* Text for people: cleaning of untrusted strings, widths in columns, units. Any thread. */
 #pragma once
 
 #include "base/str.h"
 
 /*
- * text_clean() - in place: whatever could move a cursor, hide or reorder text (control and format
- * characters, line separators, bytes that are not UTF-8) becomes '?'.
+ * text_clean() - in place: replace by '?' what could move the cursor, hide or reorder text: control
+ * and format characters, line separators, bytes that are not UTF-8.
  */
 void text_clean(char *s);
 
@@ -30,7 +30,7 @@ void text_duration(double seconds, char out[TEXT_SIZE]);
 /* How long ago: "42 s", "12 min", "2 h", "3 d" */
 void text_age(double seconds, char out[TEXT_SIZE]);
 
-/* A perplexity, with as many digits as it is worth: "12.345", "1234.5", "inf" */
+/* A perplexity, with fewer digits when it is large: "12.345", "1234.5", "inf" */
 void text_perplexity(double value, char out[TEXT_SIZE]);
 
 /* text_escape() - append @s to @buf in the form that a URL's query takes. */
@@ -43,7 +43,7 @@ void text_escape(struct strbuf *buf, const char *s);
 char *text_shell_word(const char *s);
 
 /*
- * text_closest() - which of the @n words @s was probably meant to be; NULL when none is near.
+ * text_closest() - the one of @n words that is most similar to @s; NULL when none is similar.
  * @words: borrowed, NULL entries are left out
  */
 const char *text_closest(const char *s, const char *const *words, size_t n);

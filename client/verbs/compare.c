@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define COLUMN_LEAST 12 /* what a figure takes at most; names are cut to what is left */
+#define COLUMN_LEAST 12 /* the widest figure; names are cut to the rest */
 #define LABEL_LEAST 20
 
 struct side {
@@ -69,7 +69,7 @@ static double perplexity(const struct comparison *c, int i, const char *set) {
     return answer_number(json_object_get(result(&c->sides[i], "perplexity"), set), "value");
 }
 
-/* Do both measure @set of the same model, on the same windows? */
+/* Have both measured @set on the same windows, with the same model? */
 static bool same_measure(const struct side *a, const struct side *b, const char *set) {
     const char *model = answer_text(json_object_get(a->job, "model"), "fingerprint");
     const char *windows = answer_text(json_object_get(result(a, "perplexity"), set), "sha256");
@@ -79,8 +79,7 @@ static bool same_measure(const struct side *a, const struct side *b, const char 
            str_equal(windows, answer_text(json_object_get(result(b, "perplexity"), set), "sha256"));
 }
 
-/* What the unquantized model has there: as the daemon knows it, or as one of these jobs measured.
- */
+/* The perplexity of the unquantized model: from the daemon, or measured by one of these jobs. */
 static double baseline(const struct comparison *c, int i, const char *set) {
     double known = answer_number(result(&c->sides[i], "baseline"), set);
 
@@ -91,7 +90,7 @@ static double baseline(const struct comparison *c, int i, const char *set) {
     return known;
 }
 
-/* In per cent; NAN: not known, or it is the baseline. */
+/* Change from the baseline in per cent; NAN: not known, or it is the baseline. */
 static double change(const struct comparison *c, int i, const char *set) {
     double base = baseline(c, i, set);
 
@@ -170,7 +169,7 @@ static json_t *text_of_worst(const struct comparison *c, int i, const char *what
                         layers_matrix_name(sum->worst[0].name));
 }
 
-/* Adds the row of @label, unless all its cells are empty; takes nothing over. */
+/* Adds the row of @label, unless all its cells are empty. */
 static int add_row(struct comparison *c, const char *label,
                    json_t *(*text)(const struct comparison *c, int i, const char *key),
                    const char *key) {
@@ -265,7 +264,7 @@ static int print_table(const struct terminal *terminal, const struct comparison 
     return r;
 }
 
-/* More jobs than the terminal has columns for: one below the other. */
+/* One job below the other, when the terminal is too narrow for a table. */
 static int print_blocks(const struct terminal *terminal, const struct comparison *c) {
     json_t *row;
     int width = 0;
@@ -425,7 +424,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
 const struct verb verb_compare = {
     .name = "compare",
     .usage = "ID ID...",
-    .summary = "jobs side by side: what differs, and what came out",
+    .summary = "compare jobs: parameters that differ, results",
     .details = "Perplexities are compared with those of the unquantized model, when an\n"
                "earlier job has measured them on the same text.\n",
     .least = 2,

@@ -15,7 +15,7 @@ import fake
 import screen
 
 QUANTCTL = sys.argv[1]
-TITLE = "job 1: quantize org/olmoe to 4 bits by gptq, groups of 128, act-order"
+TITLE = "job 1: quantize org/olmoe to 4 bits by gptq, minmax, groups of 128, act-order"
 
 
 def running_job():
@@ -58,7 +58,7 @@ def check_block(width, **environment):
                            n_lines=7)  # title, phases, bar, facts, three matrices
     assert shown.startswith(TITLE), shown
     assert "✓ load 10 s" in shown and "● quantize 1 min" in shown, shown
-    assert "evil ?]0;owned??[2J漢字"[:width - len(TITLE) - 4] in shown, shown
+    assert "evil ?]0;owned??[2J漢字"[:max(0, width - len(TITLE) - 4)] in shown, shown
     made.push("eval.finished", set="wikitext2", perplexity=7.5, stderr=0.031, baseline=7.25)
     program.expect("wikitext2    7.500 ± 0.031  +3.45 % of 7.250 unquantized")
     assert not program.screen.wrapped, shown

@@ -305,7 +305,7 @@ static void test_job(void **state) {
 
     (void)state;
     assert_int_equal(job_id(job), 17);
-    assert_string_equal(title, "quantize olmoe? to 4 bits by gptq, groups of 128, act-order, mse");
+    assert_string_equal(title, "quantize olmoe? to 4 bits by gptq, mse, groups of 128, act-order");
     assert_true(job_has_ended(job));
     assert_int_equal(job_exit_status(job), 1);
     assert_true(fabs(answer_time(job, "finished_at") - 1795339800.25) < 1e-6);
@@ -375,7 +375,7 @@ static void test_report_error(void **state) {
     report_error(&screen.terminal, job);
     screen_expect(&screen, "job 3 failed: cannot write 'x?[0m' (disk_full)\n"
                            "hint: free space\n"
-                           "the same may succeed later; do it again with: quantctl retry 3\n");
+                           "it may succeed later; run it again with: quantctl retry 3\n");
 }
 
 int main(void) {
