@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/log/log.h"
 #include "base/str.h"
-#include "daemon/files/paths.h"
+#include "daemon/queue/folders.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -95,65 +95,6 @@ static int each_orphan(struct jobs *jobs,
     return r;
 }
 
-/*
- * Files of a job that failed, was cancelled or deleted, when a crash came between the row and the
- * files. An id above @last was never ours: the folder is of another store.
- */
-static void clean_job(struct jobs *jobs, int64_t id, int64_t last, const char *dir) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
-    struct failure failure;
-    int r = jobs_find(jobs, id, &row, &failure);
-
-    if (r == -ENOENT && id > last) {
-        log_warning("'%s' belongs to no job; it is left alone", dir);
-        return;
-    }
-    if (r && r != -ENOENT)
-        return;
-    if (!r && row->status != JOB_FAILED && row->status != JOB_CANCELLED)
-        return;
-    r = dir_remove(dir);
-    if (r)
-        log_warning("cannot remove '%s': %s", dir, strerror(-r));
-}
-
-static int last_job(struct jobs *jobs, int64_t *ret_id, struct failure *failure) {
-    int r = store_begin(jobs->store, STORE_READ, failure);
-
-    if (r)
-        return r;
-    r = store_last_job(jobs->store, ret_id);
-    return store_end(jobs->store, r, failure);
-}
-
-static int clean_files(struct jobs *jobs, struct failure *failure) {
-    cleanup(freep) char *path = str_format("%s/jobs", jobs->state_dir);
-    cleanup(closedirp) DIR *dir = NULL;
-    struct dirent *entry;
-    int64_t last = 0;
-    uint64_t id;
-    int r;
-
-    if (!path)
-        return failure_oom(failure);
-    r = last_job(jobs, &last, failure);
-    if (r)
-        return r;
-    dir = opendir(path);
-    if (!dir)
-        return failure_errno(failure, -errno, "cannot open", path);
-    while ((entry = readdir(dir))) {
-        cleanup(freep) char *job_dir = NULL;
-
-        if (str_parse_u64(entry->d_name, INT64_MAX, &id))
-            continue;
-        job_dir = paths_job(jobs->state_dir, (int64_t)id);
-        if (job_dir)
-            clean_job(jobs, (int64_t)id, last, job_dir);
-    }
-    return 0;
-}
-
 int jobs_abandon(struct jobs *jobs, struct failure *failure) {
     return each_orphan(jobs, abandon, failure);
 }
@@ -161,5 +102,5 @@ int jobs_abandon(struct jobs *jobs, struct failure *failure) {
 int jobs_recover(struct jobs *jobs, struct failure *failure) {
     int r = each_orphan(jobs, recover, failure);
 
-    return r ? r : clean_files(jobs, failure);
+    return r ? r : folders_clean(jobs, failure);
 }

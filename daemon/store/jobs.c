@@ -295,17 +295,3 @@ int store_find_user(struct store *store, const char *model_dir, int64_t *ret_id)
     *ret_id = sqlite3_column_int64(statement, 0);
     return 0;
 }
-
-int store_last_job(struct store *store, int64_t *ret_id) {
-    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
-    /* Jobs have AUTOINCREMENT: SQLite remembers the largest one here, for good. */
-    int r = store_query(store, &statement,
-                        "SELECT max(seq) FROM sqlite_sequence WHERE name = 'jobs'", "");
-
-    if (!r)
-        r = store_step(store, statement);
-    if (r <= 0)
-        return r ? r : -EIO;
-    *ret_id = sqlite3_column_int64(statement, 0);
-    return 0;
-}

@@ -204,8 +204,16 @@ int store_delete_job(struct store *store, int64_t id);
 /* store_find_user() - a job that has not ended and reads the model in @model_dir. -ENOENT: none. */
 int store_find_user(struct store *store, const char *model_dir, int64_t *ret_id);
 
-/* store_last_job() - the largest id that any job ever had, deleted ones too; 0: none. */
-int store_last_job(struct store *store, int64_t *ret_id);
+/* -------- folders of jobs (folders.c) -------- */
+
+/* store_reserve_ids() - no new job gets an id up to @id. Return: 1 when that changes something. */
+int store_reserve_ids(struct store *store, int64_t id);
+
+/* store_next_removal() - the first deleted job after @after whose folder may be there. -ENOENT. */
+int store_next_removal(struct store *store, int64_t after, int64_t *ret_id);
+
+/* store_end_removal() - the folder of the deleted job is gone. */
+int store_end_removal(struct store *store, int64_t id);
 
 /* store_count_by_status() - how many jobs there are of each. */
 int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]);

@@ -174,6 +174,33 @@ static void test_delete_and_crash(void **state) {
     expect_status(q, kept, "succeeded", 1);
 }
 
+/* The database is lost: its folders stay, and new jobs get numbers above theirs. */
+static void test_lost_database(void **state) {
+    static const char *const names[] = {"quantd.db", "quantd.db-wal", "quantd.db-shm"};
+    struct queue *q = *state;
+    int64_t first = succeed(q, request_text), last = succeed(q, request_text), id;
+    cleanup(freep) char *first_dir = job_dir(q, first), *last_dir = job_dir(q, last);
+    struct failure failure;
+
+    disconnect_queue(q);
+    store_close(steal_ptr(q->f->store));
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        cleanup(freep) char *path = str_format("%s/%s", q->f->dir, names[i]);
+
+        assert_true(!unlink(path) || errno == ENOENT);
+    }
+    fixture_open(q->f);
+    connect_queue(q);
+    assert_int_equal(jobs_recover(&q->jobs, &failure), 0);
+    id = submit(q, NULL);
+    assert_int_equal(id, last + 1);
+    /* At the next start the counter is above them, and they are still not taken for deleted. */
+    restart(q);
+    assert_int_equal(submit(q, NULL), last + 2);
+    assert_int_equal(access(first_dir, F_OK), 0);
+    assert_int_equal(access(last_dir, F_OK), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_retry),
@@ -181,6 +208,7 @@ int main(void) {
         TEST(test_delete),
         TEST(test_delete_of_a_used_checkpoint),
         TEST(test_delete_and_crash),
+        TEST(test_lost_database),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
