@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/data/companions.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
@@ -119,25 +120,19 @@ static int write_config(struct run *run, struct folder *folder) {
 }
 
 /* Files that go along as they are, when the model has them. */
-static int copy_small_files(struct run *run, struct folder *folder) {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
-                                        "special_tokens_map.json", "generation_config.json"};
-
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        cleanup(freep) char *path = str_format("%s/%s", run->job->model_dir, names[i]);
+static int copy_companions(struct run *run, struct folder *folder) {
+    for (int i = 0; i < n_companions; i++) {
+        const struct companion *companion = &companions[i];
         cleanup(freep) char *data = NULL;
         size_t size;
         int r;
 
-        if (!path)
-            return failure_oom(run->failure);
-        r = file_read(path, SMALL_FILE_MAX, &data, &size);
-        if (r == -ENOENT)
+        if (!companion->copied)
             continue;
-        if (r)
-            return failure_errno(run->failure, r, "cannot read", path);
-        r = write_file(run, folder, names[i], data, size);
-        if (r)
+        r = companion_read(companion, run->job->model_dir, &data, &size, run->failure);
+        if (!r)
+            r = write_file(run, folder, companion->name, data, size);
+        if (r && r != -ENOENT)
             return r;
     }
     return 0;
@@ -197,7 +192,7 @@ int export_checkpoint(struct run *run, json_t **ret_result) {
     if (!r)
         r = write_config(run, &folder);
     if (!r)
-        r = copy_small_files(run, &folder);
+        r = copy_companions(run, &folder);
     if (!r)
         r = write_quantd_json(run, &folder);
     if (r)

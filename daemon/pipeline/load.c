@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The first phase: everything the job reads is opened and checked before any hour is spent. */
 #include "base/str.h"
+#include "daemon/data/companions.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
@@ -48,7 +49,8 @@ static int check_model(struct run *run) {
         return failure_set(run->failure, -EINVAL, "model_unsupported",
                            "evaluate it with wbits 16, or quantize the model it was made from",
                            "model '%s' is quantized already", run->params->model);
-    return check_shapes(run);
+    r = check_shapes(run);
+    return r ? r : companions_check(run->job->model_dir, run->failure);
 }
 
 static int open_tokenizer(struct run *run) {

@@ -26,7 +26,7 @@ LAYERS = {
     "daemon/model/": ["base/", "daemon/model/", "kernels/backend.h"],
     "daemon/data/": ["base/", "daemon/data/", "!daemon/data/hub/"],
     "daemon/data/hub/": ["base/", "daemon/data/hub/", "daemon/data/catalog.h",
-                         "daemon/data/source.h"],
+                         "daemon/data/companions.h", "daemon/data/source.h"],
     "daemon/pipeline/": ["base/", "daemon/pipeline/", "daemon/model/", "daemon/data/",
                          "kernels/backend.h", "api/wire.h"],
     "daemon/pipeline/methods/": ["base/", "daemon/pipeline/methods/", "daemon/model/geometry.h",

@@ -2,6 +2,7 @@
 /* Pulling and finding models. */
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/data/companions.h"
 #include "daemon/data/hub/download.h"
 #include "daemon/data/hub/parts.h"
 #include "daemon/data/hub/resolve.h"
@@ -11,19 +12,6 @@
 
 #define INDEX "model.safetensors.index.json"
 #define SHARD_MAX ((uint64_t)50 << 30) /* the hub itself serves no larger file plainly */
-
-/* What a job reads beside the weights. */
-static const struct {
-    const char *name;
-    bool needed;
-} companions[] = {
-    {"config.json", true},
-    {"tokenizer.json", true},
-    {INDEX, false},
-    {"tokenizer_config.json", false},
-    {"special_tokens_map.json", false},
-    {"generation_config.json", false},
-};
 
 /* One pull of a model, by the thread that calls. */
 struct model_pull {
@@ -140,7 +128,7 @@ static int pull_companions(struct model_pull *m, struct failure *failure) {
 
     if (!names)
         return failure_oom(failure);
-    for (size_t i = 0; i < ARRAY_SIZE(companions); i++) {
+    for (int i = 0; i < n_companions; i++) {
         const char *name = companions[i].name;
 
         if (!json_object_get(m->names, name) && companions[i].needed)

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What is in a checkpoint, whatever its format: types as config.json says them, small files.
+
+Usage: test_formats.py QUANTD SOURCE. Prints what it does; the exit status tells.
+"""
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+QUANTD, SOURCE = sys.argv[1:3]
+sys.path.insert(0, SOURCE + "/scripts")
+
+from own_daemon import Daemon  # noqa: E402
+
+DEMO = SOURCE + "/data/olmoe-demo"
+NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+
+
+def read_tensors(path):
+    """{name: (type, shape, bytes)}"""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        data = file.read()
+    header.pop("__metadata__", None)
+    return {name: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
+            for name, entry in header.items()}
+
+
+def write_tensors(path, tensors):
+    header, at = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, _, data in tensors.values():
+            file.write(data)
+
+
+def as_f32(dtype, shape, data):
+    assert dtype == "BF16"
+    wide = bytearray(2 * len(data))
+    wide[2::4], wide[3::4] = data[0::2], data[1::2]
+    return "F32", shape, bytes(wide)
+
+
+def make_model(models, name, f32=False, files=None, **config):
+    """The demo model under another name: @config over its own, None takes a key away."""
+    folder = f"{models}/{name}"
+    shutil.copytree(DEMO, folder)
+    with open(folder + "/config.json", encoding="utf-8") as file:
+        merged = {**json.load(file), **config}
+    with open(folder + "/config.json", "w", encoding="utf-8") as file:
+        json.dump({key: value for key, value in merged.items() if value is not None}, file)
+    for shard in os.listdir(folder) if f32 else []:
+        if shard.endswith(".safetensors"):
+            tensors = read_tensors(f"{folder}/{shard}")
+            write_tensors(f"{folder}/{shard}", {n: as_f32(*t) for n, t in tensors.items()})
+    for small, content in (files or {}).items():
+        with open(f"{folder}/{small}", "w", encoding="utf-8") as file:
+            file.write(content)
+    return name
+
+
+def round_model(daemon, model, **request):
+    """The job that rounds the model to nearest, when it has ended."""
+    job = daemon.submit(model=model, wbits=4, groupsize=128, nearest=True, eval=[], **request)
+    return daemon.wait(job)
+
+
+def artifact(daemon, job):
+    assert job["status"] == "succeeded", job["error"]
+    return f"{daemon.home}/state/jobs/{job['id']}/artifact"
+
+
+def test_types(daemon, models):
+    """config.json names the type of the weights under whichever key the model has."""
+    print("types of an F32 model")
+    keys = {"older": {"torch_dtype": "float32", "dtype": None},
+            "newer": {"torch_dtype": None, "dtype": "float32"},
+            "both": {"torch_dtype": "float32", "dtype": "float32"},
+            "neither": {"torch_dtype": None, "dtype": None}}
+    for name, config in keys.items():
+        make_model(models, name, f32=True, **config)
+        folder = artifact(daemon, round_model(daemon, name, format="dense"))
+        types = {tensor[0] for shard in os.listdir(folder) if shard.endswith(".safetensors")
+                 for tensor in read_tensors(f"{folder}/{shard}").values()}
+        with open(folder + "/config.json", encoding="utf-8") as file:
+            config_made = json.load(file)
+        says = {key: config_made[key] for key in ("dtype", "torch_dtype") if key in config_made}
+        wanted = {key for key, value in config.items() if value} or {"torch_dtype"}
+        assert types == {"BF16"}, types
+        assert says == {key: "bfloat16" for key in wanted}, (name, says)
+
+
+def test_gptq_types(daemon, models):
+    """The rest of a gptq checkpoint stays as it is, and so does what config.json says of it."""
+    print("types of an F32 model as gptq")
+    folder = artifact(daemon, round_model(daemon, "newer"))
+    types = {tensor[0] for name, tensor in
+             read_tensors(folder + "/model-00001-of-00004.safetensors").items()
+             if name.endswith(".weight")}
+    with open(folder + "/config.json", encoding="utf-8") as file:
+        config = json.load(file)
+    assert types == {"F32"} and config["dtype"] == "float32" and "torch_dtype" not in config
+
+
+SMALL = {
+    "chat_template.jinja": "{% for m in messages %}[{{ m.role }}]{% endfor %}\n",
+    "chat_template.json": '{"chat_template": "{{ messages }}"}',
+    "added_tokens.json": '{"<a>": 7}\n',
+    "vocab.json": '{"a": 0,  "b": 1}',
+    "merges.txt": "#version: 0.2\na b\n",
+    "generation_config.json": '{"eos_token_id":  0}',
+}
+
+
+def test_small_files(daemon, models):
+    """They go along, byte for byte, in each format; one that is none fails the job at load."""
+    print("small files")
+    make_model(models, "small", files=SMALL)
+    for name in ("gptq", "dense"):
+        folder = artifact(daemon, round_model(daemon, "small", format=name))
+        for small, content in SMALL.items():
+            with open(f"{folder}/{small}", encoding="utf-8") as file:
+                assert file.read() == content, small
+    make_model(models, "wrong", files={"generation_config.json": "token-of-another-program"})
+    job = round_model(daemon, "wrong")
+    assert job["status"] == "failed" and job["error"]["code"] == "model_invalid", job
+    assert "generation_config.json" in job["error"]["detail"], job["error"]
+    assert "token-of-another-program" not in json.dumps(job["error"])
+
+
+def main():
+    models = tempfile.mkdtemp(prefix="quantd-models-")
+    try:
+        with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
+                    models) as daemon:
+            for test in (test_types, test_gptq_types, test_small_files):
+                test(daemon, models)
+    finally:
+        shutil.rmtree(models)
+    print("all good")
+
+
+if __name__ == "__main__":
+    main()
