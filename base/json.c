@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/lfs.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -98,8 +99,8 @@ json_t *json_time(int64_t wall_ms) {
     return json_string(text);
 }
 
-int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
-                    struct failure *failure) {
+int json_read_file(const char *path, size_t max, const char *code, char **ret_text,
+                   size_t *ret_size, struct failure *failure) {
     cleanup(freep) char *text = NULL;
     size_t size;
     int r;
@@ -110,5 +111,19 @@ int json_parse_file(const char *path, size_t max, const char *code, json_t **ret
                            max);
     if (r)
         return failure_errno(failure, r, "cannot read", path);
-    return json_parse(text, size, path, code, ret_value, failure);
+    if (lfs_is_pointer(text, size))
+        return lfs_failure(failure, code, path);
+    *ret_text = steal_ptr(text);
+    *ret_size = size;
+    return 0;
+}
+
+int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
+                    struct failure *failure) {
+    cleanup(freep) char *text = NULL;
+    size_t size = 0;
+    int r;
+
+    r = json_read_file(path, max, code, &text, &size, failure);
+    return r ? r : json_parse(text, size, path, code, ret_value, failure);
 }

@@ -53,6 +53,17 @@ void arch_name(const char *name, int layer, int expert, char ret_name[MATRIX_NAM
     ret_name[n] = '\0';
 }
 
+const struct tensor *arch_fused(const struct model_config *config,
+                                const struct tensor_finder *tensors, enum group group, int layer) {
+    const char *pattern = config->arch->fused[group];
+    char name[MATRIX_NAME_SIZE];
+
+    if (!pattern)
+        return NULL;
+    arch_name(pattern, layer, -1, name);
+    return tensor_find(tensors, name);
+}
+
 struct walk {
     const struct model_config *config;
     int (*visit)(void *ctx, const struct arch_tensor *tensor, int layer, int expert);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "daemon/model/config.h"
+#include "daemon/model/safetensors/tensor.h"
 #include "kernels/backend.h"
 
 #define MATRIX_NAME_SIZE 128 /* of a tensor of the table, without a suffix */
@@ -75,7 +76,7 @@ struct arch {
     const struct arch_tensor *tensors; /* those of a layer stand together */
     size_t n_tensors;
     /* Names under which some writers hold a whole group in one tensor [stacks, rows, columns],
-     * which no ".weight" follows; NULL: none do. */
+     * without ".weight"; NULL: none do. */
     const char *fused[N_GROUPS];
 
     /*
@@ -99,6 +100,13 @@ void arch_name(const char *name, int layer, int expert, char ret_name[MATRIX_NAM
 
 /* arch_is_tied() - is @tensor the head, and no tensor of its own? */
 bool arch_is_tied(const struct model_config *config, const struct arch_tensor *tensor);
+
+/*
+ * arch_fused() - the tensor that holds all of @group of @layer in @tensors, where its architecture
+ * has a name for it; else NULL.
+ */
+const struct tensor *arch_fused(const struct model_config *config,
+                                const struct tensor_finder *tensors, enum group group, int layer);
 
 /*
  * arch_walk() - call @visit for every tensor of a model, in the order of a checkpoint: what is

@@ -2,7 +2,7 @@
 #include "daemon/model/config_read.h"
 
 #include "base/cleanup.h"
-#include "base/json.h"
+#include "base/json_python.h"
 #include "base/str.h"
 #include "daemon/model/architectures.h"
 #include "daemon/model/readers/readers.h"
@@ -69,7 +69,7 @@ static int read_float(const struct config_source *source, const struct arch_key 
 static int read_bool(const struct config_source *source, const char *key, bool *ret_value) {
     const json_t *value = json_object_get(source->root, key);
 
-    if (value && !json_is_boolean(value))
+    if (value && !json_is_null(value) && !json_is_boolean(value))
         return invalid(source, key, "true or false");
     *ret_value = json_is_true(value);
     return 0;
@@ -95,6 +95,15 @@ static int find_architecture(const struct config_source *source, struct model_co
                        known.failed ? "one that is known" : known.data);
 }
 
+/* null, or {"rope_type": "default"}, which older files call "type". */
+static bool is_no_scaling(const json_t *scaling) {
+    const json_t *type = json_object_get(scaling, "rope_type");
+
+    if (!type)
+        type = json_object_get(scaling, "type");
+    return !scaling || json_is_null(scaling) || str_equal(json_string_value(type), "default");
+}
+
 /* The keys that must have the one value that every architecture here computes. */
 static int check_architecture(const struct config_source *source) {
     const json_t *act = json_object_get(source->root, "hidden_act");
@@ -104,8 +113,8 @@ static int check_architecture(const struct config_source *source) {
 
     if (act && !str_equal(json_string_value(act), "silu"))
         return unsupported(source, "hidden_act", "'silu'");
-    if (scaling && !json_is_null(scaling))
-        return unsupported(source, "rope_scaling", "null");
+    if (!is_no_scaling(scaling))
+        return unsupported(source, "rope_scaling", "null, or of the type 'default'");
     r = read_bool(source, "attention_bias", &bias);
     if (r)
         return r;
@@ -218,7 +227,7 @@ static int read_quantization(const char *dir, const struct config_source *source
         return failure_oom(source->failure);
     if (access(path, F_OK) && errno == ENOENT)
         return 0;
-    r = json_parse_file(path, CONFIG_BYTES_MAX, "model_invalid", &own, source->failure);
+    r = json_parse_python(path, CONFIG_BYTES_MAX, "model_invalid", &own, source->failure);
     return r ? r : parse_quantization(own, path, false, source, config);
 }
 
@@ -250,7 +259,7 @@ int model_config_read(const char *dir, struct model_config *ret_config, struct f
 
     if (!path)
         return failure_oom(failure);
-    r = json_parse_file(path, CONFIG_BYTES_MAX, "model_invalid", &root, failure);
+    r = json_parse_python(path, CONFIG_BYTES_MAX, "model_invalid", &root, failure);
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete", HINT, "model '%s' has no config.json",
                            dir);

@@ -165,5 +165,8 @@ const struct arch arch_olmoe = {
     .n_floats = ARRAY_SIZE(floats),
     .tensors = tensors,
     .n_tensors = ARRAY_SIZE(tensors),
+    /* since version 5 of transformers */
+    .fused = {[GROUP_GATE_UP] = OF_LAYER("mlp.experts.gate_up_proj"),
+              [GROUP_DOWN] = OF_LAYER("mlp.experts.down_proj")},
     .forward = forward,
 };

@@ -60,29 +60,6 @@ static int stage_plain(struct backend *b, const struct tensor_finder *tensors,
     return stage_tensor(b, dst, tensor_find(tensors, name), name, failure);
 }
 
-static int stage_group(struct backend *b, const struct weights_source *source, int layer,
-                       const struct group_shape *shape, struct span dst, struct failure *failure) {
-    struct tensor_finder tensors = weights_finder(source, layer);
-    size_t act = dtype_size(b->ops->act), offset = 0;
-
-    for (int g = 0; g < shape->G; g++) {
-        for (int p = 0; p < shape->n_parts; p++) {
-            size_t size = (size_t)shape->parts[p].rows * shape->n * act;
-            char name[MATRIX_NAME_SIZE + 8];
-            int r;
-
-            group_matrix_name(shape, layer, g, p, name);
-            strcat(name, ".weight");
-            r = stage_tensor(b, span_slice(dst, offset, size), tensor_find(&tensors, name), name,
-                             failure);
-            if (r)
-                return r;
-            offset += size;
-        }
-    }
-    return 0;
-}
-
 /* ---- quantized weights ---- */
 
 int weights_queue_matrix(struct backend *b, const struct quantized_matrix *m,
@@ -106,26 +83,40 @@ int weights_queue_matrix(struct backend *b, const struct quantized_matrix *m,
     return r;
 }
 
-/* @matrices [G * n_parts] stay until the queue is done with them. */
-static int queue_quantized_group(struct backend *b, const struct weights_source *source, int layer,
-                                 const struct group_shape *shape, struct span dst,
-                                 struct code_memory *codes, struct quantized_matrix *matrices,
-                                 struct failure *failure) {
+/* Brings part @p of stack @g to @dst; *@matrix, if it is quantized, stays until the queue is done
+ * with it. */
+static int stage_matrix(struct backend *b, const struct weights_source *source,
+                        const struct tensor_finder *tensors, const struct group_shape *shape, int p,
+                        const char *name, struct span dst, struct code_memory *codes,
+                        struct quantized_matrix *matrix, struct failure *failure) {
     const struct quantization_config *q = source->quantization;
+    char full[MATRIX_NAME_SIZE + 8];
+    int r;
+
+    if (q->present && q->reader->has(tensors, name)) {
+        r = q->reader->read(tensors, q, name, shape->parts[p].rows, shape->n, matrix, failure);
+        return r ? r : weights_queue_matrix(b, matrix, codes, dst);
+    }
+    snprintf(full, sizeof(full), "%s.weight", name);
+    return stage_tensor(b, dst, tensor_find(tensors, full), full, failure);
+}
+
+/* All stacks of @group; @matrices [G * n_parts]. */
+static int stage_stacks(struct backend *b, const struct weights_source *source, int layer,
+                        const struct group_shape *shape, struct span dst, struct code_memory *codes,
+                        struct quantized_matrix *matrices, struct failure *failure) {
     struct tensor_finder tensors = weights_finder(source, layer);
     size_t act = dtype_size(b->ops->act), offset = 0;
 
     for (int g = 0; g < shape->G; g++) {
         for (int p = 0; p < shape->n_parts; p++) {
-            struct quantized_matrix *matrix = &matrices[g * shape->n_parts + p];
-            int rows = shape->parts[p].rows, r;
-            size_t size = (size_t)rows * shape->n * act;
+            size_t size = (size_t)shape->parts[p].rows * shape->n * act;
             char name[MATRIX_NAME_SIZE];
+            int r;
 
             group_matrix_name(shape, layer, g, p, name);
-            r = q->reader->read(&tensors, q, name, rows, shape->n, matrix, failure);
-            if (!r)
-                r = weights_queue_matrix(b, matrix, codes, span_slice(dst, offset, size));
+            r = stage_matrix(b, source, &tensors, shape, p, name, span_slice(dst, offset, size),
+                             codes, &matrices[g * shape->n_parts + p], failure);
             if (r)
                 return r;
             offset += size;
@@ -134,16 +125,27 @@ static int queue_quantized_group(struct backend *b, const struct weights_source 
     return 0;
 }
 
-static int load_quantized_group(struct backend *b, const struct weights_source *source, int layer,
-                                const struct group_shape *shape, struct span dst,
-                                struct code_memory *codes, struct failure *failure) {
-    int n = shape->G * shape->n_parts, r, synced;
-    cleanup(freep) struct quantized_matrix *matrices = calloc(n, sizeof(*matrices));
+static int stage_group(struct backend *b, const struct weights_source *source, int layer,
+                       enum group group, struct span dst, struct code_memory *codes,
+                       struct failure *failure) {
+    const struct model_config *c = &source->checkpoint->config;
+    struct tensor_finder tensors = weights_finder(source, layer);
+    cleanup(freep) struct quantized_matrix *matrices = NULL;
+    struct group_shape shape;
+    const struct tensor *fused;
+    int n, r, synced = 0;
 
+    fused = arch_fused(c, &tensors, group, layer);
+    if (fused)
+        return stage_tensor(b, dst, fused, fused->name, failure);
+    group_shape(c, group, &shape);
+    n = shape.G * shape.n_parts;
+    matrices = calloc(n, sizeof(*matrices));
     if (!matrices)
         return failure_oom(failure);
-    r = queue_quantized_group(b, source, layer, shape, dst, codes, matrices, failure);
-    synced = b->ops->sync(b); /* also when it failed: the grids go away */
+    r = stage_stacks(b, source, layer, &shape, dst, codes, matrices, failure);
+    if (source->quantization->present)
+        synced = b->ops->sync(b); /* also when it failed: the matrices go away */
     for (int i = 0; i < n; i++)
         quantized_matrix_done(&matrices[i]);
     return r ? r : synced;
@@ -162,15 +164,8 @@ int layer_weights_stage(struct backend *b, const struct weights_source *source, 
         if (arch_in_layer(t) && t->role != ROLE_MATRIX)
             r = stage_plain(b, &tensors, t, layer, dst->plain[t->role], failure);
     }
-    for (int i = 0; i < N_GROUPS && !r; i++) {
-        struct group_shape shape;
-
-        group_shape(c, i, &shape);
-        if (source->quantization->present)
-            r = load_quantized_group(b, source, layer, &shape, dst->matrices[i], codes, failure);
-        else
-            r = stage_group(b, source, layer, &shape, dst->matrices[i], failure);
-    }
+    for (int i = 0; i < N_GROUPS && !r; i++)
+        r = stage_group(b, source, layer, i, dst->matrices[i], codes, failure);
     return r;
 }
 

@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/json.h"
+#include "base/json_python.h"
 #include "base/str.h"
 #include "daemon/data/companions.h"
 #include "daemon/pipeline/formats/format.h"
@@ -62,7 +62,7 @@ int folder_write_json(struct run *run, struct folder *folder, const char *name,
                       const json_t *value) {
     cleanup(freep) char *text = NULL;
 
-    text = value ? json_text(value, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
+    text = value ? json_text_python(value, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
     if (!text)
         return failure_oom(run->failure);
     return write_file(run, folder, name, text, strlen(text));
@@ -108,7 +108,7 @@ static int write_config(struct run *run, struct folder *folder) {
                      p->method == &method_rtn);
     if (!path || !meta)
         return failure_oom(run->failure);
-    r = json_parse_file(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);
+    r = json_parse_python(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);
     if (!r)
         r = format->describe(&context, meta, config);
     if (!r)

@@ -2,6 +2,7 @@
 #include "daemon/model/safetensors/safetensors.h"
 
 #include "base/checked.h"
+#include "base/lfs.h"
 #include "daemon/model/safetensors/header.h"
 #include "daemon/model/safetensors/mapping.h"
 
@@ -53,6 +54,8 @@ static int read_header(struct safetensors *file, const char *path, struct failur
     const struct mapping *mapping = file->mapping;
     uint64_t length = 0;
 
+    if (lfs_is_pointer(mapping->data, mapping->size))
+        return lfs_failure(failure, "model_incomplete", path);
     if (mapping->size < LENGTH_BYTES)
         return invalid(failure, path, "too short for a header length");
     for (int i = 0; i < LENGTH_BYTES; i++)

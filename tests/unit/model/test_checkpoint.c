@@ -153,13 +153,50 @@ static void test_missing_shard(void **state) {
     expect_good();
 }
 
+/* What is found instead of weights; later ones say more than earlier ones. */
+static const struct {
+    const char *name, *text, *code, *words;
+    int r;
+} strangers[] = {
+    {"model.onnx", "", "model_unsupported", "an ONNX file", -EBADMSG},
+    {"pytorch_model.bin", "", "model_unsupported", "'pytorch_model.bin', a pickle file", -EBADMSG},
+    {"model-00001-of-00002.safetensors", "", "model_incomplete", "without 'model.safetensors.index",
+     -ENOENT},
+    {"weights.Q4_K_M.gguf", "", "model_unsupported", "a GGUF file", -EBADMSG},
+    {"adapter_model.safetensors", "", "model_unsupported", "an adapter", -EBADMSG},
+    {"adapter_config.json", "{}", "model_unsupported", "an adapter", -EBADMSG},
+};
+
+static void remove_file(const char *name) {
+    char path[200];
+
+    path_of(path, name);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void test_no_weights(void **state) {
     (void)state;
     expect_bad(-ENOENT, "model_incomplete", "config.json");
     link_demo("config.json");
     expect_bad(-ENOENT, "model_incomplete", "neither");
-    write_text("pytorch_model.bin", "");
-    expect_bad(-EBADMSG, "model_unsupported", "only 'pytorch_model.bin'");
+    for (size_t i = 0; i < ARRAY_SIZE(strangers); i++) {
+        write_text(strangers[i].name, strangers[i].text);
+        expect_bad(strangers[i].r, strangers[i].code, strangers[i].words);
+    }
+}
+
+static void test_lfs_pointers(void **state) {
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
+
+    (void)state;
+    write_text("config.json", pointer);
+    expect_bad(-EBADMSG, "model_invalid", "config.json': it is a Git LFS pointer");
+    remove_file("config.json");
+    link_demo("config.json");
+    write_text(INDEX, pointer);
+    expect_bad(-EBADMSG, "model_invalid", INDEX "': it is a Git LFS pointer");
+    write_text(SINGLE, pointer);
+    expect_bad(-EBADMSG, "model_incomplete", SINGLE "': it is a Git LFS pointer");
 }
 
 /* An index whose entry for lm_head.weight is @shard, in JSON. */
@@ -370,6 +407,30 @@ static void test_optional_tensors(void **state) {
     expect_bad(-ENOENT, "model_incomplete", "g_idx");
 }
 
+/* All experts of a layer in one tensor, and not in single ones as well. */
+static void test_fused(void **state) {
+    size_t n_single;
+
+    (void)state;
+    make_small(false);
+    n_single = small.n;
+    add("model.layers.0.", "mlp.experts.down_proj", DTYPE_BF16, 2, 2 * 64, 32);
+    small.tensors[small.n - 1].n_dims = 3;
+    memcpy(small.tensors[small.n - 1].shape, (uint64_t[]){2, 64, 32}, 3 * sizeof(uint64_t));
+    save_small("{" SMALL "}", small.n);
+    expect_bad(-EBADMSG, "model_invalid", "as well as");
+    for (size_t i = 0; i < n_single; i++) {
+        if (strstr(small.names[i], "down_proj"))
+            snprintf(small.names[i], sizeof(small.names[i]), "unused.%zu", i);
+    }
+    save_small("{" SMALL "}", small.n);
+    expect_good();
+    memcpy(small.tensors[small.n - 1].shape, (uint64_t[]){2, 32, 64}, 3 * sizeof(uint64_t));
+    save_small("{" SMALL "}", small.n);
+    expect_bad(-EBADMSG, "model_invalid",
+               "'model.layers.0.mlp.experts.down_proj' has shape [2,32,64]");
+}
+
 /* A tensor that a second shard holds, too: which one counts would be anybody's guess. */
 static void test_tensor_in_two_shards(void **state) {
     struct strbuf index = {};
@@ -494,10 +555,12 @@ int main(void) {
         cmocka_unit_test(test_released_size),
         IN_FOLDER(test_missing_shard),
         IN_FOLDER(test_no_weights),
+        IN_FOLDER(test_lfs_pointers),
         IN_FOLDER(test_bad_index),
         IN_FOLDER(test_small_plain),
         IN_FOLDER(test_small_quantized),
         IN_FOLDER(test_optional_tensors),
+        IN_FOLDER(test_fused),
         IN_FOLDER(test_tensor_in_two_shards),
         IN_FOLDER(test_fingerprint),
         IN_FOLDER(test_cut_short),

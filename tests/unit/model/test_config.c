@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "daemon/model/config_read.h"
 
+#include "daemon/model/arch.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -133,7 +134,7 @@ static const struct {
     {OLMOE("\"hidden_size\":0"), "model_invalid", "hidden_size"},
     {OLMOE("\"hidden_size\":-2048"), "model_invalid", "hidden_size"},
     {OLMOE("\"hidden_size\":4294969344"), "model_invalid", "hidden_size"},
-    {OLMOE("\"hidden_size\":9223372036854775808"), "model_invalid", "cannot parse"},
+    {OLMOE("\"hidden_size\":9223372036854775808"), "model_invalid", "hidden_size"},
     {OLMOE("\"hidden_size\":2047"), "model_invalid", "num_attention_heads"},
     {OLMOE("\"hidden_size\":2064"), "model_invalid", "even"},
     {OLMOE("\"num_hidden_layers\":1025"), "model_invalid", "from 1 to 1024"},
@@ -145,7 +146,13 @@ static const struct {
     {OLMOE("\"head_dim\":64"), "model_unsupported", "head_dim"},
     {OLMOE("\"rms_norm_eps\":0"), "model_invalid", "rms_norm_eps"},
     {OLMOE("\"rms_norm_eps\":\"1e-5\""), "model_invalid", "rms_norm_eps"},
-    {OLMOE("\"rms_norm_eps\":NaN"), "model_invalid", "cannot parse"},
+    {OLMOE("\"rms_norm_eps\":NaN"), "model_invalid", "rms_norm_eps"},
+    {OLMOE("\"rms_norm_eps\":1e999"), "model_invalid", "rms_norm_eps"},
+    {OLMOE("\"clip_qkv\":NaN"), "model_invalid", "clip_qkv"},
+    {OLMOE("\"rope_scaling\":Infinity"), "model_unsupported", "rope_scaling"},
+    {OLMOE("\"rope_scaling\":{\"rope_type\":\"yarn\",\"type\":\"default\"}"), "model_unsupported",
+     "rope_scaling"},
+    {OLMOE("\"x\":nan"), "model_invalid", "cannot parse"},
     {OLMOE("\"rope_theta\":-1"), "model_invalid", "rope_theta"},
     {OLMOE("\"clip_qkv\":0"), "model_invalid", "clip_qkv"},
     {OLMOE("\"clip_qkv\":false"), "model_invalid", "clip_qkv"},
@@ -224,6 +231,77 @@ static void test_quantization(void **state) {
     assert_int_equal(c.quantization.wbits, 3);
 }
 
+/* What AutoRound writes; which zeros it means is in packing_format. */
+static void test_auto_round(void **state) {
+    static const struct {
+        const char *format;
+        bool v2;
+    } formats[] = {
+        {"auto_round:auto_gptq", false}, {"auto_round:gptqmodel", true}, {"auto_round", true}};
+    struct model_config c = {};
+    struct failure f = {};
+    char text[400];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+        snprintf(text, sizeof(text),
+                 OLMOE("\"quantization_config\":{\"quant_method\":\"auto-round\",\"bits\":4,"
+                       "\"group_size\":128,\"data_type\":\"int\",\"packing_format\":\"%s\","
+                       "\"extra_config\":{\"a\":{\"bits\":16,\"data_type\":\"fp\"}}}"),
+                 formats[i].format);
+        if (read_text(text, &c, &f))
+            fail_msg("%s", f.detail);
+        assert_int_equal(c.quantization.v2, formats[i].v2);
+    }
+    expect_bad(
+        read_text(OLMOE("\"quantization_config\":{\"quant_method\":\"auto-round\",\"bits\":4,"
+                        "\"group_size\":128,\"packing_format\":\"auto_round:auto_awq\"}"),
+                  &c, &f),
+        &f, "model_unsupported", "packing_format");
+    expect_bad(
+        read_text(OLMOE("\"quantization_config\":{\"quant_method\":\"auto-round\",\"bits\":4,"
+                        "\"group_size\":128,\"packing_format\":\"auto_round:auto_gptq\","
+                        "\"extra_config\":{\"a\":{\"bits\":8}}}"),
+                  &c, &f),
+        &f, "model_unsupported", "extra_config");
+}
+
+/* Keys that mean nothing here hold anything that Python writes; null is as good as absent. */
+static void test_unused_keys(void **state) {
+    struct model_config c = {};
+    struct failure f = {};
+
+    (void)state;
+    if (read_text(
+            OLMOE("\"a\":NaN,\"b\":[Infinity,-Infinity,{\"c\":1e999}],\"d\":"
+                  "123456789012345678901234567890,\"e\":\"\\ud800 \\u0000 \\ud83d\\ude00 NaN\","
+                  "\"norm_topk_prob\":null,\"tie_word_embeddings\":null,"
+                  "\"attention_bias\":null,\"rope_scaling\":{\"rope_type\":\"default\"}"),
+            &c, &f))
+        fail_msg("%s", f.detail);
+    assert_false(c.norm_topk_prob || c.tie_word_embeddings);
+    assert_int_equal(read_text(OLMOE("\"rope_scaling\":{\"type\":\"default\"}"), &c, &f), 0);
+    if (read_quantized("\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:.*gate$\":{},"
+                       "\"+:.*\":{\"bits\":4}},\"sym\":null",
+                       &c, &f))
+        fail_msg("%s", f.detail);
+    assert_true(c.quantization.sym);
+}
+
+static void test_architecture(void **state) {
+    struct model_config c = {};
+    struct failure f = {};
+
+    (void)state;
+    assert_int_equal(read_text("{\"architectures\":[\"OlmoeForCausalLM\"]}", &c, &f), 0);
+    assert_string_equal(c.arch->model_type, "olmoe");
+    expect_bad(read_text("{\"architectures\":[\"LlamaForCausalLM\"]}", &c, &f), &f,
+               "model_unsupported", "'olmoe'");
+    expect_bad(
+        read_text("{\"model_type\":\"llama\",\"architectures\":[\"OlmoeForCausalLM\"]}", &c, &f),
+        &f, "model_unsupported", "'llama'");
+}
+
 static const struct {
     const char *fields, *code, *words;
 } bad_quantizations[] = {
@@ -237,7 +315,10 @@ static const struct {
     {"\"bits\":4,\"group_size\":2048", "model_invalid", "divisor"},
     {"\"bits\":4,\"group_size\":4294967424", "model_invalid", "divisor"},
     {"\"bits\":4,\"group_size\":128,\"lm_head\":true", "model_unsupported", "lm_head"},
-    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:x\":{}}", "model_unsupported", "dynamic"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"x\":{\"bits\":8}}", "model_unsupported",
+     "dynamic"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:x\":{},\"+:y\":{\"group_size\":32}}",
+     "model_unsupported", "dynamic"},
     {"\"bits\":4,\"group_size\":128,\"dynamic\":1", "model_unsupported", "dynamic"},
     {"\"bits\":4,\"group_size\":128,\"checkpoint_format\":\"marlin\"", "model_unsupported",
      "checkpoint_format"},
@@ -295,11 +376,12 @@ static void test_quantize_config(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_all_keys),
-        cmocka_unit_test(test_rope_parameters), cmocka_unit_test(test_bad_configs),
-        cmocka_unit_test(test_missing),         cmocka_unit_test(test_untouched),
-        cmocka_unit_test(test_quantization),    cmocka_unit_test(test_bad_quantizations),
-        cmocka_unit_test(test_quantize_config),
+        cmocka_unit_test(test_defaults),          cmocka_unit_test(test_all_keys),
+        cmocka_unit_test(test_rope_parameters),   cmocka_unit_test(test_bad_configs),
+        cmocka_unit_test(test_missing),           cmocka_unit_test(test_untouched),
+        cmocka_unit_test(test_auto_round),        cmocka_unit_test(test_unused_keys),
+        cmocka_unit_test(test_architecture),      cmocka_unit_test(test_quantization),
+        cmocka_unit_test(test_bad_quantizations), cmocka_unit_test(test_quantize_config),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
