@@ -77,6 +77,10 @@ def byte_letters():
     return keep, [b for b in range(256) if b not in keep]
 
 
+CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+          r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+
+
 def tokenizer_files():
     keep, rest = byte_letters()
     letters = [chr(b) for b in keep] + [chr(256 + i) for i in range(len(rest))]
@@ -90,6 +94,15 @@ def tokenizer_files():
                              "lstrip": False, "rstrip": False, "normalized": False,
                              "special": True}]
     put("tokenizer", "small", json.dumps(root, ensure_ascii=False))
+    plain = root["pre_tokenizer"]
+    root["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": CL100K}, "behavior": "Isolated", "invert": False},
+        {"type": "Digits", "individual_digits": True}, {**plain, "use_regex": False}]}
+    root["model"].update(ignore_merges=True, byte_fallback=True, dropout=0.0)
+    put("tokenizer", "cl100k", json.dumps(root))
+    root["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": "(a|[)|])+|\\s"}
+    put("tokenizer", "unknown-pattern", json.dumps(root))
+    root["pre_tokenizer"] = plain
     root["model"]["merges"] = [merge.split(" ") for merge in root["model"]["merges"]]
     root["added_tokens"][0].update(lstrip=True, rstrip=True, normalized=True)
     put("tokenizer", "pairs", json.dumps(root))

@@ -180,8 +180,11 @@ static int reserve(struct bpe *bpe, size_t n) {
 }
 
 static int merge_word(struct bpe *bpe, const char *word, size_t size, struct id_list *ids) {
+    int32_t whole = whole_words_find(bpe->whole, word, size);
     int r;
 
+    if (whole >= 0)
+        return id_list_append(ids, &whole, 1);
     r = reserve(bpe, size);
     if (r)
         return r;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "daemon/model/tokenizer/ids.h"
+#include "daemon/model/tokenizer/whole.h"
 
 #define TOKENIZER_WORD_MAX ((uint32_t)64 << 20) /* bytes of a word; merging takes 28 for each */
 
@@ -34,6 +35,7 @@ struct cached_word;
 /* What one call of encode needs to merge words. Zero-initialise. */
 struct bpe {
     const struct merge_table *merges; /* borrowed */
+    const struct whole_words *whole;  /* words that no merge is applied to; borrowed */
     const int32_t *byte_ids;          /* [256], borrowed */
     struct symbol *symbols;
     size_t symbols_capacity;

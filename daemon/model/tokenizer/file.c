@@ -6,58 +6,17 @@
 #include "daemon/model/tokenizer/file.h"
 
 #include "base/cleanup.h"
-#include "base/json.h"
 #include "base/macros.h"
-#include "base/str.h"
 #include "daemon/model/tokenizer/nfc.h"
+#include "daemon/model/tokenizer/reader.h"
+#include "daemon/model/tokenizer/stages.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FILE_MAX ((size_t)64 << 20)
 #define ID_MAX ((1 << 24) - 1) /* OLMoE ends at 50279 */
 #define ADDED_SIZE_MAX 256     /* bytes of an added token; bounds the matching */
-
-#define HINT_KIND "use a model with the tokenizer of GPT-NeoX or OLMoE"
-#define HINT_BROKEN "download the model again, or repair its tokenizer.json"
-
-struct reader {
-    struct tokenizer *tokenizer;
-    const char *path;
-    const json_t *vocab;
-    uint8_t *used; /* bit map over ids: those of the vocabulary and of added tokens; owned */
-    struct failure *failure;
-};
-
-#define broken(reader, format, ...)                                                                \
-    failure_set((reader)->failure, -EBADMSG, TOKENIZER_CODE, HINT_BROKEN,                          \
-                "cannot read tokenizer '%s': " format, (reader)->path, ##__VA_ARGS__)
-#define unsupported(reader, format, ...)                                                           \
-    failure_set((reader)->failure, -EOPNOTSUPP, TOKENIZER_CODE, HINT_KIND,                         \
-                "cannot use tokenizer '%s': " format, (reader)->path, ##__VA_ARGS__)
-
-/* @object[@key] as a boolean; absent or null is @fallback. */
-static int get_bool(const struct reader *reader, const json_t *object, const char *key,
-                    bool fallback, bool *ret_value) {
-    const json_t *value = json_object_get(object, key);
-
-    if (value && !json_is_boolean(value) && !json_is_null(value))
-        return broken(reader, "'%s' is neither true nor false", key);
-    *ret_value = json_is_boolean(value) ? json_is_true(value) : fallback;
-    return 0;
-}
-
-/* The type of a normalizer and the like; "" when it has none. */
-static const char *type_of(const json_t *object) {
-    const char *type = json_string_value(json_object_get(object, "type"));
-
-    return type ? type : "";
-}
-
-static bool is_set(const json_t *value) {
-    return value && !json_is_null(value) && !json_is_false(value);
-}
 
 static int claim_id(struct reader *reader, const char *token, const json_t *value,
                     int32_t *ret_id) {
@@ -85,79 +44,28 @@ static int32_t vocab_id(const struct reader *reader, const char *token) {
     return id ? (int32_t)json_integer_value(id) : -1;
 }
 
-static int read_normalizer(struct reader *reader, const json_t *root) {
-    const json_t *normalizer = json_object_get(root, "normalizer");
-
-    if (!is_set(normalizer))
-        return 0;
-    if (!str_equal(type_of(normalizer), "NFC"))
-        return unsupported(reader, "its normalizer is '%.64s', not NFC", type_of(normalizer));
-    reader->tokenizer->nfc = true;
-    return 0;
-}
-
-static int read_pre_tokenizer(struct reader *reader, const json_t *root) {
-    const json_t *pre_tokenizer = json_object_get(root, "pre_tokenizer");
-    int r;
-
-    if (!str_equal(type_of(pre_tokenizer), "ByteLevel"))
-        return unsupported(reader, "its pre_tokenizer is '%.64s', not ByteLevel",
-                           type_of(pre_tokenizer));
-    r = get_bool(reader, pre_tokenizer, "add_prefix_space", true, &reader->tokenizer->prefix_space);
-    if (r)
-        return r;
-    return get_bool(reader, pre_tokenizer, "use_regex", true, &reader->tokenizer->split_words);
-}
-
-/* A post-processor may trim offsets and do nothing else: no token may be added to the text. */
-static int check_post_processor(struct reader *reader, const json_t *processor) {
-    const char *type = type_of(processor);
-    const json_t *single, *part;
-    size_t i;
-
-    if (!is_set(processor) || str_equal(type, "ByteLevel"))
-        return 0;
-    if (!str_equal(type, "TemplateProcessing"))
-        return unsupported(reader, "its post_processor is '%.64s', not ByteLevel", type);
-    single = json_object_get(processor, "single");
-    json_array_foreach(single, i, part) {
-        if (!json_is_object(json_object_get(part, "Sequence")))
-            return unsupported(reader, "its post_processor TemplateProcessing adds tokens");
-    }
-    if (json_array_size(single) != 1)
-        return unsupported(reader, "its post_processor TemplateProcessing repeats the text");
-    return 0;
-}
-
-static int read_post_processor(struct reader *reader, const json_t *root) {
-    const json_t *processor = json_object_get(root, "post_processor"), *processors, *one;
-    size_t i;
-    int r;
-
-    if (!str_equal(type_of(processor), "Sequence"))
-        return check_post_processor(reader, processor);
-    processors = json_object_get(processor, "processors");
-    json_array_foreach(processors, i, one) {
-        r = check_post_processor(reader, one);
-        if (r)
-            return r;
-    }
-    return 0;
-}
-
 /* The fields of the model beside vocabulary and merges. */
 static int check_model(struct reader *reader, const json_t *model) {
-    static const char *const flags[] = {"dropout", "byte_fallback", "ignore_merges"};
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    const json_t *type = json_object_get(model, "type");
+    const json_t *type = json_object_get(model, "type"), *dropout;
+    bool ignored = false;
+    int r;
 
     if (!json_is_object(model))
         return broken(reader, "it has no object 'model'");
     if (type && !str_equal(json_string_value(type), "BPE"))
         return unsupported(reader, "its model is '%.64s', not BPE", type_of(model));
-    for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-        if (is_set(json_object_get(model, flags[i])))
-            return unsupported(reader, "its model sets '%s'", flags[i]);
+    dropout = json_object_get(model, "dropout");
+    if (is_set(dropout) && !json_is_number(dropout))
+        return broken(reader, "'dropout' is not a number");
+    if (json_number_value(dropout) != 0)
+        return unsupported(reader, "its model drops merges at random ('dropout')");
+    /* Every byte has a token of its own, so nothing is left for byte_fallback and unk_token. */
+    r = get_bool(reader, model, "byte_fallback", false, &ignored);
+    if (!r)
+        r = get_bool(reader, model, "ignore_merges", false, &reader->ignore_merges);
+    if (r)
+        return r;
     for (size_t i = 0; i < ARRAY_SIZE(affixes); i++) {
         const json_t *affix = json_object_get(model, affixes[i]);
 
@@ -191,6 +99,50 @@ static bool in_utf8(int b) {
     return b < 0xc0 || (b > 0xc1 && b < 0xf5);
 }
 
+/* A token of the vocabulary as the bytes that its letters stand for; 0: it has other letters. */
+static size_t token_bytes(const int16_t byte_of[512], const char *token, char *bytes) {
+    size_t n = 0;
+
+    for (const unsigned char *at = (const unsigned char *)token; *at; at++) {
+        unsigned int c = *at;
+
+        if (c >= 0xc2 && c <= 0xc7)
+            c = (c & 0x1f) << 6 | (*++at & 0x3f);
+        if (c >= 512 || byte_of[c] < 0)
+            return 0;
+        bytes[n++] = (char)byte_of[c];
+    }
+    return n;
+}
+
+/* With ignore_merges: the words that are tokens as they are. */
+static int read_whole_words(struct reader *reader, char letters[256][3]) {
+    struct whole_words *words = &reader->tokenizer->whole;
+    int16_t byte_of[512];
+    const char *token;
+    json_t *value;
+    int r = whole_words_init(words, json_object_size(reader->vocab));
+
+    memset(byte_of, 0xff, sizeof(byte_of)); /* -1 each */
+    for (int b = 0; b < 256; b++) {
+        const unsigned char *letter = (const unsigned char *)letters[b];
+
+        byte_of[letter[1] ? (letter[0] & 0x1f) << 6 | (letter[1] & 0x3f) : letter[0]] = (int16_t)b;
+    }
+    json_object_foreach((json_t *)reader->vocab, token, value) {
+        cleanup(freep) char *bytes = r ? NULL : malloc(strlen(token) + 1);
+        size_t n = bytes ? token_bytes(byte_of, token, bytes) : 0;
+        int32_t id = (int32_t)json_integer_value(value);
+
+        if (!bytes || r)
+            return failure_oom(reader->failure);
+        r = n ? whole_words_put(words, bytes, n, id) : 0;
+        if (n)
+            reach_id(reader, id);
+    }
+    return r ? failure_oom(reader->failure) : 0;
+}
+
 static int read_vocab(struct reader *reader, const json_t *model) {
     char letters[256][3];
     const char *token;
@@ -219,7 +171,7 @@ static int read_vocab(struct reader *reader, const json_t *model) {
         if (in_utf8(b))
             reach_id(reader, id);
     }
-    return 0;
+    return reader->ignore_merges ? read_whole_words(reader, letters) : 0;
 }
 
 /* The two parts of a merge, "a b" or ["a", "b"]: @joined is "a\0b", and @right the b in it. */
@@ -340,7 +292,7 @@ static int read_added_token(struct reader *reader, const json_t *token, size_t i
     const json_t *content = json_object_get(token, "content");
     const char *text = json_string_value(content);
     size_t size = json_string_length(content);
-    bool special, normalized;
+    bool special = false, normalized = false;
     int32_t id;
     int r;
 
@@ -387,8 +339,6 @@ static int read_added(struct reader *reader, const json_t *root) {
 }
 
 int tokenizer_read(struct tokenizer *tokenizer, const char *path, struct failure *failure) {
-    static int (*const steps[])(struct reader * reader, const json_t *root) = {
-        read_normalizer, read_pre_tokenizer, read_post_processor};
     static int (*const model_steps[])(struct reader * reader,
                                       const json_t *model) = {check_model, read_vocab, read_merges};
     cleanup(freep) uint8_t *used = calloc(ID_MAX / 8 + 1, 1);
@@ -403,11 +353,9 @@ int tokenizer_read(struct tokenizer *tokenizer, const char *path, struct failure
         return r;
     if (!json_is_object(root))
         return broken(&reader, "it is not a JSON object");
-    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
-        r = steps[i](&reader, root);
-        if (r)
-            return r;
-    }
+    r = stages_read(&reader, root);
+    if (r)
+        return r;
     for (size_t i = 0; i < ARRAY_SIZE(model_steps); i++) {
         r = model_steps[i](&reader, json_object_get(root, "model"));
         if (r)

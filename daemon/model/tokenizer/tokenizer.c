@@ -10,75 +10,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * One word of GPT-2 at the start of the text:
- *   's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
- * \s is spelled out as Unicode's White_Space, since PCRE2 adds U+180E to it. A class cannot take
- * what a longer run would have left to it, so every run but one is possessive and nothing is
- * tried twice; \s+(?!\S) gives one character back at most. Any character begins a word.
- */
-#define SPACE                                                                                      \
-    "\\x09-\\x0d\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"        \
-    "\\x{205f}\\x{3000}"
-
-static const char word_pattern[] = "'(?:[stmd]|re|ve|ll)"
-                                   "| ?+\\p{L}++"
-                                   "| ?+\\p{N}++"
-                                   "| ?+[^\\p{L}\\p{N}" SPACE "]++"
-                                   "|[" SPACE "]+(?![^" SPACE "])"
-                                   "|[" SPACE "]++";
-
 #define TEXT_MAX ((size_t)1 << 30) /* bytes */
-
-/* Far above what the pattern takes: a guard, not a knob. */
-#define MATCH_LIMIT 1000
-#define HEAP_LIMIT 64 /* KiB */
 
 /* What one call holds. */
 struct encoder {
     const struct tokenizer *tokenizer;
     struct bpe bpe;
-    pcre2_match_data *match_data;
-    pcre2_match_context *match_context;
+    struct split_match match;
     struct id_list ids;
 };
 
 static void encoder_done(struct encoder *encoder) {
     bpe_done(&encoder->bpe);
-    pcre2_match_data_free(encoder->match_data);
-    pcre2_match_context_free(encoder->match_context);
+    split_match_done(&encoder->match);
     free(encoder->ids.ids);
 }
 
-static int encoder_init(struct encoder *encoder, const struct tokenizer *tokenizer) {
+static int encoder_init(struct encoder *encoder, const struct tokenizer *tokenizer, size_t size) {
     encoder->tokenizer = tokenizer;
     encoder->bpe.merges = &tokenizer->merges;
+    encoder->bpe.whole = &tokenizer->whole;
     encoder->bpe.byte_ids = tokenizer->byte_ids;
-    encoder->match_data = pcre2_match_data_create(1, NULL);
-    encoder->match_context = pcre2_match_context_create(NULL);
-    if (!encoder->match_data || !encoder->match_context)
-        return -ENOMEM;
-    pcre2_set_match_limit(encoder->match_context, MATCH_LIMIT);
-    pcre2_set_heap_limit(encoder->match_context, HEAP_LIMIT);
-    return 0;
-}
-
-static int compile_words(struct tokenizer *tokenizer, struct failure *failure) {
-    size_t at;
-    int code;
-
-    tokenizer->words = pcre2_compile(
-        (PCRE2_SPTR)word_pattern, PCRE2_ZERO_TERMINATED,
-        PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NO_START_OPTIMIZE, &code, &at, NULL);
-    if (!tokenizer->words && code == PCRE2_ERROR_HEAP_FAILED)
-        return failure_oom(failure);
-    if (!tokenizer->words)
-        return failure_set(failure, -ENOTSUP, TOKENIZER_CODE,
-                           "use a PCRE2 library built with Unicode support",
-                           "cannot compile the word pattern: PCRE2 error %d at %zu", code, at);
-    /* Without it, where memory may not become code, the interpreter matches: same words, later. */
-    pcre2_jit_compile(tokenizer->words, PCRE2_JIT_COMPLETE);
-    return 0;
+    return split_match_init(&encoder->match, size);
 }
 
 int tokenizer_open(const char *path, struct tokenizer **ret_tokenizer, struct failure *failure) {
@@ -91,11 +44,14 @@ int tokenizer_open(const char *path, struct tokenizer **ret_tokenizer, struct fa
     r = tokenizer_read(tokenizer, path, failure);
     if (r)
         return r;
-    r = compile_words(tokenizer, failure);
-    if (r)
-        return r;
     *ret_tokenizer = steal_ptr(tokenizer);
     return 0;
+}
+
+int tokenizer_check(const char *path, struct failure *failure) {
+    cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
+
+    return tokenizer_open(path, &tokenizer, failure);
 }
 
 void tokenizer_free(struct tokenizer *tokenizer) {
@@ -104,7 +60,9 @@ void tokenizer_free(struct tokenizer *tokenizer) {
     added_set_done(&tokenizer->added_raw);
     added_set_done(&tokenizer->added_normalized);
     merge_table_done(&tokenizer->merges);
-    pcre2_code_free(tokenizer->words);
+    whole_words_done(&tokenizer->whole);
+    for (int i = 0; i < tokenizer->n_splits; i++)
+        split_free(tokenizer->splits[i]);
     free(tokenizer);
 }
 
@@ -122,29 +80,19 @@ static int encode_word(struct encoder *encoder, const char *word, size_t size,
     return bpe_encode_word(&encoder->bpe, word, size, &encoder->ids) ? failure_oom(failure) : 0;
 }
 
-/* A stretch without added tokens, normalized, as it goes to the pattern. */
-static int encode_words(struct encoder *encoder, const char *text, size_t size,
+/* A stretch without added tokens, or a part of one, normalized, as it goes to pattern @level. */
+static int encode_words(struct encoder *encoder, int level, const char *text, size_t size,
                         struct failure *failure) {
-    size_t i = 0;
-
-    if (!encoder->tokenizer->split_words)
+    if (level == encoder->tokenizer->n_splits)
         return encode_word(encoder, text, size, failure);
-    while (i < size) {
-        int r, n = pcre2_match(encoder->tokenizer->words, (PCRE2_SPTR)text, size, i,
-                               PCRE2_NO_UTF_CHECK, encoder->match_data, encoder->match_context);
-        size_t end;
+    for (size_t i = 0, end; i < size; i = end) {
+        int r = split_next(encoder->tokenizer->splits[level], &encoder->match, text, size, i, &end,
+                           failure);
 
-        if (n == PCRE2_ERROR_NOMEMORY)
-            return failure_oom(failure);
-        end = n < 0 ? 0 : pcre2_get_ovector_pointer(encoder->match_data)[1];
-        if (end <= i)
-            return failure_set(failure, -EIO, "text_invalid", NULL,
-                               "cannot split the text into words at byte %zu: PCRE2 error %d", i,
-                               n);
-        r = encode_word(encoder, text + i, end - i, failure);
+        if (!r)
+            r = encode_words(encoder, level + 1, text + i, end - i, failure);
         if (r)
             return r;
-        i = end;
     }
     return 0;
 }
@@ -156,12 +104,12 @@ static int encode_stretch(struct encoder *encoder, const char *text, size_t size
     if (size == 0)
         return 0;
     if (!encoder->tokenizer->prefix_space || text[0] == ' ')
-        return encode_words(encoder, text, size, failure);
+        return encode_words(encoder, 0, text, size, failure);
     strbuf_append(&prefixed, " ", 1);
     strbuf_append(&prefixed, text, size);
     if (prefixed.failed)
         return failure_oom(failure);
-    return encode_words(encoder, prefixed.data, prefixed.length, failure);
+    return encode_words(encoder, 0, prefixed.data, prefixed.length, failure);
 }
 
 /* Splits the added tokens of @set out of @text and hands what lies between to @encode. */
@@ -215,7 +163,7 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
         return failure_set(failure, -EBADMSG, "text_invalid", "convert the text to UTF-8",
                            "cannot tokenize a text that is not UTF-8: byte 0x%02x at offset %zu",
                            (unsigned char)text[valid], valid);
-    if (encoder_init(&encoder, tokenizer) || id_list_append(&encoder.ids, NULL, 0))
+    if (encoder_init(&encoder, tokenizer, size) || id_list_append(&encoder.ids, NULL, 0))
         return failure_oom(failure);
     r = encode_split(&encoder, &tokenizer->added_raw, text, size, failure, encode_raw);
     if (r)

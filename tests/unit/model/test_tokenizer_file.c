@@ -105,26 +105,80 @@ static void test_hostile_kind(void **state) {
     check_change("", "pre_tokenizer", "{\"type\": \"Whitespace\"}", -EOPNOTSUPP, "'Whitespace'");
     check_change("", "pre_tokenizer", "null", -EOPNOTSUPP, "pre_tokenizer");
     check_change("pre_tokenizer", "add_prefix_space", "1", -EBADMSG, "add_prefix_space");
-    check_change("", "post_processor", "{\"type\": \"RobertaProcessing\"}", -EOPNOTSUPP,
-                 "'RobertaProcessing'");
-    check_change("", "post_processor",
-                 "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {}}, "
-                 "{\"Sequence\": {}}]}",
-                 -EOPNOTSUPP, "adds tokens");
+    check_change("", "post_processor", "{\"type\": \"Reverse\"}", -EOPNOTSUPP, "'Reverse'");
     check_change("", "post_processor",
                  "{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, "
                  "{\"type\": \"TemplateProcessing\", \"single\": []}]}",
-                 -EOPNOTSUPP, "repeats");
+                 -EOPNOTSUPP, "has the text 0 times");
+    check_change("", "post_processor",
+                 "{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": {}}, "
+                 "{\"Sequence\": {}}]}",
+                 -EOPNOTSUPP, "has the text 2 times");
     check_change("", "post_processor",
                  "{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": {}}]}", 0, "");
     check_change("", "post_processor", "null", 0, "");
     check_change("model", "type", "\"Unigram\"", -EOPNOTSUPP, "'Unigram'");
     check_change("model", "type", NULL, 0, "");
-    check_change("model", "ignore_merges", "true", -EOPNOTSUPP, "ignore_merges");
-    check_change("model", "byte_fallback", "true", -EOPNOTSUPP, "byte_fallback");
+    check_change("model", "ignore_merges", "1", -EBADMSG, "ignore_merges");
+    check_change("model", "byte_fallback", "\"\"", -EBADMSG, "byte_fallback");
     check_change("model", "dropout", "0.5", -EOPNOTSUPP, "dropout");
+    check_change("model", "dropout", "\"0\"", -EBADMSG, "dropout");
+    check_change("model", "dropout", "0.0", 0, "");
     check_change("model", "end_of_word_suffix", "\"</w>\"", -EOPNOTSUPP, "end_of_word_suffix");
     check_change("model", "end_of_word_suffix", "\"\"", 0, "");
+}
+
+/* A Sequence of these @stages before a ByteLevel without a pattern of its own. */
+static void check_stages(const char *stages, int want, const char *words) {
+    cleanup(freep) char *value =
+        str_format("{\"type\":\"Sequence\",\"pretokenizers\":[%s{\"type\":\"ByteLevel\","
+                   "\"add_prefix_space\":false,\"use_regex\":false}]}",
+                   stages);
+
+    check_change("", "pre_tokenizer", value, want, words);
+}
+
+#define SPLIT(regex, rest) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"}," rest "},"
+#define ISOLATED "\"behavior\":\"Isolated\""
+
+static void test_hostile_stages(void **state) {
+    cleanup(strbuf_done) struct strbuf deep = {0};
+
+    (void)state;
+    check_stages("", 0, "");
+    check_stages(SPLIT("\\\\p{L}+|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+", ISOLATED), 0, "");
+    check_stages(SPLIT("\\\\p{L}+|\\\\p{N}|\\\\s+", ISOLATED), -EOPNOTSUPP,
+                 "leaves characters out");
+    check_stages(SPLIT("", ISOLATED), -EOPNOTSUPP, "leaves characters out");
+    check_stages(SPLIT("\\\\p{L}+|", ISOLATED), -EOPNOTSUPP, "leaves characters out");
+    check_stages(SPLIT("\\\\s+|(a|[)|])+|.", ISOLATED), -EOPNOTSUPP, "the pattern '(a|[)|])+'");
+    check_stages(SPLIT("\\\\s+|((", ISOLATED), -EOPNOTSUPP, "the pattern '(('");
+    check_stages(SPLIT("\\\\", ISOLATED), -EOPNOTSUPP, "the pattern");
+    check_stages(SPLIT("\\\\s+", "\"behavior\":\"MergedWithNext\""), -EOPNOTSUPP,
+                 "'MergedWithNext', not Isolated");
+    check_stages(SPLIT("\\\\s+", ISOLATED ",\"invert\":true"), -EOPNOTSUPP, "inverted");
+    check_stages(SPLIT("\\\\s+", ISOLATED ",\"invert\":7"), -EBADMSG, "'invert'");
+    check_stages("{\"type\":\"Split\",\"pattern\":{\"String\":\" \"}," ISOLATED "},", -EOPNOTSUPP,
+                 "no 'Regex'");
+    check_stages("{\"type\":\"Whitespace\"},", -EOPNOTSUPP, "'Whitespace'");
+    check_stages("{\"type\":\"ByteLevel\"},", -EOPNOTSUPP, "after ByteLevel");
+    check_stages("7,", -EOPNOTSUPP, "pre_tokenizer");
+    check_stages("{\"type\":\"Digits\"},{\"type\":\"Digits\"},{\"type\":\"Digits\"},"
+                 "{\"type\":\"Digits\"},{\"type\":\"Digits\"},",
+                 -EOPNOTSUPP, "more than 4 times");
+    check_change("", "pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[]}", -EOPNOTSUPP,
+                 "no ByteLevel");
+    check_change("", "pre_tokenizer", "{\"type\":\"Sequence\"}", -EBADMSG, "no list");
+    check_change("", "pre_tokenizer",
+                 "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},"
+                 "{\"type\":\"ByteLevel\"}]}",
+                 -EOPNOTSUPP, "a space before each word");
+    for (int i = 0; i < 20; i++)
+        strbuf_puts(&deep, "{\"type\":\"Sequence\",\"normalizers\":[");
+    strbuf_puts(&deep, "{\"type\":\"NFC\"}");
+    for (int i = 0; i < 20; i++)
+        strbuf_puts(&deep, "]}");
+    check_change("", "normalizer", deep.data, -EBADMSG, "too deep");
 }
 
 static void test_hostile_vocab(void **state) {
@@ -350,11 +404,12 @@ static int free_demo(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hostile_shape),  cmocka_unit_test(test_hostile_kind),
-        cmocka_unit_test(test_hostile_vocab),  cmocka_unit_test(test_hostile_ids),
-        cmocka_unit_test(test_hostile_damage), cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_prefix_space),   cmocka_unit_test(test_no_pattern),
-        cmocka_unit_test(test_white_space),    cmocka_unit_test(test_no_normalizer),
-        cmocka_unit_test(test_added_longest),  cmocka_unit_test(test_merge_order),
+        cmocka_unit_test(test_hostile_stages), cmocka_unit_test(test_hostile_vocab),
+        cmocka_unit_test(test_hostile_ids),    cmocka_unit_test(test_hostile_damage),
+        cmocka_unit_test(test_missing_file),   cmocka_unit_test(test_prefix_space),
+        cmocka_unit_test(test_no_pattern),     cmocka_unit_test(test_white_space),
+        cmocka_unit_test(test_no_normalizer),  cmocka_unit_test(test_added_longest),
+        cmocka_unit_test(test_merge_order),
     };
 
     return cmocka_run_group_tests(tests, read_demo, free_demo);
