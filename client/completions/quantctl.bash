@@ -72,7 +72,7 @@ _quantctl_word() {
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models)" -- "$3"; compgen -d -- "$3")
         ;;
     quantize:2)
-        mapfile -t COMPREPLY < <(compgen -W "wikitext2 ptb c4 file:" -- "$3")
+        mapfile -t COMPREPLY < <(compgen -W "wikitext2 ptb c4 file:" -- "$3"; compgen -f -- "$3")
         ;;
     show:1 | compare:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
     watch:1 | cancel:1)

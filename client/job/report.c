@@ -41,7 +41,9 @@ static void add_row(struct table *table, const json_t *job, const char *set, con
     table_cell(table, "%" PRId64, answer_int(entry, "tokens", 0));
 }
 
-int report_perplexity(const struct terminal *terminal, const json_t *job, struct failure *failure) {
+/* A blank line and the table of perplexities; nothing when there are none. */
+static int report_perplexity(const struct terminal *terminal, const json_t *job,
+                             struct failure *failure) {
     json_t *sets = json_object_get(json_object_get(job, "result"), "perplexity"), *entry;
     struct table_column columns[] = {
         {"set", false, true}, {"perplexity", true}, {"± stderr", true}, {NULL, true},
@@ -69,7 +71,7 @@ int report_perplexity(const struct terminal *terminal, const json_t *job, struct
     return r ? failure_oom(failure) : 0;
 }
 
-void report_size(const struct terminal *terminal, const json_t *job) {
+static void report_size(const struct terminal *terminal, const json_t *job) {
     const json_t *result = json_object_get(job, "result");
     double bytes = answer_number(result, "size_bytes"),
            bits = answer_number(result, "bits_per_weight");
@@ -89,7 +91,8 @@ void report_size(const struct terminal *terminal, const json_t *job) {
         label_print(terminal, "size", "%s%s", size, bits_text);
 }
 
-void report_warnings(const struct terminal *terminal, const json_t *job, const struct layers *sum) {
+static void report_warnings(const struct terminal *terminal, const json_t *job,
+                            const struct layers *sum) {
     const char *method = answer_text(json_object_get(job, "params"), "method");
     const char *yellow = terminal_style(terminal, STYLE_YELLOW);
     const char *plain = terminal_style(terminal, STYLE_PLAIN);

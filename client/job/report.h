@@ -7,15 +7,6 @@
 
 #include <jansson.h>
 
-/* report_perplexity() - a blank line and the table of perplexities; nothing when there are none. */
-int report_perplexity(const struct terminal *terminal, const json_t *job, struct failure *failure);
-
-/* report_size() - a line with the size of the checkpoint; nothing when there is none. */
-void report_size(const struct terminal *terminal, const json_t *job);
-
-/* report_warnings() - lines about fallbacks and raised damping. */
-void report_warnings(const struct terminal *terminal, const json_t *job, const struct layers *sum);
-
 /*
  * report_result() - perplexities, worst matrices, size, time, files and warnings of a job; parts
  * that are missing are left out.

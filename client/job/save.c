@@ -237,6 +237,15 @@ static int save_files(struct save *save, const char *dir) {
     return r;
 }
 
+static int interrupted(const struct save *save, const char *dir) {
+    cleanup(freep) char *word = text_shell_word(dir);
+    char hint[sizeof(save->failure->hint)];
+
+    snprintf(hint, sizeof(hint), "resume with: quantctl download %" PRId64 " %s%s", save->id,
+             word ? word : "DIR", save->force ? " --force" : "");
+    return failure_set(save->failure, -EINTR, "interrupted", hint, "interrupted");
+}
+
 int save_job(struct client *client, int64_t id, const char *dir, bool force,
              struct failure *failure) {
     struct save save = {.client = client, .failure = failure, .id = id, .force = force};
@@ -250,8 +259,5 @@ int save_job(struct client *client, int64_t id, const char *dir, bool force,
         return r;
     save.files = json_object_get(list, "data");
     r = save_files(&save, dir);
-    if (r == -EINTR)
-        return failure_set(failure, r, "interrupted", "the same command goes on where it stopped",
-                           "interrupted");
-    return r;
+    return r == -EINTR ? interrupted(&save, dir) : r;
 }

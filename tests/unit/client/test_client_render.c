@@ -351,15 +351,16 @@ static void test_report(void **state) {
               "   \"tokens\": 5110}, \"c4\": {\"value\": 30.0, \"windows\": 2, \"tokens\": 1022}},"
               "  \"baseline\": {\"ptb\": 20.0, \"c4\": null}}}");
     struct failure failure;
+    struct layers sum = {};
     struct screen screen;
 
     (void)state;
     screen_open(&screen, false, false, 100);
-    assert_int_equal(report_perplexity(&screen.terminal, job, &failure), 0);
-    report_size(&screen.terminal, job);
+    assert_int_equal(report_result(&screen.terminal, job, &sum, &failure), 0);
     screen_expect(&screen, "\nset  perplexity  +- stderr  unquantized   change  windows  tokens\n"
                            "ptb      20.500      0.250       20.000  +2.50 %       10    5110\n"
                            "c4       30.000                                         2    1022\n"
+                           "\n"
                            "size      600 kB, 4.25 bits per weight, 30 % of 2.0 MB in 16 bits\n");
 }
 

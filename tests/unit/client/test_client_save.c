@@ -1,131 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Downloads and followed jobs, against a server that lies, breaks off and goes away. */
-#include "base/cleanup.h"
-#include "base/file.h"
+/* Downloads from a server that lies, breaks off and goes away, into folders that others change. */
 #include "base/hash.h"
-#include "base/str.h"
 #include "client/http/answer.h"
 #include "client/job/folder.h"
-#include "client/job/follow.h"
-#include "client/job/job.h"
 #include "client/job/save.h"
+#include "tests/unit/client/http_fixture.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <setjmp.h>
+#include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-
-#include <cmocka.h>
 
 #define CONTENT "0123456789abcdef"
-
-/* One thread that answers each connection by one request, as the test's answer() says. */
-struct server {
-    char dir[64], socket[96], name[112];
-    int fd;
-    pthread_t thread;
-    int (*answer)(struct server *server, const char *request, struct strbuf *out);
-    int n_requests;
-    char list[2048], range[64], last_id[64];
-};
-
-static struct server server;
-
-static void header_of(const char *request, const char *name, char value[64]) {
-    const char *at = strcasestr(request, name);
-
-    value[0] = '\0';
-    if (at)
-        snprintf(value, 64, "%.*s", (int)strcspn(at, "\r\n"), at);
-}
-
-static void serve_one(int fd) {
-    struct strbuf out = {};
-    char request[8192];
-    size_t n = 0;
-
-    while (n < sizeof(request) - 1) {
-        ssize_t got = read(fd, request + n, sizeof(request) - 1 - n);
-
-        if (got <= 0)
-            return;
-        n += (size_t)got;
-        request[n] = '\0';
-        if (strstr(request, "\r\n\r\n"))
-            break;
-    }
-    header_of(request, "Range:", server.range);
-    header_of(request, "Last-Event-ID:", server.last_id);
-    server.answer(&server, request, &out);
-    server.n_requests++;
-    if (out.data)
-        file_write_all(fd, out.data, out.length);
-    strbuf_done(&out);
-}
-
-static void *serve(void *arg) {
-    (void)arg;
-    for (;;) {
-        cleanup(closep) int fd = accept(server.fd, NULL, NULL);
-
-        if (fd < 0)
-            return NULL;
-        serve_one(fd);
-    }
-}
-
-static void put_answer(struct strbuf *out, int status, const char *type, const char *body) {
-    strbuf_printf(out,
-                  "HTTP/1.1 %d Status\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                  "Connection: close\r\n\r\n%s",
-                  status, type, strlen(body), body);
-}
-
-static int setup(void **state) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    (void)state;
-    server = (struct server){.dir = "/tmp/quantctl-test-XXXXXX"};
-    assert_non_null(mkdtemp(server.dir));
-    snprintf(server.socket, sizeof(server.socket), "%s/socket", server.dir);
-    snprintf(server.name, sizeof(server.name), "unix:%s", server.socket);
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", server.socket);
-    server.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(server.fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(listen(server.fd, 8), 0);
-    assert_int_equal(pthread_create(&server.thread, NULL, serve, NULL), 0);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    shutdown(server.fd, SHUT_RDWR);
-    pthread_join(server.thread, NULL);
-    close(server.fd);
-    return dir_remove(server.dir);
-}
-
-static void client_open(struct client *client) {
-    struct failure failure;
-
-    *client = (struct client){};
-    assert_int_equal(http_new(server.name, &client->http, &failure), 0);
-    client->terminal = (struct terminal){.file = fopen("/dev/null", "w"), .width = 80};
-}
-
-static void client_close(struct client *client) {
-    http_freep(&client->http);
-    fclose(client->terminal.file);
-}
-
-/* ---- downloads ---- */
 
 static int answer_files(struct server *s, const char *request, struct strbuf *out) {
     unsigned long offset = 0;
@@ -345,122 +231,79 @@ static void test_check(void **state) {
     assert_int_equal(folder_check(dir, true, &failure), 0);
 }
 
-/* ---- errors ---- */
-
-static int answer_problem(struct server *s, const char *request, struct strbuf *out) {
-    (void)s;
-    (void)request;
-    put_answer(out, 404, "application/problem+json",
-               "{\"code\": \"not_found\", \"detail\": \"unknown job 7\\u001b[2J\","
-               " \"hint\": \"look at the list\", \"request_id\": \"r-1\"}");
-    return 0;
-}
-
-static int reply_text(struct server *s, const char *request, struct strbuf *out) {
-    (void)s;
-    (void)request;
-    put_answer(out, 502, "text/html", "<h1>Bad gateway</h1>");
-    return 0;
-}
-
-static void test_errors(void **state) {
+/* The folder of a job with one file, which has arrived. */
+static void open_arrived(struct folder *folder, const char *dir, json_t **files) {
+    cleanup(closep) int fd = -1;
+    cleanup(freep) char *part = NULL;
     struct failure failure = {};
-    struct client client;
-    json_t *answer = NULL;
 
-    (void)state;
-    client_open(&client);
-    server.answer = answer_problem;
-    assert_int_equal(http_get(client.http, "/v1/jobs/7", &answer, &failure), -EREMOTEIO);
-    assert_string_equal(failure.code, "not_found");
-    assert_string_equal(failure.detail, "unknown job 7?[2J (not_found)");
-    assert_string_equal(failure.hint, "look at the list");
-    assert_false(http_is_transient(client.http, -EREMOTEIO));
-
-    server.answer = reply_text;
-    assert_int_equal(http_get(client.http, "/", &answer, &failure), -EREMOTEIO);
-    assert_true(http_is_transient(client.http, -EREMOTEIO));
-    client_close(&client);
-
-    assert_int_equal(unlink(server.socket), 0);
-    client_open(&client);
-    assert_int_equal(http_get(client.http, "/", &answer, &failure), -ECOMM);
-    assert_string_equal(failure.code, "daemon_unreachable");
-    assert_non_null(strstr(failure.detail, "No such file"));
-    client_close(&client);
+    list_one("a.bin", NULL);
+    *files = json_loads(server.list, 0, NULL);
+    assert_int_equal(folder_open(dir, json_object_get(*files, "data"), folder, &failure), 0);
+    put_part(CONTENT);
+    part = folder_part(folder, 0);
+    fd = open(part, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(folder_arrived(folder, 0, fd, &failure), 0);
 }
 
-static void test_names(void **state) {
-    static const char *const wrong[] = {"ftp://x", "unix:relative", "/run/sock", "", "unix:"};
-    static const char *const right[] = {"http://h:1/", "h:1", "https://h/prefix", "unix:/run/x"};
-    struct failure failure;
-
-    (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
-        struct http *http = NULL;
-
-        assert_int_equal(http_new(wrong[i], &http, &failure), -EINVAL);
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
-        cleanup(http_freep) struct http *http = NULL;
-
-        assert_int_equal(http_new(right[i], &http, &failure), 0);
-        assert_string_equal(http_server(http), right[i]);
-    }
-}
-
-/* ---- following ---- */
-
-#define STREAM "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-#define EVENT(id, type, data) "id: " id "\nevent: " type "\ndata: {\"data\": " data "}\n\n"
-
-/* The first stream breaks after event 4, the second one ends the job. */
-static int answer_stream(struct server *s, const char *request, struct strbuf *out) {
-    if (!strstr(request, "/events")) {
-        put_answer(out, 200, "application/json",
-                   s->last_id[0] || s->n_requests > 2 ? "{\"id\": 1, \"status\": \"succeeded\"}"
-                                                      : "{\"id\": 1, \"status\": \"running\"}");
-    } else if (!s->last_id[0]) {
-        strbuf_puts(out, STREAM
-                    ": hello\n\nevent: job\ndata: {\"id\": 1, \"status\": "
-                    "\"queued\"}\n\n" EVENT("3", "job.started", "{\"attempt\": 1}") EVENT(
-                        "4", "layer.finished",
-                        "{\"layer\": 0, \"matrices\": []}") "event: progress\ndata: {\"data\": "
-                                                            "{\"phase\": \"quantize\", "
-                                                            "\"fraction\": 0.5}}\n\ndata: cut");
-    } else {
-        strbuf_puts(out, STREAM "event: nonsense\ndata: \n\ndata: [1]\n\nevent: progress\ndata: "
-                                "{\"data\": 5}\n\n" EVENT("5", "job.succeeded", "{}"));
-    }
-    return 0;
-}
-
-static int answer_endless_line(struct server *s, const char *request, struct strbuf *out) {
-    (void)s;
-    (void)request;
-    strbuf_puts(out, STREAM "data: ");
-    for (int i = 0; i < 2000; i++)
-        strbuf_printf(out, "%01024d", 0);
-    return 0;
-}
-
-static void test_follow(void **state) {
-    json_t *job = json_loads("{\"id\": 1, \"status\": \"queued\"}", 0, NULL);
+/* Another program writes into the folder while it is filled. */
+static void test_disturbed(void **state) {
+    static const char *const names[] = {"a.bin", "model.safetensors"};
+    cleanup(freep) char *dir = str_format("%s/out", server.dir);
     struct failure failure = {};
-    struct client client;
+    struct folder folder, second;
+    json_t *files;
 
     (void)state;
-    client_open(&client);
-    server.answer = answer_stream;
-    assert_int_equal(follow_job(&client, &job, &failure), 0);
-    assert_true(job_has_ended(job));
-    assert_int_equal(server.n_requests, 4);
+    open_arrived(&folder, dir, &files);
+    assert_int_equal(folder_open(dir, json_object_get(files, "data"), &second, &failure), -EBUSY);
+    assert_string_equal(failure.code, "folder_busy");
+    assert_int_equal(folder_publish(&folder, &failure), 0);
+    expect_file("a.bin", CONTENT);
+    folder_close(&folder);
+    json_decref(files);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        assert_int_equal(dir_remove(dir), 0);
+        open_arrived(&folder, dir, &files);
+        if (i == 0)
+            put_part("not what arrived");
+        else
+            put_file(names[i], "foreign");
+        assert_int_equal(folder_publish(&folder, &failure), -EIO);
+        assert_string_equal(failure.code, "folder_changed");
+        assert_non_null(strstr(failure.detail, names[i]));
+        folder_close(&folder);
+        json_decref(files);
+    }
+}
 
-    server.answer = answer_endless_line;
-    json_object_set_new(job, "status", json_string("queued"));
-    assert_int_equal(follow_job(&client, &job, &failure), -EMSGSIZE);
-    json_decref(job);
-    client_close(&client);
+static void test_foreign(void **state) {
+    static const char *const foreign[] = {"model.safetensors", "model-00009-of-00009.safetensors",
+                                          "pytorch_model.bin", "adapter_config.json"};
+    static const char *const harmless[] = {"README.md", "notes.txt", "results.json"};
+    struct failure failure = {};
+
+    (void)state;
+    server.answer = answer_files;
+    list_one("a.bin", NULL);
+    make_folders();
+    for (size_t i = 0; i < ARRAY_SIZE(harmless); i++)
+        put_file(harmless[i], "mine");
+    for (size_t i = 0; i < ARRAY_SIZE(foreign); i++) {
+        cleanup(freep) char *path = path_of(foreign[i]);
+
+        put_file(foreign[i], "old");
+        assert_int_equal(fetch(false, &failure), -EEXIST);
+        assert_string_equal(failure.code, "foreign_file");
+        assert_non_null(strstr(failure.detail, foreign[i]));
+        expect_file(foreign[i], "old");
+        assert_int_equal(fetch(true, &failure), 0);
+        assert_int_equal(access(path, F_OK), -1);
+        expect_file("a.bin", CONTENT);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(harmless); i++)
+        expect_file(harmless[i], "mine");
 }
 
 int main(void) {
@@ -470,9 +313,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_broken_download, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_check, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_errors, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_follow, setup, teardown),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test_setup_teardown(test_disturbed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
     };
 
     signal(SIGPIPE, SIG_IGN);
