@@ -6,7 +6,7 @@
  *   version     of the daemon that wrote it; another one refuses it
  *   id          of the job
  *   kind        "quantize" or "eval"
- *   request     the parameters as they were asked for (daemon/pipeline/params/params.h)
+ *   request     the parameters as they were asked for (daemon/pipeline/params/request.h)
  *   model_dir   absolute path of the model's folder
  *   files       {"HOST/PATH": absolute path}: the files of public data sets that the job reads
  *   data_roots  [absolute path]: where file:PATH is looked up
@@ -16,7 +16,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/data/corpus.h"
-#include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/request.h"
 
 #define JOB_FILE_FORMAT 1
 #define JOB_FILE_MAX (1 << 20) /* bytes */

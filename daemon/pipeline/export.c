@@ -12,6 +12,7 @@
 #include "base/str.h"
 #include "daemon/data/companions.h"
 #include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/params/request.h"
 
 #include <errno.h>
 #include <stdio.h>

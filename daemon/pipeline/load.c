@@ -2,6 +2,7 @@
 /* The first phase: everything the job reads is opened and checked before any hour is spent. */
 #include "base/str.h"
 #include "daemon/data/companions.h"
+#include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>

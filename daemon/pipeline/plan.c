@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/params/request.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #include "base/json.h"
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/request.h"
 
 #include <ctype.h>
 #include <inttypes.h>

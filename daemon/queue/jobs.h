@@ -13,7 +13,7 @@
 #include "daemon/data/source.h"
 #include "daemon/files/disk.h"
 #include "daemon/files/models.h"
-#include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/request.h"
 #include "daemon/queue/events.h"
 #include "daemon/queue/job_cache.h"
 #include "daemon/queue/quota.h"

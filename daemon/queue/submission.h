@@ -2,7 +2,7 @@
 /* What a client asks for when it submits a job: fields of the queue beside the parameters. */
 #pragma once
 
-#include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/request.h"
 
 #define SUBMISSION_NAME_MAX 200 /* characters */
 #define SUBMISSION_LABELS_MAX 16

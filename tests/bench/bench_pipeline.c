@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "daemon/model/checkpoint.h"
 #include "daemon/model/config_read.h"
+#include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/pipeline.h"
 #include "kernels/registry.h"
 #include "tests/bench/flops.h"

@@ -2,6 +2,7 @@
 #include "tests/e2e/lab.h"
 
 #include "base/file.h"
+#include "daemon/pipeline/params/request.h"
 #include "kernels/backend.h"
 
 #include <errno.h>

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/pipeline.h"
 #include "kernels/registry.h"
 

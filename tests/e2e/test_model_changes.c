@@ -3,6 +3,7 @@
  * Models and devices that are exchanged: a job ends in the bytes of one model, or in
  * model_changed. Bytes are changed far from the ends and the middle of a shard, in place.
  */
+#include "daemon/pipeline/params/request.h"
 #include "tests/e2e/lab.h"
 
 #include "base/file.h"

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/pipeline.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/unit/model/tiny_model.h"

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/params/params.h"
 
-#include "base/json.h"
 #include "base/str.h"
-#include "daemon/data/corpus.h"
 #include "daemon/model/readers/gptq.h"
-#include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
-#include "daemon/pipeline/params/param.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 
 static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
 
@@ -26,127 +22,6 @@ int job_kind_from_name(const char *name, enum job_kind *ret_kind) {
         }
     }
     return -EINVAL;
-}
-
-/* Unknown fields, and those that a job of @kind does not take. */
-static int check_names(enum job_kind kind, const json_t *object, struct failure *failure) {
-    const char *name;
-    json_t *value;
-
-    json_object_foreach((json_t *)object, name, value) {
-        const struct param *param = param_find(name);
-
-        if (!param)
-            return failure_field(failure, name, "GET /openapi.json lists the fields",
-                                 "unknown field");
-        if (kind == JOB_EVAL && param->quantize_only)
-            return failure_field(failure, name, "leave it out, or ask for kind quantize",
-                                 "an eval job does not take it");
-    }
-    return 0;
-}
-
-/* The value of @name in @object; NULL when it is missing or null. */
-static const json_t *value_of(const json_t *object, const char *name) {
-    const json_t *value = json_object_get(object, name);
-
-    return json_is_null(value) ? NULL : value;
-}
-
-/*
- * An older spelling of a choice: read into it, unless the choice is there, which must say the same.
- */
-static int read_alias(const struct param *alias, const json_t *object, struct params *params,
-                      struct failure *failure) {
-    const json_t *value = value_of(object, alias->name), *chosen = value_of(object, alias->of);
-    const struct param *param = param_find(alias->of);
-    cleanup(json_decrefp) json_t *means = NULL;
-
-    if (!value)
-        return 0;
-    if (!json_is_boolean(value))
-        return failure_field(failure, alias->name, NULL, "must be true or false");
-    if (chosen && str_equal(json_string_value(chosen), alias->means) != json_is_true(value))
-        return failure_field(failure, alias->name, "leave it out", "contradicts %s '%s'", alias->of,
-                             json_string_value(chosen));
-    if (chosen || !json_is_true(value))
-        return 0;
-    means = json_string(alias->means);
-    return means ? param_read(param, means, params, failure) : failure_oom(failure);
-}
-
-/* Every field, or its default; then aliases, which stand for a choice that is not there. */
-static int read_fields(const json_t *object, struct params *params, struct failure *failure) {
-    const struct param *param;
-    int r = 0;
-
-    for (size_t i = 0; (param = param_at(i)) && !r; i++) {
-        const json_t *value = value_of(object, param->name);
-        cleanup(json_decrefp) json_t *missing = NULL;
-
-        if (!value && param->default_value) {
-            value = missing = json_loads(param->default_value, JSON_DECODE_ANY, NULL);
-            if (!value)
-                return failure_oom(failure);
-        }
-        if (value && !json_is_null(value) && param->type != PARAM_ALIAS)
-            r = param_read(param, value, params, failure);
-    }
-    for (size_t i = 0; (param = param_at(i)) && !r; i++) {
-        if (param->type == PARAM_ALIAS)
-            r = read_alias(param, object, params, failure);
-    }
-    return r;
-}
-
-static int check_combination(const struct params *params, struct failure *failure) {
-    const struct method_ops *method = params->method;
-    int r;
-
-    if (!params->model)
-        return failure_field(failure, "model", "name a folder under a model root, or job:ID",
-                             "is required");
-    r = params->dataset ? corpus_check_name(params->dataset, CORPUS_CALIBRATION, "dataset", failure)
-                        : 0;
-    if (r)
-        return r;
-    if (params_calibrates(params) && !params->dataset)
-        return failure_field(failure, "dataset",
-                             "name wikitext2, ptb, c4 or file:PATH, or choose method rtn",
-                             "method %s needs a calibration set", method->name);
-    if (!method->needs_hessians && (params->act_order || params->true_sequential))
-        return failure_field(failure, "method", "leave act_order and true_sequential out",
-                             "%s has no calibration to order or repeat", method->name);
-    if (params->wbits == 16 && params->n_eval == 0)
-        return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
-                             "a job with wbits 16 only evaluates, and nothing is to be measured");
-    if (params->wbits != 16) {
-        struct quantization_config q = params_quantization(params);
-
-        return format_check(params->format, &q, NULL, failure);
-    }
-    return 0;
-}
-
-int params_parse(enum job_kind kind, const json_t *object, struct params **ret_params,
-                 struct failure *failure) {
-    cleanup(params_freep) struct params *params = calloc(1, sizeof(*params));
-    int r;
-
-    if (!params)
-        return failure_oom(failure);
-    if (!json_is_object(object))
-        return failure_set(failure, -EINVAL, "invalid_parameter", NULL,
-                           "the request is not a JSON object");
-    r = check_names(kind, object, failure);
-    if (!r)
-        r = read_fields(object, params, failure);
-    if (!r)
-        r = check_combination(params, failure);
-    if (r)
-        return r;
-    *ret_params = steal_ptr(params);
-    return 0;
 }
 
 void params_free(struct params *params) {
@@ -171,48 +46,6 @@ struct quantization_config params_quantization(const struct params *params) {
     };
 }
 
-/* Puts the choice that @alias stands for into @params, unless it is there, in its place. */
-static int renew_alias(const struct param *alias, json_t *params) {
-    const struct param *choice = param_find(alias->of);
-    json_t *value;
-
-    if (!json_object_get(params, choice->name)) {
-        value = json_is_true(json_object_get(params, alias->name))
-                    ? json_string(alias->means)
-                    : json_loads(choice->default_value, JSON_DECODE_ANY, NULL);
-        if (json_object_set_new(params, choice->name, value))
-            return -ENOMEM;
-    }
-    return json_object_del(params, alias->name);
-}
-
-json_t *params_renewed(json_t *params) {
-    cleanup(json_decrefp) json_t *copy = NULL;
-    const struct param *param;
-
-    for (size_t i = 0; (param = param_at(i)); i++) {
-        if (param->type != PARAM_ALIAS || !json_object_get(params, param->name))
-            continue;
-        if (!copy)
-            copy = json_clone(params);
-        if (!copy || renew_alias(param, copy))
-            return NULL;
-    }
-    return copy ? steal_ptr(copy) : json_incref(params);
-}
-
 bool params_calibrates(const struct params *params) {
     return params->wbits != 16 && params->method->needs_hessians;
-}
-
-json_t *params_to_json(const struct params *params) {
-    cleanup(json_decrefp) json_t *object = json_object();
-    const struct param *param;
-
-    for (size_t i = 0; (param = param_at(i)); i++) {
-        if (param->type != PARAM_ALIAS &&
-            json_object_set_new(object, param->name, param_to_json(param, params)))
-            return NULL;
-    }
-    return steal_ptr(object);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The parameters of a job: what a request may say, its defaults and limits. Any thread. */
+/* The parameters of a job. Any thread. */
 #pragma once
 
 #include "base/cleanup.h"
@@ -7,7 +7,6 @@
 #include "daemon/model/config.h"
 #include "kernels/backend.h"
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,6 +14,7 @@
 #define PARAMS_BATCH_MAX 4096 /* windows */
 
 struct format_ops;
+struct method_ops;
 
 enum job_kind {
     JOB_QUANTIZE,
@@ -25,8 +25,6 @@ enum job_kind {
 const char *job_kind_name(enum job_kind kind);
 /* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
 int job_kind_from_name(const char *name, enum job_kind *ret_kind);
-
-struct method_ops;
 
 struct params {
     char *model;   /* as asked for */
@@ -46,15 +44,6 @@ struct params {
     const struct format_ops *format; /* of the checkpoint */
 };
 
-/*
- * params_parse() - read the parameters of a job of @kind from the JSON object @object (borrowed):
- * unknown fields, wrong types, values out of range, combinations that make no sense are refused
- * with the field named (failure code invalid_parameter). Fields of the queue (kind, priority,
- * name, labels) are not known here. The caller owns *ret_params.
- * Return: 0, -EINVAL or -ENOMEM.
- */
-int params_parse(enum job_kind kind, const json_t *object, struct params **ret_params,
-                 struct failure *failure);
 void params_free(struct params *params); /* NULL is fine */
 
 /* params_quantization() - what @params ask of a format. */
@@ -62,14 +51,5 @@ struct quantization_config params_quantization(const struct params *params);
 
 /* params_calibrates() - does the job look at the calibration text? */
 bool params_calibrates(const struct params *params);
-
-/* params_to_json() - all fields, resolved, in the request's form; NULL when out of memory. */
-json_t *params_to_json(const struct params *params);
-
-/*
- * params_renewed() - @params of a job that an earlier quantd stored, in the terms of this one: a
- * new reference to it, or to a changed copy; NULL when out of memory.
- */
-json_t *params_renewed(json_t *params);
 
 DEFINE_CLEANUP(struct params *, params_freep, params_free)

@@ -4,7 +4,7 @@
 #include "base/str.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
-#include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/request.h"
 
 #include <errno.h>
 #include <setjmp.h>
