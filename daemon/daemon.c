@@ -104,6 +104,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     backup_init(&daemon->backup, daemon->store, &daemon->disk, config->state_dir);
     daemon->jobs.quota.owner_jobs = config->owner_jobs;
     daemon->jobs.quota.queue_limit = config->queue_limit;
+    daemon->jobs.quota.priority_limit = config->priority_limit;
     source_mirror_init(&daemon->mirror, config->mirrors.at, config->mirrors.n);
     hub_source_init(&daemon->source, &daemon->mirror.source, daemon->hub);
     daemon->corpora = (struct corpora){.source = &daemon->source.source,

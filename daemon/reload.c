@@ -49,6 +49,7 @@ static int set_keep_days(struct daemon *daemon, const struct config *config) {
 static int set_quotas(struct daemon *daemon, const struct config *config) {
     daemon->jobs.quota.owner_jobs = config->owner_jobs;
     daemon->jobs.quota.queue_limit = config->queue_limit;
+    daemon->jobs.quota.priority_limit = config->priority_limit;
     return 0;
 }
 
@@ -66,7 +67,8 @@ static const struct live {
     {"admin", set_admins},        {"allowed-host", set_hosts},  {"cache-limit", set_disk},
     {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_executors},
     {"keep-days", set_keep_days}, {"log-level", set_log_level}, {"model-root", set_model_roots},
-    {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},  {"token-file", set_tokens},
+    {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},  {"priority-limit", set_quotas},
+    {"token-file", set_tokens},
 };
 
 static const struct live *find_live(const char *option) {

@@ -152,6 +152,7 @@ static int check_numbers(struct config *config, struct failure *failure) {
         {"keep-days", config->keep_days_text, &config->keep_days, 0, 0, 36500},
         {"owner-jobs", config->owner_jobs_text, &config->owner_jobs, 100, 0, 1000000},
         {"queue-limit", config->queue_limit_text, &config->queue_limit, 1000, 0, 1000000},
+        {"priority-limit", config->priority_limit_text, &config->priority_limit, 0, 0, 100},
         {"owner-streams", config->owner_streams_text, &config->owner_streams, 64, 0, 1000000},
     };
 

@@ -40,6 +40,7 @@ const char config_usage[] =
     "  --keep-days N        delete jobs N days after their end; 0: never (0)\n"
     "  --owner-jobs N       jobs of one user that have not ended; 0: any number (100)\n"
     "  --queue-limit N      jobs that wait; 0: any number (1000)\n"
+    "  --priority-limit N   priority that users who are no admins may ask for (0)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
     "  --version            print the version and exit\n"
@@ -75,6 +76,7 @@ const struct config_option config_options[] = {
     {"keep-days", CONFIG_STRING, offsetof(struct config, keep_days_text), false},
     {"owner-jobs", CONFIG_STRING, offsetof(struct config, owner_jobs_text), false},
     {"queue-limit", CONFIG_STRING, offsetof(struct config, queue_limit_text), false},
+    {"priority-limit", CONFIG_STRING, offsetof(struct config, priority_limit_text), false},
     {"check-config", CONFIG_SWITCH, offsetof(struct config, check), true},
     {"version", CONFIG_SWITCH, offsetof(struct config, version), true},
     {"help", CONFIG_SWITCH, offsetof(struct config, help), true},

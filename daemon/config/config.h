@@ -47,6 +47,7 @@ struct config {
     int n_tokens;
     char *log_level_name;
     char *idle_text, *hang_text, *keep_days_text, *owner_jobs_text, *queue_limit_text;
+    char *priority_limit_text;
     char *owner_streams_text, *worker_cpus_text;
     int log_level;         /* as syslog's */
     int idle_seconds;      /* until an idle device is given back; default 60 */
@@ -54,6 +55,7 @@ struct config {
     int keep_days;         /* that jobs stay after their end; default 0: for ever */
     int owner_jobs;        /* of one owner that have not ended; default 100, 0: no limit */
     int queue_limit;       /* jobs that wait; default 1000, 0: no limit */
+    int priority_limit;    /* that users who are no admins may ask for; default 0 */
     int owner_streams;     /* event streams of one owner; default 64, 0: no limit */
     cpu_set_t worker_cpus; /* that jobs use; empty by default: as the process may */
     bool check, version, help;

@@ -133,7 +133,7 @@ static int on_eval(struct sink *sink, const char *kind, json_t *data) {
 
     if (r)
         return r;
-    found = store_find_baseline(jobs->store, &eval, &baseline);
+    found = store_find_baseline(jobs->store, &eval, sink->row->owner, &baseline);
     r = store_end(jobs->store, found == -ENOENT ? 0 : found, &sink->failure);
     if (r)
         return r;

@@ -357,6 +357,8 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     int r;
 
     r = submission_parse(json, &submission, failure);
+    if (!r)
+        r = quota_check_priority(&jobs->quota, caller, submission->priority, failure);
     if (r)
         return r;
     /* From here to the row nothing removes the model: then it is the row that keeps it. */

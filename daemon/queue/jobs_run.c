@@ -329,7 +329,7 @@ static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *re
 
         if (!eval.model_fingerprint || !eval.windows_sha256)
             continue;
-        r = store_find_baseline(jobs->store, &eval, &other);
+        r = store_find_baseline(jobs->store, &eval, row->owner, &other);
         if (r && r != -ENOENT)
             return r;
         if (json_object_set_new(baseline, name, r ? json_null() : json_real(other)))

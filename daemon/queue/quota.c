@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 static int check_owner(int limit, struct store *store, const struct caller *caller,
                        struct failure *failure) {
@@ -40,4 +41,17 @@ int quota_check(const struct quota *quota, struct store *store, const struct cal
     int r = check_owner(quota->owner_jobs, store, caller, failure);
 
     return r ? r : check_queue(quota->queue_limit, store, failure);
+}
+
+int quota_check_priority(const struct quota *quota, const struct caller *caller, int priority,
+                         struct failure *failure) {
+    int limit = quota->priority_limit;
+
+    if (priority <= limit || caller->role >= ROLE_ADMIN)
+        return 0;
+    failure_set(failure, -EPERM, "priority_limit", "leave priority out, or ask an admin of quantd",
+                "priority: %d is more than the %d that users may ask for", priority, limit);
+    if (failure)
+        snprintf(failure->field, sizeof(failure->field), "priority");
+    return -EPERM;
 }

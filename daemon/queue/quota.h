@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How many jobs may wait: a mistake of one user must not take the queue from the others. */
+/* What one user may take of the queue: a mistake of one must not take it from the others. */
 #pragma once
 
 #include "api/service.h"
@@ -8,10 +8,11 @@
 
 struct store;
 
-/* The limits; each may be set at any time. 0: no limit. */
+/* The limits; each may be set at any time. For numbers of jobs, 0 means no limit. */
 struct quota {
-    atomic_int owner_jobs;  /* of one owner that have not ended */
-    atomic_int queue_limit; /* that wait */
+    atomic_int owner_jobs;     /* of one owner that have not ended */
+    atomic_int queue_limit;    /* that wait */
+    atomic_int priority_limit; /* that whoever is no admin may ask for; 0 is none above the usual */
 };
 
 /*
@@ -21,3 +22,7 @@ struct quota {
  */
 int quota_check(const struct quota *quota, struct store *store, const struct caller *caller,
                 struct failure *failure);
+
+/* quota_check_priority() - may @caller ask for @priority? Return: 0; -EPERM (priority_limit). */
+int quota_check_priority(const struct quota *quota, const struct caller *caller, int priority,
+                         struct failure *failure);

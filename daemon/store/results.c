@@ -53,12 +53,15 @@ int store_put_eval(struct store *store, int64_t job_id, const struct eval_row *r
     return r < 0 ? r : 0;
 }
 
-int store_find_baseline(struct store *store, const struct eval_row *row, double *ret_value) {
+int store_find_baseline(struct store *store, const struct eval_row *row, const char *owner,
+                        double *ret_value) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,
-                        "SELECT value FROM evals WHERE wbits = 16 AND model_fingerprint = ? "
-                        "AND name = ? AND windows_sha256 = ? ORDER BY id DESC LIMIT 1",
-                        "sss", row->model_fingerprint, row->name, row->windows_sha256);
+                        "SELECT value FROM evals JOIN jobs ON jobs.id = job_id "
+                        "WHERE wbits = 16 AND model_fingerprint = ? AND evals.name = ? "
+                        "AND windows_sha256 = ? AND (private = 0 OR owner = ?) "
+                        "ORDER BY evals.id DESC LIMIT 1",
+                        "ssss", row->model_fingerprint, row->name, row->windows_sha256, owner);
 
     if (!r)
         r = store_step(store, statement);

@@ -302,9 +302,10 @@ struct eval_row {
 int store_put_eval(struct store *store, int64_t job_id, const struct eval_row *row);
 /*
  * store_find_baseline() - the newest perplexity of the model as it is (wbits 16) on the windows of
- * @row. Return: 0, -ENOENT, -errno.
+ * @row that a job of @owner, or one that is not private, has measured. Return: 0, -ENOENT, -errno.
  */
-int store_find_baseline(struct store *store, const struct eval_row *row, double *ret_value);
+int store_find_baseline(struct store *store, const struct eval_row *row, const char *owner,
+                        double *ret_value);
 
 /* store_find_key() - the job and request hash of an Idempotency-Key. Return: 0, -ENOENT, -errno. */
 int store_find_key(struct store *store, const char *owner, const char *key,

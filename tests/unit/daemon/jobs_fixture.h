@@ -37,6 +37,7 @@ static inline void connect_queue(struct queue *q) {
                             .cache = job_cache_new(q->f->store),
                             .models = &q->models,
                             .state_dir = q->f->dir};
+    q->jobs.quota.priority_limit = 100;
     if (q->boot)
         snprintf(q->jobs.boot, sizeof(q->jobs.boot), "%s", q->boot);
 }

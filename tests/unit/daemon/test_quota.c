@@ -51,6 +51,20 @@ static void test_owner(void **state) {
     assert_int_equal(submit_as(q, &user, NULL, &failure), 0);
 }
 
+/* A job is lifted above those of others by an admin, or as far as the limit goes. */
+static void test_priority(void **state) {
+    struct queue *q = *state;
+    struct failure failure;
+
+    q->jobs.quota.priority_limit = 2;
+    assert_int_equal(submit_as(q, &user, NULL, &failure), -EPERM);
+    assert_string_equal(failure.code, "priority_limit");
+    assert_string_equal(failure.field, "priority");
+    assert_int_equal(submit_as(q, &root, NULL, &failure), 0);
+    q->jobs.quota.priority_limit = 3;
+    assert_int_equal(submit_as(q, &user, NULL, &failure), 0);
+}
+
 /* The queue is everybody's, and jobs that run are no longer in it. */
 static void test_queue(void **state) {
     struct queue *q = *state;
@@ -67,7 +81,8 @@ static void test_queue(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_no_limits), TEST(test_owner), TEST(test_queue)};
+    const struct CMUnitTest tests[] = {TEST(test_no_limits), TEST(test_owner), TEST(test_priority),
+                                       TEST(test_queue)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

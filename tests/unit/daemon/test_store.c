@@ -273,7 +273,7 @@ static void test_baseline(void **state) {
 
     other.windows_sha256 = "other";
     begin(f);
-    assert_int_equal(store_find_baseline(f->store, &row, &value), -ENOENT);
+    assert_int_equal(store_find_baseline(f->store, &row, "user", &value), -ENOENT);
     assert_int_equal(end(f, 0), 0);
     for (int i = 0; i < 3; i++) {
         int64_t id = insert(f, "a", 0);
@@ -284,9 +284,39 @@ static void test_baseline(void **state) {
         assert_int_equal(end(f, store_put_eval(f->store, id, &row)), 0);
     }
     begin(f);
-    assert_int_equal(store_find_baseline(f->store, &other, &value), -ENOENT);
-    assert_int_equal(end(f, store_find_baseline(f->store, &row, &value)), 0);
+    assert_int_equal(store_find_baseline(f->store, &other, "user", &value), -ENOENT);
+    assert_int_equal(end(f, store_find_baseline(f->store, &row, "user", &value)), 0);
     assert_true(value == 11);
+}
+
+/* What a private job has measured is for its owner alone. */
+static void test_private_baseline(void **state) {
+    struct fixture *f = *state;
+    cleanup(json_decrefp) json_t *empty = json_object();
+    const struct new_job job = {.kind = "eval",
+                                .owner = "user",
+                                .name = "",
+                                .model_dir = "/nowhere",
+                                .labels = empty,
+                                .request = empty,
+                                .params = empty,
+                                .private = true,
+                                .created_at = 1};
+    const struct eval_row row = {.name = "ptb",
+                                 .value = 10.5,
+                                 .wbits = 16,
+                                 .model_fingerprint = "m",
+                                 .windows_sha256 = "w",
+                                 .seqlen = 512};
+    double value = 0;
+    int64_t id;
+
+    begin(f);
+    assert_int_equal(store_insert_job(f->store, &job, &id), 0);
+    assert_int_equal(store_put_eval(f->store, id, &row), 0);
+    assert_int_equal(store_find_baseline(f->store, &row, "other", &value), -ENOENT);
+    assert_int_equal(end(f, store_find_baseline(f->store, &row, "user", &value)), 0);
+    assert_true(value == 10.5);
 }
 
 static void test_idempotency_key(void **state) {
@@ -411,6 +441,7 @@ int main(void) {
         TEST(test_has_event),
         TEST(test_layers),
         TEST(test_baseline),
+        TEST(test_private_baseline),
         TEST(test_idempotency_key),
         TEST(test_list),
         TEST(test_second_daemon_refused),
