@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A job as clients see it: docs/DESIGN.md, section 4. Any thread. */
+/* A job as clients see it: the schema Job of api/openapi.json. Any thread. */
 #pragma once
 
 #include "daemon/store/store.h"
