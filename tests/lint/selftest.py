@@ -9,6 +9,7 @@ import unittest
 import docs
 import events
 import manual
+import shape
 import source
 from tree import Tree
 
@@ -147,11 +148,28 @@ class RulesTest(unittest.TestCase):
             {"docs/man/quantctl.1": ".SH VERBS\n.TP\n.B list\n.TP\n.B help\n.TP\n.B drop\n"},
         ], Programs())
 
+    def test_circles(self):
+        """Files, with x.c and x.h as one; folders; a folder and one inside it."""
+        good = {"daemon/a.c": '#include "daemon/a.h"\n#include "daemon/b.h"\n', "daemon/a.h": "",
+                "daemon/b.h": "", "daemon/in/c.h": '#include "base/d.h"\n', "base/d.h": ""}
+        self.rule(shape.check_circles, good, [
+            {"daemon/b.h": '#include "daemon/a.h"\n'},
+            {"daemon/b.h": '#include "daemon/e.h"\n', "daemon/e.c": '#include "daemon/a.h"\n',
+             "daemon/e.h": ""},
+            {"base/e.c": '#include "daemon/in/c.h"\n'},
+            {"daemon/b.h": '#include "daemon/in/c.h"\n', "daemon/in/e.c": '#include "daemon/a.h"\n'},
+        ])
+
+    def test_folders(self):
+        good = {f"daemon/{i}.c": "" for i in range(shape.FOLDER_FILES_MAX)}
+        self.rule(shape.check_folders, {**good, "daemon/in/a.c": "", "daemon/a.txt": ""},
+                  [{"daemon/a.c": ""}, {"daemon/a.py": ""}])
+
     def test_openapi(self):
         good = {"api/openapi.json": '{"paths": {"/v1/jobs": {}}}',
                 "api/routes/table.c": '    {"/v1/jobs", jobs_get},\n', "README.md": "GET /v1/jobs.\n"}
         self.rule(docs.check_openapi, good, [
-            {"README.md": "GET /v1/jobs/{id}\n"},
+            {"api/openapi.json": '{"paths": {"/v1/jobs": {}, "/v1/other": {}}}'},
             {"api/routes/table.c": '    {"/v1/jobs", jobs_get},\n    {"/v1/more", more_get},\n'},
         ], Programs())
         self.rule(docs.check_paths, good, [{"README.md": "curl http://localhost/v1/nothing\n"}],
