@@ -165,7 +165,7 @@ class DaemonTest(unittest.TestCase):
 
         self.assertEqual((hub()["endpoint"], hub()["answered_at"], hub()["failed_at"]),
                          (self.endpoint, None, None))
-        self.assertIn("not asked yet", self.quantctl("doctor"))
+        self.assertIn("not contacted since", self.quantctl("doctor"))
         self.assertEqual(self.wait(self.submit())["status"], "succeeded")
         self.assertIsNotNone(hub()["answered_at"])
         self.assertIsNone(hub()["failed_at"])
