@@ -18,6 +18,10 @@ static const char *method_name(size_t i) {
     return i < n_methods ? methods[i]->name : NULL;
 }
 
+static const char *method_title(size_t i) {
+    return methods[i]->title;
+}
+
 static void set_method(struct params *params, size_t i) {
     params->method = methods[i];
 }
@@ -26,12 +30,22 @@ static const char *get_method(const struct params *params) {
     return params->method->name;
 }
 
-static const struct param_choice method_choice = {method_name, set_method, get_method};
+static const struct param_choice method_choice = {method_name, method_title, set_method,
+                                                  get_method};
 
 static const char *grid_name(size_t i) {
     static const char *const names[] = {[GRID_MINMAX] = "minmax", [GRID_MSE] = "mse"};
 
     return i < ARRAY_SIZE(names) ? names[i] : NULL;
+}
+
+static const char *grid_title(size_t i) {
+    static const char *const titles[] = {
+        [GRID_MINMAX] = "from the least to the largest weight",
+        [GRID_MSE] = "the range with the least error",
+    };
+
+    return titles[i];
 }
 
 static void set_grid(struct params *params, size_t i) {
@@ -42,10 +56,14 @@ static const char *get_grid(const struct params *params) {
     return grid_name(params->grid);
 }
 
-static const struct param_choice grid_choice = {grid_name, set_grid, get_grid};
+static const struct param_choice grid_choice = {grid_name, grid_title, set_grid, get_grid};
 
 static const char *format_name(size_t i) {
     return i < (size_t)n_formats ? formats[i]->name : NULL;
+}
+
+static const char *format_title(size_t i) {
+    return formats[i]->title;
 }
 
 static void set_format(struct params *params, size_t i) {
@@ -56,7 +74,8 @@ static const char *get_format(const struct params *params) {
     return params->format->name;
 }
 
-static const struct param_choice format_choice = {format_name, set_format, get_format};
+static const struct param_choice format_choice = {format_name, format_title, set_format,
+                                                  get_format};
 
 /* ---- the table ---- */
 
@@ -200,7 +219,7 @@ static int read_number(const struct param *p, const json_t *value, double *at,
 
 static int read_choice(const struct param *p, const json_t *value, struct params *params,
                        struct failure *failure) {
-    cleanup(strbuf_done) struct strbuf names = {};
+    cleanup(strbuf_done) struct strbuf names = {}, titles = {};
     const char *name;
 
     for (size_t i = 0; (name = p->choice->name(i)); i++) {
@@ -209,9 +228,11 @@ static int read_choice(const struct param *p, const json_t *value, struct params
             return 0;
         }
         strbuf_printf(&names, "%s\"%s\"", i ? " or " : "", name);
+        strbuf_printf(&titles, "%s%s: %s", i ? "; " : "", name, p->choice->title(i));
     }
-    return names.failed ? failure_oom(failure)
-                        : failure_field(failure, p->name, p->hint, "must be %s", names.data);
+    if (names.failed || titles.failed)
+        return failure_oom(failure);
+    return failure_field(failure, p->name, titles.data, "must be %s", names.data);
 }
 
 static int add_set(struct params *params, const char *name, struct failure *failure) {

@@ -27,7 +27,8 @@ enum param_type {
 
 /* Where the names of a PARAM_CHOICE come from and where the choice goes. */
 struct param_choice {
-    const char *(*name)(size_t i); /* NULL after the last */
+    const char *(*name)(size_t i);  /* NULL after the last */
+    const char *(*title)(size_t i); /* what the name stands for, in a line */
     void (*set)(struct params *params, size_t i);
     const char *(*get)(const struct params *params);
 };

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The queue as clients and the worker see it, on a real store, without a device. */
 #include "jobs_fixture.h"
+#include "old_store.h"
+
+#include "daemon/pipeline/methods/method.h"
 
 static void test_object(void **state) {
     static const char *const names[] = {
@@ -20,6 +23,33 @@ static void test_object(void **state) {
     assert_int_equal(
         json_integer_value(json_object_get(json_object_get(job, "params"), "groupsize")), -1);
     assert_true(json_is_null(json_object_get(job, "started_at")));
+}
+
+/* A job of 0.1.0, whose params say nearest and mse, is shown in today's terms, and runs. */
+static void test_old_params(void **state) {
+    struct queue *q = *state;
+    cleanup(params_freep) struct params *params = NULL;
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *job = NULL;
+    struct failure failure;
+    const json_t *shown;
+
+    reopen_old_store(q->f, 6,
+                     "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
+                     "request, model_dir, params, version, created_at) VALUES "
+                     "('quantize', 'queued', 'user', '', '{}', 0, 1, "
+                     "'{\"model\": \"m\", \"wbits\": 4, \"nearest\": true, \"mse\": true}', '/', "
+                     "'{\"model\": \"m\", \"wbits\": 4, \"nearest\": true, \"mse\": true}', 1, 1)");
+    connect_queue_again(q);
+    job = object(q, 1);
+    shown = json_object_get(job, "params");
+    assert_string_equal(json_string_value(json_object_get(shown, "method")), "rtn");
+    assert_string_equal(json_string_value(json_object_get(shown, "grid")), "mse");
+    assert_null(json_object_get(shown, "nearest"));
+    assert_null(json_object_get(shown, "mse"));
+    row = get(q->f, 1);
+    assert_int_equal(params_parse(JOB_QUANTIZE, row->request, &params, &failure), 0);
+    assert_string_equal(params->method->name, "rtn");
 }
 
 /* A field that is null is as if it were left out. */
@@ -363,6 +393,7 @@ static void test_lease(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_object),
+        TEST(test_old_params),
         TEST(test_null_fields),
         TEST(test_bad_requests),
         TEST(test_idempotency),

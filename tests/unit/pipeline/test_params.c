@@ -292,6 +292,21 @@ static void test_bad_members(void **state) {
     }
 }
 
+/* Who asks for a choice that is not there reads what there is. */
+static void test_titles(void **state) {
+    cleanup(json_decrefp) json_t *object = request("{'model': 'm', 'method': 'magic'}");
+    struct params *params = NULL;
+    struct failure failure = {};
+
+    (void)state;
+    assert_int_equal(params_parse(JOB_QUANTIZE, object, &params, &failure), -EINVAL);
+    for (size_t i = 0; i < n_methods; i++) {
+        cleanup(freep) char *line = str_format("%s: %s", methods[i]->name, methods[i]->title);
+
+        assert_non_null(strstr(failure.hint, line));
+    }
+}
+
 /* An evaluation takes a model, a window and the sets, nothing of the quantization. */
 static void test_eval_takes_little(void **state) {
     static const char *const fields[] = {
@@ -343,15 +358,11 @@ static void test_long_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_aliases),
-        cmocka_unit_test(test_renewed),
-        cmocka_unit_test(test_bad_members),
-        cmocka_unit_test(test_eval_takes_little),
-        cmocka_unit_test(test_no_object),
-        cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_good),      cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_renewed),   cmocka_unit_test(test_bad_members),
+        cmocka_unit_test(test_titles),    cmocka_unit_test(test_eval_takes_little),
+        cmocka_unit_test(test_no_object), cmocka_unit_test(test_long_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
