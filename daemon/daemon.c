@@ -88,7 +88,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     daemon->events = events_new(daemon->store);
     daemon->cache = job_cache_new(daemon->store);
     daemon->hash_cache = str_format("%s/model-hashes.json", config->cache_dir);
-    if (!daemon->events || !daemon->cache || !daemon->hash_cache)
+    daemon->holds = holds_new();
+    if (!daemon->events || !daemon->cache || !daemon->hash_cache || !daemon->holds)
         return failure_oom(failure);
     models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
     daemon->jobs = (struct jobs){.store = daemon->store,
@@ -99,7 +100,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .hash_cache = daemon->hash_cache,
                                  .source = &daemon->source.source,
                                  .hub = daemon->hub,
-                                 .disk = &daemon->disk};
+                                 .disk = &daemon->disk,
+                                 .holds = daemon->holds};
     lease_boot(daemon->jobs.boot);
     backup_init(&daemon->backup, daemon->store, &daemon->disk, config->state_dir);
     daemon->jobs.quota.owner_jobs = config->owner_jobs;
@@ -238,6 +240,7 @@ int daemon_stop(struct daemon *daemon) {
     executors_free(daemon->executors);
     backup_done(&daemon->backup);
     events_free(daemon->events);
+    holds_free(daemon->holds);
     job_cache_free(daemon->cache);
     tokens_free(daemon->tokens);
     store_close(daemon->store);

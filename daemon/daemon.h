@@ -22,6 +22,7 @@ struct daemon {
     struct store *store;
     struct tokens *tokens;
     struct events *events;
+    struct holds *holds;
     struct job_cache *cache;
     struct models models;
     struct disk disk;

@@ -92,6 +92,7 @@ static int on_layer(struct sink *sink, const char *kind, json_t *data) {
         LOG_FIELDS(.job = id, .owner = sink->row->owner, .has_layer = true, .layer = (int)layer),
         "job %" PRId64 ": layer %d is done", id, (int)layer);
     events_wake(jobs->events);
+    holds_drop(jobs->holds, id);
     if (jobs->disk)
         disk_took(jobs->disk);
     check_disk(sink);
@@ -256,6 +257,11 @@ static bool lacks_room(const struct sink *sink, const struct failure *why) {
     return sink->jobs->disk && str_equal(why->code, "disk_full");
 }
 
+/* Of the device: others hold it, or have left too little. */
+static bool lacks_memory(const struct failure *why) {
+    return str_equal(why->code, "device_memory");
+}
+
 /* @why: what became of the run, when it neither succeeded nor was stopped. */
 static int record(struct sink *sink, const struct run_end *end, const struct failure *why,
                   struct failure *failure) {
@@ -269,6 +275,8 @@ static int record(struct sink *sink, const struct run_end *end, const struct fai
         return jobs_pause(sink->jobs, id, why, failure);
     if (end->device_failed)
         return jobs_interrupt(sink->jobs, id, "device failed", STOP_CRASH, failure);
+    if (lacks_memory(why))
+        return jobs_pause(sink->jobs, id, why, failure);
     return jobs_fail(sink->jobs, id, why, failure);
 }
 
@@ -285,8 +293,12 @@ void sink_end(struct sink *sink, const struct run_end *end) {
     if (end->how == RUN_FAILED && end->device_failed)
         log_record(LOG_ERR, LOG_FIELDS(.job = id, .owner = sink->row->owner, .code = why->code),
                    "job %" PRId64 ": the device failed: %s", id, why->detail);
-    if (end->how == RUN_FAILED && lacks_room(sink, why))
+    if (end->how == RUN_FAILED && lacks_room(sink, why)) {
         disk_refused(sink->jobs->disk);
+        holds_add(sink->jobs->holds, id, HOLD_DISK, sink->device);
+    } else if (end->how == RUN_FAILED && lacks_memory(why)) {
+        holds_add(sink->jobs->holds, id, HOLD_MEMORY, sink->device);
+    }
     while (record(sink, end, why, &failure)) {
         log_record(LOG_ERR, LOG_FIELDS(.job = id, .code = failure.code),
                    "cannot record the end of job %" PRId64 ", trying again: %s", id,

@@ -154,7 +154,7 @@ static int claim(struct worker *worker, struct job_row **ret_row, struct failure
 /* Claims a job once the device is open, and opens it once there is one. */
 static int next_job(struct worker *worker, struct job_row **ret_row) {
     struct failure failure;
-    int r = worker->backend ? 0 : jobs_look(worker->config.jobs, &failure);
+    int r = worker->backend ? 0 : jobs_look(worker->config.jobs, worker->device, &failure);
 
     if (!r && !worker->backend) {
         r = clock_monotonic() < worker->retry_at ? -EAGAIN : open_backend(worker, &failure);
@@ -212,21 +212,33 @@ static bool wait_until(struct worker *worker, double until) {
     return r != ETIMEDOUT;
 }
 
-/* Waits for work; an open device is looked at meanwhile, and closed when it was idle for long. */
+/* The earlier of two times, of which 0 is never. */
+static double earlier(double one, double other) {
+    return one == 0 || (other != 0 && other < one) ? other : one;
+}
+
+/*
+ * Waits for work, or until a job that is held can be tried again; an open device is looked at
+ * meanwhile, and closed when it was idle for long.
+ */
 static void wait_for_work(struct worker *worker) {
     double since = clock_monotonic();
+    double held_until = holds_next(worker->config.jobs->holds, worker->device);
 
     while (worker->backend) {
         double close_at = since + worker->idle_seconds;
+        double until = MIN(close_at, clock_monotonic() + LOOK_IDLE_SECONDS);
 
-        if (wait_until(worker, MIN(close_at, clock_monotonic() + LOOK_IDLE_SECONDS)))
+        if (wait_until(worker, earlier(held_until, until)))
+            return;
+        if (held_until != 0 && clock_monotonic() >= held_until)
             return;
         if (clock_monotonic() >= close_at)
             close_backend(worker);
         else
             look(worker, 0);
     }
-    wait_until(worker, 0);
+    wait_until(worker, held_until);
 }
 
 /* Nothing could be claimed, for @r. */

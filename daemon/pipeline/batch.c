@@ -38,6 +38,18 @@ static int most_windows(const struct run *run) {
     return most;
 }
 
+static int never_fits(struct run *run, size_t size, size_t total, const char *what_to_lower) {
+    char hint[200];
+
+    snprintf(hint, sizeof(hint), "lower %s, or take a device with more memory", what_to_lower);
+    failure_set(run->failure, -ENOMEM, "device_too_small", hint,
+                "the job needs %zu MiB of device memory with %d windows at a time, and the device "
+                "has %zu MiB for jobs in all",
+                size >> 20, run->batch, total >> 20);
+    run->failure->retryable = false;
+    return -ENOMEM;
+}
+
 static int cannot_fit(struct run *run, size_t size, size_t available, const char *what_to_lower) {
     char hint[200];
 
@@ -67,5 +79,7 @@ int choose_batch(struct run *run, int planned) {
             batch /= 2;
     }
     size = job_size(run, batch);
+    if (info.memory_total > 0 && size > total)
+        return never_fits(run, size, total, "batch, nsamples or seqlen");
     return size <= available ? 0 : cannot_fit(run, size, available, "batch, nsamples or seqlen");
 }

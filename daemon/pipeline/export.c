@@ -170,13 +170,34 @@ static int write_quantd_json(struct run *run, struct folder *folder) {
     return folder_write_json(run, folder, "quantd.json", all);
 }
 
+/* Into the folder, which is empty. */
+static int write_folder(struct run *run, struct folder *folder, json_t **ret_result) {
+    cleanup(json_decrefp) json_t *manifest = NULL;
+    int r = export_shards(run, folder);
+
+    if (!r)
+        r = write_config(run, folder);
+    if (!r)
+        r = copy_companions(run, folder);
+    if (!r)
+        r = write_quantd_json(run, folder);
+    if (r)
+        return r;
+    manifest = json_pack("{s:O}", "files", folder->files);
+    r = folder_write_json(run, folder, "manifest.json", manifest);
+    if (r)
+        return r;
+    *ret_result = json_pack("{s:I s:O}", "size_bytes", (json_int_t)folder->shard_bytes, "artifacts",
+                            folder->files);
+    return *ret_result ? 0 : failure_oom(run->failure);
+}
+
 int export_checkpoint(struct run *run, json_t **ret_result) {
     cleanup(folder_done) struct folder folder = {
         .path = str_format("%s/artifact", run->work_dir),
         .files = json_array(),
         .weight_map = json_object(),
     };
-    cleanup(json_decrefp) json_t *manifest = NULL;
     int r;
 
     if (!folder.path || !folder.files || !folder.weight_map)
@@ -189,20 +210,9 @@ int export_checkpoint(struct run *run, json_t **ret_result) {
         r = dir_make(folder.path);
     if (r)
         return failure_errno(run->failure, r, "cannot set up", folder.path);
-    r = export_shards(run, &folder);
-    if (!r)
-        r = write_config(run, &folder);
-    if (!r)
-        r = copy_companions(run, &folder);
-    if (!r)
-        r = write_quantd_json(run, &folder);
-    if (r)
-        return r;
-    manifest = json_pack("{s:O}", "files", folder.files);
-    r = folder_write_json(run, &folder, "manifest.json", manifest);
-    if (r)
-        return r;
-    *ret_result = json_pack("{s:I s:O}", "size_bytes", (json_int_t)folder.shard_bytes, "artifacts",
-                            folder.files);
-    return *ret_result ? 0 : failure_oom(run->failure);
+    r = write_folder(run, &folder, ret_result);
+    /* What a full disk cut short takes the room that other jobs may do with. */
+    if (r == -ENOSPC || r == -EDQUOT)
+        dir_remove(folder.path);
+    return r;
 }

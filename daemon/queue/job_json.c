@@ -110,3 +110,7 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
         return NULL;
     return steal_ptr(job);
 }
+
+json_t *job_pause_to_json(const struct failure *why) {
+    return json_pack("{ss ss ss}", "code", why->code, "detail", why->detail, "hint", why->hint);
+}

@@ -13,5 +13,8 @@ json_t *job_to_json(const struct job_row *row, json_t *progress);
 /* job_result() - what clients see of a result; NULL for NULL, or when out of memory. */
 json_t *job_result(json_t *result);
 
+/* job_pause_to_json() - what clients see of a pause; NULL when out of memory. */
+json_t *job_pause_to_json(const struct failure *why);
+
 /* failure_to_json() - the error of a failed job; NULL when out of memory. */
 json_t *failure_to_json(const struct failure *failure);

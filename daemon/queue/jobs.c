@@ -457,6 +457,8 @@ int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
     log_record(LOG_INFO, LOG_FIELDS(gone ? MESSAGE_JOB_ENDED : NULL, .job = id),
                "job %" PRId64 " %s", id, gone ? "cancelled" : "asked to stop");
     events_wake(jobs->events);
+    if (gone)
+        holds_drop(jobs->holds, id);
     /* What an interrupted run left; the next start would remove it else. */
     if (gone && dir && dir_remove(dir))
         log_warning("cannot remove '%s'", dir);

@@ -15,6 +15,7 @@
 #include "daemon/files/models.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/queue/events.h"
+#include "daemon/queue/holds.h"
 #include "daemon/queue/job_cache.h"
 #include "daemon/queue/quota.h"
 #include "daemon/queue/stats.h"
@@ -36,6 +37,7 @@ struct jobs {
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */
+    struct holds *holds;    /* jobs that are passed by for a while; NULL: none ever is */
     char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
     /* Does a run of the job go on without this process? NULL: none does. */
     bool (*lives)(void *lives_ctx, int64_t id);
@@ -131,10 +133,10 @@ int jobs_pull_failed(struct jobs *jobs, int64_t id, const struct failure *why,
 /* jobs_use_model() - does a job that has not ended need model "org/name" of the hub? */
 bool jobs_use_model(struct jobs *jobs, const char *hub_model);
 
-/* -------- what becomes of a running job (jobs_run.c) -------- */
+/* -------- which job is next (jobs_claim.c) -------- */
 
 /* jobs_look() - would jobs_claim() claim one? Return: 0, or what it would return. */
-int jobs_look(struct jobs *jobs, struct failure *failure);
+int jobs_look(struct jobs *jobs, const char *device, struct failure *failure);
 
 /*
  * jobs_claim() - the next job becomes running; -ENOENT without a failure when none waits. -ENOSPC:
@@ -142,6 +144,8 @@ int jobs_look(struct jobs *jobs, struct failure *failure);
  */
 int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
                struct failure *failure);
+
+/* -------- what becomes of a running job (jobs_run.c) -------- */
 
 /* jobs_succeed() - it ends with the pipeline's @result (borrowed); finds its baseline. */
 int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *failure);
@@ -167,9 +171,9 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop 
                    struct failure *failure);
 
 /*
- * jobs_pause() - it has stopped because the disk has no room, for which @why has the words: back to
- * the queue, no attempt is used up, and it goes on when there is room; or cancelled when that was
- * asked for.
+ * jobs_pause() - it has stopped because the disk or the device has no room, for which @why has the
+ * words: back to the queue, no attempt is used up, and it goes on when there is room; or cancelled
+ * when that was asked for. How long others pass it by is in holds.h.
  */
 int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
 

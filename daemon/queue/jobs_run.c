@@ -23,117 +23,6 @@ static void remove_files(struct jobs *jobs, int64_t id) {
         log_warning("cannot remove the files of job %" PRId64 ": %s", id, strerror(-r));
 }
 
-/* What clients see of a pause. */
-static json_t *pause_to_json(const struct failure *why) {
-    return json_pack("{ss ss ss}", "code", why->code, "detail", why->detail, "hint", why->hint);
-}
-
-/* Inside a transaction. @writes: the disk has room for a job that writes. */
-static int claim(struct jobs *jobs, const char *device, int64_t at, bool writes,
-                 struct job_row **ret_row, struct failure *failure) {
-    json_t *data;
-    int r = writes ? store_unpause_jobs(jobs->store, at) : 0;
-
-    if (!r)
-        r = store_claim_job(jobs->store, at, writes, ret_row);
-    if (!r)
-        r = store_start_lease(jobs->store, (*ret_row)->id, jobs->boot);
-    if (r)
-        return r;
-    data = json_pack("{si ss}", "attempt", (*ret_row)->attempt, "device", device);
-    if (!data)
-        return failure_oom(failure);
-    r = store_append_event(jobs->store, (*ret_row)->id, WIRE_EVENT_JOB_STARTED, at, data, NULL);
-    json_decref(data);
-    return r;
-}
-
-static int next_job(struct jobs *jobs, bool writes, int64_t *ret_id, bool *ret_paused,
-                    struct failure *failure) {
-    int r = store_begin(jobs->store, STORE_READ, failure);
-
-    if (r)
-        return r;
-    r = store_next_job(jobs->store, writes, ret_id, ret_paused);
-    return store_end(jobs->store, r, failure);
-}
-
-int jobs_pause_waiting(struct jobs *jobs, int64_t id, const struct failure *why,
-                       struct failure *failure) {
-    cleanup(json_decrefp) json_t *data = pause_to_json(why);
-    int64_t at = clock_wall_ms();
-    int r;
-
-    if (!data)
-        return failure_oom(failure);
-    r = store_begin(jobs->store, STORE_WORK, failure);
-    if (r)
-        return r;
-    r = store_pause_job(jobs->store, id, at, data);
-    if (!r)
-        r = store_append_event(jobs->store, id, WIRE_EVENT_JOB_PAUSED, at, data, NULL);
-    r = store_end(jobs->store, r, failure);
-    if (r)
-        return r == -ESTALE ? 0 : r; /* it was cancelled meanwhile, or another worker was first */
-    log_record(LOG_WARNING, LOG_FIELDS(MESSAGE_JOB_PAUSED, .job = id, .code = why->code),
-               "job %" PRId64 " waits: %s", id, why->detail);
-    events_wake(jobs->events);
-    return 0;
-}
-
-/*
- * A look first: an idle worker does not write. *ret_writes: a job that writes may be claimed.
- * -ENOENT: there is none to claim; -ENOSPC: none for which there is room.
- */
-static int look_for(struct jobs *jobs, bool *ret_writes, struct failure *failure) {
-    struct failure why;
-    bool room = !jobs->disk || !disk_check(jobs->disk, &why), paused;
-    int64_t id;
-    int r = next_job(jobs, room, &id, &paused, failure);
-
-    *ret_writes = room;
-    if (r != -ENOENT || room)
-        return r;
-    r = next_job(jobs, true, &id, &paused, failure);
-    if (!r && !paused)
-        r = jobs_pause_waiting(jobs, id, &why, failure);
-    return r ? r : -ENOSPC;
-}
-
-int jobs_look(struct jobs *jobs, struct failure *failure) {
-    bool writes;
-
-    return look_for(jobs, &writes, failure);
-}
-
-int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
-               struct failure *failure) {
-    cleanup(job_row_freep) struct job_row *row = NULL;
-    int64_t at = clock_wall_ms();
-    bool writes;
-    int r = look_for(jobs, &writes, failure);
-
-    if (!r)
-        r = store_begin(jobs->store, STORE_WORK, failure);
-    if (r)
-        return r;
-    r = claim(jobs, device, at, writes, &row, failure);
-    r = store_end(jobs->store, r, failure);
-    if (r)
-        return r;
-    log_record(
-        LOG_INFO,
-        LOG_FIELDS(MESSAGE_JOB_STARTED, .job = row->id, .owner = row->owner, .device = device),
-        "job %" PRId64 " of '%s' started on %s, attempt %d", row->id, row->owner, device,
-        row->attempt);
-    events_wake(jobs->events);
-    if (row->started_at == at)
-        histogram_add(&jobs->stats.wait, &histogram_of_jobs, (double)(at - row->created_at) / 1000);
-
-    *ret_row = steal_ptr(row);
-    return 0;
-}
-
 /* How a run ended; borrowed. */
 struct ending {
     enum job_status to;
@@ -295,6 +184,7 @@ static void count_end(struct jobs *jobs, const struct job_row *row) {
     int64_t ms = clock_wall_ms() - row->started_at - row->paused_ms;
 
     histogram_add(&jobs->stats.run, &histogram_of_jobs, (double)MAX(ms, 0) / 1000);
+    holds_drop(jobs->holds, row->id);
 }
 
 static void count_tokens(struct jobs *jobs, const json_t *result) {
@@ -437,7 +327,7 @@ int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop 
 
 int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure) {
     cleanup(job_row_freep) struct job_row *row = NULL;
-    cleanup(json_decrefp) json_t *data = pause_to_json(why);
+    cleanup(json_decrefp) json_t *data = job_pause_to_json(why);
     struct ending ending = {
         .to = JOB_QUEUED, .paused = data, .event = WIRE_EVENT_JOB_PAUSED, .data = data};
     int r;

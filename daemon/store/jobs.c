@@ -221,7 +221,8 @@ int store_count_owner(struct store *store, const char *owner, int64_t *ret_n) {
     return 0;
 }
 
-int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row **ret_row) {
+int store_claim_job(struct store *store, int64_t at, bool writes, const json_t *held,
+                    struct job_row **ret_row) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r;
 
@@ -232,9 +233,11 @@ int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row
                     "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
                     "WHERE id = (SELECT queue.id FROM queue "
                     "JOIN jobs AS waiting ON waiting.id = queue.id WHERE waiting.pull = 0 "
-                    "AND (?3 OR waiting.params ->> 'wbits' = 16) ORDER BY position LIMIT 1) "
+                    "AND (?3 OR waiting.params ->> 'wbits' = 16) "
+                    "AND queue.id NOT IN (SELECT value FROM json_each(?4)) "
+                    "ORDER BY position LIMIT 1) "
                     "AND status = 'queued' RETURNING " COLUMNS,
-                    "iii", (int64_t)next_queue_version(store), at, (int64_t)writes);
+                    "iiij", (int64_t)next_queue_version(store), at, (int64_t)writes, held);
     if (!r)
         r = store_step(store, statement);
     if (r <= 0)

@@ -4,14 +4,16 @@
 
 #include <errno.h>
 
-int store_next_job(struct store *store, bool writes, int64_t *ret_id, bool *ret_paused) {
+int store_next_job(struct store *store, bool writes, const json_t *held, int64_t *ret_id,
+                   bool *ret_paused) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,
                         "SELECT queue.id, waiting.paused IS NOT NULL FROM queue "
                         "JOIN jobs AS waiting ON waiting.id = queue.id "
                         "WHERE waiting.pull = 0 AND (?1 OR waiting.params ->> 'wbits' = 16) "
+                        "AND queue.id NOT IN (SELECT value FROM json_each(?2)) "
                         "ORDER BY position LIMIT 1",
-                        "i", (int64_t)writes);
+                        "ij", (int64_t)writes, held);
 
     if (!r)
         r = store_step(store, statement);
@@ -33,12 +35,13 @@ int store_pause_job(struct store *store, int64_t id, int64_t at, json_t *why) {
     return r == 1 ? 0 : -ESTALE;
 }
 
-int store_unpause_jobs(struct store *store, int64_t at) {
+int store_unpause_jobs(struct store *store, int64_t at, const json_t *held) {
     int r = store_exec(
         store,
         "UPDATE jobs SET version = ?1, paused = NULL, paused_at = NULL, " STORE_COUNT_PAUSE
-        " WHERE status = 'queued' AND paused IS NOT NULL AND pull = 0",
-        "ii", (int64_t)store_version_next(store), at);
+        " WHERE status = 'queued' AND paused IS NOT NULL AND pull = 0 "
+        "AND id NOT IN (SELECT value FROM json_each(?3))",
+        "iij", (int64_t)store_version_next(store), at, held);
 
     return r < 0 ? r : 0;
 }

@@ -163,19 +163,23 @@ struct store_filter {
 int store_list_summaries(struct store *store, const struct store_filter *filter,
                          int (*each)(void *ctx, const struct job_summary *summary), void *ctx);
 
-/* -------- jobs that wait for room on the disk (pause.c) -------- */
+/* -------- jobs that wait for more than their turn (pause.c) -------- */
 
 /*
  * store_next_job() - the job that store_claim_job() would take, and whether it is paused.
  * -ENOENT: none.
  */
-int store_next_job(struct store *store, bool writes, int64_t *ret_id, bool *ret_paused);
+int store_next_job(struct store *store, bool writes, const json_t *held, int64_t *ret_id,
+                   bool *ret_paused);
 
 /* store_pause_job() - a queued job waits for more than its turn. -ESTALE: it did so already. */
 int store_pause_job(struct store *store, int64_t id, int64_t at, json_t *why);
 
-/* store_unpause_jobs() - no job that has its files waits for more than its turn, from @at on. */
-int store_unpause_jobs(struct store *store, int64_t at);
+/*
+ * store_unpause_jobs() - no job that has its files waits for more than its turn, from @at on, but
+ * for those of @held.
+ */
+int store_unpause_jobs(struct store *store, int64_t at, const json_t *held);
 
 /* store_unpause_pull() - job @id does not wait for room for its files, if it did. */
 int store_unpause_pull(struct store *store, int64_t id);
@@ -226,10 +230,11 @@ int store_count_owner(struct store *store, const char *owner, int64_t *ret_n);
 
 /*
  * store_claim_job() - the first job of the queue that has all its files becomes running at time
- * @at; without @writes, the first of those that only evaluate a model as it is. The caller owns
- * *ret_row. Return: 0, -ENOENT when there is none, -errno.
+ * @at; without @writes, the first of those that only evaluate a model as it is; none of @held, an
+ * array of ids or NULL. The caller owns *ret_row. Return: 0, -ENOENT when there is none, -errno.
  */
-int store_claim_job(struct store *store, int64_t at, bool writes, struct job_row **ret_row);
+int store_claim_job(struct store *store, int64_t at, bool writes, const json_t *held,
+                    struct job_row **ret_row);
 
 /* A change of status. JSON is borrowed; NULL leaves progress as it is. */
 struct job_change {

@@ -70,7 +70,7 @@ static int fail(struct cuda_backend *b, int r, const char *library, const char *
     char op[256];
 
     describe_op(b, op, sizeof(op));
-    return failure_set(&b->why, r, r == -ENOMEM ? "out_of_device_memory" : "device_failed", hint,
+    return failure_set(&b->why, r, r == -ENOMEM ? "device_memory" : "device_failed", hint,
                        "%s failed on device %d: %s %s in %.120s", op, b->device, library, status,
                        call);
 }

@@ -147,6 +147,33 @@ static void test_not_finite(void **state) {
 
 /* ---- models that do not fit ---- */
 
+/* What a scripted device says of its memory. */
+static size_t memory_total, memory_free;
+
+static void info_of_small_device(struct backend *b, struct backend_info *ret_info) {
+    backend_cpu.info(b, ret_info);
+    ret_info->memory_total = memory_total;
+    ret_info->memory_free = memory_free;
+}
+
+/* Others hold the device: wait. It is too small for the job: that will never do. */
+static void test_device_memory(void **state) {
+    struct lab *lab = *state;
+    const struct backend_ops *ops = lab->backend->ops;
+    struct backend_ops small = *ops;
+
+    small.info = info_of_small_device;
+    lab->backend->ops = &small;
+    memory_total = (size_t)64 << 30;
+    memory_free = (size_t)100 << 20;
+    lab_must_fail(lab, "busy", NULL, GPTQ, "device_memory", "are free");
+    memory_total = (size_t)200 << 20;
+    lab_must_fail(lab, "small", NULL, GPTQ, "device_too_small", "in all");
+    lab_must_fail(lab, "small", NULL, "{'kind': 'eval', 'batch': 4}", "device_too_small",
+                  "4 windows");
+    lab->backend->ops = ops;
+}
+
 static void test_foreign_tokenizer(void **state) {
     struct lab *lab = *state;
     const char *source = getenv("QUANTD_SOURCE");
@@ -282,7 +309,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_parameters),        cmocka_unit_test(test_missing_files),
         cmocka_unit_test(test_damaged_shards),    cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_foreign_tokenizer), cmocka_unit_test(test_quantized_already),
-        cmocka_unit_test(test_missing_tensors),   cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_missing_tensors),   cmocka_unit_test(test_device_memory),
+        cmocka_unit_test(test_disk_full),
     };
 
     if (argc == 2)

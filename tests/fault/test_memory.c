@@ -140,7 +140,7 @@ static int use_upkeep(const char *path, struct failure *failure) {
     if (r)
         return r;
     if ((r = store_insert_job(store, &job, &id)) || (r = store_count_owner(store, "user", &n)) ||
-        (r = store_pause_job(store, id, 2, empty)) || (r = store_unpause_jobs(store, 3)) ||
+        (r = store_pause_job(store, id, 2, empty)) || (r = store_unpause_jobs(store, 3, NULL)) ||
         (r = store_size(store, &size)) ||
         (r = store_append_event(store, id, "progress", 1, empty, NULL)) ||
         (r = store_expire_keys(store, 9)) < 0 ||

@@ -32,6 +32,15 @@ static int claim_id(struct queue *q, int64_t *ret_id) {
     return r;
 }
 
+static int64_t claim_on(struct queue *q, const char *device) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    struct failure failure;
+    int r = jobs_claim(&q->jobs, device, &row, &failure);
+
+    assert_true(!r || r == -ENOENT);
+    return row ? row->id : 0;
+}
+
 static int64_t submit_eval(struct queue *q) {
     cleanup(json_decrefp) json_t *job = NULL;
     struct failure failure;
@@ -87,6 +96,45 @@ static void test_claim_without_room(void **state) {
     restart(q);
     q->jobs.disk = disk;
     expect_paused(q, first, true);
+}
+
+/* A job that lacked room is passed by as long as others wait; it is not lost for that. */
+static void test_held_for_disk(void **state) {
+    struct queue *q = *state;
+    cleanup(holds_freep) struct holds *holds = holds_new();
+    int64_t large = submit(q, NULL), small = submit(q, NULL);
+
+    q->jobs.disk->floor = 0;
+    q->jobs.holds = holds;
+    holds_add(holds, large, HOLD_DISK, "cpu");
+    assert_int_equal(jobs_look(&q->jobs, "cpu", &q->f->failure), 0);
+    assert_int_equal(claim_on(q, "cpu"), small);
+    assert_int_equal(claim_on(q, "cpu"), large);
+    q->jobs.holds = NULL;
+}
+
+/* One that lacked a device's memory is not tried there before its time, but on another device. */
+static void test_held_for_memory(void **state) {
+    struct queue *q = *state;
+    cleanup(holds_freep) struct holds *holds = holds_new();
+    int64_t id = submit(q, NULL);
+    cleanup(json_decrefp) json_t *job = NULL;
+    double next;
+
+    q->jobs.disk->floor = 0;
+    q->jobs.holds = holds;
+    assert_true(holds_next(holds, "cpu") == 0);
+    holds_add(holds, id, HOLD_MEMORY, "cpu");
+    next = holds_next(holds, "cpu");
+    assert_true(next > clock_monotonic() && next < clock_monotonic() + 1.1);
+    assert_int_equal(claim_on(q, "cpu"), 0);
+    holds_add(holds, id, HOLD_MEMORY, "cpu");
+    assert_true(holds_next(holds, "cpu") > next + 0.9);
+    assert_true(holds_next(holds, "cuda:0") == 0);
+    assert_int_equal(claim_on(q, "cuda:0"), id);
+    holds_drop(holds, id);
+    assert_true(holds_next(holds, "cpu") == 0);
+    q->jobs.holds = NULL;
 }
 
 static void test_room_again(void **state) {
@@ -156,7 +204,7 @@ static void test_pauses_are_no_run_time(void **state) {
 
     q->jobs.disk->floor = 0;
     begin(q->f);
-    assert_int_equal(end(q->f, store_claim_job(q->f->store, now - 2 * hour, true, &row)), 0);
+    assert_int_equal(end(q->f, store_claim_job(q->f->store, now - 2 * hour, true, NULL, &row)), 0);
     assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", false, &failure), 0);
     begin(q->f);
     assert_int_equal(end(q->f, store_pause_job(q->f->store, id, now - hour, why)), 0);
@@ -221,6 +269,7 @@ int main(void) {
         DISK_TEST(test_claim_without_room),     DISK_TEST(test_room_again),
         DISK_TEST(test_pause_of_a_running_job), DISK_TEST(test_pause_of_a_cancelled_job),
         DISK_TEST(test_pauses_are_no_run_time), DISK_TEST(test_hold),
+        DISK_TEST(test_held_for_disk),          DISK_TEST(test_held_for_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,7 @@ static void test_paused(void **state) {
 
     /* Room on the disk of the state folder is not room for a model. */
     begin(f);
-    assert_int_equal(end(f, store_unpause_jobs(f->store, 8)), 0);
+    assert_int_equal(end(f, store_unpause_jobs(f->store, 8, NULL)), 0);
     row = get(f, local);
     assert_null(row->paused);
     assert_int_equal(next_paused(f, 0), large);
