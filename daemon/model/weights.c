@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/weights.h"
 
+#include "daemon/model/safetensors/finite.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,33 +15,6 @@ struct tensor_finder weights_finder(const struct weights_source *source, int lay
 }
 
 /* ---- plain weights ---- */
-
-/* The exponent of every float of a type is all ones exactly when it is Inf or NaN. */
-static bool is_finite(const struct tensor *t) {
-    const unsigned char *bytes = t->data;
-    uint32_t found = 0;
-
-    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16)
-        return true;
-    if (t->dtype == DTYPE_F32) {
-        for (size_t i = 0; i < t->n; i++) {
-            uint32_t bits;
-
-            memcpy(&bits, bytes + 4 * i, 4);
-            found |= (bits & 0x7f800000) == 0x7f800000;
-        }
-    } else {
-        uint16_t mask = t->dtype == DTYPE_F16 ? 0x7c00 : 0x7f80;
-
-        for (size_t i = 0; i < t->n; i++) {
-            uint16_t bits;
-
-            memcpy(&bits, bytes + 2 * i, 2);
-            found |= (bits & mask) == mask;
-        }
-    }
-    return !found;
-}
 
 static int stage_tensor(struct backend *b, struct span dst, const struct tensor *t,
                         const char *name, struct failure *failure) {
@@ -173,12 +148,6 @@ static int check_finite(struct backend *b, struct span all, bool *ret_finite) {
     return b->ops->all_finite(b, all, all.size / dtype_size(b->ops->act), ret_finite);
 }
 
-static int not_finite(const char *name, struct failure *failure) {
-    return failure_set(failure, -EBADMSG, "model_invalid",
-                       "the checkpoint is damaged: fetch or export it again",
-                       "tensor '%s' holds values that are not finite", name);
-}
-
 /* Names the tensor of @layer that made the device find a value that is not finite. */
 static int blame_tensor(const struct weights_source *source, int layer, struct failure *failure) {
     char prefix[MATRIX_NAME_SIZE];
@@ -190,12 +159,12 @@ static int blame_tensor(const struct weights_source *source, int layer, struct f
         for (size_t j = 0; j < safetensors_n_tensors(shard); j++) {
             const struct tensor *t = safetensors_at(shard, j);
 
-            if (strncmp(t->name, prefix, strlen(prefix)) == 0 && !is_finite(t))
-                return not_finite(t->name, failure);
+            if (strncmp(t->name, prefix, strlen(prefix)) == 0 && !tensor_is_finite(t))
+                return tensor_not_finite(t->name, failure);
         }
     }
     snprintf(prefix, sizeof(prefix), "a tensor of layer %d", layer);
-    return not_finite(prefix, failure);
+    return tensor_not_finite(prefix, failure);
 }
 
 static int check_intact(const struct checkpoint *checkpoint, struct failure *failure) {
@@ -284,10 +253,10 @@ static int blame_outer(const struct checkpoint *checkpoint, struct failure *fail
         const struct tensor *found =
             arch_in_layer(t) ? NULL : checkpoint_find(checkpoint, "%s.weight", t->name);
 
-        if (found && !is_finite(found))
-            return not_finite(found->name, failure);
+        if (found && !tensor_is_finite(found))
+            return tensor_not_finite(found->name, failure);
     }
-    return not_finite("a tensor outside of the layers", failure);
+    return tensor_not_finite("a tensor outside of the layers", failure);
 }
 
 int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head,

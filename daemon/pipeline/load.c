@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The first phase: everything the job reads is opened and checked before any hour is spent. */
+#include "api/wire.h"
 #include "base/str.h"
 #include "daemon/data/companions.h"
+#include "daemon/model/contents.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/run.h"
 
@@ -144,6 +146,22 @@ static int open_model(struct run *run) {
                                         run->failure);
 }
 
+/* What would end the job after its last layer, or make its figures those of no model. */
+static int check_contents(struct run *run) {
+    struct contents contents = {};
+    int r = contents_check(run->checkpoint, &contents, run->failure);
+
+    if (r || !contents.zeros_relabelled)
+        return r;
+    return run_event(run, WIRE_EVENT_JOB_WARNING,
+                     json_pack("{s:s s:s}", "code", "zeros_relabelled", "detail",
+                               run->checkpoint->config.quantization.v2
+                                   ? "the model says checkpoint_format gptq, but its zeros are "
+                                     "those of gptq_v2, and are read so"
+                                   : "the model says checkpoint_format gptq_v2, but its zeros are "
+                                     "those of gptq, and are read so"));
+}
+
 int load_inputs(struct run *run) {
     int r;
 
@@ -152,6 +170,8 @@ int load_inputs(struct run *run) {
         r = check_model(run);
     if (!r)
         r = open_tokenizer(run);
+    if (!r)
+        r = check_contents(run);
     if (!r && params_calibrates(run->params))
         r = read_calibration(run);
     for (int i = 0; i < run->params->n_eval && !r; i++) {

@@ -43,7 +43,8 @@ static void set_quantization(const char *model, const char *key, json_t *value) 
 
 static void expect_perplexity(struct lab *lab, const char *model, double expected,
                               double tolerance) {
-    cleanup(freep) char *job = str_format("eval-%s", strrchr(model, '/') + 1);
+    static int n; /* a folder of its own: another run in the same one would find its result */
+    cleanup(freep) char *job = str_format("eval-%d-%s", n++, strrchr(model, '/') + 1);
     cleanup(json_decrefp) json_t *result = lab_must(lab, job, model, "{'kind': 'eval'}");
     double value = lab_perplexity(result);
 
@@ -52,8 +53,8 @@ static void expect_perplexity(struct lab *lab, const char *model, double expecte
         fail_msg("%s: %.6g, not %.6g", model, value, expected);
 }
 
-/* Each value of @t (packed words of @wbits) minus one, modulo 2^wbits. */
-static void subtract_one(unsigned char *data, size_t size, int wbits) {
+/* Adds @term to each value of packed words of @wbits, modulo 2^wbits. */
+static void add_to_all(unsigned char *data, size_t size, int wbits, unsigned int term) {
     size_t n = size * 8 / wbits;
 
     for (size_t i = 0; i < n; i++) {
@@ -61,7 +62,7 @@ static void subtract_one(unsigned char *data, size_t size, int wbits) {
 
         for (int bit = 0; bit < wbits; bit++)
             value |= (data[(i * wbits + bit) / 8] >> (i * wbits + bit) % 8 & 1u) << bit;
-        value--;
+        value += term;
         for (int bit = 0; bit < wbits; bit++) {
             unsigned char mask = (unsigned char)(1u << (i * wbits + bit) % 8);
             unsigned char *byte = &data[(i * wbits + bit) / 8];
@@ -74,7 +75,14 @@ static void subtract_one(unsigned char *data, size_t size, int wbits) {
 static bool to_v1(void *ctx, struct tensor *t, unsigned char *data, void **ret_data) {
     (void)ret_data;
     if (has_suffix(t, ".qzeros"))
-        subtract_one(data, t->size, *(int *)ctx);
+        add_to_all(data, t->size, *(int *)ctx, -1u);
+    return true;
+}
+
+static bool add_one(void *ctx, struct tensor *t, unsigned char *data, void **ret_data) {
+    (void)ret_data;
+    if (has_suffix(t, ".qzeros"))
+        add_to_all(data, t->size, *(int *)ctx, 1);
     return true;
 }
 
@@ -216,6 +224,50 @@ static void test_separate_config(void **state) {
     expect_perplexity(lab, model, value, 1e-9);
 }
 
+static bool damage_zero(void *ctx, struct tensor *t, unsigned char *data, void **ret_data) {
+    (void)ret_data;
+    if (has_suffix(t, ".qzeros") && strstr(t->name, ctx))
+        data[t->size - 1] ^= 0x80;
+    return true;
+}
+
+/* Symmetric grids have their zero in the middle, which shows a wrong label. */
+static void test_zeros_of_other_label(void **state) {
+    static const int bits[] = {2, 3, 4, 8};
+    static char odd[] = "layers.2.self_attn.v_proj";
+    struct lab *lab = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(bits); i++) {
+        cleanup(freep) char *name = str_format("sym-%d", bits[i]);
+        cleanup(freep) char *request = str_format(
+            "{'wbits': %d, 'groupsize': %d, 'sym': true, 'nearest': true}", bits[i], GROUPSIZE);
+        cleanup(freep) char *ours = NULL, *v1 = NULL, *v2 = NULL, *damaged = NULL;
+        cleanup(freep) char *v1_name = str_format("v1-says-v2-%d", bits[i]);
+        cleanup(freep) char *v2_name = str_format("v2-says-v1-%d", bits[i]);
+        cleanup(freep) char *damaged_name = str_format("odd-zero-%d", bits[i]);
+        int wbits = bits[i];
+        double value;
+
+        ours = export(lab, name, request, &value);
+        v1 = lab_copy(lab, ours, v1_name);
+        expect_perplexity(lab, v1, value, 1e-9);
+        assert_int_equal(lab_count(lab, "job.warning"), 0);
+        set_quantization(v1, "checkpoint_format", json_string("gptq_v2"));
+        expect_perplexity(lab, v1, value, 1e-9);
+        assert_int_equal(lab_count(lab, "job.warning"), 1);
+
+        v2 = lab_rewrite(lab, ours, v2_name, add_one, &wbits);
+        expect_perplexity(lab, v2, value, 1e-9);
+        assert_int_equal(lab_count(lab, "job.warning"), 1);
+        set_quantization(v2, "checkpoint_format", json_string("gptq_v2"));
+        expect_perplexity(lab, v2, value, 1e-9);
+        assert_int_equal(lab_count(lab, "job.warning"), 0);
+
+        damaged = lab_rewrite(lab, ours, damaged_name, damage_zero, odd);
+        lab_must_fail(lab, damaged_name, damaged, "{'kind': 'eval'}", "model_invalid", odd);
+    }
+}
+
 struct damage {
     const char *suffix;
     uint32_t value; /* put into the tensor's first element */
@@ -249,9 +301,10 @@ static void test_damaged(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_v1_asymmetric),   cmocka_unit_test(test_without_g_idx),
-        cmocka_unit_test(test_scale_types),     cmocka_unit_test(test_own_groups),
-        cmocka_unit_test(test_separate_config), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_v1_asymmetric),        cmocka_unit_test(test_without_g_idx),
+        cmocka_unit_test(test_scale_types),          cmocka_unit_test(test_own_groups),
+        cmocka_unit_test(test_separate_config),      cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_zeros_of_other_label),
     };
 
     return cmocka_run_group_tests(tests, lab_setup, lab_teardown);

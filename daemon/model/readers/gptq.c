@@ -122,6 +122,31 @@ static int read_arrays(const struct tensor *zeros, const struct tensor *scales,
     return r;
 }
 
+static int gptq_zeros(const struct tensor_finder *tensors, const struct quantization_config *q,
+                      const char *name, int rows, int n, enum zeros_say *ret_says) {
+    const struct tensor *qzeros = find(tensors, name, "qzeros");
+    struct quantized_matrix m = {.rows = rows, .n_groups = q->groupsize > 0 ? n / q->groupsize : 1};
+    size_t n_zeros = (size_t)m.n_groups * rows;
+    unsigned int middle = 1u << (q->wbits - 1), other = q->v2 ? middle - 1 : middle + 1;
+    bool fits = true, fits_other = true;
+    int r;
+
+    if (rows % 32) {
+        *ret_says = ZEROS_AS_LABELLED; /* read() refuses it */
+        return 0;
+    }
+    m.zeros = malloc(n_zeros);
+    r = m.zeros ? read_zeros(qzeros, q, &m) : -ENOMEM;
+    for (size_t i = 0; i < n_zeros && !r; i++) {
+        fits &= m.zeros[i] == middle;
+        fits_other &= m.zeros[i] == other;
+    }
+    quantized_matrix_done(&m);
+    if (!r)
+        *ret_says = fits ? ZEROS_AS_LABELLED : fits_other ? ZEROS_OF_OTHER : ZEROS_OF_NONE;
+    return r;
+}
+
 static int gptq_read(const struct tensor_finder *tensors, const struct quantization_config *q,
                      const char *name, int rows, int n, struct quantized_matrix *ret_matrix,
                      struct failure *failure) {
@@ -166,5 +191,6 @@ const struct reader_ops reader_gptq = {
     .parse = gptq_parse,
     .has = gptq_has,
     .check = gptq_check,
+    .zeros = gptq_zeros,
     .read = gptq_read,
 };

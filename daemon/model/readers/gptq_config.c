@@ -198,7 +198,7 @@ int gptq_parse(const struct quantization_source *s, struct quantization_config *
     if (!r)
         r = read_groupsize(s, &q.groupsize);
     if (!r)
-        r = read_bool(s, "sym", true, &q.sym);
+        r = read_bool(s, "sym", false, &q.sym);
     if (!r)
         r = read_bool(s, "desc_act", false, &q.desc_act);
     if (r)

@@ -19,7 +19,8 @@ struct quantization_config {
     const struct reader_ops *reader; /* whose layout it is; NULL when not present */
     int wbits;                       /* bits: 2 3 4 8 */
     int groupsize;                   /* group_size: -1 or a positive number */
-    bool sym, desc_act;
+    bool sym;                        /* said to be: all zeros are 2^(wbits-1) */
+    bool desc_act;
     bool v2; /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
 };
 
@@ -66,6 +67,13 @@ struct quantization_source {
     struct failure *failure;
 };
 
+/* What the zeros of a matrix on symmetric grids say of the label that the checkpoint carries. */
+enum zeros_say {
+    ZEROS_AS_LABELLED, /* all are in the middle of the grid */
+    ZEROS_OF_OTHER,    /* all would be, under the other label of the same layout */
+    ZEROS_OF_NONE,
+};
+
 /* What a layout must do; no entry is optional. 0 or -errno with the failure. */
 struct reader_ops {
     const char *name; /* as quant_method has it */
@@ -83,6 +91,10 @@ struct reader_ops {
      * -EBADMSG, -ENOENT */
     int (*check)(const struct expecting *expecting, const struct quantization_config *config,
                  const char *name, int rows, int n);
+
+    /* What the zeros of the matrix @name, which check() has passed, say. 0 or -ENOMEM */
+    int (*zeros)(const struct tensor_finder *tensors, const struct quantization_config *config,
+                 const char *name, int rows, int n, enum zeros_say *ret_says);
 
     /* The matrix @name, all of it checked. *ret_matrix is the caller's; untouched on failure.
      * -EBADMSG (model_invalid), -ENOMEM */

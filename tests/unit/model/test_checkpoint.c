@@ -489,7 +489,7 @@ static void test_fingerprint(void **state) {
     save_small("{" SMALL "}", small.n);
     write_text("quantize_config.json", "{\"bits\":4,\"group_size\":16}");
     fingerprint(first);
-    write_text("quantize_config.json", "{\"bits\":4,\"group_size\":16,\"sym\":false}");
+    write_text("quantize_config.json", "{\"bits\":4,\"group_size\":16,\"sym\":true}");
     fingerprint(other);
     assert_string_not_equal(first, other);
 }
