@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/listen/users.h"
 
-#include "base/log/log.h"
-
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -52,7 +50,7 @@ static struct user *find_or_make(struct users *users, uid_t uid) {
     return user;
 }
 
-struct user *users_add(struct users *users, int fd) {
+struct user *users_add(struct users *users, int fd, bool *ret_is_over) {
     struct ucred credentials;
     socklen_t size = sizeof(credentials);
     struct user *user;
@@ -61,13 +59,9 @@ struct user *users_add(struct users *users, int fd) {
         return NULL;
     pthread_mutex_lock(&users->mutex);
     user = find_or_make(users, credentials.uid);
-    if (user && user->n >= users->max)
-        user = NULL;
-    else if (user)
-        user->n++;
+    if (user)
+        *ret_is_over = ++user->n > users->max;
     pthread_mutex_unlock(&users->mutex);
-    if (!user)
-        log_debug("a connection of user %u is one too many", (unsigned)credentials.uid);
     return user;
 }
 

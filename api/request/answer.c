@@ -24,6 +24,8 @@ enum MHD_Result answer_response(struct request *request, unsigned status,
         return MHD_NO;
     response_header(response, "X-Request-Id", request->id);
     response_header(response, "X-Content-Type-Options", "nosniff");
+    if (request->must_close)
+        response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     if (!request->route || !request->route->is_public)
         response_header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_AUTHORIZATION);
     result = MHD_queue_response(request->connection, status, response);

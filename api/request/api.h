@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct fanout;
+struct intake;
 struct metrics;
 struct users;
 struct MHD_Daemon;
@@ -20,6 +21,7 @@ struct listener {
     struct api *api;
     struct endpoint endpoint;
     struct MHD_Daemon *daemon;
+    struct intake *intake;
     struct users *users; /* of a unix socket; NULL on TCP */
 };
 

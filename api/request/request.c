@@ -15,11 +15,11 @@
 #include <string.h>
 #include <strings.h>
 
-/* Bytes of a body too long that are read and dropped, for the client to get to the answer. */
+/* A body that is announced to be longer is not read, not even to be dropped. */
 #define DRAIN_MAX ((size_t)1 << 20)
 
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
-                            const char *method) {
+                            const char *uri) {
     struct request *request = calloc(1, sizeof(*request));
 
     if (!request)
@@ -27,12 +27,19 @@ struct request *request_new(struct listener *listener, struct MHD_Connection *co
     request->api = listener->api;
     request->listener = listener;
     request->connection = connection;
-    request->began = clock_monotonic();
-    request->method = metrics_method(method);
-    request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+    framing_read_uri(&request->line, uri);
     snprintf(request->id, sizeof(request->id), "%08" PRIx32 "-%08x", request->api->boot,
              atomic_fetch_add(&request->api->n_requests, 1));
     return request;
+}
+
+void request_begin(struct request *request, const char *method, const char *version) {
+    request->has_head = true;
+    request->began = clock_monotonic();
+    request->line.method = method;
+    request->line.version = version;
+    request->method = metrics_method(method);
+    request->is_head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 }
 
 void request_free(struct request *request) {
@@ -49,17 +56,14 @@ bool request_must_refuse_now(const struct request *request) {
     if (!request->refusal)
         return false;
     /* Who waits for 100 Continue has not sent the body yet; who sends too much is not heard out. */
-    return request_header(request, MHD_HTTP_HEADER_EXPECT) ||
+    return request->must_close || request_header(request, MHD_HTTP_HEADER_EXPECT) ||
            (length && str_parse_u64(length, DRAIN_MAX, &n));
 }
 
 bool request_take(struct request *request, const char *data, size_t size) {
-    if (size > DRAIN_MAX - request->n_received)
-        return false;
-    request->n_received += size;
     if (request->refusal)
         return true;
-    if (request->n_received <= WIRE_BODY_MAX) {
+    if (size <= WIRE_BODY_MAX - request->body.length) {
         strbuf_append(&request->body, data, size);
         return !request->body.failed;
     }

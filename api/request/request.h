@@ -2,6 +2,7 @@
 /* One HTTP request, from its headers to its answer. One thread at a time uses it. */
 #pragma once
 
+#include "api/request/framing.h"
 #include "api/service.h"
 #include "base/failure.h"
 #include "base/str.h"
@@ -24,6 +25,8 @@ struct request {
     struct MHD_Connection *connection;
     const struct route *route; /* NULL when it is refused before one is known */
     char id[REQUEST_ID_SIZE];
+    struct request_line line;
+    bool has_head;        /* request_begin() was called */
     struct caller caller; /* who asks; without an owner: not known, or nobody has to say */
     bool is_head;
     int method;   /* by metrics_method() */
@@ -34,24 +37,28 @@ struct request {
     char folder[REQUEST_NAME_SIZE]; /* {org} or {folder} of the path; else "" */
 
     struct strbuf body; /* at most WIRE_BODY_MAX bytes */
-    size_t n_received;  /* bytes of body so far, also those dropped */
 
     unsigned refusal; /* HTTP status to answer without asking the route's handler; 0: none */
     struct failure failure;
-    char allow[32]; /* methods, with status 405 */
+    char allow[32];  /* methods, with status 405 */
+    bool must_close; /* where the next request begins is not certain: none is read */
 };
 
-/* request_new() - a request whose headers have come, not checked yet. NULL: out of memory. */
+/* request_new() - a request whose first line has come, for @uri. NULL: out of memory. */
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
-                            const char *method);
+                            const char *uri);
 void request_free(struct request *request);
+
+/* request_begin() - its headers have come; they are not checked yet. */
+void request_begin(struct request *request, const char *method, const char *version);
 
 /* request_must_refuse_now() - must the answer go out before the body is read? */
 bool request_must_refuse_now(const struct request *request);
 
 /*
- * request_take() - the next @size bytes of the body; what is too long is dropped, up to a bound so
- * that the client gets to read its 413. Return: false when the connection is better closed.
+ * request_take() - the next @size bytes of the body; what is too long is dropped, so that the
+ * client gets to read its 413. For how long it may go on is the intake's. Return: false when out
+ * of memory.
  */
 bool request_take(struct request *request, const char *data, size_t size);
 

@@ -86,12 +86,22 @@ static enum MHD_Result count_host(void *arg, enum MHD_ValueKind kind, const char
     return MHD_YES;
 }
 
+static bool check_framing(struct request *request) {
+    const char *wrong = framing_check(request->connection, &request->line);
+
+    if (!wrong)
+        return true;
+    request->must_close = true;
+    return refuse(request, MHD_HTTP_BAD_REQUEST, "bad_request", NULL, "%s", wrong);
+}
+
 /* A web page whose name was pointed at this machine must not speak for the user. */
 static bool check_host(struct request *request) {
     const char *host = request_header(request, MHD_HTTP_HEADER_HOST);
     int n = 0;
 
     MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_host, &n);
+    request->must_close = n > 1;
     if (n > 1)
         return refuse(request, MHD_HTTP_BAD_REQUEST, "bad_request", NULL,
                       "the request has %d Host headers", n);
@@ -223,8 +233,9 @@ static bool check_body(struct request *request) {
 }
 
 static void check(struct request *request, const char *method, const char *url) {
-    if (!check_host(request) || !check_route(request, method, url) || !check_caller(request) ||
-        !check_origin(request) || !check_query(request) || !check_accept(request))
+    if (!check_framing(request) || !check_host(request) || !check_route(request, method, url) ||
+        !check_caller(request) || !check_origin(request) || !check_query(request) ||
+        !check_accept(request))
         return;
     check_body(request);
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/server/http.h"
-#include "api/stream/fanout.h"
 
+#include "api/listen/intake.h"
 #include "api/listen/users.h"
 #include "api/request/answer.h"
 #include "api/request/api.h"
 #include "api/request/metrics.h"
 #include "api/routes/check.h"
 #include "api/routes/table.h"
+#include "api/stream/fanout.h"
 #include "base/cleanup.h"
 #include "base/log/log.h"
 #include "base/macros.h"
@@ -27,9 +28,19 @@
 #define CONNECTIONS_MAX 1024          /* of each listener */
 #define FDS_RESERVED 128              /* for the rest of the daemon */
 #define STREAM_EVENTS 100000          /* a long replay is done in pieces */
-#define IDLE_SECONDS 60               /* of a connection without traffic; streams send heartbeats */
+#define IDLE_SECONDS 60               /* of an answer that is not taken; streams send heartbeats */
+#define REQUEST_SECONDS 10            /* for a request to come */
 #define CONNECTION_MEMORY (64 * 1024) /* bytes for headers and output of a connection */
 #define END_STREAMS_SECONDS 2.0
+
+static struct visitor *visitor_of(struct MHD_Connection *connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+/* libmicrohttpd calls this with the first line; the result is the state of what follows. */
+static void *on_first_line(void *arg, const char *uri, struct MHD_Connection *connection) {
+    return request_new(arg, connection, uri);
+}
 
 /*
  * libmicrohttpd calls this with the headers, then with each piece of the body, then once more. A
@@ -38,51 +49,83 @@
 static enum MHD_Result on_access(void *arg, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *data,
                                  size_t *size, void **state) {
+    struct visitor *visitor = visitor_of(connection);
+    struct listener *listener = arg;
     struct request *request = *state;
 
-    (void)version;
-    if (!request) {
-        *state = request = request_new(arg, connection, method);
-        if (!request)
-            return MHD_NO;
+    if (!request || !visitor)
+        return MHD_NO;
+    if (!request->has_head) {
+        intake_head(listener->intake, visitor);
+        request_begin(request, method, version);
         request_check(request, method, url);
-        return request_must_refuse_now(request) ? answer_refusal(request) : MHD_YES;
+        if (!request_must_refuse_now(request))
+            return MHD_YES;
+        intake_ready(listener->intake, visitor);
+        return answer_refusal(request);
     }
     if (*size) {
+        intake_body(listener->intake, visitor, *size);
         if (!request_take(request, data, *size))
             return MHD_NO;
         *size = 0;
         return MHD_YES;
     }
+    intake_ready(listener->intake, visitor);
     return request->refusal ? answer_refusal(request) : request->route->handle(request);
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
                          enum MHD_RequestTerminationCode code) {
-    (void)arg;
-    (void)connection;
+    struct visitor *visitor = visitor_of(connection);
+    struct listener *listener = arg;
+
     (void)code;
     request_free(*state);
     *state = NULL;
+    if (visitor)
+        intake_next(listener->intake, visitor);
 }
 
-/* libmicrohttpd closes a connection that was shut down, and tells so. */
+/* Return: NULL: it must be shut down. */
+static struct visitor *let_in(struct listener *listener, int fd) {
+    struct visitor *visitor = NULL;
+    struct user *user = NULL;
+    bool is_over = false;
+
+    if (listener->users) {
+        user = users_add(listener->users, fd, &is_over);
+        if (!user)
+            return NULL;
+    }
+    if (!is_over || intake_make_room(listener->intake, user))
+        visitor = intake_open(listener->intake, fd, user);
+    if (!visitor && user)
+        users_remove(listener->users, user);
+    return visitor;
+}
+
+/* libmicrohttpd closes a connection that was shut down, and says so. */
 static void on_connection(void *arg, struct MHD_Connection *connection, void **state,
                           enum MHD_ConnectionNotificationCode code) {
-    const union MHD_ConnectionInfo *info;
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    struct visitor *visitor = *state;
     struct listener *listener = arg;
+    struct user *user;
 
-    if (!listener->users)
-        return;
-    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (*state)
-            users_remove(listener->users, *state);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *state = let_in(listener, fd);
+        if (!*state)
+            shutdown(fd, SHUT_RDWR);
         return;
     }
-    info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    *state = info ? users_add(listener->users, info->connect_fd) : NULL;
-    if (info && !*state)
-        shutdown(info->connect_fd, SHUT_RDWR);
+    if (!visitor)
+        return;
+    user = visitor->user;
+    intake_close(listener->intake, visitor);
+    if (user)
+        users_remove(listener->users, user);
+    *state = NULL;
 }
 
 static void on_log(void *arg, const char *format, va_list args) {
@@ -110,22 +153,28 @@ static unsigned connection_limit(int n_listeners) {
  * down an inherited socket for the next run too.
  */
 static int listener_start(struct listener *listener, unsigned limit, struct failure *failure) {
-    int of_user = listener->api->limits.user_connections;
+    int of_user = listener->api->limits.user_connections, r;
 
     if (listener->endpoint.is_unix) {
         listener->users = users_new(of_user > 0 ? of_user : (int)limit / 4 * 3);
         if (!listener->users)
             return failure_oom(failure);
     }
+    r = intake_start((struct intake_limits){.max = (int)limit / 8 * 7,
+                                            .seconds = listener->api->limits.request_seconds},
+                     &listener->intake, failure);
+    if (r)
+        return r;
     listener->daemon = MHD_start_daemon(
         MHD_USE_POLL | MHD_USE_INTERNAL_POLLING_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
             MHD_USE_ERROR_LOG,
         0, NULL, NULL, on_access, listener, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
         MHD_OPTION_LISTEN_SOCKET, listener->endpoint.fd, MHD_OPTION_THREAD_POOL_SIZE,
         (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)listener->api->limits.idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener, MHD_OPTION_END);
+        (unsigned)listener->api->limits.idle_seconds, MHD_OPTION_URI_LOG_CALLBACK, on_first_line,
+        listener, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, listener,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, listener, MHD_OPTION_END);
     if (listener->daemon)
         return 0;
     /* Whether it closed the socket depends on where it failed: rather leak it than close another.
@@ -192,6 +241,7 @@ static int start_threads(struct api *api, struct failure *failure) {
 static struct api_limits with_defaults(struct api_limits limits) {
     limits.stream_events = limits.stream_events > 0 ? limits.stream_events : STREAM_EVENTS;
     limits.idle_seconds = limits.idle_seconds > 0 ? limits.idle_seconds : IDLE_SECONDS;
+    limits.request_seconds = limits.request_seconds > 0 ? limits.request_seconds : REQUEST_SECONDS;
     return limits;
 }
 
@@ -256,6 +306,7 @@ void api_stop(struct api *api) {
             MHD_stop_daemon(api->listeners[i].daemon);
         /* Only now: a thread might still be about to accept from this number. */
         endpoint_close(&api->listeners[i].endpoint);
+        intake_free(api->listeners[i].intake);
         users_free(api->listeners[i].users);
     }
     fanout_free(api->fanout);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -129,16 +128,15 @@ static bool is_answered(int fd) {
            recv(fd, buffer, sizeof(buffer), 0) > 0;
 }
 
-static int connect_unix(struct site *site) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+/* Return: does an event stream begin on @fd? */
+static bool is_streamed(int fd) {
+    char buffer[1024];
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", site->socket);
-    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    return fd;
+    return send(fd, STREAM_OF_JOB_1, strlen(STREAM_OF_JOB_1), MSG_NOSIGNAL) > 0 &&
+           recv(fd, buffer, sizeof(buffer), 0) > 0;
 }
 
-/* Connections of one user are closed beyond the limit; one that ends makes room. */
+/* Connections of one user that are in use are closed beyond the limit; one that ends makes room. */
 static void test_connections_of_one_user(void **state) {
     struct site *site = site_open_limited((struct api_limits){.user_connections = 3});
     struct answer answer;
@@ -146,12 +144,13 @@ static void test_connections_of_one_user(void **state) {
     int fds[3];
 
     (void)state;
+    fake_job(site->fake);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-        fds[i] = connect_unix(site);
-        assert_true(is_answered(fds[i]));
+        fds[i] = site_connect_unix(site);
+        assert_true(is_streamed(fds[i]));
     }
     for (int i = 0; i < 3; i++) {
-        int more = connect_unix(site);
+        int more = site_connect_unix(site);
 
         assert_false(is_answered(more));
         close(more);
@@ -159,10 +158,9 @@ static void test_connections_of_one_user(void **state) {
     answer = visit(site, (struct visit){.path = "/healthz"});
     assert_int_equal(answer.status, 200);
     answer_done(&answer);
-    assert_true(is_answered(fds[1]));
     close(fds[0]);
     for (double end = clock_monotonic() + 30; !answered && clock_monotonic() < end;) {
-        fds[0] = connect_unix(site);
+        fds[0] = site_connect_unix(site);
         answered = is_answered(fds[0]);
         if (!answered)
             close(fds[0]);
@@ -170,6 +168,25 @@ static void test_connections_of_one_user(void **state) {
     assert_true(answered);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         close(fds[i]);
+    site_close(site);
+}
+
+/* One that waits for a request makes room for another of the user: the oldest of them. */
+static void test_idle_connections_of_one_user(void **state) {
+    struct site *site = site_open_limited((struct api_limits){.user_connections = 3});
+    int fds[6];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        fds[i] = site_connect_unix(site);
+        assert_true(is_answered(fds[i]));
+        usleep(50000); /* its thread sees the end of the answer a moment after its client */
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        if (i < 3)
+            assert_false(is_answered(fds[i]));
+        close(fds[i]);
+    }
     site_close(site);
 }
 
@@ -233,6 +250,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_events_of_one_stream, open_multi, close_multi),
         cmocka_unit_test_setup_teardown(test_client_that_never_reads, open_multi, close_multi),
         cmocka_unit_test(test_connections_of_one_user),
+        cmocka_unit_test(test_idle_connections_of_one_user),
     };
 
     curl_global_init(CURL_GLOBAL_DEFAULT);

@@ -262,10 +262,6 @@ static void test_body_sizes(void **state) {
         if (sizes[i / 2] <= WIRE_BODY_MAX) {
             assert_int_equal(answer.status, 202);
             answer_done(&answer);
-        } else if (ask.chunked && sizes[i / 2] > 1 << 20) {
-            /* More than is worth hearing out, and nobody said so before: cut off. */
-            assert_int_not_equal(answer.status, 202);
-            answer_done(&answer);
         } else {
             check_problem(answer, 413, "body_too_large");
         }
@@ -389,8 +385,7 @@ static void test_lists(void **state) {
                                       "/v1/jobs/1/events?after=1x",
                                       "/v1/events?after=9223372036854775808",
                                       "/v1/jobs?lim=1",
-                                      "/v1/jobs?after=1e3",
-                                      "/v1/jobs?%00=1"};
+                                      "/v1/jobs?after=1e3"};
     struct site *site = *state;
 
     for (int i = 2; i <= 4; i++)

@@ -8,11 +8,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct site *site_open_limited(struct api_limits limits) {
@@ -156,18 +158,49 @@ int site_connect(struct site *site, const char *text) {
     return fd;
 }
 
+int site_connect_unix(struct site *site) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", site->socket);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)))
+        abort();
+    return fd;
+}
+
+void site_send(int fd, const char *data, size_t size) {
+    for (size_t at = 0; at < size;) {
+        ssize_t n = send(fd, data + at, size - at, MSG_NOSIGNAL);
+
+        if (n <= 0)
+            return;
+        at += (size_t)n;
+    }
+}
+
+char *site_hear(int fd, double silence, bool *ret_closed) {
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+    struct strbuf answer = {};
+    char buffer[4096];
+    ssize_t n = 1;
+
+    while (n > 0 && poll(&pollfd, 1, (int)(silence * 1000)) > 0) {
+        n = recv(fd, buffer, sizeof(buffer), 0);
+        if (n > 0)
+            strbuf_append(&answer, buffer, (size_t)n);
+    }
+    *ret_closed = n <= 0;
+    strbuf_append(&answer, "", 0);
+    return strbuf_steal(&answer);
+}
+
 char *site_talk(struct site *site, const char *text, size_t size) {
     cleanup(closep) int fd = site_connect(site, "");
     struct strbuf answer = {};
     char buffer[4096];
     ssize_t n;
 
-    for (size_t at = 0; at < size;) {
-        n = send(fd, text + at, size - at, MSG_NOSIGNAL);
-        if (n <= 0)
-            break;
-        at += (size_t)n;
-    }
+    site_send(fd, text, size);
     shutdown(fd, SHUT_WR);
     while ((n = recv(fd, buffer, sizeof(buffer), 0)) > 0)
         strbuf_append(&answer, buffer, (size_t)n);

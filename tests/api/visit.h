@@ -47,6 +47,17 @@ const char *answer_header(const struct answer *answer, const char *name, char *b
 
 /* site_connect() - a TCP connection, blocking, with @text sent. */
 int site_connect(struct site *site, const char *text);
+int site_connect_unix(struct site *site); /* the same on the unix socket */
+
+/* site_send() - send bytes; a connection that was closed is no failure. */
+void site_send(int fd, const char *data, size_t size);
+
+/*
+ * site_hear() - what comes until the connection closes, or nothing came for @silence seconds; the
+ * caller frees it.
+ */
+char *site_hear(int fd, double silence, bool *ret_closed);
+
 /* site_talk() - what comes back for @text until the connection closes; the caller frees it. */
 char *site_talk(struct site *site, const char *text, size_t size);
 
