@@ -71,6 +71,8 @@ class Story:
             self.attempt += crashed
             self.crashes += crashed
             assert data["attempt"] == self.attempt, f"{when}: {data}"
+        elif kind == "job.warning" and data["code"] == "started_anew":
+            self.layers, self.sets = [], []
         elif kind == "job.resumed":
             assert data["layer"] in (len(self.layers), 0), f"{when}: {self.layers} {data}"
         elif kind == "layer.finished":
@@ -118,8 +120,11 @@ def read_database(state, copy):
         connection.close()
 
 
-def check_jobs(jobs, stories, ledger, references):
-    """Every acknowledged job is there, as its events say, and what succeeded has the bytes."""
+def check_jobs(jobs, stories, ledger, references, may_fail=()):
+    """Every acknowledged job is there, as its events say, and what succeeded has the bytes.
+
+    @references: by recipe, what an undisturbed run gives, for each model that there is;
+    @may_fail: codes of failures that are nobody's fault here."""
     known, cancelled, deleting, deleted = ledger.snapshot()
     lost = set(known) - set(jobs) - deleting
     assert not lost, f"acknowledged jobs are lost: {lost}"
@@ -134,6 +139,8 @@ def check_jobs(jobs, stories, ledger, references):
             assert status in ENDED + ("cancelling",), f"job {job} is {status}, it was cancelled"
         if status == "failed":
             error = json.loads(row["error"])
+            if error["code"] in may_fail:
+                continue
             assert error["code"] == "too_many_attempts", f"job {job}: {error}"
             assert story.crashes == CRASHES_MAX - 1, f"job {job}: {story.kinds}"
         if status == "succeeded" and job in known:
@@ -147,8 +154,8 @@ def summary(result):
                                          "bits_per_weight", "model_fingerprint", "seqlen")}
 
 
-def check_result(job, result, reference):
-    assert summary(result) == reference, f"job {job}: {summary(result)} is not {reference}"
+def check_result(job, result, references):
+    assert summary(result) in references, f"job {job}: {summary(result)} is none of {references}"
 
 
 def check_watcher(seen, events, newest, gone):
@@ -209,16 +216,16 @@ def check_artifacts(state, jobs, known, references):
     """The bytes on disk of every job that succeeded and is there. Return: how many checkpoints."""
     n_checked = 0
     for job, row in jobs.items():
-        expected = {entry["name"]: entry["sha256"]
-                    for entry in references[known[job]]["artifacts"]}
+        expected = [{entry["name"]: entry["sha256"] for entry in reference["artifacts"]}
+                    for reference in references[known[job]]]
         folder = f"{state}/jobs/{job}/artifact"
-        if row["status"] != "succeeded" or not expected:
+        if row["status"] != "succeeded" or not any(expected):
             assert not os.path.exists(folder), folder
             continue
         hashes = file_hashes(folder)
         manifest = {e["name"]: e["sha256"] for e in json.loads(
             open(folder + "/manifest.json", encoding="utf-8").read())["files"]}
-        assert hashes == expected, f"job {job}: the bytes differ: {hashes} {expected}"
+        assert hashes in expected, f"job {job}: the bytes differ: {hashes} {expected}"
         assert manifest == {n: h for n, h in hashes.items() if n != "manifest.json"}, manifest
         n_checked += 1
     return n_checked

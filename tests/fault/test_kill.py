@@ -3,7 +3,7 @@
 """kill -9 at random instants, while clients submit, cancel, delete, retry, download and watch.
 
 Usage: test_kill.py QUANTD MAKE_CHECKPOINT [--kills N] [--seed N] [--nsamples N]
-           [--under "COMMAND"] [--keep]
+           [--exchange] [--under "COMMAND"] [--keep]
 
 One state folder, N lives of the daemon. A client that got no answer asks again, as one on a network
 would. After each kill the state folder must hold what clients were told: no acknowledged job is
@@ -53,6 +53,9 @@ def options():
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nsamples", type=int, default=128, help="fewer make shorter jobs")
+    parser.add_argument("--exchange", action="store_true",
+                        help="put another model in the place of the first, and back, between kills "
+                             "and while jobs run")
     parser.add_argument("--under", default="", help="run quantd under this command")
     parser.add_argument("--keep", action="store_true", help="leave the folder when it fails")
     return parser.parse_args()
@@ -69,6 +72,8 @@ class Loop:
         self.stop, self.asking = threading.Event(), threading.Event()
         self.keys, self.problems, self.clients = itertools.count(), [], []
         self.landed, self.on_disk = collections.Counter(), set()
+        # A job that reads a file while it is written may find half of it.
+        self.may_fail = ("model_changed", "model_invalid") if settings.exchange else ()
 
     # ---- clients ----
 
@@ -244,7 +249,7 @@ class Loop:
     def check_dead(self):
         """The state folder of the dead daemon."""
         jobs, stories, events, newest = book.read_database(self.daemon.state, self.home + "/copy.db")
-        active = book.check_jobs(jobs, stories, self.ledger, self.references)
+        active = book.check_jobs(jobs, stories, self.ledger, self.references, self.may_fail)
         self.on_disk = set(jobs)
         with self.watcher.changed:
             seen = dict(self.watcher.seen)
@@ -269,23 +274,49 @@ class Loop:
 
     # ---- the whole ----
 
-    def learn(self):
-        """What every recipe gives when nobody disturbs it."""
-        self.daemon.start()
-        self.daemon.wait_ready()
-        self.watcher.start()
-        made, began = {}, time.monotonic()
+    def exchange(self, rng):
+        """The files of one model in the place of the other's: new ones, or written over the old."""
+        here, there = self.home + "/models/small", self.home + "/others/small"
+        kept = tempfile.mkdtemp(dir=self.home)
+        in_place = rng.random() < 0.5
+        for name in sorted(os.listdir(here)):
+            shutil.copyfile(f"{here}/{name}", f"{kept}/{name}")
+        for name in sorted(os.listdir(there)):
+            if in_place:
+                shutil.copyfile(f"{there}/{name}", f"{here}/{name}")
+            else:
+                os.replace(shutil.copyfile(f"{there}/{name}", f"{here}/{name}.new"),
+                           f"{here}/{name}")
+        shutil.rmtree(there)
+        os.rename(kept, there)
+        self.ledger.add("exchanges of the model" + (", in place" if in_place else ""))
+
+    def run_recipes(self):
+        """Every recipe, undisturbed. Return: {recipe: job}"""
+        made = {}
         for recipe in RECIPES:
             job = self.submit(recipe, made.get("gptq"))[0]
             while (state := self.daemon.insist("GET", f"/v1/jobs/{job}")[1])["status"] != "succeeded":
                 assert state["status"] in ("queued", "running"), state
                 time.sleep(0.01)
             made[recipe] = job
+        return made
+
+    def learn(self):
+        """What every recipe gives when nobody disturbs it."""
+        self.daemon.start()
+        self.daemon.wait_ready()
+        self.watcher.start()
+        began = time.monotonic()
+        rounds = [self.run_recipes()]
         self.job_seconds = (time.monotonic() - began) / len(RECIPES)
+        if self.settings.exchange:
+            self.exchange(random.Random(0))
+            rounds.append(self.run_recipes())
         self.daemon.kill()
         rows = book.read_database(self.daemon.state, self.home + "/copy.db")[0]
-        self.references = {recipe: book.summary(json.loads(rows[job]["result"]))
-                           for recipe, job in made.items()}
+        self.references = {recipe: [book.summary(json.loads(rows[made[recipe]]["result"]))
+                                    for made in rounds] for recipe in RECIPES}
         self.check_dead()
 
     def settle(self):
@@ -318,8 +349,14 @@ class Loop:
         for n in range(self.settings.kills):
             aim = rng.choices(list(AIMS), list(AIMS.values()))[0]
             self.daemon.start()
+            if self.settings.exchange and rng.random() < 0.2:
+                self.daemon.wait_ready()
+                time.sleep(rng.uniform(0, 2 * self.job_seconds))
+                self.exchange(rng)
             self.kill(rng, aim)
             where = self.check_dead()[3]
+            if self.settings.exchange and rng.random() < 0.3:
+                self.exchange(rng)
             self.landed[aim, where] += 1
             if sys.stdout.isatty() or self.settings.kills > 50 and n % 25 == 24:
                 print(f"{n + 1}: {aim}: {where}", flush=True)
@@ -350,7 +387,10 @@ class Loop:
         print(f"{len(known)} jobs acknowledged, none lost, all ended: "
               + ", ".join(f"{status[s]} {s}" for s in book.ENDED)
               + f", {len(deleted)} deleted")
-        print(f"  (failed: all by {book.CRASHES_MAX} kills in a row, with nothing new in between)")
+        codes = collections.Counter(json.loads(row["error"])["code"] for row in jobs.values()
+                                    if row["status"] == "failed")
+        print("  (failed: " + (", ".join(f"{n} {code}" for code, n in codes.items()) or "none")
+              + f"; too_many_attempts: {book.CRASHES_MAX} kills in a row, nothing new in between)")
         print(f"{n_checkpoints} checkpoints byte for byte those of an undisturbed run")
         print(f"{len(self.watcher.seen)} events seen once each over {self.watcher.lives} connections")
         for what, n in sorted(self.ledger.counts.items()):

@@ -25,14 +25,17 @@ WORDS = "the of and to in is was for on that with as by at from his it an were a
 
 
 def prepare(home, make_checkpoint, nsamples=128):
-    """A small model and two texts, the same every time; for jobs of few samples a shorter one."""
+    """A small model, another of its shape, and two texts, the same every time; for jobs of few
+    samples a shorter one."""
     rng = random.Random(0)
     for folder in ("models", "texts", "state"):
         os.mkdir(f"{home}/{folder}")
-    subprocess.run([make_checkpoint, "--hidden", "128", "--intermediate", "64", "--layers", "4",
-                    "--experts", "8", "--experts-per-token", "2", "--heads", "4", "--vocab", "512",
-                    "--positions", "256", home + "/models/small"], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.mkdir(home + "/others")
+    for seed, folder in ((0, "models/small"), (1, "others/small")):
+        subprocess.run([make_checkpoint, "--hidden", "128", "--intermediate", "64", "--layers", "4",
+                        "--experts", "8", "--experts-per-token", "2", "--heads", "4", "--vocab",
+                        "512", "--positions", "256", "--seed", str(seed), f"{home}/{folder}"],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for name, n_words in (("calibration", 20000), ("evaluation", min(1200, 30 + 30 * nsamples))):
         with open(f"{home}/texts/{name}.txt", "w", encoding="utf-8") as file:
             file.write(" ".join(rng.choice(WORDS) for _ in range(n_words)))
