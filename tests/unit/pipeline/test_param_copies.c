@@ -10,6 +10,7 @@
 #include "daemon/pipeline/params/param.h"
 #include "daemon/pipeline/params/params.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,12 +63,26 @@ static char *joined_values(const struct param *param) {
     return list.data;
 }
 
+/* Is @value in @text, not as a part of a longer name or number? "" always is. */
+static bool says(const char *text, const char *value) {
+    size_t size = strlen(value);
+
+    for (const char *at = strstr(text, value); at; at = strstr(at + 1, value)) {
+        bool begins = at == text || !(isalnum(at[-1]) || strchr("_.", at[-1]));
+        bool ends = !isalnum(at[size]) && (at[size] != '.' || !isdigit(at[size + 1]));
+
+        if (!size || (begins && ends))
+            return true;
+    }
+    return false;
+}
+
 static void expect_all_values(const struct param *param, const char *where, const char *text) {
     cleanup(freep) char *values = joined_values(param);
     char *rest = NULL;
 
     for (char *v = values ? strtok_r(values, "|", &rest) : NULL; v; v = strtok_r(NULL, "|", &rest))
-        if (!strstr(text, v))
+        if (!says(text, v))
             fail_msg("%s: '%s' does not say %s: %s", where, param->name, v, text);
 }
 
@@ -225,8 +240,7 @@ static void test_options(void **state) {
         if (!is_option(param))
             continue;
         expect_option(param);
-        if (param->type != PARAM_BOOLEAN && param->type != PARAM_SETS &&
-            !strstr(param->help, value))
+        if (param->type != PARAM_BOOLEAN && param->type != PARAM_SETS && !says(param->help, value))
             fail_msg("the help of --%s does not say the default %s", param->name, value);
     }
 }
@@ -311,7 +325,7 @@ static void test_manual(void **state) {
             continue;
         paragraph = manual_paragraph(param);
         expect_all_values(param, "quantctl(1)", paragraph);
-        if (param->type != PARAM_BOOLEAN && param->type != PARAM_SETS && !strstr(paragraph, value))
+        if (param->type != PARAM_BOOLEAN && param->type != PARAM_SETS && !says(paragraph, value))
             fail_msg("quantctl(1): --%s lacks the default %s", param->name, value);
     }
 }
