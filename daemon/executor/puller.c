@@ -3,6 +3,7 @@
 
 #include "api/wire.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log/log.h"
 #include "base/macros.h"
 #include "base/str.h"
@@ -19,6 +20,10 @@
 /* How long the puller waits after the store failed before it asks again. */
 #define RETRY_SECONDS 5
 
+#define SLOW_SECONDS 15.0
+#define SLOW_RATE 65536.0
+#define PASSED_MAX 256 /* then they are forgotten, and the queue's order counts again */
+
 struct puller {
     struct puller_config config;
     pthread_t thread;
@@ -31,6 +36,7 @@ struct puller {
     /* The thread's own: a round over jobs that are paused tries each of them once. */
     double round_at; /* when the next one begins (monotonic); 0: none is paused */
     int64_t tried;   /* in this round, the last one; 0: none yet */
+    json_t *passed;  /* ids of jobs that were slow: others go first; owned */
 };
 
 /* One job's files on their way. */
@@ -38,6 +44,11 @@ struct pull {
     struct puller *puller;
     const struct job_row *row;
     bool started; /* and the job's watchers know it */
+    bool yields;  /* it is slow, and another one waits */
+
+    /* When its speed was looked at last. */
+    double since;             /* monotonic */
+    uint64_t bytes, bytes_at; /* now, and then */
 };
 
 static int start(struct pull *pull, struct failure *failure) {
@@ -45,6 +56,14 @@ static int start(struct pull *pull, struct failure *failure) {
 
     pull->started = !r;
     return r;
+}
+
+static void note_bytes(struct pull *pull, const struct hub_progress *progress) {
+    pull->bytes = progress->bytes;
+    if (!progress->checking)
+        return;
+    pull->since = clock_monotonic();
+    pull->bytes_at = pull->bytes;
 }
 
 static void on_progress(void *ctx, const struct hub_progress *progress) {
@@ -60,6 +79,7 @@ static void on_progress(void *ctx, const struct hub_progress *progress) {
                   known && progress->rate > 0 ? json_real(MAX(total - bytes, 0.0) / progress->rate)
                                               : json_null());
 
+    note_bytes(pull, progress);
     /*
      * Progress that is not stored is not missed: the next one comes soon. A job that was paused
      * stays so until there is room for all of a model, which is when its size is known.
@@ -69,10 +89,63 @@ static void on_progress(void *ctx, const struct hub_progress *progress) {
                         NULL);
 }
 
+/* The next job of the queue, those last that were passed by. */
+static int next_of_queue(struct puller *puller, struct job_row **ret_row, struct failure *failure) {
+    cleanup(freep) char *passed = json_text(puller->passed, 0);
+
+    return passed ? jobs_next_pull(puller->config.jobs, passed, ret_row, failure)
+                  : failure_oom(failure);
+}
+
+static bool was_passed(const struct puller *puller, int64_t id) {
+    const json_t *passed;
+    size_t i;
+
+    json_array_foreach(puller->passed, i, passed) {
+        if (json_integer_value(passed) == id)
+            return true;
+    }
+    return false;
+}
+
+/* Does another job wait, which goes first from now on? */
+static bool others_wait(struct pull *pull) {
+    struct puller *puller = pull->puller;
+    cleanup(job_row_freep) struct job_row *next = NULL;
+    struct failure failure;
+
+    if (json_array_size(puller->passed) >= PASSED_MAX)
+        json_array_clear(puller->passed);
+    if (!was_passed(puller, pull->row->id) &&
+        json_array_append_new(puller->passed, json_integer(pull->row->id)))
+        return false;
+    return !next_of_queue(puller, &next, &failure) && next->id != pull->row->id;
+}
+
+/* Looks from time to time how fast the pull was since the last look. */
+static bool is_slow(struct pull *pull) {
+    const struct puller_config *config = &pull->puller->config;
+    double limit = config->slow_rate > 0 ? config->slow_rate : SLOW_RATE;
+    double seconds = clock_monotonic() - pull->since;
+    bool slow;
+
+    if (seconds < (config->slow_seconds > 0 ? config->slow_seconds : SLOW_SECONDS))
+        return false;
+    slow = pull->bytes < pull->bytes_at || (double)(pull->bytes - pull->bytes_at) < limit * seconds;
+    pull->since += seconds;
+    pull->bytes_at = pull->bytes;
+    return slow;
+}
+
+/* By the thread that pulls, also while it waits for an answer. */
 static bool on_cancelled(void *ctx) {
     struct pull *pull = ctx;
 
-    return pull->puller->cancel || pull->puller->stop;
+    if (pull->puller->cancel || pull->puller->stop)
+        return true;
+    if (!pull->yields && is_slow(pull))
+        pull->yields = others_wait(pull);
+    return pull->yields;
 }
 
 static int pull_model(struct pull *pull, const struct params *params, char **ret_dir, char *commit,
@@ -137,7 +210,11 @@ static int pull_all(struct pull *pull, struct failure *failure) {
 /* Those for which there may be room first; then, from time to time, those that found none. */
 static int find_next(struct puller *puller, struct job_row **ret_row, struct failure *failure) {
     struct jobs *jobs = puller->config.jobs;
-    int r = jobs_next_pull(jobs, ret_row, failure);
+    int r = next_of_queue(puller, ret_row, failure);
+
+    /* All that wait were passed by: a new round. */
+    if (!r && was_passed(puller, (*ret_row)->id))
+        json_array_clear(puller->passed);
 
     if (r != -ENOENT || !puller->round_at || clock_monotonic() < puller->round_at)
         return r;
@@ -186,7 +263,7 @@ static int end_pull(struct puller *puller, int64_t id, int r, const struct failu
 
 /* Return: 0, or -errno: the store could not take what came of it. */
 static int pull_job(struct puller *puller, const struct job_row *row) {
-    struct pull pull = {.puller = puller, .row = row};
+    struct pull pull = {.puller = puller, .row = row, .since = clock_monotonic()};
     struct failure failure = {};
     int r;
 
@@ -204,6 +281,10 @@ static int pull_job(struct puller *puller, const struct job_row *row) {
     /* A job that was cancelled has ended; with the daemon's end it waits for the next start. */
     if (puller->cancel || puller->stop || r == -ESTALE)
         return 0;
+    if (pull.yields && r == -ECANCELED) {
+        log_info("job %" PRId64 ": its files come slowly; others are fetched first", row->id);
+        return 0;
+    }
     return end_pull(puller, row->id, r, &failure);
 }
 
@@ -249,11 +330,17 @@ int puller_start(const struct puller_config *config, struct puller **ret_puller,
     if (!puller)
         return failure_oom(failure);
     puller->config = *config;
+    puller->passed = json_array();
+    if (!puller->passed) {
+        free(puller);
+        return failure_oom(failure);
+    }
     puller->round_at = clock_monotonic(); /* jobs may be paused from before */
     pthread_mutex_init(&puller->mutex, NULL);
     pthread_cond_init(&puller->cond, NULL);
     r = -pthread_create(&puller->thread, NULL, puller_main, puller);
     if (r) {
+        json_decref(puller->passed);
         free(puller);
         return failure_errno(failure, r, "cannot start the thread of", "the puller");
     }
@@ -288,5 +375,6 @@ void puller_free(struct puller *puller) {
         return;
     pthread_cond_destroy(&puller->cond);
     pthread_mutex_destroy(&puller->mutex);
+    json_decref(puller->passed);
     free(puller);
 }

@@ -2,7 +2,8 @@
 /*
  * One thread that fetches what waiting jobs need, in the order of the queue, while devices
  * compute. A job can be claimed once its files are here; one that lacked none never waits. One for
- * whose files the disk has no room is paused and passed by, and tried again from time to time.
+ * whose files the disk has no room is paused and passed by, and tried again from time to time. A
+ * pull that is slow, or gets no answer, lets others go first; what came of it stays.
  */
 #pragma once
 
@@ -14,7 +15,9 @@ struct puller_config {
     struct jobs *jobs;         /* borrowed; with a hub */
     void (*pulled)(void *ctx); /* a job can be claimed; puller's thread */
     void *ctx;
-    int room_seconds; /* between tries of jobs that are paused */
+    int room_seconds;    /* between tries of jobs that are paused */
+    double slow_seconds; /* how long a pull may be slow while others wait; 0: 15 */
+    double slow_rate;    /* bytes a second; 0: 65536 */
 };
 
 /* puller_start() - the caller owns *ret_puller. Return: 0 or -errno with the failure. */

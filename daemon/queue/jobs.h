@@ -103,7 +103,8 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files);
 bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);
 
 /* jobs_next_pull() - as store_next_pull(); -ENOENT without a failure: none. */
-int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *failure);
+int jobs_next_pull(struct jobs *jobs, const char *passed, struct job_row **ret_row,
+                   struct failure *failure);
 
 /* jobs_next_paused_pull() - as store_next_paused_pull(); -ENOENT without a failure: none. */
 int jobs_next_paused_pull(struct jobs *jobs, int64_t after, struct job_row **ret_row,

@@ -43,12 +43,13 @@ bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum jo
     return true;
 }
 
-int jobs_next_pull(struct jobs *jobs, struct job_row **ret_row, struct failure *failure) {
+int jobs_next_pull(struct jobs *jobs, const char *passed, struct job_row **ret_row,
+                   struct failure *failure) {
     int r = store_begin(jobs->store, STORE_READ, failure);
 
     if (r)
         return r;
-    r = store_next_pull(jobs->store, ret_row);
+    r = store_next_pull(jobs->store, passed, ret_row);
     return store_end(jobs->store, r, failure);
 }
 

@@ -186,9 +186,10 @@ int store_unpause_pull(struct store *store, int64_t id);
 
 /*
  * store_next_pull() - the first job of the queue whose files are to be fetched, and for which there
- * was room so far as is known. -ENOENT: none.
+ * was room so far as is known; those of @passed, a JSON array of ids, after all others. -ENOENT:
+ * none.
  */
-int store_next_pull(struct store *store, struct job_row **ret_row);
+int store_next_pull(struct store *store, const char *passed, struct job_row **ret_row);
 
 /* store_next_paused_pull() - the next one after job @after for whose files there was none. */
 int store_next_paused_pull(struct store *store, int64_t after, struct job_row **ret_row);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The puller on a real queue: a job for whose files the disk has no room waits for it. */
+/* The puller on a real queue: a job for whose files the disk has no room waits for it, a slow one
+ * lets others through. */
 #include "base/clock.h"
 #include "base/macros.h"
 #include "daemon/executor/puller.h"
@@ -167,10 +168,39 @@ static void test_paused_before(void **state) {
     close_scene(&scene);
 }
 
+/* A pull that trickles lets another one through, and goes on where it was. */
+static void test_trickle(void **state) {
+    struct puller_config config = {.jobs = NULL,
+                                   .pulled = on_pulled,
+                                   .room_seconds = 3600,
+                                   .slow_seconds = 0.5,
+                                   .slow_rate = 100000};
+    struct scene scene = {};
+    int64_t slow, unknown;
+
+    open_scene(&scene, *state);
+    puller_stop(scene.puller);
+    puller_free(scene.puller);
+    config.jobs = &scene.jobs;
+    assert_int_equal(puller_start(&config, &scene.puller, &scene.site->failure), 0);
+    site_plan(scene.site, "[{'host': 'cdn', 'do': 'slow', 'rate': 2000}]");
+    slow = submit(&scene, SITE_MODEL);
+    /* As long as it is alone it goes on; then the other one has its turn. */
+    usleep(1500000);
+    unknown = submit(&scene, "quantd/nothing");
+    wait_until(&scene, unknown, has_failed);
+    expect_code(&scene, unknown, "model_not_found");
+    assert_int_equal(count_events(&scene, slow, "job.paused"), 0);
+    site_plan(scene.site, "[]");
+    wait_until(&scene, slow, has_files);
+    close_scene(&scene);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_room, site_fresh, site_clean),
         cmocka_unit_test_setup_teardown(test_paused_before, site_fresh, site_clean),
+        cmocka_unit_test_setup_teardown(test_trickle, site_fresh, site_clean),
     };
 
     return cmocka_run_group_tests(tests, site_setup, site_teardown);

@@ -257,8 +257,10 @@ static int fetch_file(struct hub_pull *pull, const struct hub_download *d,
             }
             continue;
         }
+        pull->checking = true;
         if (!r)
             r = verify(pull, d, parts->fd, failure);
+        pull->checking = false;
         if (r != -EBADMSG)
             break;
         /* A lie costs its bytes; what an earlier process left is worth one more try. */

@@ -85,6 +85,7 @@ struct hub_progress {
     const char *file;            /* borrowed */
     uint64_t bytes, bytes_total; /* of all files of this pull; total 0: not all are known yet */
     double rate;                 /* bytes a second, lately */
+    bool checking;               /* the hash of what came is computed: no bytes are expected */
 };
 
 struct hub_observer {

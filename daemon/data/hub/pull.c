@@ -26,6 +26,7 @@ bool hub_pull_tick(struct hub_pull *pull, const char *file, uint64_t bytes) {
     if (now - pull->notified_at >= NOTIFY_EVERY) {
         pull->notified_at = now;
         progress.rate = pull->rate;
+        progress.checking = pull->checking;
         pull->observer->progress(pull->observer->ctx, &progress);
     }
     return pull->observer->cancelled(pull->observer->ctx);

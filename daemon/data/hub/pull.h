@@ -13,6 +13,7 @@ struct hub_pull {
     uint64_t bytes, bytes_total; /* of files that are finished; of all that are known */
     uint64_t rate_bytes;         /* bytes when the rate was taken */
     double rate_at, rate, notified_at;
+    bool checking;    /* a hash is computed, nothing is fetched */
     bool more;        /* sizes of more files are not known yet */
     atomic_bool stop; /* ends every transfer of the pull */
 };

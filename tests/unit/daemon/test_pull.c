@@ -28,14 +28,18 @@ static int64_t insert_pull(struct fixture *f, int priority, const char *hub_mode
     return id;
 }
 
-static int64_t next_pull(struct fixture *f) {
+static int64_t next_pull_after(struct fixture *f, const char *passed) {
     cleanup(job_row_freep) struct job_row *row = NULL;
     int r;
 
     begin(f);
-    r = store_next_pull(f->store, &row);
+    r = store_next_pull(f->store, passed, &row);
     assert_int_equal(end(f, r == -ENOENT ? 0 : r), 0);
     return row ? row->id : 0;
+}
+
+static int64_t next_pull(struct fixture *f) {
+    return next_pull_after(f, "[]");
 }
 
 static int set_pulled(struct fixture *f, int64_t id) {
@@ -52,7 +56,12 @@ static void test_queue(void **state) {
     int64_t local = insert(f, "user", -5);
     cleanup(job_row_freep) struct job_row *row = NULL;
 
+    cleanup(freep) char *high_passed = str_format("[%d]", (int)high);
+    cleanup(freep) char *both_passed = str_format("[%d,%d]", (int)low, (int)high);
+
     assert_int_equal(next_pull(f), high);
+    assert_int_equal(next_pull_after(f, high_passed), low);
+    assert_int_equal(next_pull_after(f, both_passed), high);
     assert_int_equal(claim(f), local);
     assert_int_equal(claim(f), 0);
     assert_int_equal(set_pulled(f, high), 0);
