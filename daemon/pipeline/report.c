@@ -4,14 +4,21 @@
 #include "api/wire.h"
 #include "daemon/pipeline/methods/method.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 
+#define F16_MAX_BITS 0x7bff /* 65504 */
+
+/*
+ * A row's sum that went beyond a float counts as the largest one: the weights are far larger than
+ * anything that the grid can say, so the matrix comes out near 1 and stands among the worst.
+ */
 static double sum(const float *values, int n) {
     double total = 0;
 
     for (int i = 0; i < n; i++)
-        total += values[i];
+        total += isfinite(values[i]) ? values[i] : FLT_MAX;
     return total;
 }
 
@@ -20,11 +27,11 @@ static json_t *matrix_report(const struct problem *problem, const char *name, in
     const struct outcome *outcome = &problem->outcomes[g];
     const struct gram *gram = problem->gram;
     double error = MAX(num, 0) / den; /* a sum that cancels may end just below zero */
-    json_t *report = json_pack(
-        "{s:s s:s s:o s:o s:o s:f}", "name", name, "method", outcome->method->name, "tokens",
-        gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(), "damping",
-        outcome->damping > 0 ? json_real(outcome->damping) : json_null(), "error",
-        den > 0 && isfinite(error) ? json_real(error) : json_null(), "seconds", seconds);
+    json_t *report =
+        json_pack("{s:s s:s s:o s:o s:o s:f}", "name", name, "method", outcome->method->name,
+                  "tokens", gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(),
+                  "damping", outcome->damping > 0 ? json_real(outcome->damping) : json_null(),
+                  "error", den > 0 ? json_real(error) : json_null(), "seconds", seconds);
 
     if (report && outcome->reason)
         json_object_set_new(report, "reason", json_string(outcome->reason));
@@ -41,6 +48,37 @@ static int warn(struct run *run, const struct problem *problem, const char *name
     snprintf(detail, sizeof(detail), "%s %s", name, notice.text);
     return run_event(run, WIRE_EVENT_JOB_WARNING,
                      json_pack("{s:s s:s}", "code", notice.code, "detail", detail));
+}
+
+/* How many of the @n scales are the largest that an F16 holds: what would be more is cut off. */
+static size_t count_cut_off(const uint16_t *scales, size_t n) {
+    size_t found = 0;
+
+    for (size_t i = 0; i < n; i++)
+        found += scales[i] == F16_MAX_BITS;
+    return found;
+}
+
+int report_scales(struct run *run, const struct layer_codes *layer, size_t first) {
+    for (size_t i = first; i < layer->n_matrices; i++) {
+        const struct matrix_codes *m = &layer->matrices[i];
+        size_t n = (size_t)m->codes.n_groups * m->codes.rows;
+        size_t found = count_cut_off(m->codes.scales, n);
+        char detail[MATRIX_NAME_SIZE + 160];
+        int r;
+
+        if (found == 0)
+            continue;
+        snprintf(detail, sizeof(detail),
+                 "%s has weights too large for its grid: %zu of %zu scales are above 65504, the "
+                 "largest F16, and are cut off there",
+                 m->name, found, n);
+        r = run_event(run, WIRE_EVENT_JOB_WARNING,
+                      json_pack("{s:s s:s}", "code", "scale_overflow", "detail", detail));
+        if (r)
+            return r;
+    }
+    return 0;
 }
 
 /* num and den [G, rows] of the output error, on the host; untouched without Hessians. */

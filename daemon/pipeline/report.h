@@ -2,6 +2,7 @@
 /* What is reported of a solved group: a report and perhaps a warning per matrix. */
 #pragma once
 
+#include "daemon/pipeline/formats/codes.h"
 #include "daemon/pipeline/methods/problem.h"
 #include "daemon/pipeline/run.h"
 
@@ -18,3 +19,9 @@ struct error_memory {
  */
 int report_group(struct run *run, int layer, const struct problem *problem,
                  const struct error_memory *memory, double seconds, json_t *matrices);
+
+/*
+ * report_scales() - warn of each matrix of @layer, from its @first on, with scales that do not fit
+ * an F16. Return: 0 or -errno.
+ */
+int report_scales(struct run *run, const struct layer_codes *layer, size_t first);

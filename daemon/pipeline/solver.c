@@ -84,6 +84,7 @@ int solver_group(struct solver *solver, struct run *run, int layer, enum group g
     struct problem p = {.b = run->b, .failure = run->failure, .weights = weights, .gram = gram};
     cleanup(freep) struct outcome *outcomes = NULL;
     double started = clock_monotonic();
+    size_t n_before = codes->n_matrices;
     struct backend *b = run->b;
     int r;
 
@@ -99,6 +100,8 @@ int solver_group(struct solver *solver, struct run *run, int layer, enum group g
         r = report_group(run, layer, &p, &solver->error, clock_monotonic() - started, matrices);
     if (!r)
         r = keep_group(&solver->keeper, layer, &p, codes);
+    if (!r)
+        r = report_scales(run, codes, n_before);
     if (!r)
         r = b->ops->copy(b, weights, span_slice(solver->dq, 0, weights.size));
     return r;

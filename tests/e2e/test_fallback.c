@@ -255,11 +255,74 @@ static void test_geometries(void **state) {
     }
 }
 
+/* ---- weights that no grid holds ---- */
+
+#define HUGE_MATRIX "model.layers.0.mlp.experts.5.up_proj"
+
+static bool put_huge(void *ctx, struct tensor *t, unsigned char *data, void **ret_data) {
+    (void)ret_data;
+    if (str_equal(t->name, HUGE_MATRIX ".weight"))
+        memcpy(data + 2 * 77, ctx, sizeof(uint16_t));
+    return true;
+}
+
+/* Is there a warning with @code and, in its detail, @words? */
+static bool is_warned(const struct lab *lab, const char *code, const char *words) {
+    json_t *event;
+    size_t i;
+
+    json_array_foreach(lab->events, i, event) {
+        const json_t *data = json_object_get(event, "data");
+        const char *detail = json_string_value(json_object_get(data, "detail"));
+
+        if (str_equal(json_string_value(json_object_get(event, "kind")), "job.warning") &&
+            str_equal(json_string_value(json_object_get(data, "code")), code) &&
+            strstr(detail, words))
+            return true;
+    }
+    return false;
+}
+
+/* The error that the last run reported of the matrix @name. */
+static json_t *error_of(const struct lab *lab, const char *name) {
+    json_t *event, *matrix;
+    size_t i, j;
+
+    json_array_foreach(lab->events, i, event) {
+        json_array_foreach(json_object_get(json_object_get(event, "data"), "matrices"), j, matrix) {
+            if (str_equal(json_string_value(json_object_get(matrix, "name")), name))
+                return json_object_get(matrix, "error");
+        }
+    }
+    fail_msg("no report of %s", name);
+    return NULL;
+}
+
+/* A scale beyond F16 is said; an error that overflows is a number among the worst. */
+static void test_huge_weights(void **state) {
+    static uint16_t huge[] = {0x49f4 /* 2e6 */, 0x7f62 /* 3e38 */};
+    struct lab *lab = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(huge); i++) {
+        cleanup(freep) char *name = str_format("huge-%zu", i), *rtn = str_format("huge-rtn-%zu", i);
+        cleanup(freep) char *model = lab_rewrite(lab, lab->demo, name, put_huge, &huge[i]);
+
+        json_decref(lab_must(lab, name, model, "{'wbits': 4, 'groupsize': 64, 'eval': []}"));
+        assert_true(is_warned(lab, "scale_overflow", HUGE_MATRIX));
+        assert_false(is_warned(lab, "scale_overflow", "experts.6."));
+        if (!(json_real_value(error_of(lab, HUGE_MATRIX)) > (i ? 0.5 : 0)))
+            fail_msg("%s: error %g", name, json_real_value(error_of(lab, HUGE_MATRIX)));
+        json_decref(lab_must(lab, rtn, model, "{'wbits': 8, 'nearest': true, 'eval': []}"));
+        assert_int_equal(is_warned(lab, "scale_overflow", HUGE_MATRIX), i == 1);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_enough),       cmocka_unit_test(test_starved_experts),
         cmocka_unit_test(test_singular),     cmocka_unit_test(test_dead_columns),
         cmocka_unit_test(test_zero_weights), cmocka_unit_test(test_geometries),
+        cmocka_unit_test(test_huge_weights),
     };
 
     return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
