@@ -39,7 +39,7 @@ enum caller_auth {
     AUTH_TOKEN, /* a bearer token */
 };
 
-/* Who asks: the api fills it in once per request. */
+/* The caller; the api fills it in once per request. */
 struct caller {
     char owner[OWNER_SIZE]; /* whose jobs are the caller's own */
     enum role role;
@@ -67,7 +67,7 @@ struct artifact {
 
 #define SERVICE_STATUSES 6
 
-/* Numbers for whoever watches the daemon. */
+/* Numbers for monitoring. */
 struct service_stats {
     struct {
         const char *status;
@@ -164,10 +164,10 @@ struct service {
     int (*remove_model)(void *ctx, const struct caller *caller, const char *org, const char *name,
                         json_t **ret_removed, struct failure *failure);
 
-    /* Is there a token? Then nobody asks over TCP without one. */
+    /* Is there a token? Then requests over TCP need one. */
     bool (*has_tokens)(void *ctx);
 
-    /* Who holds the token @text. -ENOENT: nobody; without a failure. */
+    /* Who holds the token @text. -ENOENT: it is not known; without a failure. */
     int (*find_token)(void *ctx, const char *text, struct caller *ret_caller);
 
     /* May @caller, who was found before, still ask? Not after the token was revoked. */
@@ -176,7 +176,8 @@ struct service {
     /* {object: "list", data: [{object: "token", name, owner, role, ...}], has_more: false} */
     int (*tokens)(void *ctx, json_t **ret_list, struct failure *failure);
 
-    /* Makes one; *ret_token has the text of it in "token", which nobody can be told again. */
+    /* Makes one; *ret_token has the text of it in "token", which is not stored and cannot be shown
+     * again. */
     int (*create_token)(void *ctx, const struct caller *caller, const json_t *request,
                         json_t **ret_token, struct failure *failure);
     int (*revoke_token)(void *ctx, const struct caller *caller, const char *name,

@@ -145,7 +145,8 @@ static int remove_stale(const struct sockaddr_un *address, struct failure *failu
     if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
         return failure_set(failure, -EADDRINUSE, "listen_in_use",
                            "is quantd running already? stop it or choose another path",
-                           "cannot listen on '%s': somebody listens there", address->sun_path);
+                           "cannot listen on '%s': another process listens there",
+                           address->sun_path);
     if (errno != ECONNREFUSED || unlink(address->sun_path))
         return failure_errno(failure, -errno, "cannot replace the socket", address->sun_path);
     return 0;
@@ -168,7 +169,7 @@ static int open_unix(const char *path, struct endpoint *endpoint, struct failure
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)))
         return failure_errno(failure, -errno, "cannot listen on", path);
-    /* Nobody can connect before listen(), so the mode is right from the first moment. */
+    /* No client can connect before listen(), so the mode is right from the first moment. */
     if (chmod(path, 0660) || lstat(path, &st) || listen(fd, BACKLOG)) {
         r = failure_errno(failure, -errno, "cannot listen on", path);
         unlink(path);

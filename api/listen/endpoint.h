@@ -22,8 +22,8 @@ struct endpoint {
 /*
  * endpoint_open() - listen on "HOST:PORT", "[::1]:PORT" or "unix:PATH". The host is
  * localhost or a numeric address, which without @allow_remote has to be one of loopback. A socket
- * file is made with mode 0660; one that is there is replaced only if nobody listens on it. Return:
- * 0 or -errno with the failure.
+ * file is made with mode 0660; one that is there is replaced only if no process listens on it.
+ * Return: 0 or -errno with the failure.
  */
 int endpoint_open(const char *address, bool allow_remote, struct endpoint *ret_endpoint,
                   struct failure *failure);

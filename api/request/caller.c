@@ -33,7 +33,7 @@ static int find_peer(const struct request *request, struct caller *caller,
     socklen_t size = sizeof(peer);
 
     if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
-        return failure_errno(failure, -EIO, "cannot tell who is at", "unix socket");
+        return failure_errno(failure, -EIO, "cannot find the user of", "unix socket");
     user_names_find(&request->api->user_names, peer.uid, caller->owner);
     caller->auth = AUTH_PEER;
     caller->role = is_admin(request->api, peer.uid, caller->owner) ? ROLE_ADMIN : ROLE_SUBMIT;
@@ -106,7 +106,7 @@ int caller_find(const struct request *request, struct caller *ret_caller, struct
         r = find_peer(request, &caller, failure);
     else if (endpoint->is_remote || service->has_tokens(service->ctx))
         r = failure_set(failure, -EACCES, "unauthorized", TOKEN_HINT,
-                        "who asks over TCP needs a token");
+                        "a request over TCP needs a token");
     if (r == 0)
         *ret_caller = caller;
     return r;

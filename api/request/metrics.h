@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What GET /metrics tells, in the text format 0.0.4 of Prometheus: what the service counts, and
+ * What GET /metrics answers, in the text format 0.0.4 of Prometheus: what the service counts, and
  * the API's own requests. Labels take their values from tables and from the devices, so that no
  * client can make a series. Any thread.
  */

@@ -55,7 +55,8 @@ bool request_must_refuse_now(const struct request *request) {
 
     if (!request->refusal)
         return false;
-    /* Who waits for 100 Continue has not sent the body yet; who sends too much is not heard out. */
+    /* A client that waits for 100 Continue has not sent the body; one that is too long is not read.
+     */
     return request->must_close || request_header(request, MHD_HTTP_HEADER_EXPECT) ||
            (length && str_parse_u64(length, DRAIN_MAX, &n));
 }

@@ -27,7 +27,7 @@ struct request {
     char id[REQUEST_ID_SIZE];
     struct request_line line;
     bool has_head;        /* request_begin() was called */
-    struct caller caller; /* who asks; without an owner: not known, or nobody has to say */
+    struct caller caller; /* without an owner: not known, or not needed */
     bool is_head;
     int method;   /* by metrics_method() */
     double began; /* monotonic; its headers had come */

@@ -21,7 +21,7 @@ struct route {
     const char *type;  /* what it answers, as openapi.json says too; NULL: it depends */
     const char *also;  /* another type that it answers, where Accept asks for it */
     bool body_is_optional;
-    bool is_public;  /* it is answered whoever asks */
+    bool is_public;  /* every caller gets it, also without a token */
     enum role needs; /* what a caller needs at least; service.h says who may do what to a job */
 };
 

@@ -95,7 +95,7 @@ static enum MHD_Result answer_file(struct request *request, struct artifact *art
     return answer_response(request, MHD_HTTP_PARTIAL_CONTENT, response);
 }
 
-/* The file, or as much of it as is asked for. @r, @failure: of whoever opened it. */
+/* The file, or as much of it as is asked for. @r, @failure: of the function that opened it. */
 static enum MHD_Result answer_opened(struct request *request, int r, struct artifact *artifact,
                                      const struct failure *failure) {
     char tag[ETAG_SIZE];

@@ -125,7 +125,7 @@ static bool check_route(struct request *request, const char *method, const char 
                   "nothing is at '%s'", url);
 }
 
-/* Before anything tells what is there. */
+/* Before any answer shows what is there. */
 static bool check_caller(struct request *request) {
     struct failure failure = {};
     int r;
@@ -139,7 +139,7 @@ static bool check_caller(struct request *request) {
     if (request->caller.role >= request->route->needs)
         return true;
     return refuse(request, MHD_HTTP_FORBIDDEN, "forbidden",
-                  "ask an admin of quantd; GET /v1/whoami tells who you are to it",
+                  "ask an admin of quantd; GET /v1/whoami shows who you are to it",
                   "'%s' has the role '%s', and this needs '%s'", request->caller.owner,
                   role_name(request->caller.role), role_name(request->route->needs));
 }
@@ -159,13 +159,13 @@ static bool check_origin(struct request *request) {
                   "a page of '%s' may not change anything here", origin);
 }
 
-/* Is the list of words @words NULL or without @word? */
-static bool lacks(const char *words, const char *word) {
-    size_t n = strlen(word);
+/* Is the list @names, with spaces between, NULL or without @name? */
+static bool lacks(const char *names, const char *name) {
+    size_t n = strlen(name);
 
-    for (const char *s = words; s && n; s = strchr(s, ' ')) {
+    for (const char *s = names; s && n; s = strchr(s, ' ')) {
         s += *s == ' ';
-        if (strncmp(s, word, n) == 0 && (s[n] == ' ' || !s[n]))
+        if (strncmp(s, name, n) == 0 && (s[n] == ' ' || !s[n]))
             return false;
     }
     return true;

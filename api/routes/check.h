@@ -6,7 +6,7 @@ struct request;
 
 /*
  * request_check() - look at @request, whose connection is set, for @method and @url. Sets its
- * route, job, name and caller; or refusal, failure and allow. A refusal for who asks is logged. On
- * the connection's own thread, once.
+ * route, job, name and caller; or refusal, failure and allow. A refusal because of the caller is
+ * logged. On the connection's own thread, once.
  */
 void request_check(struct request *request, const char *method, const char *url);

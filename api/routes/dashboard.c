@@ -57,7 +57,7 @@ static enum MHD_Result answer_asset(struct request *request, const struct asset 
     return answer_response(request, known ? MHD_HTTP_NOT_MODIFIED : MHD_HTTP_OK, response);
 }
 
-/* The dashboard for who asks for HTML, as browsers do; lines of text for a shell. */
+/* The dashboard when the client asks for HTML, as browsers do; lines of text for a shell. */
 enum MHD_Result root_get(struct request *request) {
     static const char text[] =
         "quantd " QUANTD_VERSION ": quantizes OLMoE models on this machine.\n"

@@ -38,7 +38,7 @@ static enum MHD_Result answer_list(struct request *request) {
     if (r == 0)
         r = request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit,
                               &failure);
-    /* One more than asked for tells whether there are more. */
+    /* One more than asked for shows whether there are more. */
     if (r == 0)
         r = service->events(service->ctx, &request->caller, request->job, after, (int)limit + 1,
                             &events, &ended, &failure);
@@ -59,7 +59,7 @@ static enum MHD_Result answer(struct request *request, uint64_t start) {
     uint64_t after;
     int r;
 
-    /* Without a word about JSON a client that takes streams gets one. */
+    /* A client that names streams gets one, and one that rules out JSON. */
     if (!media_asks(accept, WIRE_EVENT_STREAM) && media_accepts(accept, WIRE_JSON))
         return answer_list(request);
     r = take_cursor(request, start, &after, &failure);

@@ -34,7 +34,7 @@ enum MHD_Result tokens_get(struct request *request) {
     return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
-/* The one time that the token is shown: nobody on the way may keep it. */
+/* The one time that the token is shown: no cache on the way may keep it. */
 static enum MHD_Result answer_created(struct request *request, const json_t *token) {
     struct MHD_Response *response = response_json(token, WIRE_JSON);
     const char *name = json_string_value(json_object_get(token, "name"));

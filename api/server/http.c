@@ -287,8 +287,8 @@ int api_port(const struct api *api) {
 }
 
 /*
- * First nobody new comes in, then the streams end in order, then the rest is cut off. Stopping
- * libmicrohttpd with a suspended connection would abort the process.
+ * First no new connection is accepted, then the streams end in order, then the rest is cut off.
+ * Stopping libmicrohttpd with a suspended connection would abort the process.
  */
 void api_stop(struct api *api) {
     if (!api)

@@ -27,7 +27,7 @@ struct api_config {
 
 /*
  * api_start() - listen and serve @service (borrowed, must outlive the api) from threads of its
- * own; the caller owns *ret_api. Who asks is the user at the other end of a unix socket
+ * own; the caller owns *ret_api. The caller is the user at the other end of a unix socket
  * (SO_PEERCRED), or the holder of a token; without one "local" on TCP, as long as there is no
  * token. Without a token an address that is not loopback is refused. Return: 0 or -errno with the
  * failure.

@@ -232,7 +232,7 @@ static void pump_progress(struct fanout *fanout) {
 }
 
 /*
- * Nobody watches the socket of a suspended connection: a client that is gone would keep its place
+ * No thread polls the socket of a suspended connection: a client that is gone would keep its place
  * until there is something to send. Under the lock.
  */
 static void beat_those_who_hung_up(struct fanout *fanout) {

@@ -19,7 +19,7 @@ struct frame {
     int64_t job;      /* that it is about */
     bool is_state;    /* a change of the job's state: perhaps its last event */
     bool is_public;   /* of a job that everybody may see; the fan-out fills it in */
-    size_t data_at;   /* what a progress tells, within text: to compare two of them */
+    size_t data_at;   /* the data of a progress, within text: to compare two of them */
     size_t data_size; /* bytes */
     size_t size;      /* bytes of text */
     char text[];
@@ -34,7 +34,7 @@ struct frame *frame_progress(const json_t *job);
 /* frame_text() - any other text of @size bytes. NULL: out of memory. */
 struct frame *frame_text(const char *text, size_t size);
 
-/* frame_same_data() - do two frames of progress tell the same? NULL tells nothing. */
+/* frame_same_data() - do two frames of progress hold the same? NULL holds nothing. */
 bool frame_same_data(const struct frame *a, const struct frame *b);
 
 /* frame_use() - one more user of @frame. Return: @frame. */

@@ -40,7 +40,7 @@ struct sse_parser {
  * @handle: called for every event that these bytes complete; a result other than 0 stops
  *
  * An event that is not complete when the stream ends is dropped, as the standard asks. An id that
- * holds a NUL, an id or type that is too long, and fields that nobody knows are ignored.
+ * holds a NUL, an id or type that is too long, and fields that are not known are ignored.
  *
  * Return: 0; what @handle returned; -EMSGSIZE for a line or event that is too long, or -ENOMEM.
  * After anything but 0 the parser takes no more.

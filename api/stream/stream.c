@@ -176,7 +176,7 @@ static ssize_t stream_read(void *arg, uint64_t position, char *buffer, size_t ma
             return MHD_CONTENT_READER_END_OF_STREAM;
         }
         if (stream_fill(stream, signals, &failure)) {
-            /* The client reconnects with its last id and is told then. */
+            /* The client reconnects with its last id and gets the failure then. */
             log_warning("event stream ended: %s", failure.detail);
             return MHD_CONTENT_READER_END_OF_STREAM;
         }

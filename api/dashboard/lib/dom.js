@@ -49,7 +49,7 @@ export function pair(term, ...value) {
   return el("div", {}, el("dt", {}, term), el("dd", {}, ...value));
 }
 
-/* Tells screen readers, once. */
+/* Read out by screen readers, once. */
 export function announce(text) {
   const live = document.getElementById("live");
   if (live.textContent !== text) live.textContent = text;

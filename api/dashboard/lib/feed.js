@@ -30,8 +30,8 @@ export class Feed {
   /*
    * @cursor: the last event that is known, null: begin now and ask for no earlier ones.
    * @on.event({type, seq, data}): an event of the stream. @on.poll(): ask for what may have
-   * changed; rejects when nobody answers. @on.state("live" | "polling" | "idle" | "offline" | "ended").
-   * @on.refused(problem): it will not be told.
+   * changed; rejects when the daemon does not answer. @on.state("live" | "polling" | "idle" | "offline" | "ended").
+   * @on.refused(problem): the daemon refuses the events.
    */
   constructor(api, path, cursor, on) {
     this.#api = api;
@@ -155,7 +155,7 @@ export class Feed {
       data: event.type === "job" ? body : body.data });
   }
 
-  /* Asks instead of listening: true; false when nobody answers; "refused". */
+  /* Asks instead of listening: true; false when the daemon does not answer; "refused". */
   async #poll() {
     try {
       if (this.#cursor !== null) await this.#pollEvents();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a job object means, in words. */
+/* What a job object means, as text. */
 
 const ENDED = ["succeeded", "failed", "cancelled"];
 const ROLES = ["read", "submit", "admin"];
@@ -67,7 +67,7 @@ export function standing(job) {
   return STANDINGS[job.status]?.(job, job.progress) ?? job.status;
 }
 
-/* How much of it is done, 0 to 1; null when it cannot be told. */
+/* How much of it is done, 0 to 1; null when it is not known. */
 export function fraction(job) {
   const p = job.progress;
   if (!p || hasEnded(job)) return null;

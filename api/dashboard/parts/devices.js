@@ -74,7 +74,7 @@ export class Devices {
     try {
       ({ data: list } = await this.#api.get("/v1/devices"));
     } catch {
-      return; // whoever listens to events says that nobody answers
+      return; // the feed of events reports that the daemon does not answer
     }
     const devices = list.data.filter((d) => !this.#job || String(d.job) === String(this.#job));
     this.node.hidden = devices.length === 0;

@@ -4,7 +4,7 @@ import { el, setAttribute, setText, show, svg } from "../lib/dom.js";
 import { PHASES, fraction, hasEnded, standing } from "../lib/job.js";
 import { between, bytes, count, percent, seconds } from "../lib/units.js";
 
-/* A shape for each state, so that colour is not all that tells. */
+/* A shape for each state, so that it does not depend on colour. */
 const SHAPES = {
   queued: [["circle", { cx: 6, cy: 6, r: 4.5, fill: "none" }]],
   running: [["circle", { cx: 6, cy: 6, r: 4.5, fill: "none" }],
@@ -16,7 +16,7 @@ const SHAPES = {
   paused: [["path", { d: "M4 2V10M8 2V10" }]],
 };
 
-/* The word for a job's state, with its shape; update() follows the job. */
+/* A job's state as text, with its shape; update() follows the job. */
 export class Status {
   #shown = null;
   node = el("span", { class: "status" });
@@ -45,7 +45,7 @@ export class Bar {
     this.node.setAttribute("aria-label", label);
   }
 
-  /* @share: 0 to 1; null: it cannot be told. */
+  /* @share: 0 to 1; null: it is not known. */
   update(share, text) {
     const known = typeof share === "number" && Number.isFinite(share);
     const value = known ? Math.min(100, Math.max(0, Math.round(share * 100))) : null;
