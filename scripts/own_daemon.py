@@ -76,7 +76,8 @@ class Daemon:
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer = connection.getresponse()
-            value = json.loads(answer.read())
+            text = answer.read()
+            value = json.loads(text) if text else None
         finally:
             connection.close()
         if answer.status >= 300:
@@ -85,6 +86,9 @@ class Daemon:
 
     def get(self, path):
         return self.request("GET", path)
+
+    def delete(self, job):
+        self.request("DELETE", f"/v1/jobs/{job}")
 
     def submit(self, **request):
         return self.request("POST", "/v1/jobs", {"model": "olmoe-demo", **request})["id"]

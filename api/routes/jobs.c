@@ -18,7 +18,7 @@
 #define TEXT_MAX 200
 #define HINT_SIZE 128
 
-static const char *const job_kinds[] = {"quantize", "eval"};
+static const char *const job_kinds[] = {"quantize", "eval", "export"};
 static const char *const job_statuses[] = {"queued",    "running", "cancelling",
                                            "succeeded", "failed",  "cancelled"};
 

@@ -96,9 +96,9 @@ int folder_add_shard(struct run *run, struct folder *folder, const char *name, c
 /* ---- what describes the checkpoint ---- */
 
 static int write_config(struct run *run, struct folder *folder) {
-    cleanup(freep) char *path = str_format("%s/config.json", run->job->model_dir);
+    cleanup(freep) char *path = str_format("%s/config.json", run->checkpoint->dir);
     const struct format_context context = run_format_context(run);
-    const struct format_ops *format = run->params->format;
+    const struct format_ops *format = folder->format;
     cleanup(json_decrefp) json_t *config = NULL, *meta = NULL;
     const struct params *p = run->params;
     int r;
@@ -110,6 +110,8 @@ static int write_config(struct run *run, struct folder *folder) {
     if (!path || !meta)
         return failure_oom(run->failure);
     r = json_parse_python(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);
+    if (run->made) /* it is another format's */
+        json_object_del(config, "quantization_config");
     if (!r)
         r = format->describe(&context, meta, config);
     if (!r)
@@ -155,25 +157,70 @@ static json_t *matrices_of(const struct run *run) {
     return all;
 }
 
-static int write_quantd_json(struct run *run, struct folder *folder) {
-    cleanup(json_decrefp) json_t *all = NULL;
+/* What was done, and what came of it. */
+static json_t *quantd_json(const struct run *run) {
     json_t *params = params_to_json(run->params), *perplexity = json_object();
 
     json_object_set_new(params, "seqlen", json_integer(run->seqlen));
     json_object_set_new(params, "batch", json_integer(run->batch));
     for (int i = 0; i < run->n_evals; i++)
         json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
-    all = json_pack("{s:s s:s s:o s:s s:s s:o s:o}", "quantd", QUANTD_VERSION, "device",
-                    run->b->ops->name, "params", params, "model_fingerprint", run->fingerprint,
-                    "calibration_sha256", run->calibration ? run->calibration->sha256 : "",
-                    "perplexity", perplexity, "matrices", matrices_of(run));
+    return json_pack("{s:s s:s s:o s:s s:s s:o s:o}", "quantd", QUANTD_VERSION, "device",
+                     run->b->ops->name, "params", params, "model_fingerprint", run->fingerprint,
+                     "calibration_sha256", run->calibration ? run->calibration->sha256 : "",
+                     "perplexity", perplexity, "matrices", matrices_of(run));
+}
+
+/* An export job tells what the job did whose codes it has; only the format is its own. */
+static int write_quantd_json(struct run *run, struct folder *folder) {
+    cleanup(json_decrefp) json_t *all = run->made ? json_clone(run->made) : quantd_json(run);
+
+    if (run->made && json_object_set_new(json_object_get(all, "params"), "format",
+                                         json_string(folder->format->name)))
+        return failure_oom(run->failure);
     return folder_write_json(run, folder, "quantd.json", all);
+}
+
+/* An empty folder @name of work/, for a checkpoint in @format. */
+static int folder_begin(struct run *run, struct folder *folder, const struct format_ops *format,
+                        const char *name) {
+    int r;
+
+    folder->format = format;
+    folder->path = str_format("%s/%s", run->work_dir, name);
+    folder->files = json_array();
+    folder->weight_map = json_object();
+    if (!folder->path || !folder->files || !folder->weight_map)
+        return failure_oom(run->failure);
+    r = dir_remove(folder->path); /* of an attempt that was stopped while it exported */
+    if (!r)
+        r = dir_make(folder->path);
+    return r ? failure_errno(run->failure, r, "cannot set up", folder->path) : 0;
+}
+
+/* What a full disk cut short takes the room that other jobs may do with. */
+static int folder_end(struct folder *folder, int r) {
+    if (folder->path && (r == -ENOSPC || r == -EDQUOT))
+        dir_remove(folder->path);
+    return r;
+}
+
+/* The codes, for an export job, when @checkpoint does not hold them. */
+static int keep_codes(struct run *run, const struct folder *checkpoint) {
+    cleanup(folder_done) struct folder folder = {};
+    int r = folder_begin(run, &folder, &format_neutral, "codes");
+
+    if (!r)
+        r = export_shards(run, &folder, checkpoint);
+    if (!r)
+        r = write_config(run, &folder);
+    return folder_end(&folder, r);
 }
 
 /* Into the folder, which is empty. */
 static int write_folder(struct run *run, struct folder *folder, json_t **ret_result) {
     cleanup(json_decrefp) json_t *manifest = NULL;
-    int r = export_shards(run, folder);
+    int r = export_shards(run, folder, NULL);
 
     if (!r)
         r = write_config(run, folder);
@@ -185,6 +232,8 @@ static int write_folder(struct run *run, struct folder *folder, json_t **ret_res
         return r;
     manifest = json_pack("{s:O}", "files", folder->files);
     r = folder_write_json(run, folder, "manifest.json", manifest);
+    if (!r && run_keeps_codes(run))
+        r = keep_codes(run, folder);
     if (r)
         return r;
     *ret_result = json_pack("{s:I s:O}", "size_bytes", (json_int_t)folder->shard_bytes, "artifacts",
@@ -193,26 +242,13 @@ static int write_folder(struct run *run, struct folder *folder, json_t **ret_res
 }
 
 int export_checkpoint(struct run *run, json_t **ret_result) {
-    cleanup(folder_done) struct folder folder = {
-        .path = str_format("%s/artifact", run->work_dir),
-        .files = json_array(),
-        .weight_map = json_object(),
-    };
+    cleanup(folder_done) struct folder folder = {};
     int r;
 
-    if (!folder.path || !folder.files || !folder.weight_map)
-        return failure_oom(run->failure);
     r = progress_phase(&run->progress, PHASE_EXPORT);
-    if (r)
-        return r;
-    r = dir_remove(folder.path); /* of an attempt that was stopped while it exported */
     if (!r)
-        r = dir_make(folder.path);
-    if (r)
-        return failure_errno(run->failure, r, "cannot set up", folder.path);
-    r = write_folder(run, &folder, ret_result);
-    /* What a full disk cut short takes the room that other jobs may do with. */
-    if (r == -ENOSPC || r == -EDQUOT)
-        dir_remove(folder.path);
-    return r;
+        r = folder_begin(run, &folder, run->params->format, "artifact");
+    if (!r)
+        r = write_folder(run, &folder, ret_result);
+    return folder_end(&folder, r);
 }

@@ -6,11 +6,13 @@
 
 /* A checkpoint folder in the making. Zero-initialise. */
 struct folder {
+    const struct format_ops *format;
     char *path;         /* owned */
     json_t *files;      /* [{name, bytes, sha256}], in the order of writing; owned */
     json_t *weight_map; /* tensor: shard; owned */
     uint64_t tensor_bytes;
     uint64_t shard_bytes;
+    bool rest_is_plain; /* the last shard holds the model's own tensors, as they are */
 };
 
 void folder_done(struct folder *folder);
@@ -31,5 +33,8 @@ int folder_map(struct folder *folder, const struct tensor *tensor, const char *n
  */
 int folder_add_shard(struct run *run, struct folder *folder, const char *name, const json_t *file);
 
-/* export_shards() - all shards and the index, in the job's format (export_shards.c). */
-int export_shards(struct run *run, struct folder *folder);
+/*
+ * export_shards() - all shards and the index (export_shards.c). @other: NULL, or a finished folder
+ * whose last shard is linked when it would be the same.
+ */
+int export_shards(struct run *run, struct folder *folder, const struct folder *other);

@@ -33,10 +33,11 @@ static json_t *seconds_of(const struct run *run) {
 
 /* Completes @result, which holds what the export gave or is NULL. */
 static json_t *complete_result(struct run *run, json_t *result) {
-    double bits = run->quantizes ? run->params->format->bits_per_weight(&run->checkpoint->config,
-                                                                        &run->quantization)
-                                 : 0;
-    json_t *perplexity = json_object();
+    double bits = run->exports ? run->params->format->bits_per_weight(&run->checkpoint->config,
+                                                                      &run->quantization)
+                               : 0;
+    json_t *perplexity =
+        run->made ? json_copy(json_object_get(run->made, "perplexity")) : json_object();
     struct backend_info info;
     struct rusage usage;
 
@@ -59,28 +60,40 @@ static json_t *complete_result(struct run *run, json_t *result) {
 
 /* ---- publication ---- */
 
+/* The folder @name of work/ becomes @path. */
+static int publish_folder(struct run *run, const char *name, const char *path) {
+    cleanup(freep) char *made = str_format("%s/%s", run->work_dir, name);
+    int r;
+
+    if (!made)
+        return failure_oom(run->failure);
+    r = rename(made, path) ? -errno : file_sync_parent(path);
+    return r ? failure_errno(run->failure, r, "cannot publish", path) : 0;
+}
+
 /*
- * The result is written first, then the artifact appears by one rename: whoever finds both has
- * a finished job. work/ is of no more use then.
+ * The result is written first, then the codes, if any are kept; last the artifact appears by one
+ * rename: whoever finds it and the result has a finished job. work/ is of no more use then.
  */
 static int publish(struct run *run, const json_t *result) {
     cleanup(freep) char *path = str_format("%s/result.json", run->job->dir);
-    cleanup(freep) char *made = str_format("%s/artifact", run->work_dir);
     cleanup(freep) char *text = json_text(result, JSON_SORT_KEYS | JSON_COMPACT);
     int r;
 
-    if (!path || !made || !text)
+    if (!path || !text)
         return failure_oom(run->failure);
     r = file_replace(path, text, strlen(text));
     if (r)
         return failure_errno(run->failure, r, "cannot write", path);
-    if (run->quantizes) {
-        if (rename(made, run->artifact_dir))
-            return failure_errno(run->failure, -errno, "cannot publish", run->artifact_dir);
-        r = file_sync_parent(run->artifact_dir);
-        if (r)
-            return failure_errno(run->failure, r, "cannot publish", run->artifact_dir);
+    if (run_keeps_codes(run)) {
+        r = dir_remove(run->codes_dir); /* of an attempt that was stopped right here */
+        r = r ? failure_errno(run->failure, r, "cannot remove", run->codes_dir)
+              : publish_folder(run, "codes", run->codes_dir);
     }
+    if (!r && run->exports)
+        r = publish_folder(run, "artifact", run->artifact_dir);
+    if (r)
+        return r;
     dir_remove(run->work_dir); /* what stays is swept with the job */
     return 0;
 }
@@ -90,7 +103,7 @@ static json_t *published_result(struct run *run) {
     cleanup(freep) char *path = str_format("%s/result.json", run->job->dir);
     json_t *result = NULL;
 
-    if (!path || (run->quantizes && access(run->artifact_dir, F_OK)))
+    if (!path || (run->exports && access(run->artifact_dir, F_OK)))
         return NULL;
     json_parse_file(path, RESULT_MAX, "damaged", &result, NULL);
     if (!json_is_object(json_object_get(result, "perplexity")) ||
@@ -110,6 +123,7 @@ static int run_init(struct run *run) {
     run->shards = calloc(layers, sizeof(*run->shards));
     run->reports = calloc(layers, sizeof(*run->reports));
     run->quantization = params_quantization(run->params);
+    run->quantization.reader = run_work_format(run)->reader;
     return run->shards && run->reports ? 0 : failure_oom(run->failure);
 }
 
@@ -132,6 +146,9 @@ static void run_done(struct run *run) {
     checkpoint_free(run->checkpoint);
     free(run->work_dir);
     free(run->artifact_dir);
+    free(run->codes_dir);
+    json_decref(run->made);
+    params_free(run->made_params);
 }
 
 /*
@@ -152,6 +169,8 @@ static void begin_units(struct run *run) {
         if (run->n_finished == layers)
             plan.done = plan.total;
     }
+    if (run->made)
+        plan.total = layers;
     plan.tokens_per_unit[PHASE_EVALUATE] = run->seqlen / (layers + 1.0);
     for (int i = 0; i < run->n_evals; i++) {
         double units = (double)run->evals[i].windows->n * (layers + 1);
@@ -162,13 +181,10 @@ static void begin_units(struct run *run) {
     progress_begin(&run->progress, &plan);
 }
 
-static int run_phases(struct run *run, json_t **ret_result) {
-    cleanup(json_decrefp) json_t *result = NULL;
-    int r;
+/* Load, calibrate, quantize and evaluate. */
+static int compute(struct run *run) {
+    int r = load_inputs(run);
 
-    r = progress_phase(&run->progress, PHASE_LOAD);
-    if (!r)
-        r = load_inputs(run);
     if (!r)
         r = run_init(run);
     if (!r)
@@ -180,9 +196,26 @@ static int run_phases(struct run *run, json_t **ret_result) {
         r = quantize_layers(run);
     if (!r)
         r = evaluate_sets(run);
+    return r ? r : work_learn_fingerprint(run, true);
+}
+
+/* What an export job has instead: the codes of another job. */
+static int open_made(struct run *run) {
+    int r = reexport_open(run);
+
     if (!r)
-        r = work_learn_fingerprint(run, true);
-    if (!r && run->quantizes)
+        begin_units(run);
+    return r;
+}
+
+static int run_phases(struct run *run, json_t **ret_result) {
+    cleanup(json_decrefp) json_t *result = NULL;
+    int r;
+
+    r = progress_phase(&run->progress, PHASE_LOAD);
+    if (!r)
+        r = run->job->kind == JOB_EXPORT ? open_made(run) : compute(run);
+    if (!r && run->exports)
         r = export_checkpoint(run, &result);
     if (!r)
         r = progress_end(&run->progress);
@@ -207,14 +240,16 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
         .failure = failure,
         .method = job->params->method,
         .quantizes = job->params->wbits != 16,
+        .exports = job->params->wbits != 16 || job->kind == JOB_EXPORT,
         .progress = {.observer = job->observer, .failure = failure},
         .work_dir = str_format("%s/work", job->dir),
         .artifact_dir = str_format("%s/artifact", job->dir),
+        .codes_dir = str_format("%s/codes", job->dir),
     };
     int r;
 
     *failure = (struct failure){};
-    if (!run.work_dir || !run.artifact_dir) {
+    if (!run.work_dir || !run.artifact_dir || !run.codes_dir) {
         r = failure_oom(failure);
     } else {
         *ret_result = published_result(&run);

@@ -8,7 +8,7 @@
 #include "daemon/pipeline/run.h"
 
 struct plan {
-    json_t *settings; /* {version, device, library, params, seqlen, calibration}; owned */
+    json_t *settings; /* {version, device, library, layout, params, seqlen, calibration}; owned */
     json_t *files;    /* [[device, inode, size, mtime_ns, ctime_ns]] of the model; owned */
     int batch;        /* windows at a time; 0: not chosen yet */
     char model[SHA256_TEXT_SIZE]; /* fingerprint; "": was not known yet */

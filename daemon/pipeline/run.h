@@ -36,13 +36,18 @@ struct run {
     int batch; /* windows that go through a layer at once */
 
     bool quantizes;                          /* wbits is not 16 */
+    bool exports;                            /* the job leaves a checkpoint */
     struct quantization_config quantization; /* of the layers that are evaluated */
     struct safetensors **shards;             /* [layers]: quantized layers; NULL: not yet */
     json_t **reports;                        /* [layers]: what layer.finished reported */
     int n_finished;                          /* layers that are in work/ */
 
+    json_t *made;               /* of an export job: quantd.json of the job whose codes it has */
+    struct params *made_params; /* of that job, with the format that is asked for; owned */
+
     char *work_dir;     /* DIR/work */
     char *artifact_dir; /* DIR/artifact */
+    char *codes_dir;    /* DIR/codes: kept when the checkpoint does not hold them */
     struct progress progress;
 };
 
@@ -83,7 +88,12 @@ static inline struct format_context run_format_context(const struct run *run) {
 
 /* run_work_format() - in what the layers in work/ are: a lossless one. */
 static inline const struct format_ops *run_work_format(const struct run *run) {
-    return run->params->format->lossless ? run->params->format : &format_gptq;
+    return run->params->format->reader ? run->params->format : &format_neutral;
+}
+
+/* run_keeps_codes() - the job's checkpoint does not hold the codes that it has computed. */
+static inline bool run_keeps_codes(const struct run *run) {
+    return run->quantizes && !run->params->format->reader;
 }
 
 /*
@@ -97,6 +107,7 @@ size_t quantize_size(const struct run *run); /* quantize.c */
 size_t evaluate_size(const struct run *run); /* evaluate.c */
 
 /* The phases, each with its own file. 0 or -errno. */
+int reexport_open(struct run *run);     /* reexport.c: what an export job has instead of inputs */
 int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, windows; checks them */
 int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
 int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */

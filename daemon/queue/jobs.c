@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
+#include "daemon/pipeline/reexport.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/queue/submission.h"
 
@@ -315,6 +316,14 @@ static int check_still_there(struct jobs *jobs, const char *model, struct failur
     return -EINVAL;
 }
 
+/* The job at @place keeps what the format of an export job can be written from. */
+static int check_export(const struct params *params, const struct place *place,
+                        struct failure *failure) {
+    int r = reexport_check(place->dir, params->format, failure);
+
+    return r == -EBADMSG || r == -ENOENT ? -EINVAL : r;
+}
+
 /* Stores a submission that was checked, and whose model is at @place. */
 static int append(struct jobs *jobs, const struct caller *caller, const char *key,
                   const char *sha256, const struct submission *submission,
@@ -365,6 +374,8 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     if (jobs->hub)
         hub_hold(jobs->hub);
     r = resolve_model(jobs, caller, submission->params->model, &place, failure);
+    if (!r && submission->kind == JOB_EXPORT)
+        r = check_export(submission->params, &place, failure);
     if (!r)
         r = append(jobs, caller, key, sha256, submission, &place, ret_id, failure);
     if (jobs->hub)

@@ -41,7 +41,7 @@ static int read_kind(const json_t *value, enum job_kind *ret_kind, struct failur
         return 0;
     }
     if (job_kind_from_name(json_string_value(value), ret_kind))
-        return failure_field(failure, "kind", NULL, "must be \"quantize\" or \"eval\"");
+        return failure_field(failure, "kind", NULL, "must be \"quantize\", \"eval\" or \"export\"");
     return 0;
 }
 

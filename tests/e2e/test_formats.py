@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What is in a checkpoint, whatever its format: types as config.json says them, small files.
+"""Checkpoints, whatever their format: types as config.json says them, small files, exports again.
 
 Usage: test_formats.py QUANTD SOURCE. Prints what it does; the exit status tells.
 """
@@ -136,12 +136,103 @@ def test_small_files(daemon, models):
     assert "token-of-another-program" not in json.dumps(job["error"])
 
 
+GPTQ = {"dataset": "file:demo-calibration.txt", "nsamples": 4, "seqlen": 64, "batch": 4, "eval": []}
+JOBS = [
+    {"wbits": 4, "groupsize": 128, "act_order": True},
+    {"wbits": 3, "groupsize": 64, "act_order": True, "static_groups": True},
+    {"wbits": 2, "groupsize": 64, "sym": True},
+    {"wbits": 8, "groupsize": -1, "nearest": True},
+]
+
+
+def files_of(daemon, job):
+    """{name: content} of what has to be the same: all but the manifest, which holds their hashes."""
+    folder = artifact(daemon, job)
+    contents = {}
+    for name in os.listdir(folder):
+        with open(f"{folder}/{name}", "rb") as file:
+            contents[name] = file.read()
+    return contents
+
+
+def expect_same(made, wanted):
+    assert made.keys() == wanted.keys(), made.keys() ^ wanted.keys()
+    for name, content in wanted.items():
+        assert made[name] == content, name
+
+
+def export(daemon, job, name):
+    return daemon.wait(daemon.submit(kind="export", model=f"job:{job['id']}", format=name))
+
+
+def test_export(daemon, models):
+    """A job exported in another format is the job that had asked for that format."""
+    make_model(models, "float", f32=True)
+    for options in JOBS:
+        request = {**options, **({"eval": []} if options.get("nearest") else GPTQ)}
+        for model in ("small", "float"):
+            print("export", model, options)
+            jobs = {name: daemon.wait(daemon.submit(**{**request, "model": model, "format": name}))
+                    for name in ("gptq", "dense")}
+            for made, wanted in (("gptq", "dense"), ("dense", "gptq"), ("gptq", "gptq")):
+                job = export(daemon, jobs[made], wanted)
+                expect_same(files_of(daemon, job), files_of(daemon, jobs[wanted]))
+                result, other = job["result"], jobs[wanted]["result"]
+                for key in ("bits_per_weight", "size_bytes", "perplexity"):
+                    assert result[key] == other[key], key
+                assert job["kind"] == "export" and job["params"]["wbits"] == options["wbits"]
+                assert job["params"]["model"] == f"job:{jobs[made]['id']}"
+
+
+def folder_of(daemon, job):
+    return os.path.dirname(artifact(daemon, job))
+
+
+def test_kept_codes(daemon, models):
+    """Codes are kept beside a checkpoint that does not hold them, and go with the job."""
+    print("kept codes")
+    jobs = {name: round_model(daemon, "small", format=name) for name in ("gptq", "dense")}
+    assert not os.path.exists(folder_of(daemon, jobs["gptq"]) + "/codes")
+    codes = folder_of(daemon, jobs["dense"]) + "/codes"
+    last = "/model-00004-of-00004.safetensors"
+    assert os.path.samefile(codes + last, artifact(daemon, jobs["dense"]) + last)
+    assert not os.path.exists(folder_of(daemon, jobs["dense"]) + "/work")
+    again = export(daemon, jobs["dense"], "dense")
+    assert not os.path.exists(folder_of(daemon, again) + "/codes")
+    refuse(daemon, f"job:{again['id']}", "keeps no codes")
+    daemon.delete(jobs["dense"]["id"])
+    assert not os.path.exists(os.path.dirname(codes))
+
+
+def refuse(daemon, model, words, **request):
+    try:
+        daemon.submit(kind="export", model=model, **{"format": "gptq", **request})
+    except RuntimeError as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError("an export was taken that cannot be made")
+
+
+def test_refused(daemon, models):
+    """What cannot be exported is refused when it is asked for."""
+    print("refused exports")
+    refuse(daemon, "small", "job:ID")
+    refuse(daemon, "job:4000", "no such job")
+    job = round_model(daemon, "small")
+    refuse(daemon, f"job:{job['id']}", "does not take it", wbits=4)
+    refuse(daemon, f"job:{job['id']}", "format", format="other")
+    measured = daemon.wait(daemon.submit(kind="eval", model="small", seqlen=64,
+                                         eval=["file:demo-evaluation.txt"]))
+    refuse(daemon, f"job:{measured['id']}", "no checkpoint")
+
+
 def main():
     models = tempfile.mkdtemp(prefix="quantd-models-")
     try:
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models) as daemon:
-            for test in (test_types, test_gptq_types, test_small_files):
+            for test in (test_types, test_gptq_types, test_small_files, test_export,
+                         test_kept_codes, test_refused):
                 test(daemon, models)
     finally:
         shutil.rmtree(models)

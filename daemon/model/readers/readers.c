@@ -3,10 +3,11 @@
 
 #include "base/macros.h"
 #include "daemon/model/readers/gptq.h"
+#include "daemon/model/readers/neutral.h"
 
 #include <errno.h>
 
-const struct reader_ops *const readers[] = {&reader_gptq};
+const struct reader_ops *const readers[] = {&reader_gptq, &reader_neutral};
 const int n_readers = ARRAY_SIZE(readers);
 
 #define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits with one scheme for all layers"

@@ -33,10 +33,10 @@ struct format_ops {
     const char *title; /* what the name stands for, in a line */
     struct format_holds holds;
 
-    /* Every code, scale, zero and order can be read back from its tensors, by a reader
-     * (daemon/model/readers). Then add_layer() is called by the writer's thread too, and does
-     * without the backend. */
-    bool lossless;
+    /* By which every code, scale, zero and order is read back from its tensors, or NULL: it does
+     * not hold them. With it add_layer() does without the backend, as the writer's thread calls it
+     * too. */
+    const struct reader_ops *reader;
 
     /* What `holds` cannot say. @config NULL: the model is not known yet. Any thread. */
     int (*check)(const struct quantization_config *q, const struct model_config *config,
@@ -64,6 +64,7 @@ struct format_ops {
 
 extern const struct format_ops format_gptq;
 extern const struct format_ops format_dense;
+extern const struct format_ops format_neutral; /* quantd's own, not to be asked for */
 
 /* formats - all that a job can ask for; the first is the default. */
 extern const struct format_ops *const formats[];

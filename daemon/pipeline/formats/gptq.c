@@ -3,6 +3,7 @@
  * The layout of GPTQ that GPTQModel, vLLM and transformers read: four tensors in place of a
  * weight (daemon/model/readers/packing.h), and quantization_config.
  */
+#include "daemon/model/readers/gptq.h"
 #include "daemon/model/readers/packing.h"
 #include "daemon/pipeline/formats/format.h"
 
@@ -128,7 +129,7 @@ const struct format_ops format_gptq = {
               .sym = true,
               .asym = true,
               .unordered = true},
-    .lossless = true,
+    .reader = &reader_gptq,
     .check = check,
     .add_layer = add_layer,
     .add_plain = add_plain,

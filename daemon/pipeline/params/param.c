@@ -12,6 +12,11 @@
 
 #define NAME_BYTES_MAX 1024
 
+#define QUANTIZE (1u << JOB_QUANTIZE)
+#define EVAL (1u << JOB_EVAL)
+#define EXPORT (1u << JOB_EXPORT)
+#define EVERY (QUANTIZE | EVAL | EXPORT)
+
 /* ---- choices ---- */
 
 static const char *method_name(size_t i) {
@@ -85,53 +90,54 @@ static const json_int_t wbits[] = {2, 3, 4, 8, 16, 0};
 
 /* In the order in which they are refused and written. */
 static const struct param table[] = {
-    {"model", PARAM_STRING, false, NULL,
+    {"model", PARAM_STRING, EVERY, NULL,
      "a folder below a model root; org/name[@revision] of the hub; or job:ID, the checkpoint of "
      "that job",
      "name a folder under a model root, or job:ID", AT(model), .least = 1, .most = NAME_BYTES_MAX},
-    {"dataset", PARAM_STRING, true, NULL,
+    {"dataset", PARAM_STRING, QUANTIZE, NULL,
      "calibration text: wikitext2, ptb, c4 or file:PATH below a data root", NULL, AT(dataset),
      .least = 1, .most = NAME_BYTES_MAX},
-    {"wbits", PARAM_INTEGER, true, "16",
+    {"wbits", PARAM_INTEGER, QUANTIZE, "16",
      "bits per weight; 16 (the default) measures the model as it is",
      "16 evaluates the model as it is", AT(wbits), .values = wbits},
-    {"groupsize", PARAM_INTEGER, true, "-1",
+    {"groupsize", PARAM_INTEGER, QUANTIZE, "-1",
      "input features that share a scale and a zero; -1 (the default): a whole row",
      "128 is the usual choice, -1 is one grid per row", AT(groupsize), .least = -1, .most = 65536,
      .step = 8},
-    {"nsamples", PARAM_INTEGER, true, "128", "calibration windows; 128 by default", NULL,
+    {"nsamples", PARAM_INTEGER, QUANTIZE, "128", "calibration windows; 128 by default", NULL,
      AT(nsamples), .least = 1, .most = 65536},
-    {"seqlen", PARAM_INTEGER, false, "null",
+    {"seqlen", PARAM_INTEGER, QUANTIZE | EVAL, "null",
      "tokens of a window; by default 2048, or as many as the model takes", NULL, AT(seqlen),
      .least = 2, .most = 131072},
-    {"batch", PARAM_INTEGER, false, "null",
+    {"batch", PARAM_INTEGER, QUANTIZE | EVAL, "null",
      "windows at a time; by default as many as the device has room for", NULL, AT(batch),
      .least = 1, .most = PARAMS_BATCH_MAX},
-    {"seed", PARAM_SEED, true, "0", "chooses the calibration windows; 0 by default", NULL, AT(seed),
-     .least = 0, .most = INT64_MAX},
-    {"act_order", PARAM_BOOLEAN, true, "false", "quantize the features that matter most first",
+    {"seed", PARAM_SEED, QUANTIZE, "0", "chooses the calibration windows; 0 by default", NULL,
+     AT(seed), .least = 0, .most = INT64_MAX},
+    {"act_order", PARAM_BOOLEAN, QUANTIZE, "false", "quantize the features that matter most first",
      NULL, AT(act_order)},
-    {"sym", PARAM_BOOLEAN, true, "false", "grids symmetric around zero", NULL, AT(sym)},
-    {"true_sequential", PARAM_BOOLEAN, true, "false",
+    {"sym", PARAM_BOOLEAN, QUANTIZE, "false", "grids symmetric around zero", NULL, AT(sym)},
+    {"true_sequential", PARAM_BOOLEAN, QUANTIZE, "false",
      "within a layer, calibrate each matrix after those before it are quantized", NULL,
      AT(true_sequential)},
-    {"static_groups", PARAM_BOOLEAN, true, "false",
+    {"static_groups", PARAM_BOOLEAN, QUANTIZE, "false",
      "fix the grids of all groups before the first column", NULL, AT(static_groups)},
-    {"grid", PARAM_CHOICE, true, "\"minmax\"",
+    {"grid", PARAM_CHOICE, QUANTIZE, "\"minmax\"",
      "how a grid is fitted: minmax (the default) spans the weights, mse seeks the least error",
      NULL, .choice = &grid_choice},
-    {"mse", PARAM_ALIAS, true, NULL, "the same as --grid mse", NULL, .of = "grid", .means = "mse"},
-    {"method", PARAM_CHOICE, true, "\"gptq\"",
+    {"mse", PARAM_ALIAS, QUANTIZE, NULL, "the same as --grid mse", NULL, .of = "grid",
+     .means = "mse"},
+    {"method", PARAM_CHOICE, QUANTIZE, "\"gptq\"",
      "gptq (the default), or rtn: round to nearest, without calibration; needs no DATASET", NULL,
      .choice = &method_choice},
-    {"nearest", PARAM_ALIAS, true, NULL, "the same as --method rtn", NULL, .of = "method",
+    {"nearest", PARAM_ALIAS, QUANTIZE, NULL, "the same as --method rtn", NULL, .of = "method",
      .means = "rtn"},
-    {"percdamp", PARAM_NUMBER, true, "0.01",
+    {"percdamp", PARAM_NUMBER, QUANTIZE, "0.01",
      "damping, as a fraction of the mean diagonal; 0.01 by default", "0.01 is the usual choice",
      AT(percdamp), .least = 0, .most = 1, .least_excluded = true},
-    {"eval", PARAM_SETS, false, "[\"wikitext2\", \"ptb\", \"c4\"]",
+    {"eval", PARAM_SETS, QUANTIZE | EVAL, "[\"wikitext2\", \"ptb\", \"c4\"]",
      "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new, file:PATH; or none", NULL},
-    {"format", PARAM_CHOICE, true, "\"gptq\"",
+    {"format", PARAM_CHOICE, QUANTIZE | EXPORT, "\"gptq\"",
      "gptq: packed weights (the default); dense: 16-bit weights", NULL, .choice = &format_choice},
 };
 

@@ -36,7 +36,7 @@ struct param_choice {
 struct param {
     const char *name;
     enum param_type type;
-    bool quantize_only;        /* an eval job does not take it */
+    unsigned int kinds;        /* set of 1 << enum job_kind: jobs that take it */
     const char *default_value; /* JSON; null: the pipeline chooses; NULL: there is none */
     const char *help;          /* one line, no full stop: `quantctl help quantize` prints it */
     const char *hint;          /* with a refusal; may be NULL */

@@ -2,13 +2,13 @@
 #include "daemon/pipeline/params/params.h"
 
 #include "base/str.h"
-#include "daemon/model/readers/gptq.h"
 #include "daemon/pipeline/methods/method.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-static const char *const kind_names[] = {[JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval"};
+static const char *const kind_names[] = {
+    [JOB_QUANTIZE] = "quantize", [JOB_EVAL] = "eval", [JOB_EXPORT] = "export"};
 
 const char *job_kind_name(enum job_kind kind) {
     return kind_names[kind];
@@ -37,7 +37,6 @@ void params_free(struct params *params) {
 struct quantization_config params_quantization(const struct params *params) {
     return (struct quantization_config){
         .present = true,
-        .reader = &reader_gptq, /* of what lies in work/ */
         .wbits = params->wbits,
         .groupsize = params->groupsize,
         .sym = params->sym,

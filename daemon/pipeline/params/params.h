@@ -18,10 +18,12 @@ struct method_ops;
 
 enum job_kind {
     JOB_QUANTIZE,
-    JOB_EVAL, /* wbits is 16; the model may be quantized already */
+    JOB_EVAL,   /* wbits is 16; the model may be quantized already */
+    JOB_EXPORT, /* the codes of a finished job, the model, in another format */
+    N_JOB_KINDS,
 };
 
-/* job_kind_name() - "quantize" or "eval". */
+/* job_kind_name() - "quantize", "eval" or "export". */
 const char *job_kind_name(enum job_kind kind);
 /* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
 int job_kind_from_name(const char *name, enum job_kind *ret_kind);

@@ -22,9 +22,9 @@ static int check_names(enum job_kind kind, const json_t *object, struct failure 
         if (!param)
             return failure_field(failure, name, "GET /openapi.json lists the fields",
                                  "unknown field");
-        if (kind == JOB_EVAL && param->quantize_only)
+        if (!(param->kinds >> kind & 1))
             return failure_field(failure, name, "leave it out, or ask for kind quantize",
-                                 "an eval job does not take it");
+                                 "an %s job does not take it", job_kind_name(kind));
     }
     return 0;
 }
@@ -111,6 +111,16 @@ static int check_combination(const struct params *params, struct failure *failur
     return 0;
 }
 
+static int check_export(struct params *params, struct failure *failure) {
+    for (int i = 0; i < params->n_eval; i++) /* nothing is measured again */
+        free(params->eval[i]);
+    params->n_eval = 0;
+    if (!params->model || !str_has_prefix(params->model, "job:"))
+        return failure_field(failure, "model", "list the jobs to see their ids",
+                             "must be job:ID, a quantize job that succeeded");
+    return 0;
+}
+
 int params_parse(enum job_kind kind, const json_t *object, struct params **ret_params,
                  struct failure *failure) {
     cleanup(params_freep) struct params *params = calloc(1, sizeof(*params));
@@ -125,7 +135,7 @@ int params_parse(enum job_kind kind, const json_t *object, struct params **ret_p
     if (!r)
         r = read_fields(object, params, failure);
     if (!r)
-        r = check_combination(params, failure);
+        r = kind == JOB_EXPORT ? check_export(params, failure) : check_combination(params, failure);
     if (r)
         return r;
     *ret_params = steal_ptr(params);

@@ -39,12 +39,14 @@ static int free_schema(void **state) {
 
 /* What the daemon says to @value (owned here) in field @name of a job of @kind: taken or not. */
 static bool takes(const char *kind, const char *name, json_t *value) {
+    bool exports = !strcmp(kind, "export") || str_equal(json_string_value(value), "export");
     cleanup(json_decrefp) json_t *request =
-        json_pack("{s:s s:s s:s}", "kind", kind, "model", "m", "eval", "c4");
+        json_pack("{s:s s:s s:s*}", "kind", kind, "model", exports ? "job:1" : "m", "eval",
+                  exports ? NULL : "c4");
     cleanup(submission_freep) struct submission *submission = NULL;
     struct failure failure = {};
 
-    if (strcmp(kind, "eval") && strcmp(name, "kind"))
+    if (strcmp(kind, "eval") && strcmp(name, "kind") && !exports)
         json_object_update_new(request, json_pack("{s:i s:s}", "wbits", 4, "dataset", "ptb"));
     json_object_set_new(request, name, value);
     if (!submission_parse(request, &submission, &failure))
@@ -184,31 +186,56 @@ static void test_formats(void **state) {
         assert_string_equal(json_string_value(json_array_get(values, i)), formats[i]->name);
 }
 
-/* What an eval job does not take is what the document says. */
-static void test_eval(void **state) {
-    json_t *refused = json_object_get(json_object_get(schema, "then"), "properties"), *property;
-    const char *name;
+/* What the document says that a job of @kind does not take. */
+static const json_t *refused_by(const char *kind) {
+    json_t *rule;
+    size_t i;
 
-    (void)state;
+    json_array_foreach(json_object_get(schema, "allOf"), i, rule) {
+        json_t *of = json_object_get(json_object_get(rule, "if"), "properties");
+
+        if (str_equal(json_string_value(json_object_get(json_object_get(of, "kind"), "const")),
+                      kind))
+            return json_object_get(json_object_get(rule, "then"), "properties");
+    }
+    fail_msg("openapi.json has no rule for kind '%s'", kind);
+    return NULL;
+}
+
+static void check_kind(const char *kind) {
+    const json_t *refused = refused_by(kind);
+    const char *name;
+    json_t *property;
+
     json_object_foreach(properties, name, property) {
         json_t *value = json_array_get(json_object_get(property, "examples"), 0);
 
-        print_message("%s\n", name);
+        print_message("%s: %s\n", kind, name);
         if (!value)
             value = json_object_get(property, "default");
         if (!value)
             value = json_true();
-        if (strcmp(name, "kind"))
-            assert_int_equal(takes("eval", name, json_incref(value)),
+        if (!strcmp(kind, "export") && !strcmp(name, "model"))
+            assert_false(takes(kind, name, json_incref(value)));
+        else if (strcmp(name, "kind"))
+            assert_int_equal(takes(kind, name, json_incref(value)),
                              !json_object_get(refused, name));
     }
+}
+
+/* What a job of each kind does not take is what the document says. */
+static void test_kinds(void **state) {
+    (void)state;
+    check_kind("eval");
+    check_kind("export");
+    assert_true(takes("export", "model", json_string("job:7")));
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fields),   cmocka_unit_test(test_words),
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_eval),
+        cmocka_unit_test(test_kinds),
     };
 
     return cmocka_run_group_tests(tests, read_schema, free_schema);

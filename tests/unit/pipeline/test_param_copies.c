@@ -138,6 +138,20 @@ static json_t *limit_of(const struct param *param, bool has, json_int_t limit) {
     return has && number && !param->values ? json_integer(limit) : NULL;
 }
 
+/* The kinds of job that take it; NULL: every one. */
+static json_t *kinds_of(const struct param *param) {
+    json_t *list = json_array();
+
+    for (int kind = JOB_QUANTIZE; kind < N_JOB_KINDS; kind++) {
+        if (param->kinds >> kind & 1)
+            json_array_append_new(list, json_string(job_kind_name(kind)));
+    }
+    if (json_array_size(list) < N_JOB_KINDS)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
 /* Takes @expected; NULL: @property must lack @key. */
 static void expect_key(const char *name, const json_t *property, const char *key,
                        json_t *expected) {
@@ -179,8 +193,7 @@ static void test_schema(void **state) {
         expect_key(p->name, property, "maxItems",
                    p->type == PARAM_SETS ? json_integer(PARAMS_EVALS_MAX) : NULL);
         expect_key(p->name, property, "enum", enum_of(p));
-        expect_key(p->name, property, "x-kinds",
-                   p->quantize_only ? json_pack("[s]", "quantize") : NULL);
+        expect_key(p->name, property, "x-kinds", kinds_of(p));
         expect_key(p->name, property, "deprecated", p->type == PARAM_ALIAS ? json_true() : NULL);
     }
     for (size_t i = 0; i < ARRAY_SIZE(of_the_queue); i++)

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/model/readers/neutral.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+#include "daemon/model/readers/gptq_config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_SIZE 256 /* longer than every name of a matrix with its suffix */
+
+enum part { CODES, SCALES, ZEROS, G_IDX, N_PARTS };
+
+static const char *const suffixes[N_PARTS] = {"codes", "scales", "zeros", "g_idx"};
+
+static const struct tensor *find(const struct tensor_finder *tensors, const char *name,
+                                 enum part part) {
+    char full[NAME_SIZE];
+
+    snprintf(full, sizeof(full), "%s.%s", name, suffixes[part]);
+    return tensor_find(tensors, full);
+}
+
+static bool neutral_recognizes(const struct quantization_source *source) {
+    return str_equal(json_string_value(json_object_get(source->value, "quant_method")),
+                     NEUTRAL_METHOD);
+}
+
+static bool neutral_has(const struct tensor_finder *tensors, const char *name) {
+    return find(tensors, name, CODES) != NULL;
+}
+
+static void expect(const struct quantization_config *q, int rows, int n,
+                   struct expected parts[N_PARTS]) {
+    uint64_t groups = q->groupsize < 0 ? 1 : n / q->groupsize;
+
+    parts[CODES] = (struct expected){EXPECT_INT32, 2, {(uint64_t)n * q->wbits / 32, rows}};
+    parts[SCALES] = (struct expected){1u << DTYPE_F16, 2, {groups, rows}};
+    parts[ZEROS] = (struct expected){1u << DTYPE_U8, 2, {groups, rows}};
+    parts[G_IDX] = (struct expected){EXPECT_INT32, 1, {n}};
+}
+
+static int neutral_check(const struct expecting *expecting, const struct quantization_config *q,
+                         const char *name, int rows, int n) {
+    struct expected parts[N_PARTS];
+    char full[NAME_SIZE];
+    int r = 0;
+
+    expect(q, rows, n, parts);
+    for (int i = 0; i < N_PARTS && !r; i++) {
+        snprintf(full, sizeof(full), "%s.%s", name, suffixes[i]);
+        r = expect_tensor(expecting, full, &parts[i]);
+    }
+    return r;
+}
+
+static bool fits(const struct tensor *t, const struct expected *expected) {
+    if (!t || !(expected->dtypes >> t->dtype & 1) || t->n_dims != expected->n_dims)
+        return false;
+    for (int i = 0; i < t->n_dims; i++) {
+        if (t->shape[i] != expected->shape[i])
+            return false;
+    }
+    return true;
+}
+
+static int copy_arrays(const struct tensor *const parts[N_PARTS], struct quantized_matrix *m) {
+    size_t n = (size_t)m->n_groups * m->rows;
+
+    m->scales = malloc(n * sizeof(*m->scales));
+    m->zeros = malloc(n);
+    m->g_idx = malloc(m->n * sizeof(*m->g_idx));
+    if (!m->scales || !m->zeros || !m->g_idx)
+        return -ENOMEM;
+    memcpy(m->scales, parts[SCALES]->data, n * sizeof(*m->scales));
+    memcpy(m->zeros, parts[ZEROS]->data, n);
+    memcpy(m->g_idx, parts[G_IDX]->data, m->n * sizeof(*m->g_idx));
+    return 0;
+}
+
+/* Scales are finite, zeros are codes, every column is in a group. */
+static bool is_sound(const struct quantized_matrix *m) {
+    size_t n = (size_t)m->n_groups * m->rows;
+    bool wrong = false;
+
+    for (size_t i = 0; i < n; i++)
+        wrong |= (m->scales[i] & 0x7c00) == 0x7c00 || m->zeros[i] >> m->wbits;
+    for (int i = 0; i < m->n; i++)
+        wrong |= m->g_idx[i] < 0 || m->g_idx[i] >= m->n_groups;
+    return !wrong;
+}
+
+static int damaged(const char *name, struct failure *failure) {
+    return failure_set(failure, -EBADMSG, "model_invalid", "quantize the model again",
+                       "the codes of the matrix '%s' are damaged", name);
+}
+
+static int neutral_read(const struct tensor_finder *tensors, const struct quantization_config *q,
+                        const char *name, int rows, int n, struct quantized_matrix *ret_matrix,
+                        struct failure *failure) {
+    int groupsize = q->groupsize > 0 ? q->groupsize : n;
+    struct quantized_matrix m = {
+        .wbits = q->wbits, .rows = rows, .n = n, .n_groups = n / groupsize};
+    const struct tensor *parts[N_PARTS];
+    struct expected expected[N_PARTS];
+    int r;
+
+    if (n % 32 || n % groupsize)
+        return damaged(name, failure);
+    expect(q, rows, n, expected);
+    for (int i = 0; i < N_PARTS; i++) {
+        parts[i] = find(tensors, name, i);
+        if (!fits(parts[i], &expected[i]))
+            return damaged(name, failure);
+    }
+    r = copy_arrays(parts, &m);
+    if (!r && !is_sound(&m))
+        r = damaged(name, failure);
+    if (r) {
+        quantized_matrix_done(&m);
+        return r == -ENOMEM ? failure_oom(failure) : r;
+    }
+    m.words = parts[CODES]->data;
+    *ret_matrix = m;
+    return 0;
+}
+
+const struct reader_ops reader_neutral = {
+    .name = NEUTRAL_METHOD,
+    .recognizes = neutral_recognizes,
+    .parse = gptq_parse, /* its keys are the same */
+    .has = neutral_has,
+    .check = neutral_check,
+    .read = neutral_read,
+};

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/reexport.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "daemon/model/config_read.h"
+#include "daemon/pipeline/params/request.h"
+#include "daemon/pipeline/run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define QUANTD_JSON_MAX (64 << 20)
+
+/* The folder that holds the codes; owned by the caller, NULL when out of memory. */
+static char *codes_dir(const char *artifact) {
+    const char *slash = strrchr(artifact, '/');
+    int n = slash ? (int)(slash - artifact) : 0;
+    cleanup(freep) char *codes = str_format("%.*s/codes", n, artifact);
+
+    if (codes && access(codes, F_OK))
+        return strdup(artifact);
+    return steal_ptr(codes);
+}
+
+static int no_codes(struct failure *failure) {
+    return failure_field(failure, "model",
+                         "export the job that quantized the model, or quantize it again",
+                         "the job keeps no codes that another format could be written from");
+}
+
+int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure) {
+    cleanup(freep) char *dir = codes_dir(artifact);
+    struct model_config config;
+    int r;
+
+    if (!dir)
+        return failure_oom(failure);
+    r = model_config_read(dir, &config, failure);
+    if (r)
+        return r;
+    if (!config.quantization.present)
+        return no_codes(failure);
+    return format_check(format, &config.quantization, &config, failure);
+}
+
+/* The parameters of the job that made the codes, but for what is asked for now. */
+static int read_params(struct run *run) {
+    cleanup(json_decrefp) json_t *params = json_copy(json_object_get(run->made, "params"));
+    int r;
+
+    if (!params)
+        return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
+                           "quantd.json of '%s' has no parameters", run->params->model);
+    if (json_object_set_new(params, "format", json_string(run->params->format->name)) ||
+        json_object_set_new(params, "model", json_string(run->params->model)))
+        return failure_oom(run->failure);
+    r = params_parse(JOB_QUANTIZE, params, &run->made_params, run->failure);
+    if (!r)
+        run->params = run->made_params;
+    return r;
+}
+
+static int read_made(struct run *run) {
+    cleanup(freep) char *path = str_format("%s/quantd.json", run->job->model_dir);
+    const char *fingerprint;
+    int r;
+
+    if (!path)
+        return failure_oom(run->failure);
+    r = json_parse_file(path, QUANTD_JSON_MAX, "model_invalid", &run->made, run->failure);
+    if (!r)
+        r = read_params(run);
+    if (r)
+        return r;
+    fingerprint = json_string_value(json_object_get(run->made, "model_fingerprint"));
+    snprintf(run->fingerprint, sizeof(run->fingerprint), "%s", fingerprint ? fingerprint : "");
+    run->seqlen = run->params->seqlen;
+    return 0;
+}
+
+static int open_codes(struct run *run) {
+    cleanup(freep) char *dir = codes_dir(run->job->model_dir);
+    const struct quantization_config *q;
+    int r;
+
+    if (!dir)
+        return failure_oom(run->failure);
+    r = checkpoint_open(dir, &run->checkpoint, run->failure);
+    if (r)
+        return r;
+    q = &run->checkpoint->config.quantization;
+    run->quantization = params_quantization(run->params);
+    if (!q->present)
+        return no_codes(run->failure);
+    if (q->wbits != run->quantization.wbits || q->groupsize != run->quantization.groupsize ||
+        q->sym != run->quantization.sym)
+        return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
+                           "quantd.json and config.json of '%s' do not fit each other",
+                           run->params->model);
+    return format_check(run->params->format, &run->quantization, &run->checkpoint->config,
+                        run->failure);
+}
+
+int reexport_open(struct run *run) {
+    int r;
+
+    r = read_made(run);
+    if (!r)
+        r = open_codes(run);
+    if (!r)
+        r = load_report_facts(run);
+    if (r)
+        return r;
+    r = dir_remove(run->work_dir);
+    if (!r)
+        r = dir_make(run->work_dir);
+    return r ? failure_errno(run->failure, r, "cannot set up", run->work_dir) : 0;
+}

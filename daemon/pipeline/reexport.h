@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * An export job: the codes of a finished job in another format. They are in that job's checkpoint
+ * when its format holds them, else in the folder `codes` beside it.
+ */
+#pragma once
+
+#include "base/failure.h"
+
+struct format_ops;
+
+/*
+ * reexport_check() - can the job whose checkpoint is in the folder @artifact be exported in
+ * @format? Return: 0; -EINVAL with the field; or -errno. Any thread.
+ */
+int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure);
