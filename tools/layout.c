@@ -2,7 +2,7 @@
 #include "tools/layout.h"
 
 #include "base/checked.h"
-#include "daemon/model/arch.h"
+#include "daemon/model/arch/arch.h"
 #include "daemon/model/safetensors/safetensors.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "base/str.h"
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 #include "daemon/model/safetensors/tensor.h"
 
 enum fill {

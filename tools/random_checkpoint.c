@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "base/task.h"
-#include "daemon/model/config_read.h"
+#include "daemon/model/arch/config_read.h"
 #include "daemon/model/tokenizer/tokenizer.h"
 #include "tools/byte_tokenizer.h"
 #include "tools/layout.h"

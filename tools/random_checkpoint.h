@@ -11,7 +11,7 @@
 
 #include "base/dtype.h"
 #include "base/failure.h"
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 
 struct random_checkpoint {
     struct model_config config; /* head_dim and quantization are not looked at */

@@ -4,8 +4,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/model/arch/config_read.h"
 #include "daemon/model/checkpoint_check.h"
-#include "daemon/model/config_read.h"
 
 #include <errno.h>
 #include <limits.h>

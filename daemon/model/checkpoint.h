@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/hash.h"
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 #include "daemon/model/fingerprint/fingerprint.h"
 #include "daemon/model/safetensors/safetensors.h"
 

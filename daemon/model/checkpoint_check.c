@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/checkpoint_check.h"
 
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch/geometry.h"
 #include "daemon/model/safetensors/expect.h"
 
 #include <errno.h>

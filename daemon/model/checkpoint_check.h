@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/failure.h"
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 #include "daemon/model/safetensors/tensor.h"
 
 struct checked_model {

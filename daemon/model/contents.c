@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/contents.h"
 
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch/geometry.h"
 #include "daemon/model/safetensors/finite.h"
 
 #include <errno.h>

@@ -6,8 +6,8 @@
  */
 #pragma once
 
+#include "daemon/model/arch/layer.h"
 #include "daemon/model/checkpoint.h"
-#include "daemon/model/layer.h"
 
 /* Where weights come from: a checkpoint, whose layers may be replaced by quantized shards. */
 struct weights_source {

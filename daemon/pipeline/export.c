@@ -8,9 +8,9 @@
 
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/json_python.h"
 #include "base/str.h"
 #include "daemon/data/companions.h"
+#include "daemon/model/arch/json_python.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params/request.h"
 

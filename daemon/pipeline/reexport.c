@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
-#include "daemon/model/config_read.h"
+#include "daemon/model/arch/config_read.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/run.h"
 

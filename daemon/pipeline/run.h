@@ -2,7 +2,7 @@
 /* One run of a job: what its phases share. Private to the pipeline; the thread of the backend. */
 #pragma once
 
-#include "daemon/model/forward.h"
+#include "daemon/model/arch/forward.h"
 #include "daemon/model/weights.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/job.h"

@@ -2,7 +2,7 @@
 /* Floating point operations of a job, counting a multiplication and an addition as two. */
 #pragma once
 
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch/geometry.h"
 
 /* A token through one layer: the matrices that it meets, and half of the scores and sums over its
  * window, as attention is causal. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* config.json, and after a NUL byte quantize_config.json. */
-#include "daemon/model/config_read.h"
+#include "daemon/model/arch/config_read.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

@@ -85,7 +85,7 @@ class RulesTest(unittest.TestCase):
             "cuda_runtime.h": "kernels/cpu/a.c", "sqlite3.h": "daemon/queue/jobs.c",
             "microhttpd.h": "daemon/daemon.c", "curl/curl.h": "client/fetch.c",
             "openssl/evp.h": "daemon/model/a.c", "zlib.h": "base/a.c", "zip.h": "api/a.c",
-            "pcre2.h": "daemon/model/olmoe.c", "utf8proc.h": "daemon/data/a.c",
+            "pcre2.h": "daemon/model/arch/olmoe.c", "utf8proc.h": "daemon/data/a.c",
             "cblas.h": "daemon/pipeline/a.c", "lapacke.h": "kernels/cuda/a.c",
             "systemd/sd-daemon.h": "daemon/main.c", "ini.h": "daemon/main.c",
         }

@@ -29,7 +29,7 @@ LAYERS = {
                          "daemon/data/companions.h", "daemon/data/source.h"],
     "daemon/pipeline/": ["base/", "daemon/pipeline/", "daemon/model/", "daemon/data/",
                          "kernels/backend.h", "api/wire.h"],
-    "daemon/pipeline/methods/": ["base/", "daemon/pipeline/methods/", "daemon/model/geometry.h",
+    "daemon/pipeline/methods/": ["base/", "daemon/pipeline/methods/", "daemon/model/arch/geometry.h",
                                  "kernels/backend.h"],
     "daemon/jobdir/": ["base/", "daemon/jobdir/", "daemon/pipeline/job.h",
                        "daemon/pipeline/params/", "daemon/pipeline/pipeline.h",

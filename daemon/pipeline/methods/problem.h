@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What a method is given and what it gives: the matrices of one group, batched in G stacks of
- * [rows, n] (daemon/model/geometry.h). The thread of the backend.
+ * [rows, n] (daemon/model/arch/geometry.h). The thread of the backend.
  */
 #pragma once
 
 #include "base/failure.h"
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch/geometry.h"
 #include "kernels/backend.h"
 
 struct method_ops;

@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 #include "kernels/backend.h"
 
 #include <stdbool.h>

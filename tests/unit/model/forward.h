@@ -8,7 +8,7 @@
 #pragma once
 
 #include "base/json.h"
-#include "daemon/model/forward.h"
+#include "daemon/model/arch/forward.h"
 #include "daemon/model/weights.h"
 #include "kernels/backend.h"
 

@@ -2,8 +2,8 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/model/arch/olmoe.h"
 #include "daemon/model/checkpoint.h"
-#include "daemon/model/olmoe.h"
 #include "tests/unit/model/mutate.h"
 
 #include <errno.h>

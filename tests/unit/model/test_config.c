@@ -2,9 +2,9 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/str.h"
-#include "daemon/model/config_read.h"
+#include "daemon/model/arch/config_read.h"
 
-#include "daemon/model/arch.h"
+#include "daemon/model/arch/arch.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a format says that it holds is what it is asked for, and nothing else. */
 #include "base/str.h"
-#include "daemon/model/olmoe.h"
+#include "daemon/model/arch/olmoe.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 /* The table of methods, and what each does with stacks that it cannot solve. On the cpu. */
 #include "base/cleanup.h"
 #include "base/macros.h"
-#include "daemon/model/arena.h"
+#include "daemon/model/arch/arena.h"
 #include "daemon/pipeline/methods/method.h"
 #include "kernels/registry.h"
 

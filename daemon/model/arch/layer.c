@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/layer.h"
+#include "daemon/model/arch/layer.h"
 
 #include <errno.h>
 

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 #include "daemon/model/safetensors/tensor.h"
 #include "kernels/backend.h"
 

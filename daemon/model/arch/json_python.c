@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/json_python.h"
+#include "daemon/model/arch/json_python.h"
 
 #include "base/cleanup.h"
 #include "base/str.h"

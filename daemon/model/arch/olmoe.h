@@ -2,6 +2,6 @@
 /* OLMoE (arXiv 2409.02060; transformers modeling_olmoe). */
 #pragma once
 
-#include "daemon/model/arch.h"
+#include "daemon/model/arch/arch.h"
 
 extern const struct arch arch_olmoe;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/forward.h"
+#include "daemon/model/arch/forward.h"
 
 #include <errno.h>
 #include <stdlib.h>

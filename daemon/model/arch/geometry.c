@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch/geometry.h"
 
 #include <string.h>
 

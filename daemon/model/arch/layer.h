@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include "daemon/model/arena.h"
-#include "daemon/model/geometry.h"
+#include "daemon/model/arch/arena.h"
+#include "daemon/model/arch/geometry.h"
 #include "kernels/backend.h"
 
 /* One layer's weights, act, in one piece of device memory. */

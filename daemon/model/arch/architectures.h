@@ -2,7 +2,7 @@
 /* All architectures that quantd runs. */
 #pragma once
 
-#include "daemon/model/arch.h"
+#include "daemon/model/arch/arch.h"
 
 extern const struct arch *const architectures[];
 extern const int n_architectures;

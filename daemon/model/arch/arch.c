@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/arch.h"
+#include "daemon/model/arch/arch.h"
 
 #include "base/macros.h"
 

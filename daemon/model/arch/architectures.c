@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/architectures.h"
+#include "daemon/model/arch/architectures.h"
 
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/model/olmoe.h"
+#include "daemon/model/arch/olmoe.h"
 
 const struct arch *const architectures[] = {&arch_olmoe};
 const int n_architectures = ARRAY_SIZE(architectures);

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "daemon/model/layer.h"
+#include "daemon/model/arch/layer.h"
 
 /* Memory of one forward pass over at most T tokens; nothing in it lasts beyond the pass. */
 struct forward_work {

@@ -2,7 +2,7 @@
 /* Reading config.json, and quantize_config.json beside it. */
 #pragma once
 
-#include "daemon/model/config.h"
+#include "daemon/model/arch/config.h"
 
 /*
  * model_config_read() - config.json in the folder @dir, checked: an architecture of ours, every

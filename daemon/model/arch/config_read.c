@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/config_read.h"
+#include "daemon/model/arch/config_read.h"
 
 #include "base/cleanup.h"
-#include "base/json_python.h"
 #include "base/str.h"
-#include "daemon/model/architectures.h"
+#include "daemon/model/arch/architectures.h"
+#include "daemon/model/arch/json_python.h"
 #include "daemon/model/readers/readers.h"
 
 #include <errno.h>

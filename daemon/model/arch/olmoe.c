@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/model/olmoe.h"
+#include "daemon/model/arch/olmoe.h"
 
 #include "base/macros.h"
-#include "daemon/model/forward.h"
+#include "daemon/model/arch/forward.h"
 
 #include <stddef.h>
 

@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "daemon/model/arch.h"
+#include "daemon/model/arch/arch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
