@@ -143,7 +143,8 @@ static bool local_alive(struct executor *executor, int seconds, struct failure *
     for (int i = 0; i < local->n_workers; i++) {
         double silence = worker_silence(local->workers[i]);
 
-        if (silence > seconds) {
+        /* Another program holds the database: that is not the device's fault. */
+        if (silence > seconds && !store_waits(local->config.jobs->store)) {
             failure_set(failure, -EIO, "device_hangs", "see the log of the kernel",
                         "device %s gave no sign of life for %.0f seconds",
                         worker_device(local->workers[i]), silence);

@@ -107,6 +107,10 @@ int store_begin(struct store *store, enum store_mode mode, struct failure *failu
     return r;
 }
 
+bool store_waits(const struct store *store) {
+    return store->waiting;
+}
+
 void store_end_waits(struct store *store) {
     store->ends_waits = true;
 }

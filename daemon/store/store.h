@@ -94,6 +94,9 @@ enum store_mode {
  */
 int store_begin(struct store *store, enum store_mode mode, struct failure *failure);
 
+/* store_waits() - does a job wait for another program that holds the database? Any thread. */
+bool store_waits(const struct store *store);
+
 /* store_end_waits() - the daemon ends: STORE_WORK waits a few seconds at most. Any thread. */
 void store_end_waits(struct store *store);
 

@@ -7,6 +7,7 @@ Usage: test_operations.py QUANTD SOURCE [HANG_LIBRARY]. Prints what it does; the
 import http.client
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -275,6 +276,16 @@ def check_reboot(manager, process):
     return process
 
 
+def check_limits():
+    """A process that can never work says which limit is too small, and does not hang."""
+    for limit, value, name in ((resource.RLIMIT_AS, 100 << 20, "ulimit -v"),
+                               (resource.RLIMIT_NOFILE, 20, "ulimit -Hn")):
+        done = subprocess.run(
+            [QUANTD, "--version"], capture_output=True, timeout=SECONDS, check=False, text=True,
+            preexec_fn=lambda which=limit, most=value: resource.setrlimit(which, (most, most)))
+        assert done.returncode == 2 and name in done.stderr, (name, done)
+
+
 def main():
     manager = Manager()
     os.mkdir(HOME + "/texts")
@@ -287,7 +298,9 @@ def main():
     try:
         check_reload(manager, process)
         print("ok: SIGHUP takes over what can change, names what cannot, and survives a bad file")
-        if HANG:
+        if HANG: # nor does a sanitizer start with little address space
+            check_limits()
+            print("ok: limits that are too small are named")
             process = check_watchdog(manager, process)
             print("ok: a device that hangs ends the pings, and the job goes on in a new process")
             process = check_stop_of_hung(manager, process)
