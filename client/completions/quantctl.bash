@@ -84,7 +84,9 @@ _quantctl_word() {
             compgen -W "$(_quantctl_jobs 'succeeded|failed|cancelled')" -- "$3"
         )
         ;;
-    download:1) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs succeeded)" -- "$3") ;;
+    download:1 | export:1)
+        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs succeeded)" -- "$3")
+        ;;
     download:2) _quantctl_files DIR "$3" ;;
     rm-model:1)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models | grep -v '^job:')" -- "$3")

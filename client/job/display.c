@@ -42,6 +42,7 @@ static void set_phase_state(struct display *display, int phase, bool planned) {
 /* The phases of the job, as far as its parameters show them. */
 static void plan_phases(struct display *display, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
+    bool exports = str_equal(answer_text(job, "kind"), "export");
     bool quantizes =
         str_equal(answer_text(job, "kind"), "quantize") && answer_int(params, "wbits", 16) < 16;
 
@@ -50,8 +51,8 @@ static void plan_phases(struct display *display, const json_t *job) {
                     quantizes && json_is_string(json_object_get(params, "dataset")));
     set_phase_state(display, DISPLAY_QUANTIZE, quantizes);
     set_phase_state(display, DISPLAY_EVALUATE,
-                    json_array_size(json_object_get(params, "eval")) > 0);
-    set_phase_state(display, DISPLAY_EXPORT, quantizes);
+                    !exports && json_array_size(json_object_get(params, "eval")) > 0);
+    set_phase_state(display, DISPLAY_EXPORT, quantizes || exports);
 }
 
 static void end_phase(struct display *display, enum phase_state state, double at) {

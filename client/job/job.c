@@ -33,7 +33,7 @@ int job_exit_status(const json_t *job) {
 }
 
 bool job_makes_checkpoint(const json_t *params) {
-    return answer_int(params, "wbits", 16) < 16;
+    return answer_int(params, "wbits", 16) < 16 || str_equal(answer_text(params, "kind"), "export");
 }
 
 char *job_model(const json_t *job) {
@@ -68,7 +68,9 @@ char *job_title(const json_t *job) {
 
     if (!model)
         return NULL;
-    if (str_equal(answer_text(job, "kind"), "eval") || wbits >= 16) {
+    if (str_equal(answer_text(job, "kind"), "export")) {
+        strbuf_printf(&title, "export %s as %s", model, answer_text(params, "format"));
+    } else if (str_equal(answer_text(job, "kind"), "eval") || wbits >= 16) {
         strbuf_printf(&title, "evaluate %s", model);
     } else {
         strbuf_printf(&title, "quantize %s to %lld bits", model, (long long)wbits);

@@ -14,12 +14,15 @@ bool job_has_ended(const json_t *job);
 /* job_exit_status() - the exit status of quantctl for this job, which has ended. */
 int job_exit_status(const json_t *job);
 
-/* job_makes_checkpoint() - does a job with @params (of a request or a job) make a checkpoint? */
+/*
+ * job_makes_checkpoint() - does a job with @params make a checkpoint? They are a request, or the
+ * parameters of a quantize or eval job.
+ */
 bool job_makes_checkpoint(const json_t *params);
 
 /*
  * job_title() - what the job does: "quantize olmoe-demo to 4 bits by gptq, minmax, groups
- * of 128, act-order".
+ * of 128, act-order"; "export job:7 as dense".
  * Cleaned, owned by the caller; NULL when out of memory.
  */
 char *job_title(const json_t *job);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/macros.h"
+#include "base/str.h"
+#include "client/http/answer.h"
 #include "client/job/submit.h"
 
 #include <inttypes.h>
@@ -23,7 +25,11 @@ static int run(struct client *client, const struct args *args, struct failure *f
     if (r)
         return r;
     snprintf(path, sizeof(path), SUBMIT_PATH "/%" PRIu64 "/retry", id);
-    return submit_run(client, args, path, NULL, json_object_get(job, "params"), failure);
+    /* What an export job makes is in its kind, not in its parameters. */
+    return submit_run(
+        client, args, path, NULL,
+        str_equal(answer_text(job, "kind"), "export") ? job : json_object_get(job, "params"),
+        failure);
 }
 
 const struct verb verb_retry = {

@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints, whatever their format: types as config.json says them, small files, exports again.
 
-Usage: test_formats.py QUANTD SOURCE. Prints what it does; the exit status tells.
+Usage: test_formats.py QUANTD QUANTCTL SOURCE. Prints what it does; the exit status tells.
 """
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
-QUANTD, SOURCE = sys.argv[1:3]
+QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 sys.path.insert(0, SOURCE + "/scripts")
 
 from own_daemon import Daemon  # noqa: E402
@@ -204,6 +205,26 @@ def test_kept_codes(daemon, models):
     assert not os.path.exists(os.path.dirname(codes))
 
 
+def test_quantctl(daemon, models):
+    """quantctl export follows the job and saves what it has made."""
+    print("quantctl export")
+    job, wanted = (round_model(daemon, "small", format=name) for name in ("gptq", "dense"))
+    for word, saved in ((str(job["id"]), models + "/saved"), (f"job:{job['id']}", models + "/again")):
+        done = subprocess.run([QUANTCTL, "--server", "unix:" + daemon.socket, "export", word,
+                               "--format", "dense", "--save", saved], capture_output=True,
+                              text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"export job:{job['id']} as dense" in done.stderr + done.stdout, done.stderr
+        made = {}
+        for name in os.listdir(saved):
+            with open(f"{saved}/{name}", "rb") as file:
+                made[name] = file.read()
+        expect_same(made, files_of(daemon, wanted))
+    done = subprocess.run([QUANTCTL, "--server", "unix:" + daemon.socket, "export", "small"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+
+
 def refuse(daemon, model, words, **request):
     try:
         daemon.submit(kind="export", model=model, **{"format": "gptq", **request})
@@ -232,7 +253,7 @@ def main():
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models) as daemon:
             for test in (test_types, test_gptq_types, test_small_files, test_export,
-                         test_kept_codes, test_refused):
+                         test_kept_codes, test_quantctl, test_refused):
                 test(daemon, models)
     finally:
         shutil.rmtree(models)

@@ -18,6 +18,7 @@ export function title(job) {
 export function method(job) {
   const p = job.params || {};
   if (job.kind === "eval") return "evaluation";
+  if (job.kind === "export") return `export as ${p.format}`;
   if (p.wbits === 16) return "unquantized";
   const words = [`${p.method} ${p.wbits} bit`];
   if (p.groupsize > 0) words.push(`g${p.groupsize}`);

@@ -164,7 +164,8 @@ class JobsPage {
     const form = el("form", { class: "filters", role: "search", "aria-label": "Filter the jobs" },
       input("text", "Name, model or number"),
       select("status", "State", [["", "any"], ...states.map((s) => [s, s])]),
-      select("kind", "Kind", [["", "any"], ["quantize", "quantize"], ["eval", "eval"]]),
+      select("kind", "Kind", [["", "any"], ["quantize", "quantize"], ["eval", "eval"],
+        ["export", "export"]]),
       input("owner", "Owner"),
       el("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Clear"));
     form.addEventListener("submit", (event) => event.preventDefault());

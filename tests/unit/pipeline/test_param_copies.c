@@ -215,17 +215,17 @@ static bool is_option(const struct param *param) {
     return param->type != PARAM_STRING; /* MODEL and DATASET have no name of an option */
 }
 
-static const struct arg_table *options_of_quantize(void) {
+static const struct arg_table *options_of(const char *verb) {
     for (size_t i = 0; verbs[i]; i++)
-        if (str_equal(verbs[i]->name, "quantize"))
+        if (str_equal(verbs[i]->name, verb))
             return &verbs[i]->table;
-    fail_msg("quantctl has no verb quantize");
+    fail_msg("quantctl has no verb %s", verb);
     return NULL;
 }
 
-static void expect_option(const struct param *param) {
+static void expect_option(const char *verb, const struct param *param) {
     cleanup(freep) char *name = option_of(param), *values = joined_values(param);
-    const struct arg_table *table = options_of_quantize();
+    const struct arg_table *table = options_of(verb);
 
     for (size_t i = 0; i < table->n_options; i++) {
         const struct arg_option *option = &table->options[i];
@@ -239,7 +239,7 @@ static void expect_option(const struct param *param) {
             assert_string_equal(option->value, values);
         return;
     }
-    fail_msg("quantctl quantize has no option --%s", name);
+    fail_msg("quantctl %s has no option --%s", verb, name);
 }
 
 static void test_options(void **state) {
@@ -252,7 +252,9 @@ static void test_options(void **state) {
         print_message("%s\n", param->name);
         if (!is_option(param))
             continue;
-        expect_option(param);
+        expect_option("quantize", param);
+        if (param->kinds >> JOB_EXPORT & 1)
+            expect_option("export", param);
         if (param->type != PARAM_BOOLEAN && param->type != PARAM_SETS && !says(param->help, value))
             fail_msg("the help of --%s does not say the default %s", param->name, value);
     }
