@@ -4,8 +4,8 @@
  * Windows are drawn from single documents; only c4-new is evaluated as one text.
  */
 #include "daemon/data/dataset.h"
-#include "daemon/data/json_lines.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/json_lines.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <stdint.h>

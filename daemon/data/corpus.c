@@ -3,7 +3,7 @@
 
 #include "base/str.h"
 #include "daemon/data/local.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -7,8 +7,8 @@
 #pragma once
 
 #include "daemon/data/catalog.h"
-#include "daemon/data/documents.h"
 #include "daemon/data/source.h"
+#include "daemon/data/text/documents.h"
 
 enum corpus_use { CORPUS_CALIBRATION, CORPUS_EVALUATION };
 #define CORPUS_USES 2

@@ -7,10 +7,10 @@
 
 #include "base/file.h"
 #include "base/macros.h"
-#include "daemon/data/filetype.h"
-#include "daemon/data/json_lines.h"
-#include "daemon/data/reader.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/filetype.h"
+#include "daemon/data/text/json_lines.h"
+#include "daemon/data/text/reader.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -9,7 +9,7 @@
  */
 #pragma once
 
-#include "daemon/data/documents.h"
+#include "daemon/data/text/documents.h"
 
 #include <stdbool.h>
 

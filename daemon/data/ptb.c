@@ -4,7 +4,7 @@
  * validation part; ptb-new joins them by " " and is measured on its test part.
  */
 #include "daemon/data/dataset.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 static int load_joined(const char *path, const char *name, const char *separator,
                        struct strbuf *joined, struct failure *failure) {

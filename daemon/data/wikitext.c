@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* WikiText-2, raw. A line is a row and keeps its newline, a blank line is an empty row. */
 #include "daemon/data/dataset.h"
-#include "daemon/data/text.h"
-#include "daemon/data/zip_member.h"
+#include "daemon/data/text/text.h"
+#include "daemon/data/text/zip_member.h"
 
 /* The real train member has 11 MB. */
 #define MEMBER_MAX ((size_t)256 << 20)

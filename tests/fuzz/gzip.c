@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A gzip file, line by line. */
-#include "daemon/data/reader.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/reader.h"
+#include "daemon/data/text/text.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One member of a zip archive. */
 #include "base/cleanup.h"
-#include "daemon/data/zip_member.h"
+#include "daemon/data/text/zip_member.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MEMBER_MAX 65536

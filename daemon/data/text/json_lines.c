@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/json_lines.h"
+#include "daemon/data/text/json_lines.h"
 
 #include "base/json.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/zip_member.h"
+#include "daemon/data/text/zip_member.h"
 
 #include "base/cleanup.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <inttypes.h>

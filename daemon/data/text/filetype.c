@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/filetype.h"
+#include "daemon/data/text/filetype.h"
 
 #include "base/macros.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/reader.h"
+#include "daemon/data/text/reader.h"
 
 #include "base/str.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <stdlib.h>

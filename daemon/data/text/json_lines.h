@@ -2,8 +2,8 @@
 /* JSON lines: an object a line, of which one field is a document's text. */
 #pragma once
 
-#include "daemon/data/documents.h"
-#include "daemon/data/reader.h"
+#include "daemon/data/text/documents.h"
+#include "daemon/data/text/reader.h"
 
 #include <stdbool.h>
 

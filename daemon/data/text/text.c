@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

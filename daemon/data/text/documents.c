@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/data/documents.h"
+#include "daemon/data/text/documents.h"
 
 #include "base/checked.h"
-#include "daemon/data/text.h"
+#include "daemon/data/text/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
