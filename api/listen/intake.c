@@ -115,20 +115,28 @@ static void log_cuts(struct intake *intake, double now) {
 
 /* ---------------------------------------------------------------------------------------------- */
 
+/* Until the monotonic time @next, or a change. Under the mutex. */
+static void sleep_until(struct intake *intake, double next) {
+    struct timespec until;
+
+    if (isinf(next)) {
+        pthread_cond_wait(&intake->changed, &intake->mutex);
+        return;
+    }
+    until.tv_sec = (time_t)next;
+    until.tv_nsec = (long)((next - (double)until.tv_sec) * 1e9);
+    pthread_cond_timedwait(&intake->changed, &intake->mutex, &until);
+}
+
 static void *watch(void *arg) {
     struct intake *intake = arg;
 
     pthread_mutex_lock(&intake->mutex);
     while (!intake->stopping) {
         double now = clock_monotonic(), next = cut_late(intake, now);
-        struct timespec until = {.tv_sec = (time_t)next,
-                                 .tv_nsec = (long)((next - (double)(time_t)next) * 1e9)};
 
         log_cuts(intake, now);
-        if (isinf(next))
-            pthread_cond_wait(&intake->changed, &intake->mutex);
-        else
-            pthread_cond_timedwait(&intake->changed, &intake->mutex, &until);
+        sleep_until(intake, next);
     }
     pthread_mutex_unlock(&intake->mutex);
     return NULL;

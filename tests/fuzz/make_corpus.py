@@ -226,6 +226,10 @@ def stream_files():
                       "Authorization: Basic YTpi\r\n\r\n",
         "old": "GET /openapi.json HTTP/1.0\r\n\r\n",
         "method": f"BREW /v1/jobs/1 HTTP/1.1\r\n{host}Origin: http://a\r\n\r\n",
+        "lengths": f"POST /v1/jobs HTTP/1.1\r\n{host}Content-Length : 2\r\nContent-Length: 2\r\n"
+                   "Transfer-Encoding: chunked\r\n\r\n{}",
+        "nul": "GET /healthz\0 HTTP/1.1\r\nHost: localhost\0b\r\nAccept: */*\0\r\n\r\n",
+        "fold": f"GET /healthz HTTP/1.1\r\n{host}X-A: 1\r\n 2\r\n\tb\r\nX-B:\r\n\r\n",
     }
     for name, text in requests.items():
         put("http", name, text)
