@@ -71,6 +71,29 @@ static void test_missing_files(void **state) {
     }
 }
 
+/* What a clone without git-lfs leaves. */
+static void test_lfs_pointers(void **state) {
+    static const char pointer[] = "version https://git-lfs.github.com/spec/v1\n"
+                                  "oid sha256:00\nsize 12345\n";
+    static const char *const rows[][2] = {
+        {"config.json", "model_invalid"},
+        {SHARD_2, "model_incomplete"},
+        {"tokenizer.json", "tokenizer_invalid"},
+        {"model.safetensors.index.json", "model_invalid"},
+    };
+    struct lab *lab = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup(freep) char *name = str_format("lfs-%zu", i);
+        cleanup(freep) char *model = lab_copy(lab, lab->demo, name);
+        cleanup(freep) char *path = str_format("%s/%s", model, rows[i][0]);
+        cleanup(freep) char *words = str_format("%s': it is a Git LFS pointer", rows[i][0]);
+
+        assert_int_equal(file_replace(path, pointer, strlen(pointer)), 0);
+        lab_must_fail(lab, name, model, EVAL, rows[i][1], words);
+    }
+}
+
 /* Puts @n @bytes into the file @name of @model where @needle is; NULL: at its start. */
 static void patch(const char *model, const char *name, const char *needle, const char *bytes,
                   size_t n) {
@@ -309,10 +332,10 @@ static void test_disk_full(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parameters),        cmocka_unit_test(test_missing_files),
-        cmocka_unit_test(test_damaged_shards),    cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_foreign_tokenizer), cmocka_unit_test(test_quantized_already),
-        cmocka_unit_test(test_missing_tensors),   cmocka_unit_test(test_device_memory),
-        cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_lfs_pointers),      cmocka_unit_test(test_damaged_shards),
+        cmocka_unit_test(test_not_finite),        cmocka_unit_test(test_foreign_tokenizer),
+        cmocka_unit_test(test_quantized_already), cmocka_unit_test(test_missing_tensors),
+        cmocka_unit_test(test_device_memory),     cmocka_unit_test(test_disk_full),
     };
 
     if (argc == 2)

@@ -46,7 +46,8 @@ DEFINE_CLEANUP(struct safetensors *, safetensors_freep, safetensors_free)
  * safetensors_write() - write @n_tensors tensors (names unique) to @path in the given order, with
  * metadata {"format": "pt"}: a temporary file beside it, fsync, rename, fsync of the folder.
  * The same tensors give the same bytes. @ret_size, when not NULL: bytes of the file.
- * Return: 0 or -errno with the failure.
+ * Return: 0; -EBADMSG (model_invalid) when data is mapped and its file was cut short; or -errno;
+ * with the failure.
  */
 int safetensors_write(const char *path, const struct tensor *tensors, size_t n_tensors,
                       uint64_t *ret_size, struct failure *failure);

@@ -94,6 +94,16 @@ static int write_file(const char *path, const struct strbuf *header, const struc
     return r;
 }
 
+/* The kernel says EFAULT where a mapped tensor has lost its file. */
+static int not_written(const char *path, int r, struct failure *failure) {
+    if (r == -EFAULT)
+        return failure_set(failure, -EBADMSG, "model_invalid",
+                           "do not change a model while a job reads it; retry the job",
+                           "a file of the model was cut short while '%s' was written from it",
+                           path);
+    return failure_errno(failure, r, "cannot write", path);
+}
+
 int safetensors_write(const char *path, const struct tensor *tensors, size_t n_tensors,
                       uint64_t *ret_size, struct failure *failure) {
     cleanup(freep) char *temporary = str_format("%s.tmp", path);
@@ -111,7 +121,7 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
         r = -errno;
     if (r) {
         unlink(temporary);
-        return failure_errno(failure, r, "cannot write", path);
+        return not_written(path, r, failure);
     }
     r = file_sync_parent(path);
     if (r)

@@ -399,13 +399,36 @@ static void test_mutations(void **state) {
     assert_in_range(n_read, 1, N_MUTATIONS / 4);
 }
 
+/* A shard that is cut short while it is written from is the model's fault, not the disk's. */
+static void test_cut_while_written(void **state) {
+    static unsigned char bytes[1 << 16];
+    const struct tensor tensor = {.name = "x",
+                                  .dtype = DTYPE_I8,
+                                  .n_dims = 1,
+                                  .shape = {sizeof(bytes)},
+                                  .n = sizeof(bytes),
+                                  .size = sizeof(bytes),
+                                  .data = bytes};
+    cleanup(safetensors_freep) struct safetensors *file = NULL;
+    cleanup(freep) char *copy = str_format("%s.copy", path);
+    struct failure f = {};
+
+    (void)state;
+    assert_int_equal(safetensors_write(path, &tensor, 1, NULL, &f), 0);
+    assert_int_equal(safetensors_open(path, &file, &f), 0);
+    assert_int_equal(truncate(path, 5000), 0);
+    assert_int_equal(safetensors_write(copy, safetensors_at(file, 0), 1, NULL, &f), -EBADMSG);
+    assert_string_equal(f.code, "model_invalid");
+    assert_int_equal(access(copy, F_OK), -1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_headers),    cmocka_unit_test(test_bad_lengths),
         cmocka_unit_test(test_good_headers),   cmocka_unit_test(test_not_a_file),
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_rewrite_demo),
         cmocka_unit_test(test_write_failures), cmocka_unit_test(test_disk_full),
-        cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_mutations),      cmocka_unit_test(test_cut_while_written),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
