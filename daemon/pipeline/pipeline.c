@@ -18,44 +18,52 @@
 
 /* ---- the result ---- */
 
+/* {phase: seconds, total}; NULL when out of memory. */
 static json_t *seconds_of(const struct run *run) {
-    json_t *seconds = json_object();
+    cleanup(json_decrefp) json_t *seconds = json_object();
     double total = 0;
 
     for (int i = 0; i < N_PHASES; i++) {
-        if (run->progress.seconds[i] > 0)
-            json_object_set_new(seconds, phase_names[i], json_real(run->progress.seconds[i]));
-        total += run->progress.seconds[i];
+        double phase = run->progress.seconds[i];
+
+        total += phase;
+        if (phase > 0 && json_object_set_new(seconds, phase_names[i], json_real(phase)))
+            return NULL;
     }
-    json_object_set_new(seconds, "total", json_real(total));
-    return seconds;
+    return json_object_set_new(seconds, "total", json_real(total)) ? NULL : steal_ptr(seconds);
 }
 
-/* Completes @result, which holds what the export gave or is NULL. */
-static json_t *complete_result(struct run *run, json_t *result) {
+/* {set: result}, with what was measured when the layers were made; NULL when out of memory. */
+static json_t *perplexity_of(const struct run *run) {
+    const json_t *made = json_object_get(run->made, "perplexity");
+    cleanup(json_decrefp) json_t *perplexity = made ? json_clone(made) : json_object();
+
+    for (int i = 0; i < run->n_evals; i++) {
+        if (json_object_set(perplexity, run->evals[i].name, run->evals[i].result))
+            return NULL;
+    }
+    return steal_ptr(perplexity);
+}
+
+/* Completes *@result, which holds what the export gave or is NULL. */
+static int complete_result(struct run *run, json_t **result) {
     double bits = run->exports ? run->params->format->bits_per_weight(&run->checkpoint->config,
                                                                       &run->quantization)
                                : 0;
-    json_t *perplexity =
-        run->made ? json_copy(json_object_get(run->made, "perplexity")) : json_object();
+    cleanup(json_decrefp) json_t *rest = NULL;
     struct backend_info info;
     struct rusage usage;
 
-    if (!result)
-        result = json_pack("{s:n s:[]}", "size_bytes", "artifacts");
-    for (int i = 0; i < run->n_evals; i++)
-        json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
     getrusage(RUSAGE_SELF, &usage);
     run->b->ops->info(run->b, &info);
-    json_object_set_new(result, "perplexity", perplexity);
-    json_object_set_new(result, "seconds", seconds_of(run));
-    json_object_set_new(result, "peak_memory",
-                        json_pack("{s:I s:I}", "device", (json_int_t)info.memory_peak, "host",
-                                  (json_int_t)usage.ru_maxrss * 1024));
-    json_object_set_new(result, "model_fingerprint", json_string(run->fingerprint));
-    json_object_set_new(result, "seqlen", json_integer(run->seqlen));
-    json_object_set_new(result, "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
-    return result;
+    if (!*result)
+        *result = json_pack("{s:n s:[]}", "size_bytes", "artifacts");
+    rest = json_pack("{s:o s:o s:{s:I s:I} s:s s:i s:o}", "perplexity", perplexity_of(run),
+                     "seconds", seconds_of(run), "peak_memory", "device",
+                     (json_int_t)info.memory_peak, "host", (json_int_t)usage.ru_maxrss * 1024,
+                     "model_fingerprint", run->fingerprint, "seqlen", run->seqlen,
+                     "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
+    return rest && !json_object_update(*result, rest) ? 0 : failure_oom(run->failure);
 }
 
 /* ---- publication ---- */
@@ -224,8 +232,9 @@ static int run_phases(struct run *run, json_t **ret_result) {
     r = run_check_model(run); /* the last look: what was read belongs to one model */
     if (r)
         return r;
-    result = complete_result(run, result);
-    r = publish(run, result);
+    r = complete_result(run, &result);
+    if (!r)
+        r = publish(run, result);
     if (!r)
         *ret_result = steal_ptr(result);
     return r;

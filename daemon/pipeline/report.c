@@ -27,15 +27,12 @@ static json_t *matrix_report(const struct problem *problem, const char *name, in
     const struct outcome *outcome = &problem->outcomes[g];
     const struct gram *gram = problem->gram;
     double error = MAX(num, 0) / den; /* a sum that cancels may end just below zero */
-    json_t *report =
-        json_pack("{s:s s:s s:o s:o s:o s:f}", "name", name, "method", outcome->method->name,
-                  "tokens", gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(),
-                  "damping", outcome->damping > 0 ? json_real(outcome->damping) : json_null(),
-                  "error", den > 0 ? json_real(error) : json_null(), "seconds", seconds);
 
-    if (report && outcome->reason)
-        json_object_set_new(report, "reason", json_string(outcome->reason));
-    return report;
+    return json_pack(
+        "{s:s s:s s:o s:o s:o s:f s:s*}", "name", name, "method", outcome->method->name, "tokens",
+        gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(), "damping",
+        outcome->damping > 0 ? json_real(outcome->damping) : json_null(), "error",
+        den > 0 ? json_real(error) : json_null(), "seconds", seconds, "reason", outcome->reason);
 }
 
 /* Reports a matrix that did not go as asked for. */

@@ -54,12 +54,13 @@ static int tell_layer(struct run *run, const char *kind, int layer) {
 
 static int tell_eval(struct run *run, const char *kind, int i) {
     const struct eval_set *set = &run->evals[i];
-    json_t *event = json_copy(set->result);
+    cleanup(json_decrefp) json_t *event = json_clone(set->result);
 
-    json_object_set_new(event, "perplexity", json_incref(json_object_get(event, "value")));
-    json_object_del(event, "value");
-    json_object_set_new(event, "set", json_string(set->name));
-    return run_event(run, kind, event);
+    if (!event || json_object_set(event, "perplexity", json_object_get(event, "value")) ||
+        json_object_del(event, "value") ||
+        json_object_set_new(event, "set", json_string(set->name)))
+        return failure_oom(run->failure);
+    return run_event(run, kind, steal_ptr(event));
 }
 
 /* Is @report the record of layer @layer? One that is damaged counts as none. */

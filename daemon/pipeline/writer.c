@@ -44,7 +44,8 @@ int writer_start(struct writer *w, struct run *run, int layer, struct layer_code
 }
 
 int writer_finish(struct writer *w, struct run *run) {
-    json_t *file, *report;
+    cleanup(json_decrefp) json_t *report = NULL;
+    json_t *file;
     int r;
 
     if (!w->task.started)
@@ -57,8 +58,9 @@ int writer_finish(struct writer *w, struct run *run) {
     }
     file = json_pack("{s:s s:I}", "sha256", w->sha256, "bytes", (json_int_t)w->size);
     report = steal_ptr(w->report);
-    json_object_set_new(report, "file", file);
-    return work_keep_layer(run, w->layer, report);
+    if (json_object_set_new(report, "file", file))
+        return failure_oom(run->failure);
+    return work_keep_layer(run, w->layer, steal_ptr(report));
 }
 
 int writer_poll(struct writer *w, struct run *run) {
