@@ -107,13 +107,13 @@ size_t quantize_size(const struct run *run); /* quantize.c */
 size_t evaluate_size(const struct run *run); /* evaluate.c */
 
 /* The phases, each with its own file. 0 or -errno. */
-int reexport_open(struct run *run);     /* reexport.c: what an export job has instead of inputs */
+int reexport_open(struct run *run);     /* export/: what an export job has instead of inputs */
 int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, windows; checks them */
 int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
 int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */
 int quantize_layers(struct run *run);   /* quantize.c */
 int evaluate_sets(struct run *run);     /* evaluate.c */
-int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export.c */
+int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */
 
 /*
  * work_learn_fingerprint() - set run->fingerprint and report it (PIPELINE_FACTS), once all of the

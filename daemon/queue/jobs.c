@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
-#include "daemon/pipeline/reexport.h"
+#include "daemon/pipeline/export/reexport.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/queue/submission.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A quantized matrix in a hostile file: two bytes that choose the format, then safetensors. */
-#include "daemon/model/readers/gptq.h"
+/* A quantized matrix in a hostile file: two bytes that choose the layout, then safetensors. */
 #include "base/macros.h"
+#include "daemon/model/readers/readers.h"
 #include "daemon/model/safetensors/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -34,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
         return 0;
     tensors = safetensors_finder(file);
-    r = reader_gptq.read(&tensors, &q, "self_attn.q_proj", ROWS, COLUMNS, &matrix, &failure);
+    r = readers[data[0] / 64 % n_readers]->read(&tensors, &q, "self_attn.q_proj", ROWS, COLUMNS,
+                                                &matrix, &failure);
     fuzz_require(!r == !!matrix.words);
     if (!r)
         check(&matrix, &q);

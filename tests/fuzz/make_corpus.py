@@ -60,7 +60,23 @@ def gptq(wbits, groups, choice, scale=b"\x00\x3c", dtype="F16", g_idx=None):
     return bytes(choice) + safetensors(tensors)
 
 
+def neutral(wbits, groups, choice, scale=b"\x00\x3c", zero=b"\x01", g_idx=None):
+    n = 32
+    order = [i % groups for i in range(n)] if g_idx is None else g_idx
+    return bytes(choice) + safetensors({
+        "self_attn.q_proj.codes": ("I32", [n * wbits // 32, n], bytes(range(128)) * wbits),
+        "self_attn.q_proj.scales": ("F16", [groups, n], scale * (groups * n)),
+        "self_attn.q_proj.zeros": ("U8", [groups, n], zero * (groups * n)),
+        "self_attn.q_proj.g_idx": ("I32", [n], struct.pack(f"<{n}i", *order)),
+    })
+
+
 def quantized_files():
+    put("gptq", "neutral-bits4", neutral(4, 4, (66, 1)))
+    put("gptq", "neutral-bits3-row", neutral(3, 1, (65, 0)))
+    put("gptq", "neutral-scale", neutral(4, 4, (66, 1), scale=b"\x00\x7c"))
+    put("gptq", "neutral-zero", neutral(4, 4, (66, 1), zero=b"\x10"))
+    put("gptq", "neutral-g-idx", neutral(4, 4, (66, 1), g_idx=[4] * 32))
     put("gptq", "bits4-group8", gptq(4, 4, (2, 1), g_idx=[i // 8 for i in range(32)]))
     put("gptq", "bits3-row-v2", gptq(3, 1, (1, 64)))
     put("gptq", "bits2-group16", gptq(2, 2, (0, 2), b"\x80\x3f", "BF16"))

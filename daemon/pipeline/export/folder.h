@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The parts of an exported checkpoint. Private to the pipeline; the thread of the backend. */
+/* A checkpoint folder in the making. Private to the pipeline; the thread of the backend. */
 #pragma once
 
 #include "daemon/pipeline/run.h"
 
-/* A checkpoint folder in the making. Zero-initialise. */
+/* Zero-initialise. */
 struct folder {
     const struct format_ops *format;
     char *path;         /* owned */
@@ -15,10 +15,23 @@ struct folder {
     bool rest_is_plain; /* the last shard holds the model's own tensors, as they are */
 };
 
+/* folder_begin() - an empty folder @name of work/, for a checkpoint in @format. Return: 0 or
+ * -errno. */
+int folder_begin(struct run *run, struct folder *folder, const struct format_ops *format,
+                 const char *name);
+/*
+ * folder_end() - with @r, what became of it. What a full disk cut short is removed: it takes the
+ * room that other jobs may do with. Return: @r.
+ */
+int folder_end(struct folder *folder, int r);
 void folder_done(struct folder *folder);
 
 /* folder_add() - enter the finished file @name: its size and hash. Return: 0 or -errno. */
 int folder_add(struct run *run, struct folder *folder, const char *name);
+
+/* folder_write() - write @size bytes as @name, and enter it. */
+int folder_write(struct run *run, struct folder *folder, const char *name, const char *data,
+                 size_t size);
 
 /* folder_write_json() - write @value as @name, indented, keys sorted, and enter it. */
 int folder_write_json(struct run *run, struct folder *folder, const char *name,
@@ -34,7 +47,7 @@ int folder_map(struct folder *folder, const struct tensor *tensor, const char *n
 int folder_add_shard(struct run *run, struct folder *folder, const char *name, const json_t *file);
 
 /*
- * export_shards() - all shards and the index (export_shards.c). @other: NULL, or a finished folder
+ * export_shards() - all shards and the index (shards.c). @other: NULL, or a finished folder
  * whose last shard is linked when it would be the same.
  */
 int export_shards(struct run *run, struct folder *folder, const struct folder *other);

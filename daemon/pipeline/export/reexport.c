@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon/pipeline/reexport.h"
+#include "daemon/pipeline/export/reexport.h"
 
 #include "base/file.h"
 #include "base/json.h"

@@ -4,7 +4,7 @@
  * format already is linked; any other is read back, and its tensors are made by the format.
  */
 #include "base/str.h"
-#include "daemon/pipeline/export.h"
+#include "daemon/pipeline/export/folder.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
