@@ -2,6 +2,8 @@
 /* What a worker waits for: a device that cannot be opened, its memory, room on the disk. */
 #include "worker_fixture.h"
 
+#include <pthread.h>
+
 /* A device that cannot be opened for a while fails no job: none is claimed meanwhile. */
 static void test_unusable_device(void **state) {
     struct bench *b = *state;
@@ -60,6 +62,7 @@ static void test_lack_of_memory(void **state) {
 
     script.r = -ENOMEM;
     script.code = "device_memory";
+    script.no_layer = true; /* a new layer would make it wait shorter again */
     assert_int_equal(start(b, "cpu"), 0);
     for (int i = 0; i < 10000 && script.runs < 3; i++) { /* at once, after 1 s, after 2 s more */
         worker_wake(b->worker);                          /* which does not make it try again */
@@ -106,7 +109,9 @@ static void test_full_disk(void **state) {
         assert_string_equal(json_string_value(json_object_get(row->paused, "code")), "disk_full");
         assert_int_equal(script.runs, 2 * i + 1); /* it is not tried again and again */
         script.r = 0;
+        pthread_mutex_lock(&b->disk.mutex);
         b->disk.held_until = 0;
+        pthread_mutex_unlock(&b->disk.mutex);
         worker_wake(b->worker);
         cleanup(job_row_freep) struct job_row *done = wait_status(b, id, JOB_SUCCEEDED);
         assert_null(done->paused);

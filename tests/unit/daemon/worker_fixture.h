@@ -21,6 +21,7 @@ static struct script {
     bool wait;        /* until cancelled */
     bool poison;
     atomic_bool hang;      /* without a sign of life */
+    bool no_layer;         /* it finishes none */
     bool bad_event;        /* of a layer that no table takes */
     struct disk *fill;     /* before the layer is told; NULL: no disk */
     atomic_bool unusable;  /* the device cannot be opened */
@@ -79,7 +80,9 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
          json_pack("{s{ss} s{ss}}", "model", "name", "x", "params", "model", "resolved"));
     if (script.fill)
         script.fill->floor = UINT64_MAX;
-    r = tell(job, "layer.finished", json_pack("{si}", "layer", script.bad_event ? -1 : 0));
+    r = script.no_layer
+            ? 0
+            : tell(job, "layer.finished", json_pack("{si}", "layer", script.bad_event ? -1 : 0));
     if (r)
         return failure_set(failure, r, "io_error", NULL, "the observer failed");
     tell(job, "progress", json_pack("{sf}", "fraction", 0.5));
