@@ -296,7 +296,14 @@ int worker_start(const struct worker_config *config, struct worker **ret_worker,
     pthread_cond_init(&worker->cond, NULL);
     worker->renewed = lease_now();
 
+    worker->seen.kind = str_has_prefix(worker->device, "cuda") ? "cuda" : "cpu";
+    snprintf(worker->seen.info.name, sizeof(worker->seen.info.name), "%s", worker->device);
+
     r = open_backend(worker, failure);
+    if (r && r != -EINVAL && r != -ENODEV) {
+        note_unusable(worker, failure);
+        r = 0;
+    }
     if (!r) {
         log_info("device %s: %s", worker->device, worker->seen.info.name);
         close_backend(worker);

@@ -28,8 +28,9 @@ struct worker_config {
 };
 
 /*
- * worker_start() - open the device once, to know it is there, then start the thread. The caller
- * owns *ret_worker. Return: 0 or -errno with the failure.
+ * worker_start() - open the device once, to know it is there, then start the thread. One that is
+ * there but cannot be opened now is tried again later. The caller owns *ret_worker.
+ * Return: 0; -EINVAL, -ENODEV: there is no such device; or -errno, with the failure.
  */
 int worker_start(const struct worker_config *config, struct worker **ret_worker,
                  struct failure *failure);

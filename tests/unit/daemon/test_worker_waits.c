@@ -41,6 +41,20 @@ static void test_unusable_device(void **state) {
     assert_int_equal(script.runs, 5);
 }
 
+/* One that is taken when the daemon starts is no reason not to. */
+static void test_unusable_at_start(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.unusable = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    assert_false(worker_is_usable(b->worker));
+    cleanup(json_decrefp) json_t *device = worker_describe(b->worker);
+    assert_string_equal(json_string_value(json_object_get(device, "kind")), "cpu");
+    script.unusable = false;
+    job_row_free(wait_status(b, id, JOB_SUCCEEDED));
+}
+
 /* Waits until the job is paused, or no longer. */
 static struct job_row *wait_paused(struct bench *b, int64_t id, bool paused) {
     for (int i = 0; i < 10000; i++) {
@@ -145,8 +159,8 @@ static void test_disk_floor(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_unusable_device), TEST(test_lack_of_memory), TEST(test_too_small_device),
-        TEST(test_full_disk),       TEST(test_disk_floor),
+        TEST(test_unusable_device),  TEST(test_unusable_at_start), TEST(test_lack_of_memory),
+        TEST(test_too_small_device), TEST(test_full_disk),         TEST(test_disk_floor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
