@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The hub of events: what the worker tells goes to the store, then whoever watches is woken and
- * reads its rows. The row is the truth, so a slow watcher costs the worker nothing.
+ * Events of jobs: what the worker reports goes to the store, then the subscriber is woken and reads
+ * the rows. The row is the truth, so a slow reader costs the worker nothing.
  *
  * Progress is the exception: the newest one of each running job is kept in memory for the job
  * object, and becomes a row about once a second. Everything else is a row at once.
@@ -13,14 +13,14 @@
 
 struct events;
 
-/* events_new() - a hub over @store (borrowed); owned by the caller; NULL when out of memory. */
+/* events_new() - the events of @store (borrowed); owned by the caller; NULL when out of memory. */
 struct events *events_new(struct store *store);
 void events_free(struct events *events); /* NULL is fine */
 DEFINE_CLEANUP(struct events *, events_freep, events_free)
 
 /*
  * events_subscribe() - @wake is called after events were stored or progress changed, from any
- * thread; it must not block nor call the hub. NULL ends it: no call is running on return.
+ * thread; it must not block nor call these functions. NULL ends it: no call is running on return.
  */
 void events_subscribe(struct events *events, void (*wake)(void *ctx), void *ctx);
 
