@@ -33,6 +33,8 @@ int folder_end(struct folder *folder, int r) {
 }
 
 void folder_done(struct folder *folder) {
+    if (folder->container)
+        folder->format->container->close(folder->container);
     free(folder->path);
     json_decref(folder->files);
     json_decref(folder->weight_map);

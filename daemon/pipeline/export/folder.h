@@ -7,9 +7,10 @@
 /* Zero-initialise. */
 struct folder {
     const struct format_ops *format;
-    char *path;         /* owned */
-    json_t *files;      /* [{name, bytes, sha256}], in the order of writing; owned */
-    json_t *weight_map; /* tensor: shard; owned */
+    char *path;                  /* owned */
+    json_t *files;               /* [{name, bytes, sha256}], in the order of writing; owned */
+    json_t *weight_map;          /* tensor: shard; owned */
+    struct container *container; /* where the format's tensors go; NULL: shards; owned */
     uint64_t tensor_bytes;
     uint64_t shard_bytes;
     bool rest_is_plain; /* the last shard holds the model's own tensors, as they are */

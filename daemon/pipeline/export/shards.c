@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The shards of a checkpoint: one per layer, and one for the rest. A layer of work/ that is in the
- * format already is linked; any other is read back, and its tensors are made by the format.
+ * The shards of a checkpoint: one per layer, and one for the rest; each a file, or all in the one
+ * file of the format. A layer of work/ that is in the format already is linked; any other is read
+ * back, and its tensors are made by the format.
  */
 #include "base/str.h"
 #include "daemon/pipeline/export/folder.h"
@@ -29,10 +30,13 @@ static int map_tensors(struct run *run, struct folder *folder, int i, const stru
 }
 
 static int write_shard(struct run *run, struct folder *folder, int i, const struct shard *shard) {
+    const struct format_context context = run_format_context(run);
     char name[SHARD_NAME_SIZE];
     cleanup(freep) char *path = NULL;
     int r;
 
+    if (folder->container)
+        return folder->format->container->add(&context, folder->container, shard);
     shard_name(run, i, name);
     path = str_format("%s/%s", folder->path, name);
     if (!path)
@@ -108,7 +112,7 @@ static int write_rest(struct run *run, struct folder *folder, const struct folde
             return r;
         plain &= !t || shard.tensors[shard.n_tensors - 1].data == t->data;
     }
-    folder->rest_is_plain = plain;
+    folder->rest_is_plain = plain && !folder->container;
     if (!plain || !other || !other->rest_is_plain)
         return write_shard(run, folder, run_layers(run), &shard);
     shard_name(run, run_layers(run), name);
@@ -117,10 +121,42 @@ static int write_rest(struct run *run, struct folder *folder, const struct folde
     return r ? r : link_shard(run, folder, run_layers(run), from);
 }
 
+/* ---- the one file of a format ---- */
+
+static int open_container(struct run *run, struct folder *folder) {
+    const struct format_context context = run_format_context(run);
+    const struct container_ops *container = folder->format->container;
+    cleanup(freep) char *path = NULL;
+
+    if (!container)
+        return 0;
+    path = str_format("%s/%s", folder->path, container->file);
+    if (!path)
+        return failure_oom(run->failure);
+    return container->open(&context, path, &folder->container);
+}
+
+static int finish_container(struct run *run, struct folder *folder) {
+    const struct format_context context = run_format_context(run);
+    const struct container_ops *container = folder->format->container;
+    int r = container->finish(&context, folder->container);
+
+    return r ? r : folder_add_shard(run, folder, container->file, NULL);
+}
+
+static int write_index(struct run *run, struct folder *folder) {
+    cleanup(json_decrefp) json_t *index =
+        json_pack("{s:{s:I} s:O}", "metadata", "total_size", (json_int_t)folder->tensor_bytes,
+                  "weight_map", folder->weight_map);
+
+    return folder_write_json(run, folder, "model.safetensors.index.json", index);
+}
+
+/* ---- all of them ---- */
+
 int export_shards(struct run *run, struct folder *folder, const struct folder *other) {
     bool linked = run->shards && folder->format == run_work_format(run);
-    cleanup(json_decrefp) json_t *index = NULL;
-    int r = 0;
+    int r = open_container(run, folder);
 
     for (int i = 0; i < run_layers(run) && !r; i++) {
         r = run_cancelled(run);
@@ -133,7 +169,9 @@ int export_shards(struct run *run, struct folder *folder, const struct folder *o
         r = write_rest(run, folder, other);
     if (r)
         return r;
-    index = json_pack("{s:{s:I} s:O}", "metadata", "total_size", (json_int_t)folder->tensor_bytes,
-                      "weight_map", folder->weight_map);
-    return folder_write_json(run, folder, "model.safetensors.index.json", index);
+    if (!checkpoint_intact(run->checkpoint))
+        return failure_set(run->failure, -EBADMSG, "model_invalid",
+                           "do not change a model while a job reads it; retry the job",
+                           "a file of the model was cut short while it was exported");
+    return folder->container ? finish_container(run, folder) : write_index(run, folder);
 }

@@ -26,6 +26,28 @@ struct format_context {
     struct failure *failure;
 };
 
+struct container; /* such a file in the making */
+
+/*
+ * One file that takes all tensors of a checkpoint. It is written from front to back, a layer at a
+ * time; a table that comes first is made from the configuration. The thread of the backend.
+ */
+struct container_ops {
+    const char *file; /* its name in the folder of the checkpoint: "model.pt" */
+
+    /* Begins the file @path. *ret_container is the caller's, who closes it. */
+    int (*open)(const struct format_context *c, const char *path, struct container **ret_container);
+
+    /* Writes the tensors of @shard: layer after layer, then what is outside of the layers. */
+    int (*add)(const struct format_context *c, struct container *container,
+               const struct shard *shard);
+
+    /* All tensors are there: completes the file, and has it on the disk. */
+    int (*finish)(const struct format_context *c, struct container *container);
+
+    void (*close)(struct container *container); /* NULL is fine */
+};
+
 /* No entry is optional unless it says so. Functions return 0 or -errno with the failure; when an op
  * failed the reason is the backend's. */
 struct format_ops {
@@ -37,6 +59,10 @@ struct format_ops {
      * not hold them. With it add_layer() does without the backend, as the writer's thread calls it
      * too. */
     const struct reader_ops *reader;
+
+    /* What its tensors go into; NULL: a shard of safetensors a layer, and their index. A format
+     * with a reader has none, as its layers are linked from work/. */
+    const struct container_ops *container;
 
     /* What `holds` cannot say. @config NULL: the model is not known yet. Any thread. */
     int (*check)(const struct quantization_config *q, const struct model_config *config,
