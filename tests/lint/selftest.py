@@ -130,6 +130,14 @@ class RulesTest(unittest.TestCase):
         self.rule(source.check_layout, {"scripts/a": "x\n"},
                   [{"scripts/a": "x \n"}, {"scripts/a": "x" * 121}])
 
+    def test_prose(self):
+        long = "word " * 21
+        self.rule(source.check_prose, {
+            "README.md": f"{'x' * 101}\n| {long} |\n    {long}\n```sh\n{long}\n```\n![{long}](a.png)\n"
+                         f"  ([{long}](https://example.org/{'x' * 90})).\n",
+        }, [{"a.md": f"{long}\n"}, {"a.md": f"- [a](b.md) {long}\n"},
+            {"a.md": f"```\na\n```\n{long}\n"}])
+
     @unittest.skipUnless(shutil.which("clang-format"), "no clang-format")
     def test_format(self):
         self.rule(source.check_format, {".clang-format": "BasedOnStyle: LLVM\n", "a.c": "int x;\n"},

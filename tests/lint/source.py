@@ -9,6 +9,9 @@ C_SUFFIXES = (".c", ".h", ".cu", ".cuh")
 CODE_SUFFIXES = C_SUFFIXES + (".py", ".sh", ".sql", ".build", ".1", ".5", ".7", ".8", ".service",
                               ".socket", ".conf", ".js", ".css")
 
+# A line of Markdown that cannot be broken: one link, or one word.
+ONE_LINK = re.compile(r"\s*(\W*!?\[[^]]*\]\([^)]*\)\S*|\S+)$")
+
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
 
@@ -242,6 +245,19 @@ def check_layout(tree):
                 yield name, number, "is longer than 120 columns"
 
 
+def check_prose(tree):
+    """Lines of Markdown, outside of tables, code and links that cannot be broken."""
+    for name in tree.with_suffix(".md"):
+        fenced = False
+        for number, line in enumerate(tree.lines(name), 1):
+            if line.startswith("```"):
+                fenced = not fenced
+            if fenced or line.startswith(("|", "    ")) or ONE_LINK.match(line):
+                continue
+            if len(line) > 100:
+                yield name, number, "is longer than 100 columns"
+
+
 def check_format(tree):
     names = tree.with_suffix(*C_SUFFIXES)
     if not names:
@@ -258,7 +274,7 @@ def check_format(tree):
 
 
 RULES = [check_layers, check_modules, check_headers, check_own_header_first, check_licence, check_file_length,
-         check_function_length, check_exceptions, check_marks, check_layout]
+         check_function_length, check_exceptions, check_marks, check_layout, check_prose]
 
 
 def rules():
