@@ -189,9 +189,21 @@ def leftovers(state, status_of):
         if status in (None, "failed", "cancelled"):
             found.append(f"jobs/{name} ({status})")
         elif status == "succeeded":
+            kept = {"artifact", "result.json"}
+            if keeps_codes(f"{state}/jobs/{name}"):
+                kept.add("codes")
             found += [f"jobs/{name}/{entry}" for entry in os.listdir(f"{state}/jobs/{name}")
-                      if entry not in ("artifact", "result.json")]
+                      if entry not in kept]
     return found
+
+
+def keeps_codes(folder):
+    """The job left a checkpoint that does not hold the codes."""
+    try:
+        with open(folder + "/artifact/config.json", encoding="utf-8") as file:
+            return "quantization_config" not in json.load(file)
+    except FileNotFoundError:
+        return False
 
 
 def check_files(state, list_jobs):

@@ -38,7 +38,9 @@ RECIPES = {
     "nearest": {**TERMS, "model": "small", "wbits": 4, "groupsize": 32, "nearest": True},
     "eval": {**TERMS, "kind": "eval", "model": "small"},
     "eval-job": {**TERMS, "kind": "eval", "model": "job:{job}"},
+    "export": {"kind": "export", "model": "job:{job}", "format": "dense"},
 }
+READERS = ("eval-job", "export")  # of another job's checkpoint
 # Where the kills aim, and how often of a hundred.
 AIMS = {"any instant": 36, "an answer": 14, "layer.finished": 8, "eval.finished": 6,
         "job.started": 4, "job.succeeded": 8, "publishing": 12, "start": 6, "graceful stop": 6}
@@ -88,7 +90,7 @@ class Loop:
             "POST", path, None if retry else body, {"Idempotency-Key": key}, self.asking.set)
         self.ledger.add("submissions sent and not answered", cut)
         self.ledger.add("of them taken before the kill", answer.get("id") in self.on_disk)
-        if status in (404, 409) and retry or status == 422 and recipe == "eval-job":
+        if status in (404, 409) and retry or status == 422 and recipe in READERS:
             return None  # it was deleted meanwhile, or the job whose checkpoint it reads
         assert status in (200, 202), (status, answer)
         self.ledger.acknowledge(answer["id"], recipe)
@@ -101,8 +103,8 @@ class Loop:
             time.sleep(0.02)
             return
         recipe = rng.choice(list(RECIPES))
-        source = self.pick(rng, ("gptq",)) if recipe == "eval-job" else None
-        if recipe == "eval-job" and not source:
+        source = self.pick(rng, ("gptq",)) if recipe in READERS else None
+        if recipe in READERS and not source:
             return
         made = self.submit(recipe, source)
         if not made or rng.random() < 0.7:
@@ -158,7 +160,7 @@ class Loop:
     def downloader(self, rng):
         """The largest file of a checkpoint, on from where a broken connection left off."""
         time.sleep(rng.uniform(0, 2 * self.job_seconds))
-        job = self.pick(rng, ("gptq", "dense", "nearest"))
+        job = self.pick(rng, ("gptq", "dense", "nearest", "export"))
         listing = job and self.daemon.ask("GET", f"/v1/jobs/{job}/artifacts")
         files = json.loads(listing[2])["data"] if listing and listing[0] == 200 else []
         if not files:
