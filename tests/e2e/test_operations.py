@@ -187,6 +187,37 @@ def check_watchdog(manager, process):
     return process
 
 
+def check_hung_info(manager, process):
+    """A driver that does not say how its device is: requests do not wait for it."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=SECONDS) == 0
+    configure(f"model-root = {SOURCE}/data", f"data-root = {HOME}/texts", "disk-floor = 1")
+    hung = HOME + "/hang-info"
+    process = start(manager, LD_PRELOAD=HANG, QUANTD_HANG_INFO=hung)
+    try:
+        with open(hung, "wb"):
+            first = submit()
+        wait_for_job(first, lambda job: os.path.getsize(hung))
+        began, slowest, job = time.monotonic(), 0, None
+        while time.monotonic() - began < 2:
+            for ask in (submit, lambda: curl(f"/v1/jobs/{job}/cancel", "-X", "POST"),
+                        lambda: curl("/v1/devices"), lambda: curl("/v1/jobs"),
+                        lambda: curl("/metrics", "-o", "/dev/null")):
+                at = time.monotonic()
+                answer = ask()
+                slowest = max(slowest, time.monotonic() - at)
+                job = answer if ask is submit else job
+        print(f"slowest of these, with the start of curl: {slowest * 1000:.0f} ms")
+        assert slowest < 2, slowest
+        os.unlink(hung)
+        job = wait_for_job(first, lambda job: job["status"] == "succeeded")
+        assert job["attempt"] == 1, job
+    except BaseException:
+        kill(process)
+        raise
+    return process
+
+
 def check_stop_of_hung(manager, process):
     """A stop that was asked for costs no attempt, even when the device does not answer."""
     process.send_signal(signal.SIGTERM)
@@ -298,11 +329,13 @@ def main():
     try:
         check_reload(manager, process)
         print("ok: SIGHUP takes over what can change, names what cannot, and survives a bad file")
-        if HANG: # nor does a sanitizer start with little address space
+        if HANG:  # nor does a sanitizer start with little address space
             check_limits()
             print("ok: limits that are too small are named")
             process = check_watchdog(manager, process)
             print("ok: a device that hangs ends the pings, and the job goes on in a new process")
+            process = check_hung_info(manager, process)
+            print("ok: no request waits for a device whose driver does not answer")
             process = check_stop_of_hung(manager, process)
             print("ok: a device that hangs does not keep quantd from stopping in time")
             process = check_reboot(manager, process)
