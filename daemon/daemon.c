@@ -98,6 +98,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .models = &daemon->models,
                                  .state_dir = config->state_dir,
                                  .hash_cache = daemon->hash_cache,
+                                 .corpora = &daemon->corpora,
                                  .source = &daemon->source.source,
                                  .hub = daemon->hub,
                                  .disk = &daemon->disk,

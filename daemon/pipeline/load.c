@@ -1,74 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The first phase: everything the job reads is opened and checked before any hour is spent. */
 #include "api/wire.h"
-#include "base/str.h"
-#include "daemon/data/companions.h"
 #include "daemon/model/contents.h"
+#include "daemon/pipeline/params/check.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
-
-#define SEQLEN_DEFAULT 2048
-
-static int check_seqlen(struct run *run) {
-    int most = run->checkpoint->config.max_position_embeddings;
-
-    run->seqlen = run->params->seqlen ? run->params->seqlen : MIN(SEQLEN_DEFAULT, most);
-    if (run->seqlen > most)
-        return failure_field(run->failure, "seqlen", "leave it out to take the longest",
-                             "%d is more than the %d positions of the model", run->seqlen, most);
-    return 0;
-}
-
-/* A grid is shared by whole groups, and the packed codes of a row are whole words. */
-static int check_shapes(struct run *run) {
-    const struct quantization_config q = params_quantization(run->params);
-    int groupsize = run->params->groupsize;
-
-    for (int i = 0; i < N_GROUPS; i++) {
-        struct group_shape shape;
-
-        group_shape(&run->checkpoint->config, i, &shape);
-        if (groupsize > 0 && shape.n % groupsize)
-            return failure_field(run->failure, "groupsize",
-                                 "take a divisor of both, or -1 for one grid per row",
-                                 "%d does not divide the %d in-features of %s", groupsize, shape.n,
-                                 shape.parts[0].name);
-        if (shape.n % 32)
-            return failure_set(
-                run->failure, -EINVAL, "model_unsupported", "only wbits 16 works for this model",
-                "the %d in-features of %s are not a multiple of 32", shape.n, shape.parts[0].name);
-    }
-    return format_check(run->params->format, &q, &run->checkpoint->config, run->failure);
-}
-
-static int check_model(struct run *run) {
-    int r = check_seqlen(run);
-
-    if (r || !run->quantizes)
-        return r;
-    if (run->checkpoint->config.quantization.present)
-        return failure_set(run->failure, -EINVAL, "model_unsupported",
-                           "evaluate it with wbits 16, or quantize the model it was made from",
-                           "model '%s' is quantized already", run->params->model);
-    r = check_shapes(run);
-    return r ? r : companions_check(run->job->model_dir, run->failure);
-}
-
-static int open_tokenizer(struct run *run) {
-    cleanup(freep) char *path = str_format("%s/tokenizer.json", run->job->model_dir);
-    int r;
-
-    if (!path)
-        return failure_oom(run->failure);
-    r = tokenizer_open(path, &run->tokenizer, run->failure);
-    if (r == -ENOENT)
-        return failure_set(run->failure, r, "model_incomplete",
-                           "fetch the model again, or save it again with its fast tokenizer",
-                           "model '%s' has no tokenizer.json", run->params->model);
-    return r;
-}
 
 /* Every token must have a row of the embedding. */
 static int check_ids(struct run *run, const struct windows *windows, const char *name) {
@@ -169,9 +107,10 @@ int load_inputs(struct run *run) {
 
     r = open_model(run);
     if (!r)
-        r = check_model(run);
+        r = check_model(run->checkpoint, run->params, run->failure);
     if (!r)
-        r = open_tokenizer(run);
+        r = check_tokenizer(run->job->model_dir, run->params->model, &run->tokenizer, run->failure);
+    run->seqlen = r ? 0 : check_seqlen(&run->checkpoint->config, run->params);
     if (!r)
         r = check_contents(run);
     if (!r && params_calibrates(run->params))

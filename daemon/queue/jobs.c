@@ -12,6 +12,7 @@
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
 #include "daemon/pipeline/export/reexport.h"
+#include "daemon/pipeline/params/check.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/queue/submission.h"
 
@@ -376,6 +377,8 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     r = resolve_model(jobs, caller, submission->params->model, &place, failure);
     if (!r && submission->kind == JOB_EXPORT)
         r = check_export(submission->params, &place, failure);
+    else if (!r && jobs->corpora)
+        r = check_job(place.dir, submission->params, jobs->corpora, failure);
     if (!r)
         r = append(jobs, caller, key, sha256, submission, &place, ret_id, failure);
     if (jobs->hub)

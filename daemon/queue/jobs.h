@@ -34,6 +34,7 @@ struct jobs {
     struct models *models;
     const char *state_dir;
     const char *hash_cache; /* where hashes of models are kept (model/fingerprint); NULL: nowhere */
+    const struct corpora *corpora; /* that submissions are checked against; NULL: they are not */
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
     struct disk *disk;      /* of the state folder; NULL: there is always room */

@@ -147,13 +147,17 @@ def check_refusals():
             ({**JOB, "wbits": 5}, 422, "invalid_parameter", "wbits"),
             ({**JOB, "colour": "red"}, 422, "invalid_parameter", "colour"),
             ({**JOB, "groupsize": 12}, 422, "invalid_parameter", "groupsize"),
-            ({**JOB, "eval": ["nothing"]}, 422, "invalid_parameter", "nothing")):
+            ({**JOB, "eval": ["nothing"]}, 422, "invalid_parameter", "nothing"),
+            # What the folder of the model, and the data roots, tell.
+            ({**JOB, "groupsize": 96}, 422, "invalid_parameter", "groupsize"),
+            ({**JOB, "seqlen": 1 << 20}, 422, "invalid_parameter", "seqlen"),
+            ({**JOB, "model": "broken"}, 422, "model_incomplete", "broken"),
+            ({**JOB, "dataset": "file:nowhere.txt"}, 422, "dataset_not_found", "nowhere.txt"),
+            ({**JOB, "eval": ["file:nowhere.txt"]}, 422, "dataset_not_found", "nowhere.txt")):
         got, problem = submit(request)
         assert got == status and problem["code"] == code, (got, problem)
         assert word in problem["detail"] and problem["request_id"], problem
-    for request, code in (({**JOB, "groupsize": 96}, "invalid_parameter"),
-                          ({**JOB, "model": "broken"}, "model_incomplete"),
-                          ({**JOB, "dataset": "file:tiny.txt"}, "dataset_too_short"),
+    for request, code in (({**JOB, "dataset": "file:tiny.txt"}, "dataset_too_short"),
                           ({**JOB, "dataset": "wikitext2"}, "hub_offline")):
         made = submit(request)[1]
         for _ in range(5000):
@@ -237,7 +241,7 @@ def check_ended(daemon, done):
     daemon = Daemon()
     events = json.loads(curl(f"/v1/events?after={newest}&limit=500")[1])["data"]
     assert not events, events
-    made = submit({**JOB, "model": "broken"})[1]
+    made = submit({**JOB, "dataset": "file:tiny.txt"})[1]
     assert made["id"] > again["id"], made
     events = json.loads(curl(f"/v1/events?after={newest}&limit=500")[1])["data"]
     assert events and events[0]["type"] == "job.queued" and events[0]["job"] == made["id"], events

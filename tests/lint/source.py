@@ -38,7 +38,7 @@ LAYERS = {
     "daemon/pipeline/formats/": ["base/", "daemon/pipeline/formats/", "daemon/model/",
                                  "kernels/backend.h"],
     "daemon/jobdir/": ["base/", "daemon/jobdir/", "daemon/pipeline/job.h",
-                       "daemon/pipeline/params/", "daemon/pipeline/pipeline.h",
+                       "daemon/pipeline/params/", "daemon/pipeline/check.h", "daemon/pipeline/pipeline.h",
                        "daemon/data/corpus.h", "kernels/backend.h", "kernels/registry.h",
                        "api/wire.h"],
     "daemon/store/": ["base/", "daemon/store/", "migrations/", "api/wire.h"],

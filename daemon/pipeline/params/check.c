@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/params/check.h"
+
+#include "base/str.h"
+#include "daemon/data/companions.h"
+#include "daemon/model/arch/geometry.h"
+#include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/params/request.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define SEQLEN_DEFAULT 2048
+
+int check_seqlen(const struct model_config *config, const struct params *p) {
+    return p->seqlen ? p->seqlen : MIN(SEQLEN_DEFAULT, config->max_position_embeddings);
+}
+
+static int check_positions(const struct model_config *config, const struct params *p,
+                           struct failure *failure) {
+    int seqlen = check_seqlen(config, p), most = config->max_position_embeddings;
+
+    if (seqlen <= most)
+        return 0;
+    return failure_field(failure, "seqlen", "leave it out to take the longest",
+                         "%d is more than the %d positions of the model", seqlen, most);
+}
+
+/* A grid is shared by whole groups, and the packed codes of a row are whole words. */
+static int check_shapes(const struct model_config *config, const struct params *p,
+                        struct failure *failure) {
+    const struct quantization_config q = params_quantization(p);
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(config, i, &shape);
+        if (p->groupsize > 0 && shape.n % p->groupsize)
+            return failure_field(failure, "groupsize",
+                                 "take a divisor of both, or -1 for one grid per row",
+                                 "%d does not divide the %d in-features of %s", p->groupsize,
+                                 shape.n, shape.parts[0].name);
+        if (shape.n % 32)
+            return failure_set(
+                failure, -EINVAL, "model_unsupported", "only wbits 16 works for this model",
+                "the %d in-features of %s are not a multiple of 32", shape.n, shape.parts[0].name);
+    }
+    return format_check(p->format, &q, config, failure);
+}
+
+int check_model(const struct checkpoint *checkpoint, const struct params *p,
+                struct failure *failure) {
+    int r = check_positions(&checkpoint->config, p, failure);
+
+    if (r || p->wbits == 16)
+        return r;
+    if (checkpoint->config.quantization.present)
+        return failure_set(failure, -EINVAL, "model_unsupported",
+                           "evaluate it with wbits 16, or quantize the model it was made from",
+                           "model '%s' is quantized already", p->model);
+    r = check_shapes(&checkpoint->config, p, failure);
+    return r ? r : companions_check(checkpoint->dir, failure);
+}
+
+int check_tokenizer(const char *dir, const char *model, struct tokenizer **ret_tokenizer,
+                    struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/tokenizer.json", dir);
+    int r;
+
+    if (!path)
+        return failure_oom(failure);
+    r = tokenizer_open(path, ret_tokenizer, failure);
+    if (r == -ENOENT)
+        return failure_set(failure, r, "model_incomplete",
+                           "fetch the model again, or save it again with its fast tokenizer",
+                           "model '%s' has no tokenizer.json", model);
+    return r;
+}
+
+/* -------- before a job is taken -------- */
+
+/* What the job asks for is to blame for @r, in @field unless the failure names another. */
+static int blame(int r, const char *field, struct failure *failure) {
+    if (!r || r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EIO)
+        return r;
+    if (!failure->field[0])
+        snprintf(failure->field, sizeof(failure->field), "%s", field);
+    return -EINVAL;
+}
+
+static int check_folder(const char *dir, const struct params *p, struct failure *failure) {
+    cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
+    cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
+    int r = checkpoint_open(dir, &checkpoint, failure);
+
+    if (!r)
+        r = check_model(checkpoint, p, failure);
+    return r ? r : check_tokenizer(dir, p->model, &tokenizer, failure);
+}
+
+int check_job(const char *dir, const struct params *p, const struct corpora *corpora,
+              struct failure *failure) {
+    int r = 0;
+
+    if (params_calibrates(p))
+        r = blame(corpus_check(corpora, p->dataset, failure), "dataset", failure);
+    for (int i = 0; i < p->n_eval && !r; i++)
+        r = blame(corpus_check(corpora, p->eval[i], failure), "eval", failure);
+    if (!r && dir[0])
+        r = blame(check_folder(dir, p, failure), "model", failure);
+    return r;
+}

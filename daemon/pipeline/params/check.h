@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What can be known of a job before it computes: whether its model, tokenizer and data sets are
+ * there and fit its parameters. The first phase of a run uses it, and whoever takes a job.
+ */
+#pragma once
+
+#include "daemon/data/corpus.h"
+#include "daemon/model/checkpoint.h"
+#include "daemon/model/tokenizer/tokenizer.h"
+#include "daemon/pipeline/params/params.h"
+
+/* check_seqlen() - the length of windows that a job with @p uses: what it asks for, or its default.
+ */
+int check_seqlen(const struct model_config *config, const struct params *p);
+
+/*
+ * check_model() - do seqlen, groupsize, format and the rest of @p fit the model? Return: 0; -EINVAL
+ * with the field or what is not supported; or -errno. Any thread.
+ */
+int check_model(const struct checkpoint *checkpoint, const struct params *p,
+                struct failure *failure);
+
+/* check_tokenizer() - open the tokenizer of the folder @dir; the caller owns *ret_tokenizer. */
+int check_tokenizer(const char *dir, const char *model, struct tokenizer **ret_tokenizer,
+                    struct failure *failure);
+
+/*
+ * check_job() - all of the above, and the data sets, from headers and first bytes alone: some ten
+ * milliseconds. @dir: the folder of the model; "": it is not here yet, and not looked at.
+ * Return: 0; -EINVAL; or -errno when the machine is to blame. Any thread.
+ */
+int check_job(const char *dir, const struct params *p, const struct corpora *corpora,
+              struct failure *failure);
