@@ -33,6 +33,14 @@ static bool is_token(const char *text, size_t size) {
     return size > 0;
 }
 
+/* A bare CR above all, at which another program may see a line end. */
+static bool has_control(const char *text, size_t size, const char *allowed) {
+    for (size_t i = 0; i < size; i++)
+        if (((unsigned char)text[i] < ' ' && !strchr(allowed, text[i])) || text[i] == 0x7f)
+            return true;
+    return false;
+}
+
 static bool is_name(const char *key, size_t key_size, const char *name) {
     return key_size == strlen(name) && strncasecmp(key, name, key_size) == 0;
 }
@@ -76,7 +84,9 @@ static enum MHD_Result check_header(void *arg, enum MHD_ValueKind kind, const ch
     value = value ? value : "";
     if (!is_token(key, key_size))
         head->wrong = "the name of a header has a byte that no name may have";
-    else if (memchr(value, '\0', size) || !follows(head, key, key_size, value, size))
+    else if (memchr(value, '\0', size) || has_control(value, size, "\t"))
+        head->wrong = "a header has a control character in it";
+    else if (!follows(head, key, key_size, value, size))
         head->wrong = "a header has a NUL in it, or its line does not end in CR LF";
     if (is_name(key, key_size, MHD_HTTP_HEADER_CONTENT_LENGTH))
         head->n_length++;
@@ -91,7 +101,7 @@ static enum MHD_Result check_header(void *arg, enum MHD_ValueKind kind, const ch
 static bool line_has_nul(const struct request_line *line, const struct head *head) {
     const char *method_end = line->method + strlen(line->method);
 
-    if (line->has_escaped_nul)
+    if (line->is_broken)
         return true;
     if (!lies_within(head, line->uri) || !lies_within(head, line->version))
         return false;
@@ -103,7 +113,7 @@ static bool line_has_nul(const struct request_line *line, const struct head *hea
 void framing_read_uri(struct request_line *line, const char *uri) {
     line->uri = uri;
     line->uri_end = uri ? uri + strlen(uri) : NULL;
-    line->has_escaped_nul = uri && strstr(uri, "%00");
+    line->is_broken = uri && (strstr(uri, "%00") || has_control(uri, strlen(uri), ""));
 }
 
 const char *framing_check(struct MHD_Connection *connection, const struct request_line *line) {
@@ -114,7 +124,7 @@ const char *framing_check(struct MHD_Connection *connection, const struct reques
     head.end = head.begin + (info ? info->header_size : 0);
     head.at = line->version + VERSION_SIZE;
     if (line_has_nul(line, &head))
-        return "the first line has a NUL in it";
+        return "the first line has a NUL or another control character in it";
     MHD_get_connection_values_n(connection, MHD_HEADER_KIND, check_header, &head);
     if (head.wrong)
         return head.wrong;

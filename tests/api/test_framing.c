@@ -50,6 +50,12 @@ static const struct text broken[] = {
     {TEXT("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX\0Y: 1\r\n\r\n")},
     {TEXT("GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n" SECOND)},
     {TEXT("GET /healthz HTTP/1.1\r\nHost: localhost\n\r\n" SECOND)},
+    {TEXT("GET /healthz HTTP/1.1\r\nHost: localhost\rX-A: 1\r\n\r\n")},
+    {TEXT(START "X-A: a\rContent-Length: 5\r\nContent-Length: 16\r\n\r\n" BODY SECOND)},
+    {TEXT(START "X-A: a\r\r\nContent-Length: 16\r\n\r\n" BODY SECOND)},
+    {TEXT(START "X-A: \x7f\r\nContent-Length: 16\r\n\r\n" BODY SECOND)},
+    {TEXT(START "X-A: 1\r\n Transfer-Encoding: chunked\r\nContent-Length: 16\r\n\r\n" BODY SECOND)},
+    {TEXT("GET /healthz\x01 HTTP/1.1\r\nHost: localhost\r\n\r\n")},
 };
 
 static const struct text good[] = {
