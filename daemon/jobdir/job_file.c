@@ -97,7 +97,7 @@ static int read_members(struct job_file *file, struct failure *failure) {
     if (!is_absolute(model_dir))
         return invalid(failure, "'model_dir' is no absolute path");
     if (job_kind_from_name(kind, &file->kind))
-        return invalid(failure, "'kind' is neither quantize nor eval");
+        return invalid(failure, "'kind' is not quantize, eval or export");
     return params_parse(file->kind, json_object_get(json, "request"), &file->params, failure);
 }
 

@@ -5,7 +5,7 @@
  *   format      JOB_FILE_FORMAT
  *   version     of the daemon that wrote it; another one refuses it
  *   id          of the job
- *   kind        "quantize" or "eval"
+ *   kind        "quantize", "eval" or "export"
  *   request     the parameters as they were asked for (daemon/pipeline/params/request.h)
  *   model_dir   absolute path of the model's folder
  *   files       {"HOST/PATH": absolute path}: the files of public data sets that the job reads

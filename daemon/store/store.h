@@ -46,7 +46,7 @@ static inline bool job_status_ended(enum job_status status) {
 /* One row of jobs. All pointers are owned by the row; times in ms since 1970, 0: not yet. */
 struct job_row {
     int64_t id;
-    char *kind; /* "quantize" or "eval" */
+    char *kind; /* "quantize", "eval" or "export" */
     enum job_status status;
     char *owner, *name;
     char *model_dir;
