@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "daemon/files/paths.h"
+#include "daemon/model/strangers.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -32,12 +33,21 @@ bool models_job_reference(const char *name, int64_t *ret_id) {
 }
 
 int models_check_dir(int dir_fd, const char *name, struct failure *failure) {
+    struct stranger stranger;
     struct stat st;
 
     /* The file may be a link out of the folder, as in a download cache; the model's reader and the
      * permissions of the service decide what it may read. */
     if (!fstatat(dir_fd, "config.json", &st, 0) && S_ISREG(st.st_mode))
         return 0;
+    if (strangers_find(dir_fd, &stranger) && stranger.is_other_kind) {
+        failure_set(failure, -EINVAL, "model_unsupported", stranger.hint,
+                    "model: no config.json in '%s', but '%s', %s", name, stranger.name,
+                    stranger.what);
+        if (failure)
+            snprintf(failure->field, sizeof(failure->field), "model");
+        return -EINVAL;
+    }
     return not_found("a model is a folder with config.json and safetensors files", failure,
                      "no config.json in", name);
 }

@@ -6,8 +6,10 @@
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
 #include "daemon/model/checkpoint_check.h"
+#include "daemon/model/strangers.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,10 +22,6 @@
 
 #define SINGLE "model.safetensors"
 #define INDEX "model.safetensors.index.json"
-#define PICKLE_HINT                                                                                \
-    "pickle files can run code: convert the model with save_pretrained(..., "                      \
-    "safe_serialization=True)"
-#define OTHER_HINT "take the model in safetensors, as transformers saves it"
 #define FETCH_AGAIN "fetch the model again, with all files that its index names"
 
 static int compare_names(const void *a, const void *b) {
@@ -43,55 +41,16 @@ static bool has_suffix(const char *s, const char *suffix) {
     return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
-/* What may lie in a folder without weights that are read, most telling first. */
-static const struct stranger {
-    const char *suffix, *code;
-    const char *what, *hint; /* what: of a file, after its name */
-} strangers[] = {
-    {"adapter_config.json", "model_unsupported", "an adapter for another model",
-     "merge the adapter into its base model first: merge_and_unload() of peft, then "
-     "save_pretrained()"},
-    {"adapter_model.safetensors", "model_unsupported", "an adapter for another model",
-     "merge the adapter into its base model first: merge_and_unload() of peft, then "
-     "save_pretrained()"},
-    {".gguf", "model_unsupported", "a GGUF file",
-     "GGUF is for llama.cpp: take the safetensors that the file was made from"},
-    {".safetensors", "model_incomplete", "a shard without '" INDEX "'", FETCH_AGAIN},
-    {".bin", "model_unsupported", "a pickle file", PICKLE_HINT},
-    {".pt", "model_unsupported", "a pickle file", PICKLE_HINT},
-    {".pth", "model_unsupported", "a pickle file", PICKLE_HINT},
-    {".ckpt", "model_unsupported", "a pickle file", PICKLE_HINT},
-    {".h5", "model_unsupported", "a TensorFlow file", OTHER_HINT},
-    {".msgpack", "model_unsupported", "a Flax file", OTHER_HINT},
-    {".onnx", "model_unsupported", "an ONNX file", OTHER_HINT},
-};
-
-/* The first of @strangers for which @dir has a file, whose name goes to @name; or NULL. */
-static const struct stranger *find_stranger(const char *dir, char name[NAME_MAX + 1]) {
-    const struct stranger *found = NULL;
-    cleanup(closedirp) DIR *stream = opendir(dir);
-    struct dirent *entry;
-
-    while (stream && (entry = readdir(stream))) {
-        for (const struct stranger *s = strangers; s < strangers + ARRAY_SIZE(strangers); s++) {
-            if (!has_suffix(entry->d_name, s->suffix) || (found && found <= s))
-                continue;
-            found = s;
-            snprintf(name, NAME_MAX + 1, "%s", entry->d_name);
-        }
-    }
-    return found;
-}
-
 /* Says why there is nothing to read: weights of another kind, or none at all. */
 static int no_weights(const char *dir, struct failure *failure) {
-    char name[NAME_MAX + 1];
-    const struct stranger *found = find_stranger(dir, name);
+    cleanup(closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stranger stranger;
 
-    if (found)
-        return failure_set(failure, str_equal(found->code, "model_incomplete") ? -ENOENT : -EBADMSG,
-                           found->code, found->hint, "model '%s' has no weights but '%s', %s", dir,
-                           name, found->what);
+    if (fd >= 0 && strangers_find(fd, &stranger))
+        return failure_set(failure, stranger.is_other_kind ? -EBADMSG : -ENOENT,
+                           stranger.is_other_kind ? "model_unsupported" : "model_incomplete",
+                           stranger.hint, "model '%s' has no weights but '%s', %s", dir,
+                           stranger.name, stranger.what);
     return failure_set(failure, -ENOENT, "model_incomplete", FETCH_AGAIN,
                        "model '%s' has neither '%s' nor '%s'", dir, SINGLE, INDEX);
 }

@@ -42,7 +42,7 @@ LAYERS = {
                        "daemon/data/corpus.h", "kernels/backend.h", "kernels/registry.h",
                        "api/wire.h"],
     "daemon/store/": ["base/", "daemon/store/", "migrations/", "api/wire.h"],
-    "daemon/files/": ["base/", "daemon/files/"],
+    "daemon/files/": ["base/", "daemon/files/", "daemon/model/strangers.h"],
     "daemon/access/": ["base/", "daemon/access/", "daemon/store/store.h", "api/service.h"],
     "daemon/config/": ["base/", "daemon/config/", "daemon/access/token_file.h",
                        "daemon/data/hub/hub.h", "api/wire.h"],

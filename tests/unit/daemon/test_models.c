@@ -106,6 +106,27 @@ static void test_found(void **state) {
     expect_dir(r, slashes, "two/plain");
 }
 
+/* A folder of another kind is named for what it is, at submission. */
+static void test_strangers(void **state) {
+    static const struct {
+        const char *file, *words;
+    } rows[] = {{"w.Q4_K_M.gguf", "a GGUF file"}, {"adapter_config.json", "an adapter"}};
+    struct roots *r = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup(freep) char *path = str_format("%s/two/empty/%s", r->top, rows[i].file);
+        cleanup(freep) char *dir = NULL;
+        struct failure failure = {};
+
+        assert_int_equal(file_replace(path, "", 0), 0);
+        assert_int_equal(models_resolve(&r->models, "empty", &dir, &failure), -EINVAL);
+        assert_string_equal(failure.code, "model_unsupported");
+        assert_string_equal(failure.field, "model");
+        if (!strstr(failure.detail, rows[i].words))
+            fail_msg("'%s' does not say '%s'", failure.detail, rows[i].words);
+    }
+}
+
 static void test_refused(void **state) {
     static const char *const names[] = {
         "",
@@ -196,6 +217,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_no_links, setup, teardown),
         cmocka_unit_test_setup_teardown(test_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_strangers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_codes, setup, teardown),
         cmocka_unit_test(test_job_reference),
