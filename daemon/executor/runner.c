@@ -33,6 +33,16 @@ static int make_dir(const struct sink *sink, char **ret_dir, struct failure *fai
     return 0;
 }
 
+/* Links may have changed since the job was submitted. */
+static int check_links(const struct sink *sink, struct failure *failure) {
+    cleanup(freep) char *dir = NULL;
+    int r = sink->jobs->models
+                ? models_find(sink->jobs->models, sink->row->model_dir, &dir, failure)
+                : 0;
+
+    return r == -ENOENT ? 0 : r; /* of the hub, or of a job */
+}
+
 static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct backend *backend,
                         json_t **ret_result, struct failure *failure) {
     const struct job_row *row = sink->row;
@@ -49,6 +59,8 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
         return failure_set(failure, -EINVAL, "internal", NULL, "unknown kind of job '%s'",
                            row->kind);
     r = params_parse(job.kind, row->request, &params, failure);
+    if (!r)
+        r = check_links(sink, failure);
     if (!r)
         r = make_dir(sink, &dir, failure);
     if (r)

@@ -2,6 +2,7 @@
 #include "daemon/files/models.h"
 
 #include "base/cleanup.h"
+#include "base/macros.h"
 #include "base/str.h"
 #include "daemon/files/paths.h"
 #include "daemon/model/strangers.h"
@@ -52,6 +53,50 @@ int models_check_dir(int dir_fd, const char *name, struct failure *failure) {
                      "no config.json in", name);
 }
 
+/* Is a file of this name read, when a model folder has it? */
+static bool is_read(const char *name) {
+    static const char *const suffixes[] = {".json", ".safetensors", ".jinja", ".txt"};
+    const char *dot = strrchr(name, '.');
+
+    for (size_t i = 0; dot && i < ARRAY_SIZE(suffixes); i++)
+        if (str_equal(dot, suffixes[i]))
+            return true;
+    return false;
+}
+
+/* A file that leads out of the root by a link would be read, and perhaps exported, for anybody. */
+static int check_links(int root, const char *path, const char *name, struct failure *failure) {
+    int folder = paths_open_beneath(root, path, O_RDONLY | O_DIRECTORY, true);
+    cleanup(closedirp) DIR *dir = folder < 0 ? NULL : fdopendir(folder);
+    struct dirent *entry;
+
+    if (folder < 0)
+        return failure_errno(failure, folder, "cannot open", name);
+    if (!dir) {
+        close(folder);
+        return failure_oom(failure);
+    }
+    while ((entry = readdir(dir))) {
+        cleanup(freep) char *file = str_format("%s/%s", path, entry->d_name);
+        cleanup(closep) int fd = -1;
+
+        if (!file)
+            return failure_oom(failure);
+        if (!is_read(entry->d_name))
+            continue;
+        fd = paths_open_beneath(root, file, O_PATH, true);
+        if (fd != -EXDEV && fd != -ELOOP)
+            continue;
+        failure_set(failure, -EINVAL, "model_invalid", "put the file itself into the model root",
+                    "model: '%s' of '%s' is a link that leads out of the model root", entry->d_name,
+                    name);
+        if (failure)
+            snprintf(failure->field, sizeof(failure->field), "model");
+        return -EINVAL;
+    }
+    return 0;
+}
+
 /* The absolute path of an open folder. */
 static int path_of(int fd, char **ret_path, struct failure *failure) {
     char link[64], path[PATH_MAX];
@@ -100,7 +145,7 @@ static int look_up(const struct models *models, const char *name, char **ret_dir
                              failure, "outside of its model root:", name);
         if (fd < 0)
             continue;
-        if (models_check_dir(fd, name, failure))
+        if (check_links(root, path, name, failure) || models_check_dir(fd, name, failure))
             return -EINVAL;
         return path_of(fd, ret_dir, failure);
     }

@@ -24,7 +24,8 @@ void models_set_roots(struct models *models, char *const *roots, int n_roots);
 /*
  * models_resolve() - the folder of model @name: a path relative to a root or absolute inside one;
  * `org/name[@revision]` is the folder org/name. A path cannot leave its root, through links
- * neither. The folder holds config.json. The caller owns *ret_dir, an absolute path.
+ * neither, nor can files of the model that are read. The folder holds config.json. The caller owns
+ * *ret_dir, an absolute path.
  *
  * Return: 0; -EINVAL, the field "model" named, with code model_not_found; or -errno. Any thread.
  */

@@ -213,6 +213,28 @@ static void test_no_links(void **state) {
     close(root);
 }
 
+/* A file of the model may be a link, as in the cache of the hub; it stays inside the root. */
+static void test_file_links(void **state) {
+    struct roots *r = *state;
+    cleanup(freep) char *dir = NULL, *again = NULL;
+    struct failure failure;
+
+    make_model(r->top, "two/linked");
+    make_link(r->top, "../plain/config.json", "two/linked/tokenizer.json");
+    make_link(r->top, "../../secret/config.json", "two/linked/README.md"); /* is not read */
+    make_link(r->top, "../nowhere", "two/linked/vocab.json");
+    expect_dir(r, "linked", "two/linked");
+    make_link(r->top, "../../secret/config.json", "two/linked/generation_config.json");
+    assert_int_equal(models_resolve(&r->models, "linked", &dir, &failure), -EINVAL);
+    assert_string_equal(failure.code, "model_invalid");
+    assert_non_null(strstr(failure.detail, "generation_config.json"));
+    /* Over another link, which is inside. */
+    make_model(r->top, "two/far");
+    make_link(r->top, "../linked/generation_config.json", "two/far/model.safetensors");
+    assert_int_equal(models_resolve(&r->models, "far", &again, &failure), -EINVAL);
+    assert_non_null(strstr(failure.detail, "model.safetensors"));
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_no_links, setup, teardown),
@@ -220,6 +242,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(test_strangers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_codes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_links, setup, teardown),
         cmocka_unit_test(test_job_reference),
     };
 
