@@ -57,30 +57,6 @@ static int remove_folder(struct jobs *jobs, int64_t id) {
     return r;
 }
 
-/* -------- orphans -------- */
-
-struct orphans {
-    struct jobs *jobs;
-    int (*each)(void *ctx, int64_t id);
-    void *ctx;
-    struct failure *failure;
-};
-
-static int pass_orphan(void *ctx, int64_t id) {
-    const struct orphans *orphans = ctx;
-    enum job_status status;
-    int r = status_of(orphans->jobs, id, &status, orphans->failure);
-
-    return r == -ENOENT ? orphans->each(orphans->ctx, id) : r;
-}
-
-int folders_each_orphan(struct jobs *jobs, int (*each)(void *ctx, int64_t id), void *ctx,
-                        struct failure *failure) {
-    struct orphans orphans = {.jobs = jobs, .each = each, .ctx = ctx, .failure = failure};
-
-    return each_folder(jobs, pass_orphan, &orphans, failure);
-}
-
 /* -------- at a start -------- */
 
 /* Folders of deleted jobs, when a crash came between the row and the files. */
@@ -135,9 +111,10 @@ static int look_at(void *ctx, int64_t id) {
 static void log_orphans(const struct found *found, const char *numbers) {
     if (found->n_orphans)
         log_warning(
-            "%d folders in '%s/jobs' belong to no job of the database, which was lost or "
-            "is older than they are: %s%s; they are kept, new jobs get numbers above %" PRId64
-            ", and 'quantctl admin adopt' lists them and takes them over",
+            "%d folders in '%s/jobs' belong to no job of the database, which was lost or is older "
+            "than they are: %s%s; they are kept, and new jobs get numbers above %" PRId64
+            "; put the database back from a backup, or copy the folders 'artifact' that are "
+            "needed below a model root",
             found->n_orphans, found->jobs->state_dir, numbers,
             found->n_orphans > IDS_LOGGED ? ", ..." : "", found->last);
 }

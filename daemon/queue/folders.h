@@ -12,10 +12,3 @@
  * keeps new jobs away from the numbers of all folders, and logs the orphans. Return: 0 or -errno.
  */
 int folders_clean(struct jobs *jobs, struct failure *failure);
-
-/*
- * folders_each_orphan() - calls @each with the id of every orphan, in no order; one that returns
- * not 0 ends it with that. Return: 0 or -errno. Any thread.
- */
-int folders_each_orphan(struct jobs *jobs, int (*each)(void *ctx, int64_t id), void *ctx,
-                        struct failure *failure);
