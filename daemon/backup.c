@@ -187,8 +187,7 @@ static int check_room(struct backup *backup, struct failure *failure) {
     bytes_text((double)floor, stays);
     return failure_set(failure, -ENOSPC, "disk_full",
                        "delete jobs or old backups, or make room on the disk of the state folder",
-                       "a backup takes %s, and %s are free, of which %s stay so", takes, left,
-                       stays);
+                       "a backup takes %s; %s are free, and %s must stay free", takes, left, stays);
 }
 
 static json_t *number_or_null(uint64_t number) {
@@ -229,7 +228,7 @@ static int begin(struct backup *backup, const char *owner, json_t **ret_state,
     backup->bytes = 0;
     backup->running = true;
     backup->task = (struct task){};
-    log_info("backup '%s' begins, '%s' asked for it", backup->name, owner);
+    log_info("backup '%s' started, requested by '%s'", backup->name, owner);
     r = task_start(&backup->task, run, backup);
     if (r) {
         backup->running = false;
@@ -268,7 +267,7 @@ int backup_state(struct backup *backup, json_t **ret_state, struct failure *fail
     r = backup->name[0]
             ? state_json(backup, ret_state, failure)
             : failure_set(failure, -ENOENT, "backup_not_found", "POST /v1/backup makes one",
-                          "no backup was asked for since quantd started");
+                          "no backup was requested since quantd started");
     pthread_mutex_unlock(&backup->mutex);
     return r;
 }

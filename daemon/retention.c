@@ -131,7 +131,7 @@ static void *retention_main(void *arg) {
         int n = retention_sweep(retention->jobs, days, clock_wall_ms(), &retention->stop, &failure);
 
         if (n < 0)
-            log_warning("cannot delete what is old, the next try is in an hour: %s",
+            log_warning("cannot delete old jobs and rows, the next try is in an hour: %s",
                         failure.detail);
         if (n > 0)
             log_notice("deleted %d jobs that ended more than %d days ago", n, days);

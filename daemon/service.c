@@ -180,9 +180,10 @@ static int open_listed(struct daemon *daemon, int64_t id, const json_t *item,
     if (fd < 0)
         return failure_errno(failure, fd == -ENOENT ? -EIO : fd, "cannot open", name);
     if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != bytes)
-        return failure_set(failure, -EIO, "artifact_damaged",
-                           "quantize the model again; see who else writes into the state folder",
-                           "the file '%s' of job %" PRId64 " is not what was written", name, id);
+        return failure_set(
+            failure, -EIO, "artifact_damaged",
+            "quantize the model again; check which other program writes into the state folder",
+            "the file '%s' of job %" PRId64 " has changed since it was written", name, id);
     snprintf(ret_artifact->sha256, sizeof(ret_artifact->sha256), "%s", sha256 ? sha256 : "");
     ret_artifact->size = (uint64_t)st.st_size;
     ret_artifact->fd = steal_fd(&fd);

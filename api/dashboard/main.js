@@ -16,8 +16,8 @@ const RETRY_MS = 2000;
 
 const CONNECTIONS = {
   live: ["Live", ""],
-  polling: ["Polling", "Events do not come through. The page asks every few seconds instead."],
-  offline: ["Offline", "The daemon does not answer. Reconnecting; nothing is lost, jobs go on."],
+  polling: ["Polling", "Events do not arrive. The page polls every few seconds instead."],
+  offline: ["Offline", "The daemon does not answer. Reconnecting. Nothing is lost, and jobs continue."],
   ended: ["", ""],
   idle: ["", ""],
 };
@@ -164,7 +164,7 @@ function unknownPage() {
   return {
     title: "Not found", close() {},
     node: el("div", { class: "empty" }, el("h1", { tabindex: "-1" }, "No such page"),
-      el("p", {}, "The address names nothing that is here. ", el("a", { href: "#/" }, "All jobs"))),
+      el("p", {}, "There is no page at this address. ", el("a", { href: "#/" }, "All jobs"))),
   };
 }
 

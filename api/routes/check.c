@@ -121,7 +121,7 @@ static bool check_route(struct request *request, const char *method, const char 
     if (match == ROUTE_OTHER_METHOD)
         return refuse(request, MHD_HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
                       "the Allow header has the methods", "cannot %s '%s'", method, url);
-    return refuse(request, MHD_HTTP_NOT_FOUND, "not_found", "see /openapi.json for what is there",
+    return refuse(request, MHD_HTTP_NOT_FOUND, "not_found", "/openapi.json lists all paths",
                   "nothing is at '%s'", url);
 }
 
@@ -155,7 +155,7 @@ static bool check_origin(struct request *request) {
     if (authority && host && strcasecmp(authority + 3, host) == 0)
         return true;
     return refuse(request, MHD_HTTP_FORBIDDEN, "origin_not_allowed",
-                  "send no Origin header, or use the page that quantd serves itself",
+                  "send no Origin header, or use the page that quantd itself serves",
                   "a page of '%s' may not change anything here", origin);
 }
 

@@ -102,8 +102,7 @@ static int check_statuses(const char *list, struct failure *failure) {
         if (is_one_of(job_statuses, ARRAY_SIZE(job_statuses), name, strcspn(name, ",")))
             continue;
         list_names("some of", job_statuses, ARRAY_SIZE(job_statuses), hint, sizeof(hint));
-        return failure_field(failure, "status", hint, "'%s' has what is not a status of jobs",
-                             list);
+        return failure_field(failure, "status", hint, "'%s' has an unknown status", list);
     }
     return 0;
 }

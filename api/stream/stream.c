@@ -172,7 +172,7 @@ static ssize_t stream_read(void *arg, uint64_t position, char *buffer, size_t ma
         if (!signals && !stream->more)
             return 0;
         if (!service->is_current(service->ctx, &stream->caller)) {
-            log_notice("event stream of '%s' ended: it may no longer ask", stream->caller.owner);
+            log_notice("event stream of '%s' ended: its access was revoked", stream->caller.owner);
             return MHD_CONTENT_READER_END_OF_STREAM;
         }
         if (stream_fill(stream, signals, &failure)) {

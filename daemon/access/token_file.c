@@ -28,7 +28,7 @@ static int check_mode(const char *path, struct failure *failure) {
                            "cannot use token file '%s': it is no regular file", path);
     if (st.st_mode & S_IRWXO)
         return failure_set(failure, -EINVAL, "config_invalid", "chmod o= the file",
-                           "cannot use token file '%s': everybody may read or write it", path);
+                           "cannot use token file '%s': other users may read or write it", path);
     return 0;
 }
 
@@ -101,7 +101,7 @@ static int read_lines(const char *path, char *text, struct token_row *rows, int 
         if (r)
             return refuse(failure, path, number, why.detail);
         if (!is_new(rows, n, &row))
-            return refuse(failure, path, number, "its name or its token was there before");
+            return refuse(failure, path, number, "its name or its token is in an earlier line");
         if (n == TOKENS_FILE_MAX)
             return refuse(failure, path, number, "there are too many tokens");
         rows[n++] = row;

@@ -228,7 +228,7 @@ static int read_request(const json_t *request, struct token_row *row, struct fai
     if (!json_is_object(request))
         return failure_set(failure, -EINVAL, "invalid_request",
                            "send {\"name\": ..., \"role\": \"submit\"}",
-                           "cannot read the request: it is no JSON object");
+                           "cannot read the request: it is not a JSON object");
     json_object_foreach((json_t *)request, key, value) {
         if (!str_equal(key, "name") && !str_equal(key, "owner") && !str_equal(key, "role"))
             return failure_field(failure, key, "known are name, owner and role", "unknown field");
@@ -269,7 +269,7 @@ static int check_new(const struct tokens *tokens, const char *name, struct failu
         n_stored += tokens->at[i].id > 0;
     if (n_stored < TOKENS_MAX - TOKENS_FILE_MAX)
         return 0;
-    return failure_set(failure, -EBUSY, "too_many_tokens", "revoke some that nobody uses",
+    return failure_set(failure, -EBUSY, "too_many_tokens", "revoke tokens that are not in use",
                        "there are %d tokens already", n_stored);
 }
 

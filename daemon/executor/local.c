@@ -145,7 +145,7 @@ static bool local_alive(struct executor *executor, int seconds, struct failure *
 
         /* Another program holds the database: that is not the device's fault. */
         if (silence > seconds && !store_waits(local->config.jobs->store)) {
-            failure_set(failure, -EIO, "device_hangs", "see the log of the kernel",
+            failure_set(failure, -EIO, "device_hangs", "read the log of the kernel",
                         "device %s gave no sign of life for %.0f seconds",
                         worker_device(local->workers[i]), silence);
             return false;

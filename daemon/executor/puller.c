@@ -239,7 +239,7 @@ static int take_next(struct puller *puller, struct job_row **ret_row) {
     puller->job_id = r ? 0 : (*ret_row)->id;
     pthread_mutex_unlock(&puller->mutex);
     if (r && r != -ENOENT)
-        log_error("cannot look for files to fetch: %s", failure.detail);
+        log_error("cannot find out which files to fetch: %s", failure.detail);
     return r;
 }
 
@@ -257,7 +257,7 @@ static int end_pull(struct puller *puller, int64_t id, int r, const struct failu
     }
     if (!r || r == -ESTALE)
         return 0;
-    log_error("cannot record what became of job %" PRId64 ": %s", id, failure.detail);
+    log_error("cannot record the result of job %" PRId64 ": %s", id, failure.detail);
     return r;
 }
 
@@ -269,7 +269,7 @@ static int pull_job(struct puller *puller, const struct job_row *row) {
 
     log_record(row->paused ? LOG_DEBUG : LOG_INFO, LOG_FIELDS(.job = row->id, .owner = row->owner),
                "job %" PRId64 ": fetching its files", row->id);
-    failure_set(&failure, -EIO, "internal", NULL, "the pull gave no reason");
+    failure_set(&failure, -EIO, "internal", NULL, "the download gave no reason");
     r = pull_all(&pull, &failure);
     pthread_mutex_lock(&puller->mutex);
     puller->job_id = 0;

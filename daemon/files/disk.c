@@ -47,8 +47,8 @@ int disk_check(struct disk *disk, struct failure *failure) {
     if (left <= 0)
         return 0;
     return failure_set(failure, -ENOSPC, "disk_full",
-                       "look for a quota or a reserve on the disk of the state folder",
-                       "a write to the state folder found no room although its disk shows some; "
+                       "check for a quota or a reserve on the disk of the state folder",
+                       "a write to the state folder failed although its disk shows free space; "
                        "the next try is within %.0f s",
                        left);
 }

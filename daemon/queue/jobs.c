@@ -224,7 +224,7 @@ static int resolve_hub(struct jobs *jobs, const char *name, struct place *place,
     if (hub_is_offline(jobs->hub)) {
         failure_field(
             failure, "model", "switch hub-offline off, or bring the model into the cache",
-            "'%s' is in no model root and not whole in the cache, and the hub is not asked", name);
+            "'%s' is in no model root and not complete in the cache, and hub-offline is set", name);
         snprintf(failure->code, sizeof(failure->code), "model_not_found");
         return -EINVAL;
     }

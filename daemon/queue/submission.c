@@ -108,7 +108,7 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
     if (!json_is_object(object))
         return failure_set(failure, -EINVAL, "invalid_request",
                            "send {\"model\": ..., \"dataset\": ..., \"wbits\": 4}",
-                           "cannot read the request: it is no JSON object");
+                           "cannot read the request: it is not a JSON object");
     if (!submission)
         return failure_oom(failure);
     r = copy_object(object, &submission->asked, failure);

@@ -103,7 +103,7 @@ static int check_copy(const char *path, struct failure *failure) {
         return 0;
     return failure_set(failure, -EBADMSG, "store_corrupt",
                        "keep the backups that are there, and look at the disk",
-                       "the backup '%s' is not sound, and neither may the database be", path);
+                       "the backup '%s' is damaged, and the database may be, too", path);
 }
 
 int store_backup(struct store *store, const char *path, const atomic_bool *stop,

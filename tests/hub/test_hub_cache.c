@@ -86,7 +86,7 @@ static void test_incomplete(void **state) {
     site_open(site);
     assert_int_equal(site_pull(site, "org/name", NULL), -ENOENT);
     assert_string_equal(site->failure.code, "hub_offline");
-    assert_non_null(strstr(site->failure.detail, "not whole"));
+    assert_non_null(strstr(site->failure.detail, "not complete"));
     write_file(index, "{\"weight_map\": {\"a\": \"../../x.safetensors\"}}");
     assert_int_equal(find(site, "org/name", &dir), -ENOENT);
 }

@@ -275,7 +275,7 @@ class JobPage {
       show(this.#error, el("strong", {}, paused ? "Paused" : error.title || error.code),
         el("p", {}, error.detail),
         error.hint ? el("p", {}, `What to do: ${error.hint}.`) : null,
-        paused ? el("p", {}, "It goes on by itself, where it was.") : null,
+        paused ? el("p", {}, "It continues by itself where it stopped.") : null,
         error.retryable ? el("p", {}, "The same job may succeed later.") : null);
     }
   }
@@ -361,7 +361,7 @@ class JobPage {
   async #delete() {
     const done = await confirmed({
       title: `Delete job ${this.#id}?`, yes: "Delete for good", no: "Keep it",
-      text: "Its events, reports and files go with it. There is no way back.",
+      text: "Its events, reports and files are deleted, too. This cannot be undone.",
       work: () => this.#context.api.delete(`/v1/jobs/${this.#id}`),
     });
     if (done) location.hash = format("jobs");
@@ -373,7 +373,7 @@ class JobPage {
       : problem.status === 404 ? `There is no job ${this.#id}` : "The job cannot be shown";
     this.#body.hidden = true;
     this.#message.hidden = false;
-    const text = problem.status === 404 ? ["It never was, or it has been deleted."]
+    const text = problem.status === 404 ? ["It never existed, or it was deleted."]
       : [problem.message, problem.hint];
     show(this.#message, el("h1", { tabindex: "-1" }, head),
       text.filter(Boolean).map((line) => el("p", {}, line)),

@@ -96,7 +96,7 @@ class JobsPage {
     this.#query = route.query;
     this.#picked = new Set(ids(route.query.compare));
     const pick = (id, on) => this.#pick(id, on);
-    this.#queue = new JobTable("queue", "Queue", "Nothing waits and nothing runs.", pick);
+    this.#queue = new JobTable("queue", "Queue", "No job is waiting or running.", pick);
     this.#history = new JobTable("history", "History", "No job has ended yet.", pick);
     this.#devices = new Devices(context.api);
     const refused = refusal(context.session.caller, "submit", null);

@@ -13,7 +13,7 @@ export function signInPage(wrong, enter) {
   const form = el("form", { class: "card narrow", "aria-labelledby": "sign-in" },
     el("h1", { id: "sign-in", tabindex: "-1" }, "Sign in"),
     el("p", { id: "token-help", class: "help" },
-      "This daemon asks for a token. Who runs it makes one: ",
+      "This daemon requires a token. An administrator of quantd can create one: ",
       el("code", {}, "quantctl token create NAME")),
     el("div", { class: "field" }, el("label", { for: "token" }, "Token"), token,
       el("p", { id: "token-wrong", class: "problem", role: "alert" },

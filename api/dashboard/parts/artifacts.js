@@ -39,7 +39,7 @@ export class Artifacts {
     const all = `quantctl download ${job.id} DIR`;
     this.#body.replaceChildren(
       el("p", { class: "help" }, `${files.length} files, ${bytes(total)}. `,
-        "All of them, checked, and resumed when broken off:"),
+        "This command downloads all files, checks them, and can be resumed:"),
       el("p", { class: "command" }, el("code", {}, all), copyButton(all, "Copy the command for all files")),
       el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Files of the checkpoint" },
         el("table", { class: "figures stack" },

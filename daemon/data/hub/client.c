@@ -91,7 +91,7 @@ static int check_token(const char *token, struct failure *failure) {
     for (const char *at = token; at && *at; at++)
         if (*at <= ' ' || *at > '~')
             return failure_set(failure, -EINVAL, "config_invalid", NULL,
-                               "the token of the hub has characters that no token has");
+                               "the token of the hub has invalid characters");
     return 0;
 }
 

@@ -49,7 +49,8 @@ static int piece_begin(void *ctx, const struct hub_reply *reply, struct failure 
 
     if (!piece->fetch->whole && reply->status != 206) {
         piece->refused_range = true;
-        return failure_set(failure, -EPROTO, "hub_invalid", NULL, "the server knows no ranges");
+        return failure_set(failure, -EPROTO, "hub_invalid", NULL,
+                           "the server does not support ranges");
     }
     if ((reply->status == 206 && reply->first != first) ||
         ((reply->status == 206 || reply->has_size) && total != parts->size))
@@ -227,9 +228,8 @@ static int verify(struct hub_pull *pull, const struct hub_download *d, int fd,
     if (str_equal(text, d->digest))
         return 0;
     return failure_set(failure, -EBADMSG, "hub_invalid",
-                       "try again later; when it stays so, the hub or what is in between is broken",
-                       "what came for '%s' has not the hash %s that was announced", d->name,
-                       d->digest);
+                       "try again later; if it happens again, the hub or a proxy is faulty",
+                       "the data of '%s' does not have the announced hash %s", d->name, d->digest);
 }
 
 /* All parts, verified and published. */

@@ -146,7 +146,7 @@ static int pull_from_repo(struct hub_pull *pull, struct hub_http *http, const st
         return r;
     if (!file.commit[0])
         return failure_set(failure, -EPROTO, "hub_invalid", "is hub-endpoint the address of a hub?",
-                           "cannot fetch '%.256s': the server does not tell its commit", url);
+                           "cannot fetch '%.256s': the server does not send its commit", url);
     /* From now on that commit: the branch may move meanwhile. */
     free(url);
     url = hub_file_url(client, HUB_DATASET, place->repo_id, file.commit, place->name);

@@ -306,7 +306,7 @@ int hub_make_room(struct hub_client *client, uint64_t bytes, struct failure *fai
     bytes_text((double)size, there);
     if (size && bytes > size)
         return failure_set(failure, -EFBIG, "disk_full", "give --hub-cache a larger disk",
-                           "cannot fetch %s: all of the disk has %s", needed, there);
+                           "cannot fetch %s: the whole disk has %s", needed, there);
     /* Each round removes one model. */
     while (limit && (bytes > limit || total > limit - bytes) && !remove_oldest(client, &total))
         ;

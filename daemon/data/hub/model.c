@@ -45,7 +45,7 @@ int hub_find_model(struct hub_client *client, const struct hub_name *name, char 
         r = hub_repo_complete(&repo, commit, missing, sizeof(missing), failure);
     if (r == -ENOENT)
         return failure_set(failure, -ENOENT, "model_not_found", NULL,
-                           "'%s' at '%s' is not whole in the cache: '%s' is missing", name->id,
+                           "'%s' at '%s' is not complete in the cache: '%s' is missing", name->id,
                            name->revision, missing);
     if (r && r != -EXDEV && r != -ELOOP && r != -EBADMSG)
         return failure_errno(failure, r, "cannot read the cache of", name->id);

@@ -88,9 +88,10 @@ int hub_reply_check(CURL *easy, const char *url, struct failure *failure) {
 
     if (!encoding || !strcasecmp(encoding, "identity"))
         return 0;
-    return failure_set(failure, -EPROTO, "hub_invalid", "see what proxy is in between",
+    return failure_set(failure, -EPROTO, "hub_invalid",
+                       "check the proxy between quantd and the hub",
                        "cannot use the answer of '%.256s': it is encoded as '%.32s', which was not "
-                       "asked for",
+                       "requested",
                        url, encoding);
 }
 

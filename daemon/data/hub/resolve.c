@@ -21,13 +21,13 @@ static int take_names(const json_t *siblings, const char *id, json_t **ret_names
         return failure_oom(failure);
     if (!json_is_array(siblings) || json_array_size(siblings) > FILES_MAX)
         return failure_set(failure, -EPROTO, "hub_invalid", "is hub-endpoint the address of a hub?",
-                           "cannot use what the hub says of '%s': no list of files", id);
+                           "cannot use the hub's answer about '%s': no list of files", id);
     json_array_foreach(siblings, i, item) {
         const char *name = json_string_value(json_object_get(item, "rfilename"));
 
         if (!name || !hub_path_valid(name))
             return failure_set(failure, -EPROTO, "hub_invalid", "do not trust this model",
-                               "cannot use what the hub says of '%s': '%.128s' is no name of a "
+                               "cannot use the hub's answer about '%s': '%.128s' is no name of a "
                                "file",
                                id, name ? name : "");
         if (json_object_set_new(names, name, json_true()))
@@ -54,7 +54,7 @@ int hub_read_revision(const json_t *info, const char *id, const char *revision,
     if (!commit || !hub_commit_valid(commit) ||
         (hub_commit_valid(revision) && !str_equal(commit, revision)))
         return failure_set(failure, -EPROTO, "hub_invalid", "is hub-endpoint the address of a hub?",
-                           "cannot use what the hub says of '%s': no commit", id);
+                           "cannot use the hub's answer about '%s': no commit", id);
     r = take_names(json_object_get(info, "siblings"), id, ret_names, failure);
     if (!r)
         snprintf(ret_commit, HUB_COMMIT_SIZE, "%s", commit);
@@ -107,16 +107,17 @@ int hub_resolve_file(struct hub_http *http, const char *url, const char *name, u
         return r;
     if (!reply.has_size)
         return failure_set(failure, -EPROTO, "hub_invalid", "is this the address of the file?",
-                           "cannot fetch '%.256s': the server does not tell its size", url);
+                           "cannot fetch '%.256s': the server does not send its size", url);
     if (reply.size > max)
-        return failure_set(failure, -EFBIG, "hub_invalid", "it is not the file that it should be",
+        return failure_set(failure, -EFBIG, "hub_invalid",
+                           "check the address: the file is larger than expected",
                            "cannot fetch '%s': %llu bytes, more than %llu", name,
                            (unsigned long long)reply.size, (unsigned long long)max);
     if (hashed && !reply.etag[0])
         return failure_set(failure, -EPROTO, "hub_invalid",
-                           "is hub-endpoint the address of a hub? what cannot be verified is not "
-                           "used",
-                           "cannot fetch '%.256s': the server does not tell its hash", url);
+                           "is hub-endpoint the address of a hub? quantd uses no file that it "
+                           "cannot verify",
+                           "cannot fetch '%.256s': the server does not send its hash", url);
     *ret_file = (struct hub_file){.name = name, .size = reply.size};
     memcpy(ret_file->commit, reply.commit, sizeof(reply.commit));
     memcpy(ret_file->etag, reply.etag, sizeof(reply.etag));

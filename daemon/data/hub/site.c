@@ -64,7 +64,7 @@ int hub_site_check(const struct hub_site *site, const char *text, struct failure
 
     if (str_equal(scheme, "https") || (site->plain && hub_is_plain(text)))
         return 0;
-    return failure_set(failure, -EINVAL, "hub_invalid", "only https addresses are asked",
+    return failure_set(failure, -EINVAL, "hub_invalid", "use an https address",
                        "cannot fetch '%.256s': it is not https", text);
 }
 

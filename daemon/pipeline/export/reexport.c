@@ -98,8 +98,7 @@ static int open_codes(struct run *run) {
     if (q->wbits != run->quantization.wbits || q->groupsize != run->quantization.groupsize ||
         q->sym != run->quantization.sym)
         return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
-                           "quantd.json and config.json of '%s' do not fit each other",
-                           run->params->model);
+                           "quantd.json and config.json of '%s' do not match", run->params->model);
     return format_check(run->params->format, &run->quantization, &run->checkpoint->config,
                         run->failure);
 }

@@ -87,7 +87,8 @@ static int make_layer(struct run *run, struct folder *folder, int layer) {
         r = folder->format->add_layer(&context, &codes, &shard);
     if (!r && !(run->shards ? safetensors_intact(run->shards[layer])
                             : checkpoint_intact(run->checkpoint)))
-        r = failure_set(run->failure, -EBADMSG, "damaged", "see who else writes into the folder",
+        r = failure_set(run->failure, -EBADMSG, "damaged",
+                        "check which other program writes into the folder",
                         "layer %d was cut short while it was exported", layer);
     return r ? r : write_shard(run, folder, layer, &shard);
 }
