@@ -22,7 +22,7 @@
 enum role {
     ROLE_READ,   /* look */
     ROLE_SUBMIT, /* and submit jobs, cancel and delete own ones */
-    ROLE_ADMIN,  /* and do so with everybody's; tokens, models */
+    ROLE_ADMIN,  /* and do so with all jobs; tokens, models */
 };
 
 /* role_name() - as clients see it: "read". Any thread. */

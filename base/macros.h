@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The few macros that everybody uses. */
+/* The few macros that all folders use. */
 #pragma once
 
 #include <stddef.h>

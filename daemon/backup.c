@@ -56,7 +56,7 @@ static bool find_surplus(const struct backup *backup, char ret_name[NAMES_MAX]) 
 
         if (!is_backup(name) || strlen(name) >= NAMES_MAX || str_equal(name, backup->name))
             continue;
-        /* The names tell the time, so their order is that of their age. */
+        /* The names contain the time, so they sort by age. */
         if (!n_others++ || strcmp(name, ret_name) < 0)
             snprintf(ret_name, NAMES_MAX, "%s", name);
     }
@@ -97,7 +97,7 @@ static int publish(const char *from, const char *to, struct failure *failure) {
     r = file_sync_parent(to);
     if (!r)
         return 0;
-    unlink(to); /* nobody shall count on it */
+    unlink(to); /* it must not be used */
     return failure_errno(failure, r, "cannot write", to);
 }
 

@@ -217,9 +217,9 @@ static int join_executors(struct daemon *daemon) {
 
     if (!executors_join(daemon->executors, STOP_SECONDS))
         return 0;
-    log_error("what does not stop loses its jobs");
+    log_error("workers that do not stop lose their jobs, which go back into the queue");
     if (jobs_abandon(&daemon->jobs, &failure))
-        log_error("cannot put their jobs back, the next start does: %s", failure.detail);
+        log_error("cannot put these jobs back, the next start will: %s", failure.detail);
     return -ETIMEDOUT;
 }
 

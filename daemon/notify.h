@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The service manager: what it gives us, what we tell it. notify_systemd.c speaks to systemd,
- * notify_none.c stands in its place when quantd is built without. Main thread.
+ * The service manager: what it passes to the daemon, and what the daemon reports to it.
+ * notify_systemd.c speaks to systemd, notify_none.c stands in its place when quantd is built
+ * without. Main thread.
  */
 #pragma once
 

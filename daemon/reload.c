@@ -113,7 +113,7 @@ int daemon_reload(struct daemon *daemon, struct config *config) {
 
     config_compare(daemon->loaded ? daemon->loaded : daemon->config, config, take_live, &reload);
     config_compare(daemon->config, config, note_fixed, &reload);
-    /* The new one lends its lists now; nobody uses those of the old one any more. */
+    /* The new one lends its lists now; those of the old one are no longer in use. */
     config_free(daemon->loaded);
     daemon->loaded = config;
     return reload.n_fixed;

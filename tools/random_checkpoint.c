@@ -235,7 +235,7 @@ static int check_space(const struct writing *w, struct failure *failure) {
     double free_bytes;
 
     if (statvfs(w->dir, &st))
-        return 0; /* writing will tell */
+        return 0; /* writing will fail then */
     free_bytes = (double)st.f_bavail * (double)st.f_frsize;
     if (free_bytes >= (double)w->layout.bytes)
         return 0;

@@ -4,8 +4,8 @@
  *
  * Norms are 1, matrices are normal of standard deviation 1 / sqrt(in-features), so that each keeps
  * the scale of its input and nothing overflows however many layers there are. The embedding is of
- * standard deviation 1, so that the residual stream tells tokens apart and the router spreads them
- * over all experts; when the head is tied to it, 1 / sqrt(hidden), which keeps logits small.
+ * standard deviation 1, so that the residual stream differs between tokens and the router spreads
+ * them over all experts; when the head is tied to it, 1 / sqrt(hidden), which keeps logits small.
  */
 #pragma once
 

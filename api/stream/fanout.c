@@ -110,7 +110,7 @@ static bool has_no_streams(struct fanout *fanout) {
     return none;
 }
 
-/* May everybody see @job? That never changes, and most events come in runs of one job. */
+/* May all viewers see @job? That never changes, and most events come in runs of one job. */
 static bool is_public(struct fanout *fanout, int64_t job) {
     static const struct caller anybody = {.role = ROLE_READ};
     cleanup(json_decrefp) json_t *object = NULL;

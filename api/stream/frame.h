@@ -18,7 +18,7 @@ struct frame {
     uint64_t seq;     /* of a stored event; else 0 */
     int64_t job;      /* that it is about */
     bool is_state;    /* a change of the job's state: perhaps its last event */
-    bool is_public;   /* of a job that everybody may see; the fan-out fills it in */
+    bool is_public;   /* of a job that is not private; the fan-out fills it in */
     size_t data_at;   /* the data of a progress, within text: to compare two of them */
     size_t data_size; /* bytes */
     size_t size;      /* bytes of text */

@@ -28,7 +28,7 @@ void recent_add(struct recent *recent, struct frame *frame);
  * recent_take() - the next events after *cursor, of @job or of all (0), as frames that the caller
  * then uses: at most @max, and no more once they have @max_bytes together. With a change of the
  * state of @job it stops. *cursor moves behind what was looked at. *ret_more: there may be more.
- * Return: how many; -ESTALE: what comes next is not here, or not for everybody: the store has it.
+ * Return: how many; -ESTALE: what comes next is not here, or not for all viewers: the store has it.
  */
 int recent_take(const struct recent *recent, int64_t job, uint64_t *cursor,
                 struct frame **ret_frames, int max, size_t max_bytes, bool *ret_more);

@@ -81,7 +81,8 @@ static void add_fields(struct record *record, const struct log_fields *fields) {
     add_field(record, "REQUEST_ID", fields->request);
 }
 
-/* One write, so that lines of different threads do not mix. Nobody is left to tell if it fails. */
+/* One write, so that lines of different threads do not mix. A failure cannot be reported anywhere.
+ */
 static void write_line(int level, const char *text) {
     char line[TEXT_MAX + 76], when[CLOCK_TEXT_SIZE];
     int n;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The MESSAGE_ID of each record of the log that somebody may wait for. They are for good: a record
+ * The MESSAGE_ID of each record of the log that programs may wait for. They never change: a record
  * that means something else gets another one. systemd/quantd.catalog explains them to people,
  * quantd(8) lists them.
  */
@@ -13,6 +13,6 @@
 #define MESSAGE_JOB_PAUSED "7a85b18a3321492a8840c29eee35dd63"
 #define MESSAGE_DEVICE_FAILED "d03076055c3f4d49a26e60619ef844c6"
 #define MESSAGE_REFUSED                                                                            \
-    "738dcb4af27b4c9eb0a4c9c4322031bd" /* somebody may not do what they asked                      \
-                                        */
+    "738dcb4af27b4c9eb0a4c9c4322031bd"                            /* a request was refused         \
+                                                                   */
 #define MESSAGE_CONFIG_REFUSED "c79be9de6bbc4287ae01b4868f20726e" /* a reload changed nothing */

@@ -8,7 +8,8 @@
 #include "api/service.h"
 #include "daemon/store/store.h"
 
-/* access_viewer() - whose private jobs a list for @caller shows, for the store; NULL: everybody's.
+/* access_viewer() - whose private jobs a list for @caller shows, for the store; NULL: those of all
+ * owners.
  */
 const char *access_viewer(const struct caller *caller);
 

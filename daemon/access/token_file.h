@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The token file: tokens that whoever sets the machine up has chosen. A line each, words with
+ * The token file: tokens that the administrator of the machine has chosen. A line each, words with
  * blanks between: NAME ROLE [OWNER] TOKEN; the owner is NAME without one. '#' begins a comment.
  */
 #pragma once

@@ -16,7 +16,7 @@
 #define TOKENS_FILE_MAX 64 /* of the file */
 #define TOKEN_TEXT_MAX 256 /* characters of a token */
 #define TOKEN_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/="
-#define TOKEN_FIXED_MIN 20   /* of one that somebody made up for the file */
+#define TOKEN_FIXED_MIN 20   /* of one that a person chose for the file */
 #define TOKEN_SECRET_SIZE 20 /* random bytes of one that is made here */
 
 struct tokens;
@@ -36,7 +36,7 @@ void tokens_set_fixed(struct tokens *tokens, const struct token_row *fixed, int 
 /* tokens_exist() - is there any? */
 bool tokens_exist(struct tokens *tokens);
 
-/* tokens_find() - who holds the token @text. Return: 0; -ENOENT: nobody; -ENOMEM. */
+/* tokens_find() - the holder of the token @text. Return: 0; -ENOENT: none; -ENOMEM. */
 int tokens_find(struct tokens *tokens, const char *text, struct caller *ret_caller);
 
 /* tokens_hold() - is the token @id still one? */

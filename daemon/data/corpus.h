@@ -50,7 +50,7 @@ int corpus_check_name(const char *name, enum corpus_use use, const char *field,
                       struct failure *failure);
 
 /*
- * corpus_check() - can @name be read, as far as its first bytes tell? For file:PATH whether a data
+ * corpus_check() - can @name be read, judging by its first bytes? For file:PATH whether a data
  * root has it and it may be text; files of public sets are fetched later, so 0. Some microseconds.
  * Return: 0; -ENOENT (dataset_not_found); -EBADMSG (dataset_invalid); -errno. Any thread.
  */

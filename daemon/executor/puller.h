@@ -33,5 +33,5 @@ void puller_cancel(struct puller *puller, int64_t id);
 /* puller_stop() - stop, and wait for the thread. What came stays. NULL is fine. */
 void puller_stop(struct puller *puller);
 
-/* puller_free() - when it has stopped and nobody wakes it any more. NULL is fine. */
+/* puller_free() - when it has stopped and no thread wakes it any more. NULL is fine. */
 void puller_free(struct puller *puller);

@@ -71,5 +71,5 @@ void worker_stop(struct worker *worker);
  */
 int worker_join(struct worker *worker, int seconds);
 
-/* worker_free() - after worker_join(); nobody may use the worker any more. NULL is fine. */
+/* worker_free() - after worker_join(); no thread may use the worker any more. NULL is fine. */
 void worker_free(struct worker *worker);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How a run of a job ended, as whoever ran it knows it. Any thread. */
+/* How a run of a job ended, as its executor reports it. Any thread. */
 #pragma once
 
 #include "base/failure.h"

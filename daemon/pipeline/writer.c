@@ -24,7 +24,7 @@ int writer_start(struct writer *w, struct run *run, int layer, struct layer_code
     int r = writer_finish(w, run);
 
     if (!r)
-        r = run_cancelled(run); /* whoever heard of the layer before may have had enough */
+        r = run_cancelled(run); /* the report of the layer before may have led to a cancel */
     if (r)
         return r;
     free(w->path);

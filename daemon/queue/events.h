@@ -24,7 +24,7 @@ DEFINE_CLEANUP(struct events *, events_freep, events_free)
  */
 void events_subscribe(struct events *events, void (*wake)(void *ctx), void *ctx);
 
-/* events_wake() - call the subscriber: events were stored by somebody else's transaction. */
+/* events_wake() - call the subscriber: another module's transaction stored events. */
 void events_wake(struct events *events);
 
 /*

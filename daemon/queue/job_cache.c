@@ -268,7 +268,7 @@ int job_cache_list(struct job_cache *cache, const struct store_filter *filter,
     atomic_init(&list->n_users, 1);
     list->key = steal_ptr(key);
     loading.list = list;
-    rows.limit++; /* one more tells whether there are more */
+    rows.limit++; /* one more shows whether there are more */
     r = store_begin(cache->store, STORE_READ, failure);
     if (r)
         return r;

@@ -5,7 +5,7 @@
  * for the fsync of a transaction that stores something else. Any thread, outside a transaction.
  *
  * A job holds when the store's stamp is what it was when the job was read. A writer moves the
- * stamp before it commits, so what was acknowledged is seen by whoever asks afterwards.
+ * stamp before it commits, so a later reader sees what was acknowledged.
  */
 #pragma once
 

@@ -63,8 +63,8 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
               uint64_t known, json_t **ret_list, uint64_t *ret_version, struct failure *failure);
 
 /*
- * jobs_cancel() - a queued job ends at once, a running one becomes cancelling: whoever runs it has
- * to be told. -EBUSY when it has ended, -ENOENT, -EPERM: it is another's.
+ * jobs_cancel() - a queued job ends at once, a running one becomes cancelling: its executor must
+ * be notified. -EBUSY when it has ended, -ENOENT, -EPERM: it is another's.
  */
 int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct failure *failure);
@@ -160,7 +160,7 @@ int jobs_cancelled(struct jobs *jobs, int64_t id, struct failure *failure);
 
 /* Why a job stopped before its end. */
 enum stop {
-    STOP_ASKED,  /* the daemon was told to stop: costs the job nothing */
+    STOP_ASKED,  /* the daemon was asked to stop: no attempt is used up */
     STOP_CRASH,  /* of the daemon or its device: the next attempt; see JOBS_CRASHES_MAX */
     STOP_REBOOT, /* of the machine: not the job's fault; JOBS_REBOOTS_MAX times at most */
 };

@@ -12,12 +12,12 @@ struct store;
 struct quota {
     atomic_int owner_jobs;     /* of one owner that have not ended */
     atomic_int queue_limit;    /* that wait */
-    atomic_int priority_limit; /* that whoever is no admin may ask for; 0 is none above the usual */
+    atomic_int priority_limit; /* for users other than admins; 0: none above the default */
 };
 
 /*
  * quota_check() - may @caller append one more job? Inside the transaction that does it. Jobs of one
- * owner that have not ended are limited, admins excepted; jobs that wait are limited for everybody.
+ * owner that have not ended are limited, admins excepted; waiting jobs are limited for all callers.
  * Return: 0; -EDQUOT (owner_quota); -EAGAIN (queue_full); or another -errno.
  */
 int quota_check(const struct quota *quota, struct store *store, const struct caller *caller,

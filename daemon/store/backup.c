@@ -124,7 +124,7 @@ int store_backup(struct store *store, const char *path, const atomic_bool *stop,
     return check_copy(path, failure);
 }
 
-/* One number that a PRAGMA tells. */
+/* One number from a PRAGMA. */
 static int read_number(struct store *store, const char *sql, int64_t *ret_number) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement, sql, "");

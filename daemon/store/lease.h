@@ -16,7 +16,7 @@ struct lease {
     int reboots;                /* of the machine, while the job ran */
 };
 
-/* lease_boot() - the id of this boot of the machine; "" when the kernel does not tell. */
+/* lease_boot() - the id of this boot of the machine; "" when the kernel has none. */
 void lease_boot(char ret_boot[LEASE_BOOT_SIZE]);
 
 /* lease_now() - milliseconds of the monotonic clock. */

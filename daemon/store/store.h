@@ -141,7 +141,7 @@ int store_insert_job(struct store *store, const struct new_job *job, int64_t *re
 /* store_get_job() - the caller owns *ret_row. Return: 0, -ENOENT, -errno. */
 int store_get_job(struct store *store, int64_t id, struct job_row **ret_row);
 
-/* What tells whether a job is as it was. */
+/* What shows whether a job is unchanged. */
 struct job_summary {
     int64_t id, position; /* position: in the queue; 0: it is not queued */
     uint64_t version;
@@ -336,7 +336,7 @@ int store_backup(struct store *store, const char *path, const atomic_bool *stop,
 /* store_size() - how large the copy will be. */
 int store_size(struct store *store, uint64_t *ret_bytes);
 
-/* -------- what nobody needs any more (expire.c) -------- */
+/* -------- deleting old rows (expire.c) -------- */
 
 #define STORE_EXPIRE_MAX                                                                           \
     500 /* rows that one call deletes at most: the store is held for a moment */

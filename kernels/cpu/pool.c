@@ -28,7 +28,7 @@ struct pool {
     POOL_TASK(fn);
     const void *op;
     size_t n_tasks;
-    atomic_size_t next; /* first task that nobody has taken */
+    atomic_size_t next; /* first task that no thread has taken */
 
     int n_workers; /* threads beside the caller's own */
     struct worker workers[POOL_MAX_THREADS];

@@ -252,13 +252,13 @@ __global__ void __launch_bounds__(WARPS * 32, 2)
     copy_async_commit();
     for (; tile >= 0; tile--) {
         copy_async_wait<0>(); /* these keys */
-        __syncthreads();      /* and nobody reads the values before */
+        __syncthreads();      /* and no thread reads the values before */
         load_tile<HD, KEYS>(v, values, stride, tile * KEYS, args.seqlen);
         copy_async_commit();
         form_scores<HD>(s, q, k, warp, lane);
         if (tile * KEYS + KEYS - 1 > q0)
             mask_scores(s, q0, tile * KEYS, lane);
-        __syncthreads(); /* nobody reads these keys any more */
+        __syncthreads(); /* no thread reads these keys any more */
         if (tile > 0)
             load_tile<HD, KEYS>(k, keys, stride, (tile - 1) * KEYS, args.seqlen);
         copy_async_commit();

@@ -4,7 +4,7 @@
  *
  * 16 x 16 threads; thread (y, x) owns the elements (y + 16 i, x + 16 k) of the block and of the
  * inverse, in registers. Column by column its owners publish it, and the row of the inverse, in
- * shared memory; everybody then takes the two rank-one updates from there. What is done already
+ * shared memory; all threads then take the two rank-one updates from there. What is done already
  * is multiplied by a published 0. A smaller block is filled up with the identity.
  * Numerics: f32, IEEE square root and division.
  */

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * How busy a device is, by the driver's management library (NVML). It comes with the driver and not
- * with the toolkit, so it is looked for when a device is opened; without it nobody knows. Its
- * functions may be called by any thread.
+ * with the toolkit, so it is looked for when a device is opened; without it the utilization is
+ * unknown. Its functions may be called by any thread.
  */
 #include "kernels/cuda/device.cuh"
 

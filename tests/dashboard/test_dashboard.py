@@ -30,7 +30,7 @@ def check_modules(board):
 
 def check_empty(board):
     board.open()
-    board.see("#queue .empty", "Nothing waits")
+    board.see("#queue .empty", "No job is waiting")
     board.see("#history .empty")
     board.accessible("an empty queue")
     board.quiet()

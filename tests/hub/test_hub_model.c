@@ -363,7 +363,7 @@ static void test_small_disk(void **state) {
     site_plan(site, rule);
     assert_int_equal(PULL(NULL), -EFBIG);
     assert_string_equal(site->failure.code, "disk_full");
-    assert_non_null(strstr(site->failure.detail, "all of the disk"));
+    assert_non_null(strstr(site->failure.detail, "the whole disk"));
     assert_int_equal(site_count(site, NULL, "/cdn/"), 0);
     assert_int_equal(dir_remove(site->cache), 0);
 }

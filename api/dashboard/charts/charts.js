@@ -4,7 +4,7 @@ import { colour, onTheme } from "../lib/theme.js";
 
 export const available = () => typeof globalThis.Chart === "function";
 
-/* Colours that people with any colour vision tell apart; each comes with a shape of its own. */
+/* Colours that people with any colour vision can distinguish; each comes with a shape of its own. */
 const SHAPES = ["circle", "rect", "triangle", "rectRot", "crossRot", "star", "rectRounded"];
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [], [6, 3], [2, 2]];
 

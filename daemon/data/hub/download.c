@@ -27,7 +27,7 @@ struct fetch {
     bool whole; /* without ranges: the server does not know them */
     atomic_bool *stop;
     pthread_mutex_t mutex; /* guards all below */
-    uint64_t next;         /* first part that nobody has taken */
+    uint64_t next;         /* first part that no connection has taken */
     int n_idle;            /* connections that are free */
     bool no_ranges;        /* a 200 came for a range */
     int r;                 /* of the first failure */
@@ -164,7 +164,7 @@ static int run_connection(void *ctx) {
     return r;
 }
 
-/* Runs the connections; the calling thread tells how far they are. */
+/* Runs the connections; the calling thread reports their progress. */
 static int run_connections(struct hub_pull *pull, struct fetch *fetch, struct failure *failure) {
     const struct timespec tick = {.tv_nsec = TICK_NS};
     int n = (int)MIN(fetch->parts->n, (uint64_t)CONNECTIONS), n_done;
@@ -283,7 +283,7 @@ static bool is_there(const struct hub_download *d) {
     return !lstat(d->path, &st) && S_ISREG(st.st_mode) && (uint64_t)st.st_size == d->size;
 }
 
-/* Waits for whoever fetches the same file; the kernel drops the lock of one that died. */
+/* Waits for another process that fetches the same file; the kernel drops the lock of a dead one. */
 static int take_lock(struct hub_pull *pull, const struct hub_download *d, int *ret_fd,
                      struct failure *failure) {
     const struct timespec tick = {.tv_nsec = TICK_NS};
@@ -315,6 +315,6 @@ int hub_download(struct hub_pull *pull, const struct hub_download *download,
     if (r)
         return r;
     pull->bytes += download->size;
-    pull->notified_at = 0; /* the end of a file is told in any case */
+    pull->notified_at = 0; /* the end of a file is always reported */
     return hub_pull_tick(pull, download->name, 0) ? hub_cancelled(failure) : 0;
 }

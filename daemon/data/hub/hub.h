@@ -152,5 +152,5 @@ int hub_remove_model(struct hub_client *client, const char *id, uint64_t *ret_by
  */
 json_t *hub_describe(struct hub_client *client);
 
-/* hub_sweep() - delete partial files that nobody has gone on with for a week, and old rubbish. */
+/* hub_sweep() - delete partial files without progress for a week, and old leftovers. */
 void hub_sweep(struct hub_client *client);

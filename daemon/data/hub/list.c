@@ -179,7 +179,7 @@ void hub_note_use(struct hub_client *client, const char *id) {
 
 /* -------- removing -------- */
 
-/* Out of sight by one rename, so that nobody sees half of it; *ret_trash is to be deleted. */
+/* Moved away by one rename, so that no reader sees half of it; *ret_trash is to be deleted. */
 static int move_away(struct hub_client *client, const char *id, char **ret_trash,
                      struct failure *failure) {
     static atomic_uint counter;
@@ -301,7 +301,7 @@ int hub_make_room(struct hub_client *client, uint64_t bytes, struct failure *fai
 
     if (r)
         return r;
-    size = (uint64_t)fs.f_blocks * fs.f_frsize; /* 0: it does not tell */
+    size = (uint64_t)fs.f_blocks * fs.f_frsize; /* 0: not known */
     bytes_text((double)bytes, needed);
     bytes_text((double)size, there);
     if (size && bytes > size)

@@ -175,7 +175,7 @@ static int pull_snapshot(struct hub_pull *pull, struct hub_repo *repo, const cha
         r = hub_repo_prepare(repo, commit, failure);
     m.http = http;
     m.names = names;
-    pull->more = true; /* the index tells which weights there are */
+    pull->more = true; /* the index lists the weights */
     if (!r)
         r = pull_companions(&m, failure);
     if (!r)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A file that comes in parts, on disk: NAME.part with the bytes where they belong, and NAME.map
- * with how much of each part is there. Both outlive the process, so whoever comes next goes on;
+ * with how much of each part is there. Both outlive the process, so the next process resumes;
  * what is wrong in them (a power cut) shows when the whole file's hash is compared.
  */
 #pragma once

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One pull: what has come so far, and who is told of it. */
+/* One pull: what has been fetched, and the observer of its progress. */
 #pragma once
 
 #include "daemon/data/hub/hub.h"
@@ -18,5 +18,5 @@ struct hub_pull {
     atomic_bool stop; /* ends every transfer of the pull */
 };
 
-/* hub_pull_tick() - tell the observer; @bytes of @file have come. True: stop. */
+/* hub_pull_tick() - report to the observer that @bytes of @file were fetched. True: stop. */
 bool hub_pull_tick(struct hub_pull *pull, const char *file, uint64_t bytes);

@@ -37,7 +37,7 @@ static int take_names(const json_t *siblings, const char *id, json_t **ret_names
     return 0;
 }
 
-/* The hub's 404 in the words of whoever named the model. */
+/* The hub's 404, by the name in the request. */
 static int no_model(const char *id, const char *revision, struct failure *failure) {
     return failure_set(failure, -ENOENT, "model_not_found",
                        "check the name and the revision; a private model looks like a missing one "

@@ -25,7 +25,7 @@ struct hub_site {
     bool plain;     /* the endpoint is http on loopback: then other loopback addresses may be */
     double retry_seconds;
     long silence_seconds;
-    struct hub_contact *contact; /* borrowed; NULL: nobody wants to know */
+    struct hub_contact *contact; /* borrowed; NULL: not recorded */
 };
 
 /* hub_site_check() - may @url be asked at all? Return: 0 or -EINVAL (hub_invalid). */

@@ -4,7 +4,7 @@
  * what describes them. Files are hashed by threads of their own while the job already computes;
  * those whose hash is known by their identity (hash_cache.h) are not read.
  *
- * The name of a blob in the hub's cache is not taken for its hash: whoever can write there can
+ * The name of a blob in the hub's cache is not taken for its hash: a user who can write there can
  * change the blob under its name.
  */
 #pragma once

@@ -49,7 +49,7 @@ static const unsigned char *data_of(const struct safetensors *file, size_t *ret_
     return file->mapping->data + start;
 }
 
-/* Copies the header, so that nobody changes it under the scanner, and scans it. */
+/* Copies the header, so that it cannot change under the scanner, and scans it. */
 static int read_header(struct safetensors *file, const char *path, struct failure *failure) {
     const struct mapping *mapping = file->mapping;
     uint64_t length = 0;

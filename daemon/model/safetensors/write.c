@@ -26,7 +26,7 @@ static int append_name(struct strbuf *header, const char *name) {
     return 0;
 }
 
-/* Checks that the bytes of @tensor are those of its shape: a wrong file would be read by nobody. */
+/* Checks that the bytes of @tensor are those of its shape: no program could read a wrong file. */
 static int check_tensor(const struct tensor *tensor) {
     size_t size = dtype_size(tensor->dtype);
 

@@ -280,8 +280,8 @@ static void test_bad_files(void **state) {
         mode_t mode;
         const char *why;
     } cases[] = {
-        {"a submit " T "\n", 0644, "everybody"},
-        {"a submit " T "\n", 0602, "everybody"},
+        {"a submit " T "\n", 0644, "other users"},
+        {"a submit " T "\n", 0602, "other users"},
         {"a\n", 0600, "line 1: it has 1 words"},
         {"\na submit x " T " more\n", 0600, "line 2: it has 5 words"},
         {"a root " T "\n", 0600, "role"},
