@@ -9,7 +9,7 @@ static const struct arg_option options[] = {
      "eval", ARG_SETS},
     {"seqlen", "N", "tokens of a window; by default 2048, or as many as the model takes", "seqlen",
      ARG_INT},
-    {"batch", "N", "windows at a time; by default as many as the device has room for", "batch",
+    {"batch", "N", "windows at a time; by default as many as the device's memory allows", "batch",
      ARG_INT},
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,

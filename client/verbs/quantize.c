@@ -27,7 +27,7 @@ static const struct arg_option options[] = {
     {"nsamples", "N", "calibration windows; 128 by default", "nsamples", ARG_INT},
     {"seqlen", "N", "tokens of a window; by default 2048, or as many as the model takes", "seqlen",
      ARG_INT},
-    {"batch", "N", "windows at a time; by default as many as the device has room for", "batch",
+    {"batch", "N", "windows at a time; by default as many as the device's memory allows", "batch",
      ARG_INT},
     {"seed", "N", "chooses the calibration windows; 0 by default", "seed", ARG_INT},
     {"percdamp", "F", "damping, as a fraction of the mean diagonal; 0.01 by default", "percdamp",

@@ -110,7 +110,7 @@ static const struct param table[] = {
      "tokens of a window; by default 2048, or as many as the model takes", NULL, AT(seqlen),
      .least = 2, .most = 131072},
     {"batch", PARAM_INTEGER, QUANTIZE | EVAL, "null",
-     "windows at a time; by default as many as the device has room for", NULL, AT(batch),
+     "windows at a time; by default as many as the device's memory allows", NULL, AT(batch),
      .least = 1, .most = PARAMS_BATCH_MAX},
     {"seed", PARAM_SEED, QUANTIZE, "0", "chooses the calibration windows; 0 by default", NULL,
      AT(seed), .least = 0, .most = INT64_MAX},
