@@ -11,7 +11,9 @@
 #define JOB_PREFIX "job:"
 
 static const struct arg_option options[] = {
-    {"format", "gptq|dense", "gptq: packed weights (the default); dense: 16-bit weights", "format"},
+    {"format", "gptq|dense|pt",
+     "gptq: packed weights (the default); dense: 16-bit weights; pt: these in one file for torch",
+     "format"},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,

@@ -4,12 +4,15 @@
 
 Usage: test_formats.py QUANTD QUANTCTL SOURCE. Prints what it does; the exit status tells.
 """
+import collections
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 sys.path.insert(0, SOURCE + "/scripts")
@@ -122,19 +125,79 @@ SMALL = {
 
 
 def test_small_files(daemon, models):
-    """They go along, byte for byte, in each format; one that is none fails the job at load."""
+    """They go along, byte for byte, in each format; one that is none is refused."""
     print("small files")
     make_model(models, "small", files=SMALL)
-    for name in ("gptq", "dense"):
+    for name in ("gptq", "dense", "pt"):
         folder = artifact(daemon, round_model(daemon, "small", format=name))
         for small, content in SMALL.items():
             with open(f"{folder}/{small}", encoding="utf-8") as file:
                 assert file.read() == content, small
     make_model(models, "wrong", files={"generation_config.json": "token-of-another-program"})
-    job = round_model(daemon, "wrong")
-    assert job["status"] == "failed" and job["error"]["code"] == "model_invalid", job
-    assert "generation_config.json" in job["error"]["detail"], job["error"]
-    assert "token-of-another-program" not in json.dumps(job["error"])
+    try:
+        round_model(daemon, "wrong")
+    except RuntimeError as error:
+        assert "generation_config.json" in str(error), error
+        assert "token-of-another-program" not in str(error), error
+    else:
+        raise AssertionError("a model with a damaged file was taken")
+
+
+class StateDict(pickle.Unpickler):
+    """A state dict as {name: (shape, strides, storage)}, by what torch.load lets in and no more."""
+
+    def find_class(self, module, name):
+        return {"collections.OrderedDict": collections.OrderedDict,
+                "torch._utils._rebuild_tensor_v2": self.rebuild,
+                "torch.BFloat16Storage": "BF16"}[f"{module}.{name}"]
+
+    @staticmethod
+    def rebuild(storage, offset, shape, strides, requires_grad, hooks):
+        assert (offset, requires_grad, hooks) == (0, False, {})
+        return shape, strides, storage
+
+    def persistent_load(self, pid):
+        assert pid[:2] == ("storage", "BF16") and pid[3] == "cpu", pid
+        return pid[2], pid[4]
+
+
+def read_state_dict(path):
+    """What read_tensors() gives of the file that torch.load would read."""
+    tensors = {}
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        with archive.open("archive/data.pkl") as file:
+            state = StateDict(file).load()
+        for name, (shape, strides, (key, n)) in state.items():
+            data = archive.read("archive/data/" + key)
+            assert strides in ((1,), (shape[-1], 1)) and len(data) == 2 * n, name
+            tensors[name] = ("BF16", list(shape), data)
+    return tensors
+
+
+def tensors_of(folder):
+    """All tensors of the shards in @folder."""
+    return {name: tensor for shard in sorted(os.listdir(folder)) if shard.endswith(".safetensors")
+            for name, tensor in read_tensors(f"{folder}/{shard}").items()}
+
+
+def test_pt(daemon, models):
+    """One file with the weights of dense, the same bytes each time; its folder has the rest."""
+    print("pt")
+    for model in ("small", "newer"):
+        jobs = {name: round_model(daemon, model, format=name) for name in ("dense", "pt", "gptq")}
+        folder, other = artifact(daemon, jobs["pt"]), artifact(daemon, jobs["dense"])
+        assert read_state_dict(folder + "/model.pt") == tensors_of(other)
+        names = {name for name in os.listdir(other) if "safetensors" not in name}
+        assert set(os.listdir(folder)) == names | {"model.pt"}, os.listdir(folder)
+        size = os.path.getsize(folder + "/model.pt")
+        assert jobs["pt"]["result"]["size_bytes"] == size, jobs["pt"]["result"]
+        for made in ("gptq", "dense", "pt"):
+            expect_same(files_of(daemon, export(daemon, jobs[made], "pt")),
+                        files_of(daemon, jobs["pt"]))
+        expect_same(files_of(daemon, export(daemon, jobs["pt"], "gptq")),
+                    files_of(daemon, jobs["gptq"]))
 
 
 GPTQ = {"dataset": "file:demo-calibration.txt", "nsamples": 4, "seqlen": 64, "batch": 4, "eval": []}
@@ -252,7 +315,7 @@ def main():
     try:
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models) as daemon:
-            for test in (test_types, test_gptq_types, test_small_files, test_export,
+            for test in (test_types, test_gptq_types, test_small_files, test_pt, test_export,
                          test_kept_codes, test_quantctl, test_refused):
                 test(daemon, models)
     finally:

@@ -91,7 +91,7 @@ HEADERS = {
     r"curl/.*": ["daemon/data/hub/", "client/http/"],
     r"openssl/.*": ["base/hash.c"],
     r"zip\.h": ["daemon/data/text/zip_member.c"],
-    r"zlib\.h": ["daemon/data/text/reader.c"],
+    r"zlib\.h": ["daemon/data/text/reader.c", "daemon/pipeline/formats/zip.c"],
     r"pcre2.*": ["daemon/model/tokenizer/"],
     r"utf8proc.*": ["daemon/model/tokenizer/", "client/screen/text.c"],
     r"cblas.*|lapack.*|openblas.*": ["kernels/cpu/"],
