@@ -21,9 +21,9 @@ struct checkpoint {
 };
 
 /*
- * checkpoint_open() - open the model in @dir, map its shards, and check that every tensor that
- * an OLMoE of this geometry has (plain, or quantized as config.quantization says) is there with
- * the right shape and a float type where floats belong. Index entries with path separators, with
+ * checkpoint_open() - open the model in @dir, map its shards, and check that every tensor that its
+ * architecture has (plain, fused, or quantized as config.quantization says) is there with the
+ * right shape and a float type where floats belong. Index entries with path separators, with
  * a shard that is missing, or naming a tensor that the shard lacks are refused with the name of
  * what is missing. The caller owns *ret_checkpoint.
  * Return: 0, -EBADMSG (model_invalid), -ENOENT (model_incomplete), or -errno.

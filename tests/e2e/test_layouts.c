@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Checkpoints whose tensors lie otherwise than in ours: all experts of a layer in one tensor, and
- * quantized experts beside plain attention. Each says the same and must measure the same.
+ * Checkpoints that are written otherwise than ours: all experts of a layer in one tensor, quantized
+ * experts beside plain attention, keys that are no JSON. Each says the same and must measure the
+ * same.
  */
+#include "base/file.h"
 #include "daemon/model/checkpoint.h"
 #include "tests/e2e/lab.h"
 
@@ -150,10 +152,29 @@ static void test_experts_only(void **state) {
                   "self_attn.q_proj");
 }
 
+/* A key that is not used holds what only Python calls JSON, here and in the checkpoint. */
+static void test_unused_key(void **state) {
+    struct lab *lab = *state;
+    cleanup(freep) char *model = lab_copy(lab, lab->demo, "python");
+    cleanup(freep) char *path = str_format("%s/config.json", model), *text = NULL, *out = NULL;
+    cleanup(freep) char *artifact = lab_path(lab, "jobs/python/artifact");
+    cleanup(freep) char *exported = str_format("%s/config.json", artifact), *changed = NULL;
+    size_t size;
+
+    assert_int_equal(file_read(path, 1 << 20, &text, &size), 0);
+    changed = str_format("{\"unused\": [NaN, -Infinity, {\"x\": 1e999}],%s", strchr(text, '{') + 1);
+    assert_int_equal(file_replace(path, changed, strlen(changed)), 0);
+    json_decref(lab_must(lab, "python", model, "{'wbits': 4, 'nearest': true, 'eval': []}"));
+    assert_int_equal(file_read(exported, 1 << 20, &out, &size), 0);
+    assert_true(strstr(out, "NaN,") && strstr(out, "-Infinity,") && strstr(out, "\"x\": 1e999"));
+    json_decref(lab_must(lab, "python-read", artifact, "{'kind': 'eval'}"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fused),
         cmocka_unit_test(test_experts_only),
+        cmocka_unit_test(test_unused_key),
     };
 
     return cmocka_run_group_tests(tests, lab_setup, lab_teardown);

@@ -7,6 +7,7 @@
 
 #define ROWS 32
 #define COLUMNS 32
+#define NAME "self_attn.q_proj"
 
 static void check(const struct quantized_matrix *g, const struct quantization_config *q) {
     for (int i = 0; i < g->n; i++)
@@ -21,6 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const int bits[] = {2, 3, 4, 8}, groups[] = {-1, 8, 16, 32};
     cleanup(safetensors_freep) struct safetensors *file = NULL;
     struct quantization_config q = {.present = true};
+    enum zeros_say says = ZEROS_AS_LABELLED;
+    const struct reader_ops *reader;
+    struct expecting expecting;
     struct tensor_finder tensors;
     cleanup(quantized_matrix_done) struct quantized_matrix matrix = {};
     struct failure failure = {};
@@ -34,8 +38,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
         return 0;
     tensors = safetensors_finder(file);
-    r = readers[data[0] / 64 % n_readers]->read(&tensors, &q, "self_attn.q_proj", ROWS, COLUMNS,
-                                                &matrix, &failure);
+    reader = readers[data[0] / 64 % n_readers];
+    expecting = (struct expecting){"", "", "", tensors, &failure};
+    if (reader->check(&expecting, &q, NAME, ROWS, COLUMNS) == 0)
+        fuzz_require(reader->zeros(&tensors, &q, NAME, ROWS, COLUMNS, &says) == 0 &&
+                     says <= ZEROS_OF_NONE);
+    r = reader->read(&tensors, &q, NAME, ROWS, COLUMNS, &matrix, &failure);
     fuzz_require(!r == !!matrix.words);
     if (!r)
         check(&matrix, &q);

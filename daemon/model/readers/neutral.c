@@ -98,6 +98,21 @@ static int damaged(const char *name, struct failure *failure) {
                        "the codes of the matrix '%s' are damaged", name);
 }
 
+/* Zeros stand as they are: there is no other label. */
+static int neutral_zeros(const struct tensor_finder *tensors, const struct quantization_config *q,
+                         const char *name, int rows, int n, enum zeros_say *ret_says) {
+    const struct tensor *zeros = find(tensors, name, ZEROS);
+    const unsigned char *data = zeros->data;
+    bool fits_label = true;
+
+    (void)rows;
+    (void)n;
+    for (size_t i = 0; i < zeros->size; i++)
+        fits_label &= data[i] == 1u << (q->wbits - 1);
+    *ret_says = fits_label ? ZEROS_AS_LABELLED : ZEROS_OF_NONE;
+    return 0;
+}
+
 static int neutral_read(const struct tensor_finder *tensors, const struct quantization_config *q,
                         const char *name, int rows, int n, struct quantized_matrix *ret_matrix,
                         struct failure *failure) {
@@ -134,5 +149,6 @@ const struct reader_ops reader_neutral = {
     .parse = gptq_parse, /* its keys are the same */
     .has = neutral_has,
     .check = neutral_check,
+    .zeros = neutral_zeros,
     .read = neutral_read,
 };
