@@ -170,7 +170,7 @@ static int parse_and_run(int argc, char **argv, struct failure *failure) {
     return run_verb(verb, &args, failure);
 }
 
-static void print_failure(const struct failure *failure) {
+void client_print_failure(const struct failure *failure) {
     struct terminal terminal;
 
     terminal_init(&terminal, stderr);
@@ -194,6 +194,6 @@ int client_run(int argc, char **argv) {
     if (r >= 0)
         return r;
     fflush(stdout);
-    print_failure(&failure);
+    client_print_failure(&failure);
     return client_exit_status(r);
 }

@@ -52,5 +52,8 @@ int client_run(int argc, char **argv);
 /* client_exit_status() - the exit status for a failure with the negative errno @r. */
 int client_exit_status(int r);
 
+/* client_print_failure() - @failure with its hint on stderr. */
+void client_print_failure(const struct failure *failure);
+
 /* client_print_json() - @value on stdout, indented, in ASCII. Return: 0 or -EIO. */
 int client_print_json(const json_t *value, struct failure *failure);

@@ -74,11 +74,11 @@ _quantctl_word() {
     quantize:2)
         mapfile -t COMPREPLY < <(compgen -W "wikitext2 ptb c4 file:" -- "$3"; compgen -f -- "$3")
         ;;
-    show:1 | compare:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
-    watch:1 | cancel:1)
+    show:* | compare:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
+    watch:* | wait:* | cancel:*)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|running|paused')" -- "$3")
         ;;
-    retry:1) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'failed|cancelled')" -- "$3") ;;
+    retry:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'failed|cancelled')" -- "$3") ;;
     delete:*)
         mapfile -t COMPREPLY < <(
             compgen -W "$(_quantctl_jobs 'succeeded|failed|cancelled')" -- "$3"

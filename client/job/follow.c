@@ -223,8 +223,6 @@ int follow_to_the_end(struct client *client, json_t **job, const char *save, boo
     if (r == -EINTR) {
         if (say_detached(client, id, save, force))
             return failure_oom(failure);
-        if (client->json && client_print_json(*job, failure))
-            return -EIO;
         return EXIT_DETACHED;
     }
     if (r)
@@ -233,7 +231,5 @@ int follow_to_the_end(struct client *client, json_t **job, const char *save, boo
     r = report_job(client, *job, failure);
     if (!r && save && status == EXIT_OK)
         r = save_job(client, id, save, force, failure);
-    if (client->json && client_print_json(*job, failure))
-        return -EIO;
     return r ? r : status;
 }

@@ -16,8 +16,8 @@
 int follow_job(struct client *client, json_t **job, struct failure *failure);
 
 /*
- * follow_to_the_end() - follow_job(), then the report of the result, for --json the job on
- * stdout. Ctrl-C detaches, and prints the commands to follow the job and to save.
+ * follow_to_the_end() - follow_job(), then the report of the result. Ctrl-C detaches, and prints
+ * the commands to follow the job and to save.
  * @save: where the checkpoint of a job that succeeded goes; NULL: nowhere
  * @force: files that are there already may be replaced
  *

@@ -52,24 +52,39 @@ int submit_check_save(const struct args *args, const json_t *params, struct fail
     return folder_check(save, args_has(args, "force"), failure);
 }
 
+int submit_check_one(const struct args *args, struct failure *failure) {
+    if (!args_get(args, "save") || args->n_positional == 1)
+        return 0;
+    return failure_set(failure, -EINVAL, "usage", "use 'quantctl download ID DIR' for each job",
+                       "option '--save' takes one job");
+}
+
+int submit_detached(struct client *client, const char *path, const json_t *request,
+                    json_t **ret_job, struct failure *failure) {
+    int r = send_request(client, path, request, ret_job, failure);
+    int64_t id = job_id(*ret_job);
+
+    if (!r && !client->json)
+        fprintf(client->terminal.file,
+                "job %" PRId64 " is %s; follow it with: quantctl watch %" PRId64 "\n", id,
+                str_equal(answer_text(*ret_job, "status"), "queued") ? "queued" : "submitted", id);
+    return r;
+}
+
 int submit_run(struct client *client, const struct args *args, const char *path,
                const json_t *request, const json_t *params, struct failure *failure) {
     cleanup(json_decrefp) json_t *job = NULL;
     int r = submit_check_save(args, params, failure);
-    int64_t id;
 
-    if (!r)
+    if (!r && args_has(args, "detach")) {
+        r = submit_detached(client, path, request, &job, failure);
+    } else if (!r) {
         r = send_request(client, path, request, &job, failure);
-    if (r)
-        return r;
-    if (!args_has(args, "detach"))
-        return follow_to_the_end(client, &job, args_get(args, "save"), args_has(args, "force"),
-                                 failure);
-    if (client->json)
-        return client_print_json(job, failure);
-    id = job_id(job);
-    fprintf(client->terminal.file,
-            "job %" PRId64 " is %s; follow it with: quantctl watch %" PRId64 "\n", id,
-            str_equal(answer_text(job, "status"), "queued") ? "queued" : "submitted", id);
-    return EXIT_OK;
+        if (!r)
+            r = follow_to_the_end(client, &job, args_get(args, "save"), args_has(args, "force"),
+                                  failure);
+    }
+    if (client->json && job && client_print_json(job, failure))
+        return -EIO;
+    return r;
 }

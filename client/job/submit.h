@@ -24,6 +24,16 @@
  */
 int submit_check_save(const struct args *args, const json_t *params, struct failure *failure);
 
+/* submit_check_one() - --save takes one job. Return: 0 or -EINVAL (code usage). */
+int submit_check_one(const struct args *args, struct failure *failure);
+
+/*
+ * submit_detached() - send @request (NULL: an empty one) to @path, and print how to follow the job.
+ * The caller owns *ret_job.
+ */
+int submit_detached(struct client *client, const char *path, const json_t *request,
+                    json_t **ret_job, struct failure *failure);
+
 /*
  * submit_run() - send @request (NULL: an empty one) to @path and follow the job as the options say:
  * --detach, --save, --force.

@@ -2,6 +2,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "client/http/answer.h"
+#include "client/job/each.h"
 #include "client/job/submit.h"
 
 #include <inttypes.h>
@@ -11,17 +12,29 @@ static const struct arg_option options[] = {
     SUBMIT_OPTIONS,
 };
 
+static int retry_detached(struct client *client, const struct args *args, uint64_t id,
+                          json_t **ret_job, struct failure *failure) {
+    char path[64];
+
+    (void)args;
+    snprintf(path, sizeof(path), SUBMIT_PATH "/%" PRIu64 "/retry", id);
+    return submit_detached(client, path, NULL, ret_job, failure);
+}
+
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     cleanup(json_decrefp) json_t *job = NULL;
     char path[64];
     uint64_t id;
     int r;
 
-    r = args_job_id(args->positional[0], &id, failure);
+    r = submit_check_one(args, failure);
+    if (!r && args->n_positional > 1)
+        return each_job(client, args, &(struct job_action){retry_detached}, failure);
+    if (!r)
+        r = args_job_id(args->positional[0], &id, failure);
     if (r)
         return r;
-    snprintf(path, sizeof(path), SUBMIT_PATH "/%" PRIu64, id);
-    r = http_get(client->http, path, &job, failure);
+    r = each_get(client, id, &job, failure);
     if (r)
         return r;
     snprintf(path, sizeof(path), SUBMIT_PATH "/%" PRIu64 "/retry", id);
@@ -34,11 +47,12 @@ static int run(struct client *client, const struct args *args, struct failure *f
 
 const struct verb verb_retry = {
     .name = "retry",
-    .usage = "ID",
-    .summary = "run a failed or cancelled job again",
-    .details = "This submits a new job with the same request; the old job stays as it is.\n",
+    .usage = "ID...",
+    .summary = "run failed or cancelled jobs again",
+    .details = "This submits a new job with the same request; the old job stays as it is.\n"
+               "Several jobs are only submitted, as with --detach.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
-    .most = 1,
+    .most = ARGS_POSITIONAL_MAX,
     .run = run,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/clock.h"
 #include "client/http/answer.h"
+#include "client/job/each.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
 #include "client/screen/label.h"
@@ -146,36 +147,36 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
     print_progress(terminal, job);
 }
 
-static int run(struct client *client, const struct args *args, struct failure *failure) {
+static int show(struct client *client, const struct args *args, uint64_t id, json_t **ret_job,
+                struct failure *failure) {
     const struct terminal *terminal = &client->terminal;
-    cleanup(json_decrefp) json_t *job = NULL, *layers = NULL;
+    cleanup(json_decrefp) json_t *layers = NULL;
     struct layers sum = {};
-    char path[64];
-    uint64_t id;
+    uint64_t first;
     int r;
 
-    r = args_job_id(args->positional[0], &id, failure);
+    r = each_get(client, id, ret_job, failure);
+    if (r || client->json)
+        return r;
+    r = report_layers(client, *ret_job, &sum, &layers, failure);
     if (r)
         return r;
-    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
-    r = http_get(client->http, path, &job, failure);
-    if (r)
-        return r;
-    if (client->json)
-        return client_print_json(job, failure);
-    r = report_layers(client, job, &sum, &layers, failure);
-    if (r)
-        return r;
-    print_head(terminal, job);
-    report_error(terminal, job);
-    return report_result(terminal, job, &sum, failure);
+    if (!args_job_id(args->positional[0], &first, failure) && id != first)
+        fputc('\n', terminal->file);
+    print_head(terminal, *ret_job);
+    report_error(terminal, *ret_job);
+    return report_result(terminal, *ret_job, &sum, failure);
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    return each_job(client, args, &(struct job_action){show}, failure);
 }
 
 const struct verb verb_show = {
     .name = "show",
-    .usage = "ID",
-    .summary = "show a job: parameters, results, worst matrices",
+    .usage = "ID...",
+    .summary = "show jobs: parameters, results, worst matrices",
     .least = 1,
-    .most = 1,
+    .most = ARGS_POSITIONAL_MAX,
     .run = run,
 };

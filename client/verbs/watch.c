@@ -1,38 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/macros.h"
+#include "client/job/each.h"
 #include "client/job/follow.h"
 #include "client/job/submit.h"
-
-#include <inttypes.h>
 
 static const struct arg_option options[] = {
     SAVE_OPTIONS,
 };
 
-static int run(struct client *client, const struct args *args, struct failure *failure) {
-    const char *save = args_get(args, "save");
-    bool force = args_has(args, "force");
+static int watch(struct client *client, const struct args *args, uint64_t id, json_t **ret_job,
+                 struct failure *failure) {
     cleanup(json_decrefp) json_t *job = NULL;
-    char path[64];
-    uint64_t id;
-    int r;
+    int r = each_get(client, id, &job, failure);
 
-    r = args_job_id(args->positional[0], &id, failure);
-    if (r)
-        return r;
-    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
-    r = http_get(client->http, path, &job, failure);
     if (!r)
         r = submit_check_save(args, json_object_get(job, "params"), failure);
-    return r ? r : follow_to_the_end(client, &job, save, force, failure);
+    if (r)
+        return r;
+    r = follow_to_the_end(client, &job, args_get(args, "save"), args_has(args, "force"), failure);
+    *ret_job = steal_ptr(job);
+    return r;
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    int r = submit_check_one(args, failure);
+
+    return r ? r : each_job(client, args, &(struct job_action){watch}, failure);
 }
 
 const struct verb verb_watch = {
     .name = "watch",
-    .usage = "ID",
-    .summary = "follow a job until it ends",
+    .usage = "ID...",
+    .summary = "follow jobs, one after the other, until they end",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
-    .most = 1,
+    .most = ARGS_POSITIONAL_MAX,
     .run = run,
 };

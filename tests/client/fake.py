@@ -130,10 +130,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self):
-        """Jobs are taken in as the test has them under number 1."""
+        """Jobs are taken in as the test has them under number 1; one that is cancelled stops."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.fake.posted.append(json.loads(body or "null"))
-        self.send_json(202, self.server.fake.jobs[1])
+        parts = self.path.strip("/").split("/")
+        if parts[3:] == ["cancel"]:
+            self.send_json(202, {**self.server.fake.jobs[int(parts[2])], "status": "cancelling"})
+        else:
+            self.send_json(202, self.server.fake.jobs[1])
 
     def do_GET(self):
         fake, path = self.server.fake, self.path.split("?")[0]

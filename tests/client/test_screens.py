@@ -98,6 +98,19 @@ def check_jobs():
     check("compare-40", run(made, "compare", "1", "2", "3", width=40))
     check("watch-failed", run(made, "watch", "4"), 1)
     check("watch-cancelled", run(made, "watch", "5"), 4)
+    check("show-several", run(made, "show", "5", "99", "4"), 3)
+    check("wait", run(made, "wait", "1", "5", "4"), 1)
+    assert run(made, "wait", "1", "2").returncode == 0
+    assert run(made, "wait", "1", "5").returncode == 4
+    assert run(made, "wait", "4", "99").returncode == 3
+    assert [j["id"] for j in check_json(run(made, "wait", "1", "5", "--json"), 4)] == [1, 5]
+    assert check_json(run(made, "wait", "1", "--json"))["id"] == 1
+    check("watch-several", run(made, "watch", "5", "4"), 1)
+    assert len(check_json(run(made, "watch", "5", "4", "--json"), 1)) == 2
+    assert run(made, "watch", "5", "4", "--save", "x").returncode == 2
+    check("cancel-several", run(made, "cancel", "6", "7"))
+    check("retry-several", run(made, "retry", "4", "5"))
+    assert run(made, "retry", "4", "5", "--save", "x").returncode == 2
     check("models", run(made, "models"))
     check("unknown-job", run(made, "show", "99"), 3)
     check("ascii", run(made, "show", "2", LC_ALL="C"))
@@ -183,7 +196,7 @@ def check_down():
 def check_usage():
     for name, words in (("verb", ["quantise"]), ("option", ["list", "--staus", "x"]),
                         ("value", ["list", "--status"]), ("id", ["show", "x"]),
-                        ("few", ["compare", "1"]), ("many", ["show", "1", "2"])):
+                        ("few", ["compare", "1"]), ("many", ["export", "1", "2"])):
         check("usage-" + name, run(None, *words), 2)
     wide = [line for verb in [[], *([name] for name in re.findall(
                 r"^  ([a-z][a-z-]*)\b", run(None, "help").stdout, re.MULTILINE) if name != "help")]

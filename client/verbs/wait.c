@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/macros.h"
+#include "client/http/answer.h"
+#include "client/job/each.h"
+#include "client/job/follow.h"
+#include "client/job/job.h"
+#include "client/screen/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+static int print_end(const struct client *client, const json_t *job, struct failure *failure) {
+    cleanup(freep) char *status = text_cleaned(answer_text(job, "status"));
+    cleanup(freep) char *detail =
+        text_cleaned(answer_text(json_object_get(job, "error"), "detail"));
+
+    if (!status || !detail)
+        return failure_oom(failure);
+    fprintf(client->terminal.file, "job %" PRId64 " %s%s%s\n", job_id(job), status,
+            detail[0] ? ": " : "", detail);
+    fflush(client->terminal.file);
+    return 0;
+}
+
+/* The job is followed, and its progress is written nowhere. */
+static int wait_for(struct client *client, const struct args *args, uint64_t id, json_t **ret_job,
+                    struct failure *failure) {
+    cleanup(fclosep) FILE *nowhere = fopen("/dev/null", "we");
+    struct client quiet = *client;
+    int r;
+
+    (void)args;
+    if (!nowhere)
+        return failure_errno(failure, -errno, "cannot open", "/dev/null");
+    quiet.terminal = (struct terminal){.file = nowhere, .width = 80, .height = 24};
+    r = each_get(client, id, ret_job, failure);
+    if (!r)
+        r = follow_job(&quiet, ret_job, failure);
+    if (r)
+        return r;
+    r = print_end(client, *ret_job, failure);
+    return r ? r : job_exit_status(*ret_job);
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    return each_job(client, args, &(struct job_action){wait_for}, failure);
+}
+
+const struct verb verb_wait = {
+    .name = "wait",
+    .usage = "ID...",
+    .summary = "wait until jobs have ended, for scripts",
+    .details = "The exit status is that of the worst job: 0 when all succeeded, 4 when one was\n"
+               "cancelled, 1 when one failed, 3 when quantd did not answer for one.\n",
+    .least = 1,
+    .most = ARGS_POSITIONAL_MAX,
+    .run = run,
+};
