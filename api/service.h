@@ -145,9 +145,9 @@ struct service {
     int (*devices)(void *ctx, json_t **ret_list, struct failure *failure);
 
     /*
-     * What the daemon stands on: {object: "status", version, state: {path, bytes_free, bytes_total,
-     * floor}, cache: {path, bytes_free, bytes_total, limit}, roots: [{kind, path, readable}], hub:
-     * {endpoint, offline, answered_at, failed_at, error}}.
+     * The state of what the daemon uses: {object: "status", version, state: {path, bytes_free,
+     * bytes_total, floor}, cache: {path, bytes_free, bytes_total, limit}, roots: [{kind, path,
+     * readable}], hub: {endpoint, offline, answered_at, failed_at, error}}.
      */
     int (*status)(void *ctx, json_t **ret_status, struct failure *failure);
 
@@ -170,7 +170,7 @@ struct service {
     /* Who holds the token @text. -ENOENT: it is not known; without a failure. */
     int (*find_token)(void *ctx, const char *text, struct caller *ret_caller);
 
-    /* May @caller, who was found before, still ask? Not after the token was revoked. */
+    /* Is @caller, found before, still valid? Not after its token was revoked. */
     bool (*is_current)(void *ctx, const struct caller *caller);
 
     /* {object: "list", data: [{object: "token", name, owner, role, ...}], has_more: false} */

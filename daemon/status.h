@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the daemon stands on: disks, folders, the hub. Any thread. */
+/* The state of what the daemon uses: disks, folders, the hub. Any thread. */
 #pragma once
 
 #include "base/failure.h"

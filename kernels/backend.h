@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct backend; /* one device; owned by who opened it */
+struct backend; /* one device; owned by its opener */
 
 /* A range of a backend's memory. Callers slice it and pass it on; only the backend looks inside. */
 struct span {

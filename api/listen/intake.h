@@ -36,7 +36,7 @@ enum intake_stage {
 
 /* A connection. */
 struct visitor {
-    struct user *user; /* who opened it; borrowed, may be NULL */
+    struct user *user; /* the user that opened it; borrowed, may be NULL */
     int fd;
     enum intake_stage stage;
     double since;  /* monotonic: when the stage began */

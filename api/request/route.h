@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A route: a method at a path, and who answers it. The table of all is api/routes/table.c. */
+/* A route: a method at a path, and its handler. The table of all is api/routes/table.c. */
 #pragma once
 
 #include "api/service.h"

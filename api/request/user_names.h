@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Names of the users who asked by the socket a moment ago: the directory of users may be far away.
+ * Names of the users that recently connected to the socket: the directory of users may be far away.
  * Any thread.
  */
 #pragma once

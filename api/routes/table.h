@@ -13,7 +13,7 @@ extern const size_t n_routes;
 enum route_match { ROUTE_FOUND, ROUTE_OTHER_METHOD, ROUTE_NONE };
 
 /*
- * route_find() - find who answers @method and @path; sets route, job, org, name of @request, or
+ * route_find() - find the handler of @method and @path; sets route, job, org, name of @request, or
  * with ROUTE_OTHER_METHOD its allow.
  */
 enum route_match route_find(const char *method, const char *path, struct request *request);

@@ -71,7 +71,7 @@ enum fanout_signal {
 struct subscriber {
     struct MHD_Connection *connection;
     int fd;            /* of it; -1: not known */
-    const char *owner; /* who reads it; borrowed */
+    const char *owner; /* the caller that reads it; borrowed */
     int64_t job;       /* 0: all jobs */
     uint64_t version;  /* of the job as last seen */
 

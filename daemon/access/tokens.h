@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Bearer tokens: who may ask over TCP. Those that are made here are rows of the store, those of the
+ * Bearer tokens for callers over TCP. Those that are made here are rows of the store, those of the
  * token file live as long as it names them. What is compared is a SHA-256 hash, in a time that does
  * not depend on it; nothing else of a token is kept.
  *

@@ -55,7 +55,7 @@ struct config {
     int keep_days;         /* that jobs stay after their end; default 0: for ever */
     int owner_jobs;        /* of one owner that have not ended; default 100, 0: no limit */
     int queue_limit;       /* jobs that wait; default 1000, 0: no limit */
-    int priority_limit;    /* that users who are no admins may ask for; default 0 */
+    int priority_limit;    /* for users other than admins; default 0 */
     int owner_streams;     /* event streams of one owner; default 64, 0: no limit */
     cpu_set_t worker_cpus; /* that jobs use; empty by default: as the process may */
     bool check, version, help;

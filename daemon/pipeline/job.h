@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a job is to the pipeline: its parameters, its folder, and who watches it. */
+/* What a job is to the pipeline: its parameters, its folder, and its observer. */
 #pragma once
 
 #include "daemon/data/corpus.h"

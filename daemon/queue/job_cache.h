@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Jobs as they were read last, kept in memory and shared by all who look at them. As long as no row
+ * Jobs as they were read last, kept in memory and shared by all readers. As long as no row
  * of a job has changed, looking takes neither the store's lock nor a parse: a GET does not wait
  * for the fsync of a transaction that stores something else. Any thread, outside a transaction.
  *

@@ -359,7 +359,7 @@ struct store_ended {
 /* store_next_ended() - the next job after *@ended that ended before @before. -ENOENT: none. */
 int store_next_ended(struct store *store, int64_t before, struct store_ended *ended);
 
-/* -------- who may ask (tokens.c) -------- */
+/* -------- tokens (tokens.c) -------- */
 
 /* A token, of which only the hash is known. */
 struct token_row {

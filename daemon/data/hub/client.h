@@ -18,5 +18,5 @@ struct hub_client {
     uint64_t part_size;
     bool (*pinned)(void *ctx, const char *id);
     void *ctx;
-    pthread_mutex_t hold; /* who removes holds it, and who must not see a removal */
+    pthread_mutex_t hold; /* held to remove a model, and to prevent a removal */
 };
