@@ -64,8 +64,6 @@ static int enter_file(struct checkpoint *checkpoint, const char *name, struct fa
     file->name = strdup(name);
     file->path = str_format("%s/%s", checkpoint->dir, name);
     file->identity = mapping->identity;
-    file->data = mapping->data;
-    file->size = mapping->size;
     if (!file->name || !file->path || watch_add(&checkpoint->watch, file->path, &file->identity))
         return failure_oom(failure);
     return 0;

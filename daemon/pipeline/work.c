@@ -131,9 +131,9 @@ int work_learn_fingerprint(struct run *run, bool wait) {
 
     if (run->fingerprint[0] || (!wait && !fingerprint_is_known(run->hashing)))
         return 0;
-    if (fingerprint_wait(run->hashing, run->fingerprint))
-        return failure_oom(run->failure);
-    r = note_fingerprint(run);
+    r = fingerprint_wait(run->hashing, run->fingerprint, run->failure);
+    if (!r)
+        r = note_fingerprint(run);
     return r ? r : load_report_facts(run);
 }
 

@@ -12,7 +12,7 @@ static uint64_t bytes_of(const struct checkpoint *checkpoint) {
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < checkpoint->n_shards; i++)
-        bytes += checkpoint->files[i].size;
+        bytes += checkpoint->files[i].identity.size;
     return bytes;
 }
 
@@ -32,8 +32,8 @@ int main(int argc, char **argv) {
     started = clock_monotonic();
     if (!r)
         r = checkpoint_start_hashing(checkpoint, NULL, &hashing, &failure);
-    if (!r && fingerprint_wait(hashing, text))
-        r = failure_oom(&failure);
+    if (!r)
+        r = fingerprint_wait(hashing, text, &failure);
     seconds = clock_monotonic() - started;
     if (!r)
         printf("%zu files, %.2f GB: %.2f s, %.2f GB/s, %s\n", checkpoint->n_shards,

@@ -6,11 +6,12 @@
 #include "daemon/model/fingerprint/hash_cache.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #define THREADS_MAX 4
-#define STEP_BYTES ((size_t)8 << 20) /* hashed between two looks whether to stop */
+#define STEP_BYTES ((size_t)1 << 20) /* read and hashed at a time */
 
 struct file_hash {
     char text[SHA256_TEXT_SIZE]; /* "": not known yet */
@@ -29,16 +30,43 @@ struct fingerprint {
     int n_tasks;
 };
 
+/* Opens the file that was opened before under this name, or gives -ESTALE. */
+static int open_same(const struct fingerprint_file *file, int *ret_fd) {
+    cleanup(closep) int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct identity identity;
+    int r;
+
+    if (fd < 0)
+        return errno == ENOENT ? -ESTALE : -errno;
+    r = identity_of_fd(fd, &identity);
+    if (r)
+        return r;
+    if (!identity_equal(&identity, &file->identity))
+        return -ESTALE;
+    *ret_fd = steal_fd(&fd);
+    return 0;
+}
+
 static int hash_file(struct fingerprint *fingerprint, size_t i) {
     const struct fingerprint_file *file = &fingerprint->files[i];
     cleanup(sha256_freep) struct sha256 *hash = sha256_new();
+    cleanup(freep) unsigned char *block = malloc(STEP_BYTES);
+    cleanup(closep) int fd = -1;
+    ssize_t n;
+    int r;
 
-    if (!hash)
+    if (!hash || !block)
         return -ENOMEM;
-    for (size_t at = 0; at < file->size; at += STEP_BYTES) {
+    r = open_same(file, &fd);
+    if (r)
+        return r;
+    while ((n = read(fd, block, STEP_BYTES)) != 0) {
         if (atomic_load(&fingerprint->stop))
             return -ECANCELED;
-        sha256_update(hash, file->data + at, MIN(STEP_BYTES, file->size - at));
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0)
+            sha256_update(hash, block, n);
     }
     sha256_finish(hash, fingerprint->hashes[i].text);
     return 0;
@@ -120,7 +148,19 @@ static void remember(struct fingerprint *fingerprint) {
     hash_cache_close(&fingerprint->cache);
 }
 
-int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_SIZE]) {
+/* Says why the files could not be hashed. */
+static int cannot_hash(const struct fingerprint *fingerprint, int r, struct failure *failure) {
+    if (r == -ENOMEM)
+        return failure_oom(failure);
+    if (r == -ESTALE)
+        return failure_set(failure, r, "model_changed", IDENTITY_CHANGED_HINT,
+                           "a file of the model was changed or replaced while it was hashed");
+    return failure_errno(failure, r, "cannot hash the model's files, the first of which is",
+                         fingerprint->files[0].path);
+}
+
+int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_SIZE],
+                     struct failure *failure) {
     cleanup(sha256_freep) struct sha256 *hash = sha256_new();
     int r = hash ? 0 : -ENOMEM;
 
@@ -131,7 +171,7 @@ int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_
     }
     fingerprint->n_tasks = 0;
     if (r)
-        return r;
+        return cannot_hash(fingerprint, r, failure);
     remember(fingerprint);
     /* Texts without a NUL inside, each with the NUL that ends it: no two lists look alike. */
     sha256_update(hash, fingerprint->description, strlen(fingerprint->description) + 1);

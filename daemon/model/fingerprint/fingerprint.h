@@ -2,7 +2,8 @@
 /*
  * The fingerprint of a model: a hash over all bytes of the files that its weights are in, and of
  * what describes them. Files are hashed by threads of their own while the job already computes;
- * those whose hash is known by their identity (hash_cache.h) are not read.
+ * those whose hash is known by their identity (hash_cache.h) are not read. They are read by
+ * read(), not through a mapping: millions of page faults would hold up the threads that compute.
  *
  * The name of a blob in the hub's cache is not taken for its hash: a user who can write there can
  * change the blob under its name.
@@ -17,9 +18,7 @@
 struct fingerprint_file {
     const char *name; /* in its folder; part of the fingerprint */
     const char *path;
-    struct identity identity;  /* when it was opened */
-    const unsigned char *data; /* all of it, mapped */
-    size_t size;
+    struct identity identity; /* when it was opened */
 };
 
 struct fingerprint; /* one thread, but for what it starts itself */
@@ -38,8 +37,12 @@ int fingerprint_start(const struct fingerprint_file *files, size_t n, const char
 /* fingerprint_is_known() - would fingerprint_wait() return at once? */
 bool fingerprint_is_known(const struct fingerprint *fingerprint);
 
-/* fingerprint_wait() - the fingerprint, once all files are hashed. Return: 0 or -ENOMEM. */
-int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_SIZE]);
+/*
+ * fingerprint_wait() - the fingerprint, once all files are hashed. Return: 0; -ESTALE
+ * (model_changed): a file is not what it was; or another -errno with the failure.
+ */
+int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_SIZE],
+                     struct failure *failure);
 
 /* fingerprint_free() - stops what still runs; NULL is fine. */
 void fingerprint_free(struct fingerprint *fingerprint);

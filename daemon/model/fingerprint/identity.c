@@ -98,9 +98,7 @@ int watch_check(const struct watch *watch, struct failure *failure) {
 
         if (!current_identity(file->path, &now) && identity_equal(&now, &file->identity))
             continue;
-        return failure_set(failure, -ESTALE, "model_changed",
-                           "leave the model's files alone while jobs use them, then submit the job "
-                           "again",
+        return failure_set(failure, -ESTALE, "model_changed", IDENTITY_CHANGED_HINT,
                            "'%s' was changed or replaced while the job ran", file->path);
     }
     return 0;

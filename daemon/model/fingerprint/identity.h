@@ -29,6 +29,10 @@ bool identity_equal(const struct identity *a, const struct identity *b);
  */
 bool identity_is_settled(const struct identity *identity);
 
+/* What to do about model_changed. */
+#define IDENTITY_CHANGED_HINT                                                                      \
+    "leave the model's files alone while jobs use them, then submit the job again"
+
 /* Files that must stay as they are. Zero-initialise. One thread at a time. */
 struct watch {
     struct watched {

@@ -461,7 +461,7 @@ static void fingerprint(char ret_text[SHA256_TEXT_SIZE]) {
 
     if (open_folder(&checkpoint, &f) || checkpoint_start_hashing(checkpoint, NULL, &hashing, &f))
         fail_msg("%s", f.detail);
-    assert_int_equal(fingerprint_wait(hashing, ret_text), 0);
+    assert_int_equal(fingerprint_wait(hashing, ret_text, &f), 0);
     assert_int_equal(strlen(ret_text), SHA256_TEXT_SIZE - 1);
     assert_int_equal(watch_check(&checkpoint->watch, &f), 0);
     fingerprint_free(hashing);
