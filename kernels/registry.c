@@ -28,8 +28,8 @@ static char *binary_dir(void) {
 }
 
 /*
- * Opens the module in a directory. A module that is there but does not load is told from one that
- * is not: its error is kept for the user.
+ * Opens the module in a directory. A module that exists but does not load is distinguished from one
+ * that is not: its error is kept for the user.
  */
 static void *open_module_in(const char *dir, const char *below, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s%s/" MODULE, dir, below);

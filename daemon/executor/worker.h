@@ -4,8 +4,8 @@
  * only while there is work and a while after, so an idle daemon holds no device memory. While the
  * device cannot be opened nothing is claimed, and it is tried again, less and less often.
  *
- * The thread alone asks the device. What it saw last is kept beside it: whoever describes a worker
- * gets a copy and never waits for a device, nor for the store.
+ * Only the thread queries the device. What it saw last is kept: worker_describe() copies it, and
+ * waits neither for a device nor for the store.
  */
 #pragma once
 

@@ -16,8 +16,8 @@ struct models {
 };
 
 /*
- * models_set_roots() - look models up in @roots (borrowed) from now on; on return nobody uses
- * those of before. Any thread.
+ * models_set_roots() - look models up in @roots (borrowed) from now on; on return no thread uses
+ * the previous ones. Any thread.
  */
 void models_set_roots(struct models *models, char *const *roots, int n_roots);
 

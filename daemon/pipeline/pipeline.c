@@ -81,7 +81,7 @@ static int publish_folder(struct run *run, const char *name, const char *path) {
 
 /*
  * The result is written first, then the codes, if any are kept; last the artifact appears by one
- * rename: whoever finds it and the result has a finished job. work/ is of no more use then.
+ * rename: when it and the result exist, the job is finished and work/ is of no more use.
  */
 static int publish(struct run *run, const json_t *result) {
     cleanup(freep) char *path = str_format("%s/result.json", run->job->dir);

@@ -167,22 +167,22 @@ enum stop {
 
 /*
  * jobs_interrupt() - it has stopped before its end: back to the queue, or cancelled when that was
- * asked for.
+ * requested.
  */
 int jobs_interrupt(struct jobs *jobs, int64_t id, const char *reason, enum stop stop,
                    struct failure *failure);
 
 /*
- * jobs_pause() - it has stopped because the disk or the device has no room, for which @why has the
- * words: back to the queue, no attempt is used up, and it goes on when there is room; or cancelled
- * when that was asked for. How long others pass it by is in holds.h.
+ * jobs_pause() - it has stopped because the disk or the device has no room, as @why says: back
+ * to the queue, no attempt is used up, and it continues when there is room; or cancelled when that
+ * was requested. How long others pass it by is in holds.h.
  */
 int jobs_pause(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
 
 /*
  * jobs_abandon() - before an end that cannot wait for workers: every job whose run does not live
- * on goes back to the queue, or is cancelled when that was asked for. What a worker says later
- * comes to nothing.
+ * on goes back to the queue, or is cancelled when that was requested. Later reports of a worker
+ * are ignored.
  */
 int jobs_abandon(struct jobs *jobs, struct failure *failure);
 

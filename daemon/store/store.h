@@ -292,7 +292,7 @@ int store_append_event(struct store *store, int64_t job_id, const char *type, in
 int store_list_events(struct store *store, int64_t job_id, const char *viewer, uint64_t after,
                       int limit, json_t **ret_events);
 
-/* -------- what came out (results.c) -------- */
+/* -------- results (results.c) -------- */
 
 /* store_put_layer() - the report of @layer; drops reports of later layers from an earlier try. */
 int store_put_layer(struct store *store, int64_t job_id, int64_t layer, const json_t *data);

@@ -57,7 +57,7 @@ def circles(edges):
 
 
 def check_circles(tree):
-    """Among files, and among folders: whoever includes another is not included by it."""
+    """Among files, and among folders: no two include each other."""
     for what, node in (("files", unit), ("folders", os.path.dirname)):
         edges = graph(tree, node)
         for circle in circles(edges):

@@ -214,7 +214,7 @@ def check_function_length(tree):
 
 
 def check_exceptions(tree):
-    """An exception that nobody needs any more is taken off the list."""
+    """An exception that is no longer needed is removed from the list."""
     for name in LONG_FILES:
         if name in tree.files and len(tree.lines(name)) <= FILE_LINES_MAX:
             yield name, 1, "is listed as a long file and is none"

@@ -40,8 +40,8 @@ int hub_parts_write(struct hub_parts *parts, uint64_t i, const void *data, size_
 int hub_parts_forget(struct hub_parts *parts, uint64_t i);
 
 /*
- * hub_parts_restart() - forget all bytes; with @whole there is one part from now on. While nobody
- * else uses the parts.
+ * hub_parts_restart() - forget all bytes; with @whole there is one part from now on. Call it while
+ * no other thread uses the parts.
  */
 int hub_parts_restart(struct hub_parts *parts, bool whole);
 

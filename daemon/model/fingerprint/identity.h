@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Which file it is, and whether it is still the same: what the kernel changes whenever somebody
- * writes into a file or puts another one in its place. Any thread.
+ * The identity of a file, which shows whether it is still the same: values that the kernel changes
+ * when a program writes into the file or replaces it. Any thread.
  */
 #pragma once
 

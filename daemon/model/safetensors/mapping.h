@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A read-only mapping of a whole file that survives the file being cut short: SIGBUS inside it
- * puts a zero page at the fault and marks the mapping, and whoever works with it asks
- * mapping_intact() before trusting the result. Any thread, as long as it does not block SIGBUS. A
+ * puts a zero page at the fault and marks the mapping. Its users call mapping_intact() before they
+ * trust the result. Any thread, as long as it does not block SIGBUS. A
  * system call that reads such a place returns -EFAULT instead.
  */
 #pragma once

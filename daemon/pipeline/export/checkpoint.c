@@ -94,7 +94,8 @@ static json_t *quantd_json(const struct run *run) {
                      "perplexity", perplexity, "matrices", matrices_of(run));
 }
 
-/* An export job tells what the job did whose codes it has; only the format is its own. */
+/* An export job records the parameters of the job whose codes it has; only the format is its own.
+ */
 static int write_quantd_json(struct run *run, struct folder *folder) {
     cleanup(json_decrefp) json_t *all = run->made ? json_clone(run->made) : quantd_json(run);
 
