@@ -92,6 +92,9 @@ class Loop:
         self.ledger.add("of them taken before the kill", answer.get("id") in self.on_disk)
         if status in (404, 409) and retry or status == 422 and recipe in READERS:
             return None  # it was deleted meanwhile, or the job whose checkpoint it reads
+        if status == 422 and answer["code"] in self.may_fail:
+            self.ledger.add("submissions refused while the model was written")
+            return None
         assert status in (200, 202), (status, answer)
         self.ledger.acknowledge(answer["id"], recipe)
         return answer["id"], key, body, path
