@@ -18,7 +18,7 @@ const PAST = "succeeded,failed,cancelled";
 /* What a screen reader says when a job ends. */
 const ANNOUNCED = { "job.failed": "failed", "job.succeeded": "succeeded" };
 const COLUMNS = [["", "pick"], ["Job", "number id"], ["Name and model", "title"],
-  ["Method", "method"], ["Owner", "owner"], ["State", "state"], ["Bits", "number bits"],
+  ["Method", "method"], ["Owner", "owner"], ["Status", "state"], ["Bits", "number bits"],
   ["Perplexity", "number ppl"], ["Submitted", "when"]];
 
 /* A table of jobs under a heading. */
@@ -163,7 +163,7 @@ class JobsPage {
     const states = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
     const form = el("form", { class: "filters", role: "search", "aria-label": "Filter the jobs" },
       input("text", "Name, model or number"),
-      select("status", "State", [["", "any"], ...states.map((s) => [s, s])]),
+      select("status", "Status", [["", "any"], ...states.map((s) => [s, s])]),
       select("kind", "Kind", [["", "any"], ["quantize", "quantize"], ["eval", "eval"],
         ["export", "export"]]),
       input("owner", "Owner"),
