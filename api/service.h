@@ -59,6 +59,12 @@ struct job_filter {
     int limit;        /* 1 .. 500 */
 };
 
+/* What changes of a waiting job; NULL: it stays. */
+struct job_order {
+    const int *priority; /* -100 .. 100 */
+    const bool *held;    /* it has no place in the queue until it is released */
+};
+
 struct artifact {
     int fd; /* open for reading; owned by the caller */
     uint64_t size;
@@ -106,6 +112,10 @@ struct service {
     /* Asks a job to stop; a queued one is cancelled at once; idempotent; ended ones: -EBUSY. */
     int (*cancel)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_job,
                   struct failure *failure);
+
+    /* Changes the place of a waiting job. In any other state: -EBUSY. */
+    int (*order)(void *ctx, const struct caller *caller, int64_t id, const struct job_order *order,
+                 json_t **ret_job, struct failure *failure);
 
     /*
      * Submits a job that failed or was cancelled anew, with its request, as a job of the caller.

@@ -42,6 +42,7 @@
  * copies, which tests/lint/events.py compares with this list. In the order of a job's life.
  */
 #define WIRE_EVENT_JOB_QUEUED "job.queued"
+#define WIRE_EVENT_JOB_REORDERED "job.reordered"
 #define WIRE_EVENT_JOB_STARTED "job.started"
 #define WIRE_EVENT_JOB_RESUMED "job.resumed"
 #define WIRE_EVENT_PHASE_STARTED "phase.started"

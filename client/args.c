@@ -5,6 +5,7 @@
 #include "client/screen/terminal.h"
 #include "client/screen/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -87,7 +88,8 @@ int args_parse(struct args *args, int n_words, char *const *words, const struct 
 
         if (options && str_equal(words[i], "--")) {
             options = false;
-        } else if (options && words[i][0] == '-' && words[i][1]) {
+        } else if (options && words[i][0] == '-' && words[i][1] &&
+                   !isdigit((unsigned char)words[i][1])) {
             r = take_option(args, n_words - i, words + i, tables, n_tables, &used, failure);
             if (r)
                 return r;

@@ -39,7 +39,8 @@ struct args {
 
 /*
  * args_parse() - read @n_words arguments with the options of @n_tables tables: "--name value" or
- * "--name=value"; "--" ends the options, -h is --help. May be called again to add to @args.
+ * "--name=value"; "--" ends the options, -h is --help, "-5" is no option. May be called again to
+ * add to @args.
  * @n_positional: stop before the next positional argument after this many
  * @ret_used:     how many arguments were read
  *

@@ -76,6 +76,18 @@ static int cancel(void *ctx, const struct caller *caller, int64_t id, json_t **r
     return jobs_object(&daemon->jobs, caller, id, 0, ret_job, &version, failure);
 }
 
+static int order(void *ctx, const struct caller *caller, int64_t id, const struct job_order *order,
+                 json_t **ret_job, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    uint64_t version;
+    int r = jobs_order(&daemon->jobs, caller, id, order, failure);
+
+    if (r)
+        return r;
+    wake_all(daemon);
+    return jobs_object(&daemon->jobs, caller, id, 0, ret_job, &version, failure);
+}
+
 static int retry(void *ctx, const struct caller *caller, const char *key, int64_t id,
                  json_t **ret_job, struct failure *failure) {
     struct daemon *daemon = ctx;
@@ -398,6 +410,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .job = get_job,
         .jobs = list_jobs,
         .cancel = cancel,
+        .order = order,
         .retry = retry,
         .remove = remove_job,
         .events = list_events,

@@ -74,9 +74,12 @@ _quantctl_word() {
     quantize:2)
         mapfile -t COMPREPLY < <(compgen -W "wikitext2 ptb c4 file:" -- "$3"; compgen -f -- "$3")
         ;;
+    hold:* | release:* | prio:1)
+        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|paused|held')" -- "$3")
+        ;;
     show:* | compare:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
     watch:* | wait:* | cancel:*)
-        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|running|paused')" -- "$3")
+        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|running|paused|held')" -- "$3")
         ;;
     retry:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'failed|cancelled')" -- "$3") ;;
     delete:*)

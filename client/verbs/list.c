@@ -99,6 +99,8 @@ static void add_row(struct table *table, const json_t *job) {
     table_cell(table, "%" PRId64, job_id(job));
     if (str_equal(status, "running") && isfinite(fraction))
         table_cell(table, "%s %.0f %%", status, fraction * 100);
+    else if (str_equal(status, "queued") && json_is_true(json_object_get(job, "held")))
+        table_cell(table, "held");
     else if (json_is_object(json_object_get(job, "paused")))
         table_cell(table, "paused");
     else if (str_equal(status, "queued") && isfinite(fraction))

@@ -113,7 +113,10 @@ static void print_status(const struct terminal *terminal, const json_t *job) {
             attempt = answer_int(job, "attempt", 1);
     const char *status = answer_text(job, "status"), *hint = answer_text(paused, "hint");
 
-    if (position > 0)
+    if (str_equal(status, "queued") && json_is_true(json_object_get(job, "held")))
+        label_print(terminal, "status", "held; quantctl release %" PRId64 " lets it start",
+                    job_id(job));
+    else if (position > 0)
         label_print(terminal, "status", "%s, number %" PRId64 " in the queue", status, position);
     else if (attempt > 1)
         label_print(terminal, "status", "%s, attempt %" PRId64, status, attempt);

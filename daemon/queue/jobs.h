@@ -70,6 +70,13 @@ int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct failure *failure);
 
 /*
+ * jobs_order() - as struct service's order. -EBUSY when it is not queued; -ENOENT, -EPERM: it is
+ * another's, or the priority is above the limit.
+ */
+int jobs_order(struct jobs *jobs, const struct caller *caller, int64_t id,
+               const struct job_order *order, struct failure *failure);
+
+/*
  * jobs_retry() - submit job @id, which failed or was cancelled, anew: a job of its own with the
  * same request, of the caller; @key as for jobs_submit(). -EBUSY when it is in any other state,
  * -ENOENT, -EPERM.

@@ -9,8 +9,8 @@
 #define COLUMNS                                                                                    \
     "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
     "model, progress, result, error, version, created_at, started_at, finished_at, "               \
-    "pull, hub_model, private, paused, paused_at, paused_ms"
-#define N_COLUMNS 25
+    "pull, hub_model, private, paused, paused_at, paused_ms, held"
+#define N_COLUMNS 26
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -54,6 +54,7 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
     row->private = sqlite3_column_int(statement, 21) != 0;
     row->paused_at = sqlite3_column_int64(statement, 23);
     row->paused_ms = sqlite3_column_int64(statement, 24);
+    row->held = sqlite3_column_int(statement, 25) != 0;
     if (sqlite3_column_count(statement) > N_COLUMNS)
         row->position = sqlite3_column_int64(statement, N_COLUMNS);
     if ((r = store_column_text(store, statement, 1, &row->kind)) ||
@@ -257,6 +258,18 @@ int store_change_job(struct store *store, int64_t id, const struct job_change *c
         "iissiiijjjj", id, change->at, job_status_name(change->from), job_status_name(change->to),
         (int64_t)next_queue_version(store), (int64_t)job_status_ended(change->to),
         (int64_t)change->attempt, change->progress, change->result, change->error, change->paused);
+
+    if (r < 0)
+        return r;
+    return r == 1 ? 0 : -ESTALE;
+}
+
+int store_order_job(struct store *store, int64_t id, int priority, bool held) {
+    int r = store_exec(store,
+                       "UPDATE jobs SET priority = ?2, held = ?3, version = ?4 "
+                       "WHERE id = ?1 AND status = 'queued'",
+                       "iiii", id, (int64_t)priority, (int64_t)held,
+                       (int64_t)next_queue_version(store));
 
     if (r < 0)
         return r;

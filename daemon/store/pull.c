@@ -29,7 +29,7 @@ int store_next_paused_pull(struct store *store, int64_t after, struct job_row **
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,
                         "SELECT id FROM jobs WHERE status = 'queued' AND pull = 1 "
-                        "AND paused IS NOT NULL AND id > ? ORDER BY id LIMIT 1",
+                        "AND held = 0 AND paused IS NOT NULL AND id > ? ORDER BY id LIMIT 1",
                         "i", after);
 
     return r ? r : read_pull(store, statement, ret_row);

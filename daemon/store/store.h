@@ -63,6 +63,7 @@ struct job_row {
     bool pull;         /* files of it have to be fetched before it can be claimed */
     char *hub_model;   /* "org/name" when the model is from the hub; NULL: it is not */
     bool private;      /* for its owner and admins only */
+    bool held;         /* it is queued, and has no place in the queue until it is released */
     uint64_t version;
 };
 
@@ -251,6 +252,9 @@ struct job_change {
 
 /* store_change_job() - Return: 0, -ESTALE when the job is not in @from, -errno. */
 int store_change_job(struct store *store, int64_t id, const struct job_change *change);
+
+/* store_order_job() - of a queued job. Return: 0, -ESTALE when it is not queued, -errno. */
+int store_order_job(struct store *store, int64_t id, int priority, bool held);
 
 /* store_set_facts() - parameters as resolved and the model's facts of a job that has not ended. */
 int store_set_facts(struct store *store, int64_t id, json_t *params, json_t *model);

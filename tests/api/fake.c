@@ -180,6 +180,24 @@ static int cancel(void *ctx, const struct caller *caller, int64_t id, json_t **r
     return r;
 }
 
+static int order(void *ctx, const struct caller *caller, int64_t id, const struct job_order *order,
+                 json_t **ret_job, struct failure *failure) {
+    struct fake *fake = ctx;
+    int r;
+
+    pthread_mutex_lock(&fake->mutex);
+    r = locked_check(fake, caller, id, true, failure);
+    if (r == 0 && is_over(fake->jobs[id].status))
+        r = failure_set(failure, -EBUSY, "job_not_queued", "a hint", "it does not wait");
+    if (r == 0)
+        *ret_job = locked_job(fake, id);
+    if (r == 0)
+        json_object_set_new(*ret_job, order->held ? "held" : "priority",
+                            json_integer(order->held ? *order->held : *order->priority));
+    pthread_mutex_unlock(&fake->mutex);
+    return r;
+}
+
 static int retry(void *ctx, const struct caller *caller, const char *key, int64_t id,
                  json_t **ret_job, struct failure *failure) {
     struct fake *fake = ctx;
@@ -397,6 +415,7 @@ struct fake *fake_new(void) {
         .job = get_job,
         .jobs = get_jobs,
         .cancel = cancel,
+        .order = order,
         .retry = retry,
         .remove = remove_job,
         .events = get_events,

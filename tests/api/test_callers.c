@@ -116,7 +116,9 @@ static struct answer ask_as(struct site *site, int caller, const struct route *r
         request.headers[n++] = callers[caller].header;
     if (route->method == ROUTE_POST) {
         request.headers[n++] = JSON_TYPE;
-        request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\", \"name\": \"n\"}";
+        request.body = route->body_is_optional     ? "{}"
+                       : strstr(path, "/priority") ? "{\"priority\": 1}"
+                                                   : "{\"model\": \"a/b\", \"name\": \"n\"}";
     }
     return visit(site, request);
 }

@@ -25,6 +25,43 @@ static void test_cancel(void **state) {
     check_problem(ASK(.path = "/v1/jobs/1/cancel", .method = "POST"), 409, "job_ended");
 }
 
+/* A waiting job is held, released, and moved. */
+static void test_order(void **state) {
+    static const char *const refused[] = {"{\"priority\": 101}",
+                                          "{\"priority\": -101}",
+                                          "{\"priority\": 1.5}",
+                                          "{\"priority\": \"1\"}",
+                                          "{\"priority\": 1, \"held\": true}",
+                                          "{}",
+                                          "[1]",
+                                          "{\"priority\": 99999999999}"};
+    struct site *site = *state;
+    struct answer answer;
+
+    answer = ASK(.path = "/v1/jobs/1/hold", .method = "POST");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body.data, "\"held\":1"));
+    answer_done(&answer);
+    answer = ASK(.path = "/v1/jobs/1/release", .method = "POST");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body.data, "\"held\":0"));
+    answer_done(&answer);
+    answer =
+        ASK(.path = "/v1/jobs/1/priority", .headers = {JSON_TYPE}, .body = "{\"priority\": -7}");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body.data, "\"priority\":-7"));
+    answer_done(&answer);
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++)
+        check_problem(
+            ASK(.path = "/v1/jobs/1/priority", .headers = {JSON_TYPE}, .body = refused[i]), 422,
+            "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs/1/hold", .headers = {JSON_TYPE}, .body = "{\"a\": 1}"), 422,
+                  "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs/9/hold", .method = "POST"), 404, "job_not_found");
+    fake_set_status(site->fake, 1, "failed");
+    check_problem(ASK(.path = "/v1/jobs/1/hold", .method = "POST"), 409, "job_not_queued");
+}
+
 static void test_retry(void **state) {
     struct site *site = *state;
     static const char *const bodies[] = {NULL, "{}"};
@@ -71,6 +108,7 @@ static void test_delete(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cancel, open_site, close_site),
+        cmocka_unit_test_setup_teardown(test_order, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_retry, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_delete, open_site, close_site),
     };

@@ -191,7 +191,9 @@ static struct answer ask(struct site *site, const struct route *route, const cha
                             .over_unix = true};
 
     if (route->method == ROUTE_POST) {
-        request.body = route->body_is_optional ? "{}" : "{\"model\": \"a/b\", \"name\": \"n\"}";
+        request.body = route->body_is_optional     ? "{}"
+                       : strstr(path, "/priority") ? "{\"priority\": 1}"
+                                                   : "{\"model\": \"a/b\", \"name\": \"n\"}";
         request.headers[1] = "Content-Type: application/json";
     }
     return visit(site, request);

@@ -134,7 +134,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.fake.posted.append(json.loads(body or "null"))
         parts = self.path.strip("/").split("/")
-        if parts[3:] == ["cancel"]:
+        if parts[3:] in (["hold"], ["release"], ["priority"]):
+            job = self.server.fake.jobs[int(parts[2])]
+            job.update(json.loads(body) if body else {"held": parts[3] == "hold"})
+            job["queue_position"] = None if job.get("held") else 3
+            self.send_json(200, job)
+        elif parts[3:] == ["cancel"]:
             self.send_json(202, {**self.server.fake.jobs[int(parts[2])], "status": "cancelling"})
         else:
             self.send_json(202, self.server.fake.jobs[1])

@@ -109,6 +109,14 @@ def check_jobs():
     assert len(check_json(run(made, "watch", "5", "4", "--json"), 1)) == 2
     assert run(made, "watch", "5", "4", "--save", "x").returncode == 2
     check("cancel-several", run(made, "cancel", "6", "7"))
+    check("hold", run(made, "hold", "7", "8"))
+    check("list-held", run(made, "list"))
+    check("show-held", run(made, "show", "8"))
+    check("release", run(made, "release", "7"))
+    check("prio", run(made, "prio", "8", "-5"))
+    assert made.jobs[8]["priority"] == -5
+    assert run(made, "prio", "8", "101").returncode == run(made, "prio", "8", "x").returncode == 2
+    assert check_json(run(made, "prio", "8", "2", "--json"))["priority"] == 2
     check("retry-several", run(made, "retry", "4", "5"))
     assert run(made, "retry", "4", "5", "--save", "x").returncode == 2
     check("models", run(made, "models"))

@@ -8,6 +8,7 @@ const LINES_MAX = 400;
 
 const TEXTS = {
   "job.queued": () => "queued",
+  "job.reordered": (d) => `${d.held ? "held" : "not held"}, priority ${d.priority}`,
   "job.started": (d) => `started on ${d.device}${d.attempt > 1 ? `, attempt ${d.attempt}` : ""}`,
   "job.resumed": (d) => (d.layer === undefined ? "goes on" : `goes on with layer ${d.layer}`),
   "job.paused": (d) => `paused: ${d.detail || d.code || ""}`,
