@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define DRAW_SECONDS 0.1
+#define ALIVE_SECONDS 15.0
+#define ALIVE_WIDTH 200
 #define NAME_WIDTH_MAX 40
 
 /* The phases with all times, with the time of the present one only, or without times. */
@@ -193,11 +195,41 @@ int display_lines(const struct display *display, struct line *lines, int most) {
     return n;
 }
 
+/* In a pipe or file: how far the job is, when nothing was printed for a while. */
+static void say_alive(struct display *display) {
+    double now = clock_monotonic(), left = display->eta_seconds - (now - display->eta_at);
+    char text[TEXT_SIZE * 2], duration[TEXT_SIZE];
+    struct strbuf out = {};
+    struct line line = {};
+
+    if (now - display->block.said_at < ALIVE_SECONDS || display->trouble[0])
+        return;
+    if (display->phase >= 0)
+        put_fact(&line, display, display_phase_name(display->phase));
+    if (isfinite(display->fraction)) {
+        snprintf(text, sizeof(text), "%.0f %%", floor(display->fraction * 100));
+        put_fact(&line, display, text);
+    }
+    if (left > 0) {
+        text_duration(left, duration);
+        snprintf(text, sizeof(text), "%s left", duration);
+        put_fact(&line, display, text);
+    }
+    put_facts(display, &line);
+    line_render(&line, display->block.terminal, ALIVE_WIDTH, &out);
+    if (!out.failed && out.length)
+        block_say(&display->block, STYLE_PLAIN, "%s", out.data);
+    strbuf_done(&out);
+    line_done(&line);
+}
+
 void display_draw(struct display *display, bool now) {
     struct line lines[BLOCK_LINES_MAX] = {};
     double at = clock_monotonic();
     int n;
 
+    if (!display->block.terminal->redraw)
+        say_alive(display);
     if (!display->block.terminal->redraw || (!now && at - display->drawn_at < DRAW_SECONDS))
         return;
     display->drawn_at = at;

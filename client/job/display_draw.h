@@ -4,7 +4,10 @@
 
 #include "client/job/display.h"
 
-/* display_draw() - draw the block, at most ten times a second unless @now. */
+/*
+ * display_draw() - draw the block, at most ten times a second unless @now. When the output is not a
+ * terminal, print a line of progress if none was printed for a quarter of a minute.
+ */
 void display_draw(struct display *display, bool now);
 
 /* display_lines() - the lines of the block, at most @most. Return: how many. */

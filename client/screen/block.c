@@ -2,6 +2,7 @@
 #include "client/screen/block.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "client/screen/text.h"
 
 #include <stdarg.h>
@@ -28,7 +29,7 @@ static void hush(struct block *block) {
 }
 
 void block_begin(struct block *block, struct terminal *terminal) {
-    *block = (struct block){.terminal = terminal};
+    *block = (struct block){.terminal = terminal, .said_at = clock_monotonic()};
     hush(block);
 }
 
@@ -105,6 +106,7 @@ void block_say(struct block *block, enum style style, const char *format, ...) {
         return;
     }
     text_clean(line);
+    block->said_at = clock_monotonic();
     if (block->n_lines) {
         go_to_top(block, &out);
         strbuf_puts(&out, ERASE_BELOW);

@@ -16,6 +16,7 @@ struct block {
     struct strbuf shown;       /* the lines on the screen now, as they were written */
     int widths[BLOCK_LINES_MAX];
     int n_lines;
+    double said_at;       /* clock_monotonic() of the last line that was printed, or of the begin */
     bool hushed;          /* what is typed is not echoed */
     struct termios typed; /* how it was before */
 };

@@ -112,6 +112,30 @@ static char *shown(struct fixture *f, int most) {
 #define EVAL "perplexity    ptb   20.500 +- 0.250  +2.50 % of 20.000 unquantized\n"
 #define WORST "worst so far  layer 0   mlp.experts.2.down_proj   0.5000  100 tokens\n"
 
+/* In a pipe: a line of progress, but only when nothing was printed for a while. */
+static void test_alive(void **state) {
+    struct fixture f;
+    size_t before;
+
+    (void)state;
+    begin(&f, false, false);
+    feed(&f);
+    before = f.size;
+    display_draw(&f.display, true);
+    assert_int_equal(f.size, before);
+    f.display.block.said_at -= 16;
+    display_draw(&f.display, false);
+    display_draw(&f.display, false);
+    assert_string_equal(f.text + before, "evaluate, 50 %, " FACTS);
+    /* while the connection is lost, old figures say nothing */
+    display_trouble(&f.display, "lost it");
+    before = f.size;
+    f.display.block.said_at -= 16;
+    display_draw(&f.display, false);
+    assert_int_equal(f.size, before);
+    end(&f);
+}
+
 static void test_lines(void **state) {
     cleanup(freep) char *all = NULL, *five = NULL, *two = NULL;
     struct fixture f;
@@ -254,9 +278,10 @@ static void test_paused_pull(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),   cmocka_unit_test(test_widths),
-        cmocka_unit_test(test_trouble), cmocka_unit_test(test_plain),
-        cmocka_unit_test(test_worst),   cmocka_unit_test(test_paused_pull),
+        cmocka_unit_test(test_alive),       cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_widths),      cmocka_unit_test(test_trouble),
+        cmocka_unit_test(test_plain),       cmocka_unit_test(test_worst),
+        cmocka_unit_test(test_paused_pull),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
