@@ -70,6 +70,26 @@ static int on_phase(struct sink *sink, const char *kind, json_t *data) {
     return r;
 }
 
+/* Reports of layers that an attempt does not use are no longer reports of this job. */
+static int on_warning(struct sink *sink, const char *kind, json_t *data) {
+    const char *code = json_string_value(json_object_get(data, "code"));
+    struct jobs *jobs = sink->jobs;
+    int r;
+
+    if (!str_equal(code, PIPELINE_STARTED_ANEW))
+        return on_news(sink, kind, data);
+    r = store_begin(jobs->store, STORE_WORK, &sink->failure);
+    if (r)
+        return r;
+    r = store_drop_layers(jobs->store, sink->row->id);
+    if (!r)
+        r = store_append_event(jobs->store, sink->row->id, kind, clock_wall_ms(), data, NULL);
+    r = store_end(jobs->store, r, &sink->failure);
+    if (!r)
+        events_wake(jobs->events);
+    return r;
+}
+
 static int on_layer(struct sink *sink, const char *kind, json_t *data) {
     struct jobs *jobs = sink->jobs;
     int64_t id = sink->row->id;
@@ -184,7 +204,7 @@ static const struct kind {
     {WIRE_EVENT_PHASE_STARTED, on_phase, {{"phase", JSON_STRING}}},
     {WIRE_EVENT_LAYER_FINISHED, on_layer, {{"layer", JSON_INTEGER}}},
     {WIRE_EVENT_EVAL_FINISHED, on_eval, {{"set", JSON_STRING}, {"sha256", JSON_STRING}}},
-    {WIRE_EVENT_JOB_WARNING, on_news, {{"code", JSON_STRING}}},
+    {WIRE_EVENT_JOB_WARNING, on_warning, {{"code", JSON_STRING}}},
     {WIRE_EVENT_JOB_RESUMED, on_news, {{"layer", JSON_INTEGER}}},
     {PIPELINE_LAYER_FOUND, on_found_layer, {{"layer", JSON_INTEGER}}},
     {PIPELINE_EVAL_FOUND, on_found_eval, {{"set", JSON_STRING}, {"sha256", JSON_STRING}}},

@@ -13,6 +13,9 @@
 #define PIPELINE_EVAL_FOUND "eval.found"
 #define PIPELINE_FACTS "facts"
 
+/* The code of the warning that what an earlier attempt had finished is not used. */
+#define PIPELINE_STARTED_ANEW "started_anew"
+
 struct pipeline_observer {
     void *ctx;
     /*

@@ -151,7 +151,7 @@ static int start_over(struct run *run, struct plan *plan, const char *why) {
 
     if (!r && why && has_records(run))
         r = run_event(run, WIRE_EVENT_JOB_WARNING,
-                      json_pack("{s:s s:o}", "code", "started_anew", "detail",
+                      json_pack("{s:s s:o}", "code", PIPELINE_STARTED_ANEW, "detail",
                                 json_sprintf("what an earlier attempt had finished is not used: "
                                              "%s",
                                              why)));

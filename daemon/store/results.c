@@ -5,6 +5,12 @@
 #include <errno.h>
 #include <stdio.h>
 
+int store_drop_layers(struct store *store, int64_t job_id) {
+    int r = store_exec(store, "DELETE FROM layers WHERE job_id = ?", "i", job_id);
+
+    return r < 0 ? r : 0;
+}
+
 int store_put_layer(struct store *store, int64_t job_id, int64_t layer, const json_t *data) {
     int r = store_exec(store, "DELETE FROM layers WHERE job_id = ? AND layer >= ?", "ii", job_id,
                        layer);

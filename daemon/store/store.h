@@ -298,6 +298,9 @@ int store_list_events(struct store *store, int64_t job_id, const char *viewer, u
 
 /* -------- results (results.c) -------- */
 
+/* store_drop_layers() - the reports of an attempt whose layers are not used. 0 or -errno. */
+int store_drop_layers(struct store *store, int64_t job_id);
+
 /* store_put_layer() - the report of @layer; drops reports of later layers from an earlier try. */
 int store_put_layer(struct store *store, int64_t job_id, int64_t layer, const json_t *data);
 /* store_list_layers() - their reports, ascending; the caller owns *ret_layers, an array. */

@@ -58,6 +58,7 @@ class Story:
     def __init__(self, job):
         self.job, self.status, self.attempt, self.kinds = job, "new", 1, []
         self.layers, self.sets, self.phase, self.crashes = [], [], None, 0
+        self.ever = set()  # layers and sets that any attempt finished: no crash counts before a new one
 
     def step(self, kind, data):
         when = f"job {self.job}: {kind} after {self.kinds}"
@@ -78,14 +79,20 @@ class Story:
         elif kind == "layer.finished":
             assert data["layer"] == len(self.layers), f"{when}: {self.layers} {data['layer']}"
             self.layers.append(data["layer"])
-            self.crashes = 0
+            self.gain(data["layer"])
         elif kind == "eval.finished":
             assert data["set"] not in self.sets, f"{when}: {self.sets} {data}"
             self.sets.append(data["set"])
-            self.crashes = 0
+            self.gain(data["set"])
         elif kind == "phase.started":
             self.phase = data["phase"]
         self.status = after
+
+    def gain(self, what):
+        """A layer that is made once more, of another model, is not new."""
+        if what not in self.ever:
+            self.crashes = 0
+        self.ever.add(what)
 
 
 def read_database(state, copy):

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "daemon/jobdir/line.h"
+#include "daemon/pipeline/job.h"
 
 #include "jobs_fixture.h"
 
@@ -257,12 +258,41 @@ static void test_hostile_lines(void **state) {
     expect_last_event(q, id, "job.started");
 }
 
+static size_t count_layers(struct queue *q, int64_t id) {
+    cleanup(json_decrefp) json_t *layers = NULL;
+    struct failure failure;
+    int r = store_begin(q->jobs.store, STORE_READ, &failure);
+
+    assert_int_equal(r, 0);
+    r = store_list_layers(q->jobs.store, id, &layers);
+    assert_int_equal(store_end(q->jobs.store, r, &failure), 0);
+    return json_array_size(layers);
+}
+
+/* An attempt that starts anew has no layers of an earlier one, which were of another model. */
+static void test_started_anew(void **state) {
+    struct queue *q = *state;
+    int64_t id = submit(q, NULL);
+    cleanup(json_decrefp) json_t *layer = parse("{\"layer\": 0, \"matrices\": []}");
+    cleanup(json_decrefp) json_t *other = parse("{\"code\": \"damped\", \"detail\": \"d\"}");
+    cleanup(json_decrefp) json_t *anew =
+        parse("{\"code\": \"" PIPELINE_STARTED_ANEW "\", \"detail\": \"d\"}");
+    struct scene scene;
+
+    begin_run(&scene, q);
+    assert_int_equal(sink_event(&scene.sink, "layer.finished", layer), 0);
+    assert_int_equal(sink_event(&scene.sink, "job.warning", other), 0);
+    assert_int_equal(count_layers(q, id), 1);
+    assert_int_equal(sink_event(&scene.sink, "job.warning", anew), 0);
+    assert_int_equal(count_layers(q, id), 0);
+    expect_last_event(q, id, "job.warning");
+    end_run(&scene);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_success),
-        TEST(test_failure),
-        TEST(test_stops),
-        TEST(test_hostile_lines),
+        TEST(test_started_anew), TEST(test_success),       TEST(test_failure),
+        TEST(test_stops),        TEST(test_hostile_lines),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
