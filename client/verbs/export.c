@@ -11,8 +11,9 @@
 #define JOB_PREFIX "job:"
 
 static const struct arg_option options[] = {
-    {"format", "gptq|dense|pt",
-     "gptq: packed weights (the default); dense: 16-bit weights; pt: these in one file for torch",
+    {"format", "gptq|compressed-tensors|dense|pt",
+     "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
+     "dense: 16-bit weights; pt: these in one file for torch",
      "format"},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,

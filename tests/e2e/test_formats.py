@@ -5,6 +5,7 @@
 Usage: test_formats.py QUANTD QUANTCTL SOURCE. Prints what it does; the exit status tells.
 """
 import collections
+import itertools
 import json
 import os
 import pickle
@@ -128,7 +129,7 @@ def test_small_files(daemon, models):
     """They go along, byte for byte, in each format; one that is none is refused."""
     print("small files")
     make_model(models, "small", files=SMALL)
-    for name in ("gptq", "dense", "pt"):
+    for name in ("gptq", "compressed-tensors", "dense", "pt"):
         folder = artifact(daemon, round_model(daemon, "small", format=name))
         for small, content in SMALL.items():
             with open(f"{folder}/{small}", encoding="utf-8") as file:
@@ -200,6 +201,36 @@ def test_pt(daemon, models):
                     files_of(daemon, jobs["gptq"]))
 
 
+def perplexity(job):
+    assert job["status"] == "succeeded", job["error"]
+    return {name: one["value"] for name, one in job["result"]["perplexity"].items()}
+
+
+def test_read_back(daemon, models):
+    """A packed checkpoint that is evaluated has the perplexity of the job that made it, and of its
+    other packed formats, digit for digit; what such a checkpoint cannot hold is refused."""
+    print("evaluation of packed checkpoints")
+    measured = {"seqlen": 256, "eval": ["file:demo-evaluation.txt"]}
+    jobs = [daemon.wait(daemon.submit(model="small", wbits=3, groupsize=64, nearest=True,
+                                      format=name, **measured))
+            for name in ("gptq", "compressed-tensors")]
+    job = jobs[1]
+    jobs.append(daemon.wait(daemon.submit(kind="eval", model=f"job:{job['id']}", **measured)))
+    found = [perplexity(one) for one in jobs]
+    assert found[0] == found[1] == found[2], found
+    try:
+        daemon.submit(model="small", wbits=4, groupsize=64, act_order=True,
+                      format="compressed-tensors", **GPTQ)
+    except RuntimeError as error:
+        assert "compressed-tensors cannot hold" in str(error), error
+    else:
+        raise AssertionError("an order was taken that the format cannot hold")
+    with open(f"{artifact(daemon, job)}/config.json", encoding="utf-8") as file:
+        config = json.load(file)["quantization_config"]
+    assert set(config["ignore"]) == {"lm_head", *(f"model.layers.{i}.mlp.gate" for i in range(3))}
+    assert config["config_groups"]["group_0"]["weights"]["num_bits"] == 3
+
+
 GPTQ = {"dataset": "file:demo-calibration.txt", "nsamples": 4, "seqlen": 64, "batch": 4, "eval": []}
 JOBS = [
     {"wbits": 4, "groupsize": 128, "act_order": True},
@@ -236,9 +267,12 @@ def test_export(daemon, models):
         request = {**options, **({"eval": []} if options.get("nearest") else GPTQ)}
         for model in ("small", "float"):
             print("export", model, options)
+            names = [name for name in ("gptq", "dense", "compressed-tensors")
+                     if name in ("gptq", "dense") or "static_groups" in options
+                     or "act_order" not in options]
             jobs = {name: daemon.wait(daemon.submit(**{**request, "model": model, "format": name}))
-                    for name in ("gptq", "dense")}
-            for made, wanted in (("gptq", "dense"), ("dense", "gptq"), ("gptq", "gptq")):
+                    for name in names}
+            for made, wanted in itertools.product(names, names):
                 job = export(daemon, jobs[made], wanted)
                 expect_same(files_of(daemon, job), files_of(daemon, jobs[wanted]))
                 result, other = job["result"], jobs[wanted]["result"]
@@ -315,7 +349,7 @@ def main():
     try:
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models) as daemon:
-            for test in (test_types, test_gptq_types, test_small_files, test_pt, test_export,
+            for test in (test_types, test_gptq_types, test_small_files, test_pt, test_export, test_read_back,
                          test_kept_codes, test_quantctl, test_refused):
                 test(daemon, models)
     finally:

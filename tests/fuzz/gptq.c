@@ -35,6 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     q.wbits = bits[data[0] % ARRAY_SIZE(bits)];
     q.groupsize = groups[data[1] % ARRAY_SIZE(groups)];
     q.v2 = data[1] & 64;
+    q.sym = data[1] & 32;
+    q.desc_act = data[1] & 16;
     if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
         return 0;
     tensors = safetensors_finder(file);

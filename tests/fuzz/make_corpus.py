@@ -71,7 +71,35 @@ def neutral(wbits, groups, choice, scale=b"\x00\x3c", zero=b"\x01", g_idx=None):
     })
 
 
+def compressed(wbits, groups, choice, scale=b"\x00\x3c", dtype="F16", shape=(32, 32), zeros=True,
+               g_idx=None):
+    n = 32
+    tensors = {
+        "self_attn.q_proj.weight_packed": ("I32", [n, n * wbits // 32], bytes(range(128)) * wbits),
+        "self_attn.q_proj.weight_scale": (dtype, [n, groups], scale * (groups * n)),
+        "self_attn.q_proj.weight_shape": ("I64", [2], struct.pack("<2q", *shape)),
+    }
+    if zeros:
+        tensors["self_attn.q_proj.weight_zero_point"] = ("I32", [n * wbits // 32, groups],
+                                                         b"\x77" * (groups * n // 8 * wbits))
+    if g_idx is not None:
+        tensors["self_attn.q_proj.weight_g_idx"] = ("I32", [n], struct.pack(f"<{n}i", *g_idx))
+    return bytes(choice) + safetensors(tensors)
+
+
+def compressed_files():
+    put("gptq", "compressed-bits4", compressed(4, 4, (130, 1)))
+    put("gptq", "compressed-bits3-row", compressed(3, 1, (129, 0), b"\x80\x3f", "BF16"))
+    put("gptq", "compressed-sym", compressed(8, 2, (131, 34), b"\x00\x00\x80\x3f", "F32", zeros=False))
+    put("gptq", "compressed-no-zeros", compressed(4, 4, (130, 1), zeros=False))
+    put("gptq", "compressed-scale", compressed(4, 4, (130, 1), b"\x00\x7e"))
+    put("gptq", "compressed-shape", compressed(4, 4, (130, 1), shape=(32, 1 << 32 | 32)))
+    put("gptq", "compressed-g-idx", compressed(4, 4, (130, 17), g_idx=[i % 4 for i in range(32)]))
+    put("gptq", "compressed-g-idx-beyond", compressed(4, 4, (130, 17), g_idx=[4] * 32))
+
+
 def quantized_files():
+    compressed_files()
     put("gptq", "neutral-bits4", neutral(4, 4, (66, 1)))
     put("gptq", "neutral-bits3-row", neutral(3, 1, (65, 0)))
     put("gptq", "neutral-scale", neutral(4, 4, (66, 1), scale=b"\x00\x7c"))

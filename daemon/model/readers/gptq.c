@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/readers/gptq.h"
 
-#include "base/dtype.h"
 #include "base/macros.h"
 #include "daemon/model/readers/gptq_config.h"
 #include "daemon/model/readers/packing.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,27 +56,6 @@ static bool has_shape(const struct tensor *t, uint64_t first, uint64_t second) {
     return t->n_dims == 2 && t->shape[0] == first && t->shape[1] == second;
 }
 
-static int read_scales(const struct tensor *t, struct quantized_matrix *m) {
-    size_t n = (size_t)m->n_groups * m->rows;
-    uint32_t found = 0;
-
-    if (t->dtype == DTYPE_F16) {
-        memcpy(m->scales, t->data, n * sizeof(*m->scales));
-        for (size_t i = 0; i < n; i++)
-            found |= (m->scales[i] & 0x7c00) == 0x7c00; /* the exponent of Inf and NaN */
-        return found ? -EBADMSG : 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        float scale;
-
-        if (dtype_to_f32(&scale, (const char *)t->data + i * dtype_size(t->dtype), t->dtype, 1) ||
-            !isfinite(f16_to_f32(f32_to_f16(scale))))
-            return -EBADMSG;
-        m->scales[i] = f32_to_f16(scale);
-    }
-    return 0;
-}
-
 static int read_g_idx(const struct tensor *t, int groupsize, struct quantized_matrix *m) {
     if (t)
         memcpy(m->g_idx, t->data, m->n * sizeof(*m->g_idx));
@@ -116,7 +93,7 @@ static int read_arrays(const struct tensor *zeros, const struct tensor *scales,
         return -ENOMEM;
     r = read_zeros(zeros, q, m);
     if (!r)
-        r = read_scales(scales, m);
+        r = scales_read(m->scales, scales);
     if (!r)
         r = read_g_idx(g_idx, groupsize, m);
     return r;

@@ -2,15 +2,19 @@
 #include "daemon/model/readers/readers.h"
 
 #include "base/macros.h"
+#include "daemon/model/readers/compressed_tensors.h"
 #include "daemon/model/readers/gptq.h"
 #include "daemon/model/readers/neutral.h"
 
 #include <errno.h>
 
-const struct reader_ops *const readers[] = {&reader_gptq, &reader_neutral};
+const struct reader_ops *const readers[] = {&reader_gptq, &reader_neutral,
+                                            &reader_compressed_tensors};
 const int n_readers = ARRAY_SIZE(readers);
 
-#define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits with one scheme for all layers"
+#define HINT                                                                                       \
+    "quantd reads checkpoints of 2, 3, 4 or 8 bits in the layouts of GPTQ and compressed-tensors " \
+    "with one scheme for all layers"
 
 int quantization_config_parse(const struct quantization_source *source,
                               struct quantization_config *ret_config) {
@@ -37,6 +41,7 @@ int quantization_config_parse(const struct quantization_source *source,
                            "cannot use '%s': 'quant_method' of its quantization must be a string",
                            source->path);
     return failure_set(source->failure, -EBADMSG, "model_unsupported", HINT,
-                       "cannot use '%s': the model is quantized by '%.64s', not by 'gptq'",
+                       "cannot use '%s': the model is quantized by '%.64s', not by 'gptq' or "
+                       "'compressed-tensors'",
                        source->path, json_is_string(method) ? json_string_value(method) : "");
 }

@@ -89,6 +89,7 @@ struct format_ops {
 };
 
 extern const struct format_ops format_gptq;
+extern const struct format_ops format_compressed_tensors;
 extern const struct format_ops format_dense;
 extern const struct format_ops format_pt;
 extern const struct format_ops format_neutral; /* quantd's own, not to be asked for */
