@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Authorization headers that hold no token, streams of those who lost theirs, open addresses. */
+/* Authorization headers that hold no token, streams of revoked tokens, open addresses. */
 #include "api/server/http.h"
 #include "check.h"
 
@@ -11,16 +11,16 @@
 #include <unistd.h>
 
 #define HOST "Host: localhost\r\nConnection: close\r\n"
-#define GOOD "Authorization: Bearer ann-token\r\n"
+#define GOOD "Authorization: Bearer user-token\r\n"
 #define LOG_MAX (1 << 20)
 
 static int open_town(void **state) {
     struct site *site = site_open();
 
     fake_job(site->fake);
-    fake_give(site->fake, 1, "ann", true);
-    fake_token(site->fake, "ann", "ann", ROLE_SUBMIT);
-    fake_token(site->fake, "bob", "bob", ROLE_SUBMIT);
+    fake_give(site->fake, 1, "user", true);
+    fake_token(site->fake, "user", "user", ROLE_SUBMIT);
+    fake_token(site->fake, "other", "other", ROLE_SUBMIT);
     *state = site;
     return 0;
 }
@@ -54,27 +54,27 @@ static void test_headers_that_hold_no_token(void **state) {
         LINE("Authorization: Bearer\r\n"),
         LINE("Authorization: Bearer \r\n"),
         LINE("Authorization: Bearer     \r\n"),
-        LINE("Authorization: ann-token\r\n"),
+        LINE("Authorization: user-token\r\n"),
         LINE("Authorization: Beareann-token\r\n"),
-        LINE("Authorization: Bearer: ann-token\r\n"),
+        LINE("Authorization: Bearer: user-token\r\n"),
         LINE("Authorization: Bearer\tann-token\r\n"),
-        LINE("Authorization: Bearer ann-token x\r\n"),
-        LINE("Authorization: Bearer ann-token,Bearer bob-token\r\n"),
-        LINE("Authorization: Bearer x ann-token\r\n"),
-        LINE("Authorization: Bearer \"ann-token\"\r\n"),
-        LINE("Authorization: Bearer Ann-token\r\n"),
-        LINE("Authorization: Bearer ann-toke\r\n"),
-        LINE("Authorization: Bearer ann-tokenn\r\n"),
+        LINE("Authorization: Bearer user-token x\r\n"),
+        LINE("Authorization: Bearer user-token,Bearer other-token\r\n"),
+        LINE("Authorization: Bearer x user-token\r\n"),
+        LINE("Authorization: Bearer \"user-token\"\r\n"),
+        LINE("Authorization: Bearer User-token\r\n"),
+        LINE("Authorization: Bearer user-toke\r\n"),
+        LINE("Authorization: Bearer user-tokenn\r\n"),
         /* libmicrohttpd ends a value at a NUL: what is before it counts. */
-        LINE("Authorization: Bearer \0ann-token\r\n"),
-        LINE("Authorization: Bearer ann\0-token\r\n"),
+        LINE("Authorization: Bearer \0user-token\r\n"),
+        LINE("Authorization: Bearer user\0-token\r\n"),
         LINE("Authorization: Bearer \xff\xfe\x80\r\n"),
         LINE("Authorization: Basic YW5uOmFubi10b2tlbg==\r\n"),
-        LINE("Authorization: Digest username=\"ann\", response=\"ann-token\"\r\n"),
-        LINE("Proxy-Authorization: Bearer ann-token\r\n"),
-        LINE("Cookie: Authorization=Bearer ann-token\r\n"),
+        LINE("Authorization: Digest username=\"user\", response=\"user-token\"\r\n"),
+        LINE("Proxy-Authorization: Bearer user-token\r\n"),
+        LINE("Cookie: Authorization=Bearer user-token\r\n"),
         LINE(GOOD GOOD),
-        LINE(GOOD "authorization: Bearer bob-token\r\n"),
+        LINE(GOOD "authorization: Bearer other-token\r\n"),
         LINE("Authorization: Bearer wrong\r\n" GOOD),
     };
 
@@ -136,7 +136,7 @@ static void test_log_is_not_forged(void **state) {
     assert_non_null(strstr(text, "127.0.0.1"));
 }
 
-/* The body of one who may not ask is not looked at, and not waited for where that can be. */
+/* The body of a request without a right is not looked at, and not waited for where that can be. */
 static void test_refused_before_the_body(void **state) {
     static const char text[] = "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n" JSON_TYPE
                                "\r\nContent-Length: 60000\r\nExpect: 100-continue\r\n\r\n";
@@ -164,24 +164,24 @@ static bool has_started(void *ctx) {
 static void test_revoked_streams_end(void **state) {
     struct site *site = *state;
     CURLM *multi = curl_multi_init();
-    struct watcher ann, bob;
+    struct watcher user, other;
 
-    watcher_open(&ann, site, multi, "/v1/jobs/1/events", "Authorization: Bearer ann-token");
-    watcher_open(&bob, site, multi, "/v1/events", "Authorization: Bearer bob-token");
-    assert_true(watch_until(multi, has_started, &ann, 10));
-    assert_true(watch_until(multi, has_started, &bob, 10));
-    fake_revoke(site->fake, "ann");
+    watcher_open(&user, site, multi, "/v1/jobs/1/events", "Authorization: Bearer user-token");
+    watcher_open(&other, site, multi, "/v1/events", "Authorization: Bearer other-token");
+    assert_true(watch_until(multi, has_started, &user, 10));
+    assert_true(watch_until(multi, has_started, &other, 10));
+    fake_revoke(site->fake, "user");
     fake_event(site->fake, 1, "layer.finished", "after");
-    assert_true(watch_until(multi, is_done, &ann, 10));
-    assert_null(strstr(ann.seen.data, "layer.finished"));
-    assert_false(bob.done);
-    watcher_close(&ann, multi);
-    /* One who comes back is told why. */
-    watcher_open(&ann, site, multi, "/v1/jobs/1/events", "Authorization: Bearer ann-token");
-    assert_true(watch_until(multi, is_done, &ann, 10));
-    assert_int_equal(ann.status, 401);
-    watcher_close(&ann, multi);
-    watcher_close(&bob, multi);
+    assert_true(watch_until(multi, is_done, &user, 10));
+    assert_null(strstr(user.seen.data, "layer.finished"));
+    assert_false(other.done);
+    watcher_close(&user, multi);
+    /* A new request says why. */
+    watcher_open(&user, site, multi, "/v1/jobs/1/events", "Authorization: Bearer user-token");
+    assert_true(watch_until(multi, is_done, &user, 10));
+    assert_int_equal(user.status, 401);
+    watcher_close(&user, multi);
+    watcher_close(&other, multi);
     curl_multi_cleanup(multi);
 }
 
@@ -196,20 +196,20 @@ static void test_private_events(void **state) {
     struct site *site = *state;
     int64_t own = fake_job(site->fake);
     CURLM *multi = curl_multi_init();
-    struct watcher bob, ann;
+    struct watcher other, user;
 
-    watcher_open(&bob, site, multi, "/v1/events?after=0", "Authorization: Bearer bob-token");
-    watcher_open(&ann, site, multi, "/v1/events?after=0", "Authorization: Bearer ann-token");
+    watcher_open(&other, site, multi, "/v1/events?after=0", "Authorization: Bearer other-token");
+    watcher_open(&user, site, multi, "/v1/events?after=0", "Authorization: Bearer user-token");
     for (int i = 0; i < 100; i++)
         fake_event(site->fake, 1, "layer.finished", "hidden");
     fake_event(site->fake, own, "job.failed", "seen");
-    assert_true(watch_until(multi, has_both, &bob, 10));
-    assert_true(watch_until(multi, has_both, &ann, 10));
-    assert_null(strstr(bob.seen.data, "layer.finished"));
-    assert_non_null(strstr(ann.seen.data, "layer.finished"));
-    assert_false(bob.disorder);
-    watcher_close(&bob, multi);
-    watcher_close(&ann, multi);
+    assert_true(watch_until(multi, has_both, &other, 10));
+    assert_true(watch_until(multi, has_both, &user, 10));
+    assert_null(strstr(other.seen.data, "layer.finished"));
+    assert_non_null(strstr(user.seen.data, "layer.finished"));
+    assert_false(other.disorder);
+    watcher_close(&other, multi);
+    watcher_close(&user, multi);
     curl_multi_cleanup(multi);
 }
 
@@ -226,16 +226,16 @@ static int start(struct fake *fake, struct api **ret_api) {
     return r;
 }
 
-/* It starts with a token only, and never lets anybody in without one. */
+/* It starts with a token only, and admits no request without one. */
 static void test_open_address(void **state) {
     struct site remote = {.fake = fake_new()};
 
     (void)state;
     assert_int_equal(start(remote.fake, &remote.api), -EINVAL);
-    fake_token(remote.fake, "ann", "ann", ROLE_READ);
+    fake_token(remote.fake, "user", "user", ROLE_READ);
     assert_int_equal(start(remote.fake, &remote.api), 0);
     check_problem(visit(&remote, (struct visit){.path = "/v1/jobs"}), 401, "unauthorized");
-    fake_revoke(remote.fake, "ann");
+    fake_revoke(remote.fake, "user");
     check_problem(visit(&remote, (struct visit){.path = "/v1/jobs"}), 401, "unauthorized");
     check_problem(
         visit(&remote, (struct visit){.path = "/v1/jobs", .headers = {"Host: evil.example"}}), 421,

@@ -13,7 +13,7 @@
 #define N_CALLERS ((int)ARRAY_SIZE(callers))
 #define LOG_MAX (1 << 20)
 
-/* Job 1 is ann's, and private. */
+/* Job 1 is private, its owner is user. */
 static const struct {
     const char *name;
     const char *header; /* NULL: none */
@@ -23,27 +23,27 @@ static const struct {
     bool is_owner;
 } callers[] = {
     {"no token", NULL},
-    {"a wrong token", "Authorization: Bearer ann-tokem"},
-    {"bob, read", "Authorization: Bearer bob-read-token", false, true, ROLE_READ},
-    {"bob, submit", "Authorization: Bearer bob-token", false, true, ROLE_SUBMIT},
-    {"ann, read", "Authorization: Bearer ann-read-token", false, true, ROLE_READ, true},
-    {"ann, submit", "Authorization: Bearer ann-token", false, true, ROLE_SUBMIT, true},
-    {"admin", "Authorization: Bearer boss-token", false, true, ROLE_ADMIN, true},
+    {"a wrong token", "Authorization: Bearer user-tokem"},
+    {"other, read", "Authorization: Bearer other-read-token", false, true, ROLE_READ},
+    {"other, submit", "Authorization: Bearer other-token", false, true, ROLE_SUBMIT},
+    {"user, read", "Authorization: Bearer user-read-token", false, true, ROLE_READ, true},
+    {"user, submit", "Authorization: Bearer user-token", false, true, ROLE_SUBMIT, true},
+    {"admin", "Authorization: Bearer admin-token", false, true, ROLE_ADMIN, true},
     {"the daemon's user", NULL, true, true, ROLE_ADMIN, true},
-    {"bob by the socket", "Authorization: Bearer bob-token", true, true, ROLE_SUBMIT},
-    {"nobody by the socket", "Authorization: Bearer wrong", true},
+    {"other by the socket", "Authorization: Bearer other-token", true, true, ROLE_SUBMIT},
+    {"a wrong token by the socket", "Authorization: Bearer wrong", true},
 };
 
 static int open_town(void **state) {
     struct site *site = site_open();
 
     fake_job(site->fake);
-    fake_give(site->fake, 1, "ann", true);
-    fake_token(site->fake, "ann", "ann", ROLE_SUBMIT);
-    fake_token(site->fake, "ann-read", "ann", ROLE_READ);
-    fake_token(site->fake, "bob", "bob", ROLE_SUBMIT);
-    fake_token(site->fake, "bob-read", "bob", ROLE_READ);
-    fake_token(site->fake, "boss", "boss", ROLE_ADMIN);
+    fake_give(site->fake, 1, "user", true);
+    fake_token(site->fake, "user", "user", ROLE_SUBMIT);
+    fake_token(site->fake, "user-read", "user", ROLE_READ);
+    fake_token(site->fake, "other", "other", ROLE_SUBMIT);
+    fake_token(site->fake, "other-read", "other", ROLE_READ);
+    fake_token(site->fake, "admin", "admin", ROLE_ADMIN);
     *state = site;
     return 0;
 }
@@ -182,7 +182,7 @@ static void test_every_operation(void **state) {
             check_operation(*state, caller, &routes[i]);
 }
 
-/* What changes something is not for those who only look, and what is public changes nothing. */
+/* What changes something needs more than the role read, and what is public changes nothing. */
 static void test_roles_of_routes(void **state) {
     (void)state;
     for (size_t i = 0; i < n_routes; i++) {
@@ -194,7 +194,7 @@ static void test_roles_of_routes(void **state) {
     }
 }
 
-/* Who is not known, or may not, learns nothing of which jobs there are. */
+/* A caller without a right does not learn which jobs there are. */
 static void test_refusals_tell_nothing(void **state) {
     for (size_t i = 0; i < n_routes; i++) {
         for (int caller = 0; caller < N_CALLERS; caller++) {
@@ -229,7 +229,7 @@ static void test_local(void **state) {
     check_problem(ASK(.path = "/v1/whoami", .headers = {"Authorization: Bearer x"}), 401,
                   "unauthorized");
     check_problem(ASK(.path = "/v1/tokens"), 403, "forbidden");
-    fake_token(site->fake, "first", "ann", ROLE_READ);
+    fake_token(site->fake, "first", "user", ROLE_READ);
     check_problem(ASK(.path = "/v1/whoami"), 401, "unauthorized");
     fake_revoke(site->fake, "first");
     check_problem(ASK(.path = "/v1/whoami", .headers = {"Authorization: Bearer first-token"}), 401,
@@ -241,9 +241,9 @@ static void test_whoami(void **state) {
         const char *header;
         bool over_unix;
         const char *role, *auth;
-    } cases[] = {{"Authorization: Bearer ann-token", false, "submit", "token"},
-                 {"Authorization: Bearer boss-token", false, "admin", "token"},
-                 {"Authorization: bearer   ann-read-token", true, "read", "token"},
+    } cases[] = {{"Authorization: Bearer user-token", false, "submit", "token"},
+                 {"Authorization: Bearer admin-token", false, "admin", "token"},
+                 {"Authorization: bearer   user-read-token", true, "read", "token"},
                  {NULL, true, "admin", "peer"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -291,16 +291,16 @@ static void test_entity_tags(void **state) {
     fake_job(site->fake);
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
         struct answer answer =
-            ASK(.path = paths[i], .headers = {"Authorization: Bearer ann-token"});
+            ASK(.path = paths[i], .headers = {"Authorization: Bearer user-token"});
 
         assert_int_equal(answer.status, 200);
         answer_header(&answer, "ETag", tag, sizeof(tag));
         snprintf(known, sizeof(known), "If-None-Match: %s", tag);
         answer_done(&answer);
-        answer = ASK(.path = paths[i], .headers = {"Authorization: Bearer ann-read-token", known});
+        answer = ASK(.path = paths[i], .headers = {"Authorization: Bearer user-read-token", known});
         assert_int_equal(answer.status, 304);
         answer_done(&answer);
-        answer = ASK(.path = paths[i], .headers = {"Authorization: Bearer bob-token", known});
+        answer = ASK(.path = paths[i], .headers = {"Authorization: Bearer other-token", known});
         assert_int_equal(answer.status, 200);
         answer_done(&answer);
         answer = ASK(.path = paths[i], .headers = {known}, .over_unix = true);

@@ -28,7 +28,7 @@ static void check_body(const struct answer *answer, const char *data, size_t siz
     assert_memory_equal(answer->body.data, data, size);
 }
 
-/* Who does not ask for HTML gets text, as does everybody when there is no page. */
+/* A request that does not ask for HTML gets text, as does every request without a page. */
 static void test_text(void **state) {
     static const char *const accepts[] = {"Accept:", "Accept: */*", "Accept: text/plain",
                                           "Accept: text/html;q=0, */*"};

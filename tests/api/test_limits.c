@@ -68,7 +68,7 @@ static void test_streams_of_one_owner(void **state) {
     assert_non_null(strstr(answer.body.data, "'local' has 2 open"));
     assert_true(answer_header(&answer, "Retry-After", after, sizeof(after))[0]);
     answer_done(&answer);
-    /* It may still ask, and who comes over the unix socket is somebody else. */
+    /* It may still ask, and a client of the unix socket counts apart. */
     answer = visit(site, (struct visit){.path = "/v1/jobs/1"});
     assert_int_equal(answer.status, 200);
     answer_done(&answer);

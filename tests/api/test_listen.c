@@ -125,7 +125,7 @@ static void test_socket_file(void **state) {
     close(fd);
     assert_int_equal(start(fake, address, &first, &failure), 0);
 
-    /* Somebody put another file there meanwhile: it is not ours to remove. */
+    /* Another file is there by now: it is not ours to remove. */
     unlink(path);
     assert_int_equal(file_replace(path, "x", 1), 0);
     api_stop(first);

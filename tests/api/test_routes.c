@@ -159,7 +159,7 @@ static void test_backup(void **state) {
     check_problem(ASK(.path = "/v1/backup", .body = "{\"x\": 1}", .method = "POST",
                       .headers = {JSON_TYPE}, .over_unix = true),
                   422, "invalid_parameter");
-    /* Not for everybody. */
+    /* For admins only. */
     check_problem(ASK(.path = "/v1/backup", .body = "", .method = "POST"), 403, "forbidden");
     check_problem(ASK(.path = "/v1/backup"), 403, "forbidden");
     check_problem(ASK(.path = "/v1/backup/quantd.db"), 403, "forbidden");
@@ -395,7 +395,7 @@ static void test_lists(void **state) {
     check_ids(ASK(.path = "/v1/jobs?limit=2&after=3"), "2 1 ", false);
     check_ids(ASK(.path = "/v1/jobs?status=queued"), "", false);
     check_ids(ASK(.path = "/v1/jobs?status=running&owner=local&limit=500"), "4 3 2 1 ", false);
-    check_ids(ASK(.path = "/v1/jobs?owner=bob"), "", false);
+    check_ids(ASK(.path = "/v1/jobs?owner=other"), "", false);
     check_ids(ASK(.path = "/v1/events"), "1 2 3 4 ", false);
     check_ids(ASK(.path = "/v1/events?after=1&limit=2"), "2 3 ", true);
     check_ids(ASK(.path = "/v1/jobs/3/events"), "3 ", false);

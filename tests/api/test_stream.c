@@ -233,7 +233,7 @@ static void test_storm(void **state) {
     }
 }
 
-/* Who asks for a stream and does not read it holds up nobody, and not the end either. */
+/* A client that asks for a stream and does not read it delays no other, and not the end. */
 static void test_client_that_never_reads(void **state) {
     struct site *site = *state;
     int64_t job = fake_job(site->fake);

@@ -43,7 +43,7 @@ struct bench {
     double layer_wall, layer_seconds, solver_seconds, first_layer;
 };
 
-/* ---- what a run tells ---- */
+/* ---- the events of a run ---- */
 
 /* Seconds of the layer: up to the end of its solver, and of the solver alone. */
 static void count_layer(struct bench *bench, const json_t *data) {

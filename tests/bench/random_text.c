@@ -49,7 +49,7 @@ int random_text_write(const char *path, const char *tokenizer_path, size_t n_tok
     r = tokenizer_open(tokenizer_path, &tokenizer, failure);
     if (r)
         return r;
-    /* A character is one token at least: the first count tells how many characters are needed. */
+    /* A character is one token at least: the first count says how many characters are needed. */
     draw(text, n, seed);
     r = count(tokenizer, text, n, &tokens, failure);
     if (r)

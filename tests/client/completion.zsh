@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Usage: completion.zsh SCRIPT WORD...: what zsh is told to offer for the last of the words, one a line.
+# Usage: completion.zsh SCRIPT WORD...: what zsh offers for the last of the words, one a line.
 script=$1
 shift
 words=("$@")

@@ -18,7 +18,7 @@ def stamp(seconds_ago, now=NOW):
 def job(number, **fields):
     """A job object; params are merged, all else is replaced."""
     made = {
-        "id": number, "kind": "quantize", "status": "succeeded", "owner": "ada", "name": "",
+        "id": number, "kind": "quantize", "status": "succeeded", "owner": "user", "name": "",
         "labels": {}, "private": False, "priority": 0, "attempt": 1, "queue_position": None,
         "model": {"parameters": 1000000, "layers": 3, "hidden_size": 256, "intermediate_size": 128,
                   "fingerprint": "f"},
@@ -186,7 +186,7 @@ class Fake:
         self.posted = []
         self.answers = {
             "/v1/version": (200, {"version": "0.1.0"}),
-            "/v1/whoami": (200, {"owner": "ada", "role": "submit", "auth": "peer"}),
+            "/v1/whoami": (200, {"owner": "user", "role": "submit", "auth": "peer"}),
             "/readyz": (200, {"status": "ok"}), "/v1/devices": (200, listing([DEVICE])),
             "/v1/status": (200, STATUS), "/v1/models": (200, listing([]))}
         self.events, self.mailboxes, self.lock = [], [], threading.Lock()

@@ -52,7 +52,7 @@ def put(folder, **files):
 
 
 def check_races(made, folder):
-    """Two jobs, one new folder: who says good has the whole folder, and somebody does."""
+    """Two jobs, one new folder: a client that succeeds has the whole folder, and one does."""
     for number in range(RACES):
         both = [start(made, "download", job, folder) for job in ("1", "2")]
         said = [process.communicate(timeout=60)[0] for process in both]

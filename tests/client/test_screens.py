@@ -67,7 +67,7 @@ def queue():
             "code": "dataset_too_short", "detail": "data set 'file:tiny.txt' has 3 tokens, and a "
             "window takes 2048", "hint": "take a longer text, or a shorter --seqlen",
             "retryable": False}),
-        5: fake.job(5, status="cancelled", owner="bob"),
+        5: fake.job(5, status="cancelled", owner="other"),
         6: fake.job(6, status="running", finished_at=None, progress={
             "phase": "quantize", "layer": 6, "layers_total": 16, "fraction": 0.43,
             "eta_seconds": 72.4, "tokens_per_second": 13149.2}),
@@ -194,7 +194,7 @@ def check_down():
         listener.bind(path)
         os.chmod(path, 0)
         if os.getuid() == 0:
-            return  # who may write to everything
+            return  # root may write everywhere
         done = run(None, "--server", "unix:" + path, "doctor")
         assert done.returncode == 1 and "may not write" in done.stdout, done
         done = run(None, "--server", "unix:" + path, "list")

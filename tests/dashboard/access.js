@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What a page must have for everybody to use it: names, labels, roles, contrast, sizes. The body of a
+ * What a page must have so that all can use it: names, labels, roles, contrast, sizes. The body of a
  * function that test_dashboard.py runs inside the browser; it returns a list of what is wrong.
  */
 const wrong = [];

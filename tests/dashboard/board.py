@@ -66,7 +66,7 @@ class Daemon:
                                     "nsamples": 4, "seqlen": 128, **more})["id"]
 
     def quantctl(self, *arguments):
-        """What quantctl prints; on the unix socket, as who runs the test."""
+        """What quantctl prints; on the unix socket, as the user of the test."""
         return subprocess.run([self.programs[1], "--server", f"unix:{self.home}/quantd.sock", *arguments],
                               capture_output=True, text=True, timeout=120, check=True).stdout
 
@@ -103,7 +103,7 @@ class Dashboard:
         self.page.wait_until(lambda: not any(e.shown for e in self.page.find_all(css)), f"no {css}")
 
     def press(self, text):
-        """A button or link by its words."""
+        """A button or link by its text."""
         def pressed():
             for element in self.page.find_all("main button, main a, dialog button"):
                 if element.text == text and element.shown and element.enabled:

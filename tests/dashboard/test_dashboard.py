@@ -273,18 +273,18 @@ def check_tokens(board):
     hidden = json.loads(daemon.quantctl("--json", "quantize", "olmoe-demo", "--nearest", "--wbits", "4", "--eval",
                                         "none", "--private", "--detach"))["id"]
     board.open()
-    tokens = {role: daemon.quantctl("token", "create", role, "--role", role, "--owner", "anna").strip()
+    tokens = {role: daemon.quantctl("token", "create", role, "--role", role, "--owner", "user").strip()
               for role in ("read", "submit")}
     board.see("h1", "Sign in")  # the page was open
     board.accessible("the prompt")
     sign_in(board, "qd_1_0000")
     board.see("#token-wrong", "not known")
     sign_in(board, tokens["read"])
-    board.see("#who", "anna (read)")
+    board.see("#who", "user (read)")
     board.see("#history tbody tr")
     board.see("main", "needs the role submit")
     page.reload()
-    board.see("#who", "anna (read)")
+    board.see("#who", "user (read)")
     assert page.script("return localStorage.length") == 0, "the token stays in the tab"
     board.open("#/jobs/1")
     board.see("[aria-labelledby=files-title] button", "Download").click()

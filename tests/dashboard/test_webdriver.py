@@ -66,11 +66,11 @@ def check_page(page, url):
 def check_hands(page):
     field = page.find("#name")
     assert field.attribute("value") == "old" and field.shown and field.enabled
-    field.fill("Ada")
+    field.fill("User")
     field.type("ArrowLeft", "m")
-    assert field.prop("value") == "Adma", field.prop("value")
+    assert field.prop("value") == "Usemr", field.prop("value")
     page.find("#greet").click()
-    page.wait_until(lambda: page.find("#answer").text == "hello Adma", "the greeting")
+    page.wait_until(lambda: page.find("#answer").text == "hello Usemr", "the greeting")
     page.press("Shift", "Tab")
     assert page.script("return document.body.dataset.key") == "Shift+Tab"
     assert page.focused.attribute("id") == "name", "Shift+Tab goes back"
@@ -82,7 +82,7 @@ def check_hands(page):
 
 
 def check_ears(page):
-    """What a screen reader is told."""
+    """What a screen reader reads."""
     assert (page.find("#greet").role, page.find("#greet").label) == ("button", "Say hello")
     assert page.find("#name").label == "Your name"
 
@@ -206,7 +206,7 @@ def main():
         check_network(page)
     check_teardown()
     server.shutdown()
-    print("the browser does as it is told")
+    print("the browser does what is asked")
     return 0
 
 

@@ -154,12 +154,12 @@ async function layers() {
 
 async function job() {
   const j = await import("/assets/lib/job.js");
-  const anna = { owner: "anna", role: "submit" };
+  const user = { owner: "user", role: "submit" };
   const admin = { owner: "x", role: "admin" };
-  same([j.refusal(anna, "submit", { owner: "anna" }), j.refusal(admin, "submit", { owner: "anna" })],
+  same([j.refusal(user, "submit", { owner: "user" }), j.refusal(admin, "submit", { owner: "user" })],
     [null, null], "one's own, and an admin's");
-  same(typeof j.refusal(anna, "submit", { owner: "bert" }), "string", "somebody else's");
-  same(typeof j.refusal({ owner: "anna", role: "read" }, "submit", { owner: "anna" }), "string", "who may only read");
+  same(typeof j.refusal(user, "submit", { owner: "other" }), "string", "another owner");
+  same(typeof j.refusal({ owner: "user", role: "read" }, "submit", { owner: "user" }), "string", "the role read");
   same(j.fraction({ status: "queued", progress: { phase: "pull", bytes: 1, bytes_total: 4 } }), 0.25, "a pull");
   same(j.fraction({ status: "succeeded", progress: { phase: "export", fraction: 1 } }), null, "an end");
   same(j.method({ params: { wbits: 3, method: "rtn", grid: "mse", groupsize: 64, sym: true } }),

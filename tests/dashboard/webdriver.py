@@ -65,7 +65,7 @@ def browser_path():
 
 
 class DriverError(Exception):
-    """What chromedriver answered: the protocol's error code, and its words."""
+    """What chromedriver answered: the protocol's error code, and its message."""
 
     def __init__(self, code, message):
         super().__init__(f"{code}: {message}")
@@ -95,7 +95,7 @@ class Driver:
             raise
 
     def _port(self):
-        """The port that it tells of on its standard output."""
+        """The port that it prints."""
         end = time.monotonic() + START_SECONDS
         while True:
             ended = self.process.poll() is not None or time.monotonic() > end
@@ -438,4 +438,4 @@ def kill_users_of(folder):
             if named and int(pid) != os.getpid():
                 os.kill(int(pid), signal.SIGKILL)
         except OSError:
-            pass  # gone, or somebody else's
+            pass  # gone, or another process's

@@ -30,7 +30,7 @@ until_true() {
 }
 
 job() {
-    as anna quantctl --json show "$1" | jq -r "$2"
+    as user quantctl --json show "$1" | jq -r "$2"
 }
 
 is() {
@@ -38,7 +38,7 @@ is() {
 }
 
 long_job() {
-    as anna quantctl --json quantize olmoe-demo file:demo-calibration.txt --wbits 4 --act-order \
+    as user quantctl --json quantize olmoe-demo file:demo-calibration.txt --wbits 4 --act-order \
         --eval file:demo-evaluation.txt --nsamples 64 --name "$1" --detach | jq -r .id
 }
 
@@ -58,8 +58,8 @@ ok "installed; the socket listens, the daemon waits for the first request"
 
 # ---- use ----
 
-useradd -m -G quantd anna
-useradd -m boris
+useradd -m -G quantd user
+useradd -m other
 cat >/etc/quantd/quantd.conf <<'END'
 [daemon]
 model-root = /usr/share/quantd
@@ -67,25 +67,25 @@ data-root = /usr/share/quantd/texts
 hub-offline = yes
 disk-floor = 1M
 END
-if as boris quantctl list; then
+if as other quantctl list; then
     exit 1
 fi
-as anna quantctl list
+as user quantctl list
 systemctl is-active quantd.service
-ok "a member of the group is served, somebody else is not"
+ok "a member of the group is served, another user is not"
 
-first=$(as anna quantctl --json quantize olmoe-demo file:demo-calibration.txt --wbits 4 \
+first=$(as user quantctl --json quantize olmoe-demo file:demo-calibration.txt --wbits 4 \
     --eval file:demo-evaluation.txt --nsamples 8 --name $'x\nPRIORITY=0' --detach | jq -r .id)
 until_true 300 is "$first" .status succeeded
-is "$first" .owner anna
-as anna quantctl download "$first" /home/anna/model
-[[ -f /home/anna/model/config.json ]]
-ok "a job of anna's succeeds, the checkpoint is downloaded"
+is "$first" .owner user
+as user quantctl download "$first" /home/user/model
+[[ -f /home/user/model/config.json ]]
+ok "a job succeeds, the checkpoint is downloaded"
 
 # ---- the journal ----
 
 by_job=(journalctl --no-pager -o json _SYSTEMD_UNIT=quantd.service "JOB_ID=$first")
-[[ $("${by_job[@]}" MESSAGE_ID=d3fe964397074a799456b5bba36bd9de | jq -r .OWNER) == anna ]]
+[[ $("${by_job[@]}" MESSAGE_ID=d3fe964397074a799456b5bba36bd9de | jq -r .OWNER) == user ]]
 [[ $("${by_job[@]}" LAYER=2 | jq -r .PRIORITY) == 6 ]]
 [[ $("${by_job[@]}" | jq -r .PRIORITY | sort -u) == 6 ]]
 journalctl --no-pager -x _SYSTEMD_UNIT=quantd.service | grep "Job $first has started"
@@ -124,7 +124,7 @@ systemctl restart quantd.service
 pid=$(systemctl show -P MainPID quantd.service)
 kill -STOP "$pid"
 until_true 60 bash -c "[[ \$(systemctl show -P NRestarts quantd.service) -ge 1 ]]"
-until_true 60 as anna quantctl list
+until_true 60 as user quantctl list
 [[ $(systemctl show -P MainPID quantd.service) != "$pid" ]]
 rm -r /etc/systemd/system/quantd.service.d
 systemctl daemon-reload

@@ -26,7 +26,7 @@ struct lab {
     char *root;    /* the folder; owned */
     char *demo;    /* the demo model; owned */
     char *data[1]; /* the data root, ROOT/data; owned */
-    bool keeps;    /* the folder is somebody else's */
+    bool keeps;    /* the caller removes the folder */
     struct backend *backend;
     struct source_mirror mirror; /* of nothing */
     struct corpora corpora;

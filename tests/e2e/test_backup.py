@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A backup as the owner of a box makes it, and what comes of it when it is needed.
 
-It is taken while a job runs, jobs are submitted and somebody looks; then the database is lost, and
+It is taken while a job runs, jobs are submitted and read; then the database is lost, and
 the daemon goes on with the copy.
 
 Usage: test_backup.py QUANTD QUANTCTL SOURCE [MEGABYTES]: how much to put into the database before.

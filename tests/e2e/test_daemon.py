@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon as its users meet it: curl, quantctl, kill -9 and a restart.
 
-Usage: test_daemon.py QUANTD QUANTCTL SOURCE. Prints what it does; the exit status tells.
+Usage: test_daemon.py QUANTD QUANTCTL SOURCE. Prints what it does; exits with 0 when all passed.
 """
 import hashlib
 import json
@@ -148,7 +148,7 @@ def check_refusals():
             ({**JOB, "colour": "red"}, 422, "invalid_parameter", "colour"),
             ({**JOB, "groupsize": 12}, 422, "invalid_parameter", "groupsize"),
             ({**JOB, "eval": ["nothing"]}, 422, "invalid_parameter", "nothing"),
-            # What the folder of the model, and the data roots, tell.
+            # What the folder of the model and the data roots hold.
             ({**JOB, "groupsize": 96}, 422, "invalid_parameter", "groupsize"),
             ({**JOB, "seqlen": 1 << 20}, 422, "invalid_parameter", "seqlen"),
             ({**JOB, "model": "broken"}, 422, "model_incomplete", "broken"),

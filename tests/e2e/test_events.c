@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a job tells while it runs: which events, in which order, with which figures. */
+/* What a job reports while it runs: which events, in which order, with which figures. */
 #include "tests/e2e/lab.h"
 
 #include "base/file.h"

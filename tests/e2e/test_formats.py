@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints, whatever their format: types as config.json says them, small files, exports again.
 
-Usage: test_formats.py QUANTD QUANTCTL SOURCE. Prints what it does; the exit status tells.
+Usage: test_formats.py QUANTD QUANTCTL SOURCE. Prints what it does; exits with 0 when all passed.
 """
 import collections
 import itertools

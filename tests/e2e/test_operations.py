@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """quantd under a service manager that this test plays: readiness, reload, watchdog, leases.
 
-Usage: test_operations.py QUANTD SOURCE [HANG_LIBRARY]. Prints what it does; the exit status tells.
+Usage: test_operations.py QUANTD SOURCE [HANG_LIBRARY]. Prints what it does; exits with 0 when all passed.
 """
 import http.client
 import json
@@ -31,14 +31,14 @@ EVAL = json.dumps({"kind": "eval", "model": "olmoe-demo", "eval": "file:short.tx
 
 
 class Manager:
-    """The other end of NOTIFY_SOCKET: everything that it is told, in order."""
+    """The other end of NOTIFY_SOCKET: all that arrives, in order."""
 
     def __init__(self):
         self.path = HOME + "/notify"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.lines = []
-        # All the time, as the real one: who tells it something waits until it has room.
+        # All the time, as the real one: a sender waits until it has room.
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
@@ -243,7 +243,7 @@ def check_stop_of_hung(manager, process):
 
 
 def submit_and_cancel(answers):
-    """Until nobody answers; what was answered to submissions goes to ANSWERS."""
+    """Until no answer comes; what was answered to submissions goes to ANSWERS."""
     try:
         while True:
             connection = UnixConnection(SOCKET, SECONDS)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """quantd-run: a job folder without the daemon, to the same bytes.
 
-Usage: test_run.py QUANTD QUANTD-RUN SOURCE. Prints what it does; the exit status tells.
+Usage: test_run.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 when all passed.
 """
 import hashlib
 import http.client

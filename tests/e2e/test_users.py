@@ -35,8 +35,8 @@ LONG = {**JOB, "nsamples": 4096, "seqlen": 512}
 PATIENCE = 120
 
 
-class Person:
-    """Somebody who asks: with a token over TCP, or as a user of the machine on the socket."""
+class Caller:
+    """A caller: with a token over TCP, or as a user of the machine on the socket."""
 
     def __init__(self, name, token=None, uid=None):
         self.name, self.token, self.uid, self.refused = name, token, uid, []
@@ -106,7 +106,7 @@ def free_port():
 
 PORT = free_port()
 GROUP = pwd.getpwnam("nobody").pw_gid
-ADMIN = Person("admin, by the socket")
+ADMIN = Caller("admin, by the socket")
 
 
 def command(*options):
@@ -156,9 +156,9 @@ def make_token(name, *options):
     return done.stdout.strip()
 
 
-def submit(person, request):
-    status, _, body = person.ask("POST", "/v1/jobs", request)
-    assert status == 202, (person.name, status, body)
+def submit(caller, request):
+    status, _, body = caller.ask("POST", "/v1/jobs", request)
+    assert status == 202, (caller.name, status, body)
     return json.loads(body)["id"]
 
 
@@ -172,9 +172,9 @@ def wait_for(job, *statuses):
     raise AssertionError(f"job {job} is {state['status']}, not {statuses}")
 
 
-def forbidden(person, method, path, body=None, status=403, **headers):
-    got, _, answer = person.ask(method, path, body, **headers)
-    assert got == status, (person.name, method, path, got, answer)
+def forbidden(caller, method, path, body=None, status=403, **headers):
+    got, _, answer = caller.ask(method, path, body, **headers)
+    assert got == status, (caller.name, method, path, got, answer)
     problem = json.loads(answer)
     assert problem["code"] == ("forbidden" if status == 403 else "unauthorized"), problem
     assert problem["hint"], problem
@@ -202,68 +202,68 @@ def tried(what, who, outcome):
     TABLE.append((what, who, outcome))
 
 
-def check_attempts(person, jobs):
+def check_attempts(caller, jobs):
     """Each attempt on each of the first user's private jobs is refused, and changes nothing."""
     for what, method, path, body, headers in ATTEMPTS:
         for job in jobs.values():
             request = json.loads(json.dumps(body).replace("{job}", str(job)))
-            forbidden(person, method, path.format(job=job, file="config.json"), request, **headers)
-        tried(what, person.name, f"403, {len(jobs)} of {len(jobs)}")
+            forbidden(caller, method, path.format(job=job, file="config.json"), request, **headers)
+        tried(what, caller.name, f"403, {len(jobs)} of {len(jobs)}")
     for status, job in jobs.items():
         assert ADMIN.get(f"/v1/jobs/{job}")["status"] == status
 
 
-def check_lists(person, jobs, mine):
+def check_lists(caller, jobs, mine):
     """Nothing of them in lists, pages or events."""
     hidden = set(jobs.values())
     seen, after = set(), ""
     for _ in range(100):
-        page = person.get("/v1/jobs?limit=1" + after)
+        page = caller.get("/v1/jobs?limit=1" + after)
         seen |= {job["id"] for job in page["data"]}
         if not page["has_more"]:
             break
         after = f"&after={page['data'][-1]['id']}"
     assert mine in seen and not seen & hidden, (seen, hidden)
-    assert not person.get("/v1/jobs?owner=ann&status=succeeded")["data"]
-    events = person.get("/v1/events?after=0&limit=500")
+    assert not caller.get("/v1/jobs?owner=user&status=succeeded")["data"]
+    events = caller.get("/v1/events?after=0&limit=500")
     assert not {event["job"] for event in events["data"]} & hidden, events
-    tried("find it in lists and events", person.name, "not there")
+    tried("find it in lists and events", caller.name, "not there")
 
 
-def check_owner_and_admin(person, jobs):
+def check_owner_and_admin(caller, jobs):
     """They can do all of it."""
     done = jobs["succeeded"]
-    files = person.get(f"/v1/jobs/{done}/artifacts")["data"]
+    files = caller.get(f"/v1/jobs/{done}/artifacts")["data"]
     for entry in files:
-        body = person.ask("GET", entry["url"])[2]
+        body = caller.ask("GET", entry["url"])[2]
         assert hashlib.sha256(body).hexdigest() == entry["sha256"], entry
-    assert person.get(f"/v1/jobs/{done}")["private"] is True
-    assert person.get(f"/v1/jobs/{done}/layers")["data"]
-    assert person.get(f"/v1/jobs/{done}/events")["data"]
-    assert set(jobs.values()) <= {job["id"] for job in person.get("/v1/jobs?limit=500")["data"]}
-    tried("all of that but the last three", person.name, "200")
+    assert caller.get(f"/v1/jobs/{done}")["private"] is True
+    assert caller.get(f"/v1/jobs/{done}/layers")["data"]
+    assert caller.get(f"/v1/jobs/{done}/events")["data"]
+    assert set(jobs.values()) <= {job["id"] for job in caller.get("/v1/jobs?limit=500")["data"]}
+    tried("all of that but the last three", caller.name, "200")
 
 
 def check_changes(owner, admin, jobs):
     """The owner and the admin cancel, retry and delete."""
-    for person in (owner, admin):
-        status, _, body = person.ask("POST", f"/v1/jobs/{jobs['failed']}/retry")
+    for caller in (owner, admin):
+        status, _, body = caller.ask("POST", f"/v1/jobs/{jobs['failed']}/retry")
         assert status == 202, body
         again = json.loads(body)
         assert again["private"] is True, again
-        assert person.ask("POST", f"/v1/jobs/{again['id']}/cancel")[0] == 202
+        assert caller.ask("POST", f"/v1/jobs/{again['id']}/cancel")[0] == 202
         wait_for(again["id"], "cancelled")
-        assert person.ask("DELETE", f"/v1/jobs/{again['id']}")[0] == 204
-        tried("retry, cancel, delete", person.name, "202, 202, 204")
+        assert caller.ask("DELETE", f"/v1/jobs/{again['id']}")[0] == 204
+        tried("retry, cancel, delete", caller.name, "202, 202, 204")
     assert admin.ask("POST", f"/v1/jobs/{jobs['running']}/cancel")[0] == 202
     wait_for(jobs["running"], "cancelled")
     assert owner.ask("DELETE", f"/v1/jobs/{jobs['succeeded']}")[0] == 204
 
 
 def check_open_job(owner, stranger):
-    """A job that is not private is everybody's to read, and still its owner's to change."""
+    """A job that is not private may be read by all, and changed by its owner."""
     job = submit(owner, {**LONG, "private": False})
-    assert stranger.get(f"/v1/jobs/{job}")["owner"] == "ann"
+    assert stranger.get(f"/v1/jobs/{job}")["owner"] == "user"
     assert stranger.get(f"/v1/jobs/{job}/events")["data"]
     forbidden(stranger, "POST", f"/v1/jobs/{job}/cancel")
     forbidden(stranger, "POST", f"/v1/jobs/{job}/retry")
@@ -277,26 +277,26 @@ def check_open_job(owner, stranger):
 
 def check_roles(reader, stranger):
     forbidden(reader, "POST", "/v1/jobs", JOB)
-    for person in (reader, stranger):
-        forbidden(person, "GET", "/v1/tokens")
-        forbidden(person, "POST", "/v1/tokens", {"name": "x", "role": "admin"})
-        forbidden(person, "DELETE", "/v1/tokens/ann")
-        forbidden(person, "DELETE", "/v1/models/org/name")
+    for caller in (reader, stranger):
+        forbidden(caller, "GET", "/v1/tokens")
+        forbidden(caller, "POST", "/v1/tokens", {"name": "x", "role": "admin"})
+        forbidden(caller, "DELETE", "/v1/tokens/user")
+        forbidden(caller, "DELETE", "/v1/models/org/name")
     tried("submit with the role read", reader.name, "403")
     tried("make, list, revoke tokens, remove models", stranger.name, "403")
 
 
 def check_no_token(job):
-    """Over TCP nobody asks without a token, nor with a wrong one."""
+    """Over TCP no request is served without a token, nor with a wrong one."""
     for token in (None, "qd_1_" + "0" * 40, "x"):
-        person = Person("no token" if token is None else "a wrong token", token or "")
+        caller = Caller("no token" if token is None else "a wrong token", token or "")
         if token is None:
-            person.connect = lambda: http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
+            caller.connect = lambda: http.client.HTTPConnection("127.0.0.1", PORT, timeout=PATIENCE)
         for path in (f"/v1/jobs/{job}", "/v1/jobs/999999", "/v1/jobs", "/v1/events", "/metrics"):
-            forbidden(person, "GET", path, status=401)
-        assert person.ask("GET", "/healthz")[0] == 200
-        tried("anything over TCP", person.name, "401")
-        yield person
+            forbidden(caller, "GET", path, status=401)
+        assert caller.ask("GET", "/healthz")[0] == 200
+        tried("anything over TCP", caller.name, "401")
+        yield caller
 
 
 def check_revoked(stranger, job):
@@ -336,16 +336,16 @@ def check_client(owner, job):
     return 2  # refusals, of the wrong one and without one
 
 
-def check_log(people, others):
+def check_log(callers, others):
     """Each refusal is one line with its request id, and there are no more but @others."""
     lines = [line for line in log_text().splitlines() if " refused: 40" in line]
     ids = [re.search(r"request ([0-9a-f-]+) refused", line).group(1) for line in lines]
-    refused = [request for person in people for request in person.refused]
+    refused = [request for caller in callers for request in caller.refused]
     assert len(ids) == len(set(ids)), "a refusal is logged twice"
     missing = set(refused) - set(ids)
     assert not missing, f"{len(missing)} refusals are not in the log"
     assert len(ids) == len(refused) + others, (len(ids), len(refused), others)
-    tokens = [person.token for person in people if person.token and len(person.token) > 20]
+    tokens = [caller.token for caller in callers if caller.token and len(caller.token) > 20]
     assert not any(token in log_text() for token in tokens), "a token is in the log"
     tried("refusals, and lines of the log", "all", f"{len(ids)} and {len(lines)}")
 
@@ -377,20 +377,20 @@ def prepare():
 
 
 def second_users():
-    """Bob by a token, and a real user on the socket when there can be one."""
-    bob = Person("bob", make_token("bob"))
+    """The other user by a token, and a real user on the socket when there can be one."""
+    other = Caller("other", make_token("other"))
     if os.geteuid():
         print("no second user on the socket: that needs root")
-        return [bob]
-    return [bob, Person("nobody, by the socket", uid=pwd.getpwnam("nobody").pw_uid)]
+        return [other]
+    return [other, Caller("nobody, by the socket", uid=pwd.getpwnam("nobody").pw_uid)]
 
 
-def first_jobs(ann):
+def first_jobs(user):
     """A private job of each kind: one that ended well, one that failed, one that runs."""
-    jobs = {"succeeded": submit(ann, JOB), "failed": submit(ann, {**JOB, "dataset": "file:tiny.txt"})}
+    jobs = {"succeeded": submit(user, JOB), "failed": submit(user, {**JOB, "dataset": "file:tiny.txt"})}
     wait_for(jobs["succeeded"], "succeeded")
     wait_for(jobs["failed"], "failed")
-    jobs["running"] = submit(ann, LONG)
+    jobs["running"] = submit(user, LONG)
     wait_for(jobs["running"], "running")
     return jobs
 
@@ -399,32 +399,32 @@ def main():
     prepare()
     daemon = Daemon()
     try:
-        ann = Person("ann", make_token("ann"))
-        reader = Person("a reader", make_token("reader", "--role", "read"))
-        boss = Person("admin, by a token", make_token("boss", "--role", "admin"))
+        user = Caller("user", make_token("user"))
+        reader = Caller("a reader", make_token("reader", "--role", "read"))
+        admin = Caller("admin, by a token", make_token("admin", "--role", "admin"))
         strangers = second_users()
-        jobs = first_jobs(ann)
+        jobs = first_jobs(user)
         mine = submit(strangers[0], {**JOB, "private": False})
         for stranger in strangers:
             check_attempts(stranger, jobs)
             check_lists(stranger, jobs, mine)
-        for person in (ann, boss, ADMIN):
-            check_owner_and_admin(person, jobs)
+        for caller in (user, admin, ADMIN):
+            check_owner_and_admin(caller, jobs)
         unknown = list(check_no_token(jobs["running"]))
         check_roles(reader, strangers[0])
-        others = check_client(ann, jobs["succeeded"])
+        others = check_client(user, jobs["succeeded"])
         daemon.kill()
         daemon = Daemon()
         forbidden(strangers[0], "GET", f"/v1/jobs/{jobs['running']}")
         wait_for(jobs["running"], "running")
-        check_changes(ann, boss, jobs)
+        check_changes(user, admin, jobs)
         tried("tokens and private jobs after kill -9", "all", "as before")
-        check_open_job(ann, strangers[0])
-        watched = submit(ann, {**LONG, "private": False})
+        check_open_job(user, strangers[0])
+        watched = submit(user, {**LONG, "private": False})
         wait_for(mine, "succeeded")
         wait_for(watched, "running")
         check_revoked(strangers[0], watched)
-        check_log([ann, reader, boss, ADMIN, *strangers, *unknown], others)
+        check_log([user, reader, admin, ADMIN, *strangers, *unknown], others)
         daemon.kill()
         check_open_address()
         for what, who, outcome in dict.fromkeys(TABLE):

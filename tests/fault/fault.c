@@ -146,7 +146,7 @@ ssize_t write(int fd, const void *data, size_t size) {
 DEFINE_PWRITE(pwrite, off_t)
 DEFINE_PWRITE(pwrite64, off64_t)
 
-/* No power is lost here: while armed, nobody waits for the disk. */
+/* No power is lost here: while armed, nothing waits for the disk. */
 int fsync(int fd) {
     FAIL_WITH(strike_fd("fsync", fd));
     return fault.armed ? 0 : NEXT(fsync)(fd);

@@ -28,7 +28,7 @@ STEPS = {
 
 
 class Ledger:
-    """What clients were told. Any thread."""
+    """What clients received. Any thread."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -53,7 +53,7 @@ class Ledger:
 
 
 class Story:
-    """A job as its events tell it: one step after the other, from its beginning to one end."""
+    """A job as its events show it: one step after the other, from its beginning to one end."""
 
     def __init__(self, job):
         self.job, self.status, self.attempt, self.kinds = job, "new", 1, []
@@ -131,7 +131,7 @@ def check_jobs(jobs, stories, ledger, references, may_fail=()):
     """Every acknowledged job is there, as its events say, and what succeeded has the bytes.
 
     @references: by recipe, what an undisturbed run gives, for each model that there is;
-    @may_fail: codes of failures that are nobody's fault here."""
+    @may_fail: codes of failures that are to be expected here."""
     known, cancelled, deleting, deleted = ledger.snapshot()
     lost = set(known) - set(jobs) - deleting
     assert not lost, f"acknowledged jobs are lost: {lost}"
@@ -166,9 +166,9 @@ def check_result(job, result, references):
 
 
 def check_watcher(seen, events, newest, gone):
-    """What a watcher was told is on disk; @gone: jobs whose events may have been deleted."""
+    """What a watcher received is on disk; @gone: jobs whose events may have been deleted."""
     for seq, event in seen.items():
-        assert seq <= newest, f"event {seq} was told, and is not on disk"
+        assert seq <= newest, f"event {seq} was sent, and is not on disk"
         assert events.get(seq, event) == event, f"event {seq}: {event} is now {events[seq]}"
         assert seq in events or event[0] in gone, f"event {seq} of job {event[0]} is lost"
 

@@ -6,9 +6,9 @@ Usage: test_kill.py QUANTD MAKE_CHECKPOINT [--kills N] [--seed N] [--nsamples N]
            [--exchange] [--under "COMMAND"] [--keep]
 
 One state folder, N lives of the daemon. A client that got no answer asks again, as one on a network
-would. After each kill the state folder must hold what clients were told: no acknowledged job is
-lost, no status or sequence of events is illegal, every event that the watcher was told is there. At
-the end every job has ended, what succeeded has the bytes of a run that nobody killed, and the
+would. After each kill the state folder must hold what clients received: no acknowledged job is
+lost, no status or sequence of events is illegal, every event that the watcher received is there. At
+the end every job has ended, what succeeded has the bytes of a run without a kill, and the
 watcher has seen each event once. The seed fixes the choices; the machine decides where they land.
 """
 import argparse
@@ -64,7 +64,7 @@ def options():
 
 
 class Loop:
-    """The daemon, those who use it, and who kills it."""
+    """The daemon, its clients, and the thread that kills it."""
 
     def __init__(self, settings, home):
         self.settings, self.home = settings, home
@@ -308,7 +308,7 @@ class Loop:
         return made
 
     def learn(self):
-        """What every recipe gives when nobody disturbs it."""
+        """What every recipe gives without a kill."""
         self.daemon.start()
         self.daemon.wait_ready()
         self.watcher.start()
@@ -378,7 +378,7 @@ class Loop:
     def report(self):
         jobs, events, newest, _ = self.check_dead()
         known, _, deleting, deleted = self.ledger.snapshot()
-        assert set(jobs) == set(known) - deleted - (deleting - set(jobs)), "jobs that nobody asked for"
+        assert set(jobs) == set(known) - deleted - (deleting - set(jobs)), "jobs without a request"
         book.check_watched_all(self.watcher, events, newest, deleting)
         n_checkpoints = book.check_artifacts(self.daemon.state, jobs, known, self.references)
         status = collections.Counter(row["status"] for row in jobs.values())

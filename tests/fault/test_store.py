@@ -3,7 +3,7 @@
 """quantd while calls that write to its state folder fail.
 
 One call fails, or all from one on, while the daemon starts, takes jobs and begins to run them.
-It may refuse to start, and it may refuse a job, in words; it may not crash, and each job that it
+It may refuse to start, and it may refuse a job with a message; it may not crash, and each job that it
 took is there after a restart, in a database that is sound.
 
 Usage: test_store.py QUANTD FAULT_LIBRARY SOURCE
@@ -33,7 +33,7 @@ CALLS = range(1, 140, 2)
 
 
 def ask(method, path, body=None):
-    """Status and JSON; 0 when nobody answers."""
+    """Status and JSON; 0 without an answer."""
     connection = UnixConnection(SOCKET, 20)
     try:
         connection.request(method, path, body and json.dumps(body),

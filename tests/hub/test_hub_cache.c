@@ -179,7 +179,7 @@ static void test_limit(void **state) {
     write_model(site, "org", "first");
     write_model(site, "org", "second");
     write_model(site, "org", "third");
-    write_model(site, "org", "strange"); /* somebody else's: it stays */
+    write_model(site, "org", "strange"); /* not written by quantd: it stays */
     hub_note_use(site->client, "org/first");
     hub_note_use(site->client, "org/second");
     hub_note_use(site->client, "org/third");

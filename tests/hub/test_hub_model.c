@@ -269,7 +269,7 @@ static void test_kill_and_resume(void **state) {
     waitpid(pid, NULL, 0);
     before = cdn_bytes(site);
     assert_true(before >= 3000000 && before < WEIGHTS_SIZE);
-    /* The server may still push what nobody reads. */
+    /* The server may still push what is not read. */
     sleep_ms(300);
     site_plan(site, "[]");
     assert_int_equal(PULL(&dir), 0);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that hold the manual to what it tells of. Each yields (file, line, what is wrong)."""
+"""Rules that hold the manual to what it describes. Each yields (file, line, what is wrong)."""
 import json
 import os
 import re

@@ -179,7 +179,7 @@ static void on_ready(struct run *run, struct client *client, uint32_t events) {
     }
 }
 
-/* Who followed a job that has just ended is between two streams, and opens no more. */
+/* A client whose job has just ended is between two streams, and opens no more. */
 static void count_readers(struct run *run) {
     for (int i = 0; i < run->load->n_streams; i++)
         run->report->n_at_stop += run->clients[i].kind != KIND_SILENT && run->clients[i].fd >= 0;

@@ -94,7 +94,7 @@ static bool has_field(const char *field) {
 static void test_fields(void **state) {
     (void)state;
     log_record(LOG_WARNING,
-               LOG_FIELDS(MESSAGE_JOB_FAILED, .job = 7, .owner = "anna", .device = "cuda:0",
+               LOG_FIELDS(MESSAGE_JOB_FAILED, .job = 7, .owner = "user", .device = "cuda:0",
                           .code = "disk_full", .request = "r-1", .has_layer = true, .layer = 0),
                "job %d failed", 7);
     assert_string_equal(written(), "");
@@ -103,7 +103,7 @@ static void test_fields(void **state) {
     assert_true(has_field("PRIORITY=4"));
     assert_true(has_field("MESSAGE_ID=" MESSAGE_JOB_FAILED));
     assert_true(has_field("JOB_ID=7"));
-    assert_true(has_field("OWNER=anna"));
+    assert_true(has_field("OWNER=user"));
     assert_true(has_field("LAYER=0"));
     assert_true(has_field("DEVICE=cuda:0"));
     assert_true(has_field("ERROR_CODE=disk_full"));

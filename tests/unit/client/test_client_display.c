@@ -17,7 +17,7 @@
     " \"params\": {\"model\": \"m\", \"dataset\": \"c4\", \"wbits\": 4, \"percdamp\": 0.01, "      \
     "\"eval\": [\"ptb\"]}}"
 
-/* What a job tells until it evaluates; two attempts, the second resumed. */
+/* The events of a job until it evaluates; two attempts, the second resumed. */
 static const char *const events[] = {
     "{\"type\": \"job.started\", \"at\": \"2026-11-22T09:30:00Z\", \"data\": {\"device\": "
     "\"cuda:0\"}}",
@@ -251,7 +251,7 @@ static void test_worst(void **state) {
     end(&f);
 }
 
-/* A pause takes the words of what was on its way from the block. */
+/* A pause removes the text of what was on its way from the block. */
 static void test_paused_pull(void **state) {
     static const char *const told[] = {
         "{\"type\": \"progress\", \"data\": {\"phase\": \"pull\", \"file\": \"a.bin\", \"bytes\": "

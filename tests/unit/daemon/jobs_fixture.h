@@ -73,7 +73,7 @@ static inline void connect_queue_again(struct queue *q) {
     connect_queue(q);
 }
 
-/* As after kill -9: nothing was told to end. */
+/* As after kill -9: nothing was asked to end. */
 static inline void restart(struct queue *q) {
     struct failure failure;
 

@@ -7,7 +7,7 @@
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"private\": true}"
 
 static const struct caller other = {.owner = "other", .role = ROLE_SUBMIT};
-static const struct caller admin = {.owner = "root", .role = ROLE_ADMIN};
+static const struct caller admin = {.owner = "admin", .role = ROLE_ADMIN};
 
 static int64_t submit_as(struct queue *q, const struct caller *caller, const char *text) {
     cleanup(json_decrefp) json_t *request = json_loads(text, 0, NULL), *job = NULL;
@@ -126,7 +126,7 @@ static void test_events(void **state) {
     assert_int_equal(json_integer_value(json_object_get(json_array_get(of_other, 1), "job")), 3);
 }
 
-/* Pages of events, one by one: everybody's and one's own, in their order, nothing of others. */
+/* Pages of events, one by one: public ones and one's own, in their order, nothing of others. */
 static void test_pages_of_events(void **state) {
     struct queue *q = *state;
     uint64_t after = 0;

@@ -29,7 +29,7 @@ static void test_append_wakes(void **state) {
     assert_int_equal(events_append(events, id, "phase.started", data, &f->failure), 0);
     assert_int_equal(wakes, 2);
     assert_int_equal(stored(f), 2);
-    /* A job that is not there: the store refuses, nobody is woken. */
+    /* A job that is not there: the store refuses, no client is woken. */
     assert_true(events_append(events, 99, "x", data, &f->failure) < 0);
     assert_int_equal(wakes, 2);
     events_subscribe(events, NULL, NULL);

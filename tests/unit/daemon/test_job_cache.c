@@ -65,7 +65,7 @@ static void test_changes_are_seen(void **state) {
     expect(f, second, JOB_QUEUED, 1);
     assert_int_equal(change(f, first, JOB_RUNNING, JOB_SUCCEEDED), 0);
     expect(f, first, JOB_SUCCEEDED, 0);
-    /* Who still looks at the old one has it as it was. */
+    /* A reader of the old one still has it as it was. */
     assert_int_equal(old.job->row->status, JOB_QUEUED);
     cached_job_free(old.job);
 
@@ -119,7 +119,7 @@ static void test_lists(void **state) {
     assert_true(all->has_more);
     assert_int_equal(all->at[0].job->row->id, second);
     assert_int_equal(all->at[0].position, 2);
-    /* The same words in other places are another question. */
+    /* The same text in other places are another question. */
     more = list(f, (struct store_filter){.owner = "a", .limit = 1});
     assert_int_equal(more->at[0].job->row->id, first);
     assert_false(more->has_more);

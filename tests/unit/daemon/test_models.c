@@ -193,7 +193,7 @@ static void test_job_reference(void **state) {
     assert_int_equal(id, -1);
 }
 
-/* Links in the way, for those who follow none. */
+/* Links in the path where none is followed. */
 static void test_no_links(void **state) {
     struct roots *r = *state;
     int root = open(r->top, O_PATH | O_DIRECTORY), fd;

@@ -80,7 +80,7 @@ static void test_priority(void **state) {
     assert_int_equal(prioritize(q, &user, third, 0, &failure), -EBUSY);
 }
 
-/* As for a submission: above the limit it is for admins; down is for everybody. */
+/* As for a submission: above the limit it is for admins; down is for all. */
 static void test_limit(void **state) {
     struct queue *q = *state;
     int64_t id = submit(q, NULL);

@@ -167,7 +167,7 @@ static void test_room_again(void **state) {
     assert_int_equal(claim_id(q, &id), -ENOENT);
 }
 
-/* A job that ran goes back without a loss, and nobody guesses when it ends. */
+/* A job that ran goes back without a loss, and no end is guessed. */
 static void test_pause_of_a_running_job(void **state) {
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *data = json_pack("{sf sf}", "fraction", 0.5, "eta_seconds", 9.0);

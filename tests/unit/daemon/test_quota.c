@@ -65,7 +65,7 @@ static void test_priority(void **state) {
     assert_int_equal(submit_as(q, &user, NULL, &failure), 0);
 }
 
-/* The queue is everybody's, and jobs that run are no longer in it. */
+/* The queue is shared, and jobs that run are no longer in it. */
 static void test_queue(void **state) {
     struct queue *q = *state;
     struct failure failure;

@@ -96,7 +96,7 @@ static void test_progress(void **state) {
     assert_int_equal(count_progress(q, other), 0);
     assert_int_equal(count_progress(q, running), 7);
     expect_last_event(q, ended, "job.succeeded");
-    /* Later layers and perplexities are still told. */
+    /* Later layers and perplexities are still reported. */
     assert_true(is_there(q, ended) && is_there(q, other));
 }
 
@@ -154,7 +154,7 @@ static void wait_gone(struct queue *q, int64_t id) {
     assert_false(is_there(q, id));
 }
 
-/* By itself at its start, and when it is told another number of days. */
+/* By itself at its start, and when the number of days changes. */
 static void test_thread(void **state) {
     struct queue *q = *state;
     struct retention *retention = NULL;

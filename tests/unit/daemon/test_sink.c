@@ -119,7 +119,7 @@ static void report_lines(struct scene *scene, const struct run_end *end) {
     assert_int_equal(scene->n_alive, ARRAY_SIZE(reports) + 2);
 }
 
-/* What the store holds of a job, without what tells two of them apart. */
+/* What the store holds of a job, without what differs between two of them. */
 static json_t *remains(struct queue *q, int64_t id) {
     cleanup(json_decrefp) json_t *job = object(q, id);
     json_t *events = NULL, *layers = NULL, *event;
@@ -193,7 +193,7 @@ static void test_failure(void **state) {
                         "model_invalid");
 }
 
-/* Stopped by whoever ran it, not by us: back to the queue. A failed device: the next attempt. */
+/* Stopped by its user, not by us: back to the queue. A failed device: the next attempt. */
 static void test_stops(void **state) {
     struct queue *q = *state;
     struct run_end stopped = {.how = RUN_STOPPED};

@@ -150,7 +150,7 @@ static void test_words(void **state) {
     }
 }
 
-/* What is not asked for has the default that the document tells of. */
+/* What is not asked for has the default of the document. */
 static void test_defaults(void **state) {
     cleanup(json_decrefp) json_t *request = json_pack("{s:s s:s}", "model", "m", "method", "rtn");
     cleanup(submission_freep) struct submission *submission = NULL;

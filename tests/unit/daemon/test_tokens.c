@@ -69,7 +69,7 @@ static void expect_caller(struct town *town, const char *text, const char *owner
     assert_true(tokens_hold(town->tokens, caller.token));
 }
 
-static void expect_nobody(struct town *town, const char *text) {
+static void expect_unknown(struct town *town, const char *text) {
     struct caller caller;
 
     assert_int_equal(tokens_find(town->tokens, text, &caller), -ENOENT);
@@ -97,13 +97,13 @@ static void test_create_and_find(void **state) {
     for (size_t i = 0; i < strlen(user); i++) {
         snprintf(damaged, sizeof(damaged), "%s", user);
         damaged[i] ^= 1;
-        expect_nobody(town, damaged);
+        expect_unknown(town, damaged);
         damaged[i] = '\0';
-        expect_nobody(town, damaged);
+        expect_unknown(town, damaged);
     }
     snprintf(damaged, sizeof(damaged), "%s0", user);
-    expect_nobody(town, damaged);
-    expect_nobody(town, "");
+    expect_unknown(town, damaged);
+    expect_unknown(town, "");
 }
 
 static void test_revoke(void **state) {
@@ -118,13 +118,13 @@ static void test_revoke(void **state) {
     assert_int_equal(tokens_revoke(town->tokens, &caller_daemon, "a", &town->failure), 0);
     assert_false(tokens_hold(town->tokens, caller.token));
     assert_false(tokens_exist(town->tokens));
-    expect_nobody(town, text);
+    expect_unknown(town, text);
     /* Its id is not given again, and the name is free. */
     restart(town);
-    expect_nobody(town, text);
+    expect_unknown(town, text);
     assert_int_equal(create(town, "{\"name\": \"a\"}", again), 0);
     assert_true(str_has_prefix(again, "qd_2_"));
-    expect_nobody(town, text);
+    expect_unknown(town, text);
 }
 
 static void test_bad_requests(void **state) {
@@ -239,10 +239,10 @@ static int read_text(struct town *town, const char *text, mode_t mode, struct to
 }
 
 static void test_file(void **state) {
-    static const char text[] = "# who\n\n"
+    static const char text[] = "# tokens\n\n"
                                "user submit user-0123456789-0123456789\n"
                                "  ci\tread  other   ci-0123456789-0123456789 # a comment\r\n"
-                               "boss admin boss-0123456789-012345678";
+                               "admin admin admin-0123456789-012345678";
     struct town *town = *state;
     cleanup(freep) struct token_row *rows = NULL, *fewer = NULL;
     struct caller caller;
@@ -254,20 +254,20 @@ static void test_file(void **state) {
     open_tokens(town, rows, n);
     expect_caller(town, "user-0123456789-0123456789", "user", ROLE_SUBMIT);
     expect_caller(town, "ci-0123456789-0123456789", "other", ROLE_READ);
-    expect_caller(town, "boss-0123456789-012345678", "boss", ROLE_ADMIN);
+    expect_caller(town, "admin-0123456789-012345678", "admin", ROLE_ADMIN);
     assert_int_equal(tokens_revoke(town->tokens, &caller_daemon, "ci", &town->failure), -EBUSY);
     assert_string_equal(town->failure.code, "token_fixed");
     assert_int_equal(create(town, "{\"name\": \"ci\"}", NULL), -EEXIST);
     assert_int_equal(create(town, "{\"name\": \"mine\"}", NULL), 0);
 
-    /* Another file: who is in both stays the same one. */
-    assert_int_equal(tokens_find(town->tokens, "boss-0123456789-012345678", &caller), 0);
+    /* Another file: a token in both stays the same one. */
+    assert_int_equal(tokens_find(town->tokens, "admin-0123456789-012345678", &caller), 0);
     assert_int_equal(
-        read_text(town, "boss admin boss-0123456789-012345678\n", 0600, &fewer, &n_fewer), 0);
+        read_text(town, "admin admin admin-0123456789-012345678\n", 0600, &fewer, &n_fewer), 0);
     tokens_set_fixed(town->tokens, fewer, n_fewer);
     assert_true(tokens_hold(town->tokens, caller.token));
-    expect_caller(town, "boss-0123456789-012345678", "boss", ROLE_ADMIN);
-    expect_nobody(town, "user-0123456789-0123456789");
+    expect_caller(town, "admin-0123456789-012345678", "admin", ROLE_ADMIN);
+    expect_unknown(town, "user-0123456789-0123456789");
     assert_int_equal(tokens_revoke(town->tokens, &caller_daemon, "mine", &town->failure), 0);
     tokens_set_fixed(town->tokens, NULL, 0);
     assert_false(tokens_exist(town->tokens));
@@ -300,7 +300,7 @@ static void test_bad_files(void **state) {
         assert_int_equal(read_text(town, cases[i].text, cases[i].mode, &rows, &n), -EINVAL);
         if (!strstr(town->failure.detail, cases[i].why))
             fail_msg("'%s', not '%s'", town->failure.detail, cases[i].why);
-        /* What is wrong is told without the token. */
+        /* The message does not hold the token. */
         assert_null(strstr(town->failure.detail, "0123456789"));
     }
     assert_int_equal(token_file_read("/nowhere/tokens", &rows, &n, &town->failure), -ENOENT);
@@ -351,7 +351,7 @@ static void *ask_often(void *arg) {
     return NULL;
 }
 
-/* Tokens come and go while others ask: who has one all the time is always known. */
+/* Tokens come and go while others ask: a token that stays is always known. */
 static void test_threads(void **state) {
     struct town *town = *state;
     char text[TOKEN_TEXT_MAX];

@@ -102,7 +102,7 @@ static void test_stop_requeues(void **state) {
     assert_int_equal(row->attempt, 1);
 }
 
-/* The job goes back, an attempt poorer, and the daemon is told; no other job is started. */
+/* The job goes back, with an attempt less, and the daemon is notified; no other job is started. */
 static void test_poisoned_device(void **state) {
     struct bench *b = *state;
     int64_t id = add_job(b), other = add_job(b);

@@ -23,10 +23,10 @@ static struct script {
     atomic_bool hang;      /* without a sign of life */
     bool no_layer;         /* it finishes none */
     bool bad_event;        /* of a layer that no table takes */
-    struct disk *fill;     /* before the layer is told; NULL: no disk */
+    struct disk *fill;     /* before the layer is reported; NULL: no disk */
     atomic_bool unusable;  /* the device cannot be opened */
     atomic_bool hang_info; /* asking the device how it is does not return */
-    atomic_bool hung;      /* somebody asks */
+    atomic_bool hung;      /* it has come to that */
     atomic_int runs, opened, closed, refused;
 } script;
 
@@ -62,7 +62,7 @@ int backend_open(const char *device, struct backend **ret_backend, struct failur
     return 0;
 }
 
-static int tell(const struct pipeline_job *job, const char *kind, json_t *data) {
+static int emit(const struct pipeline_job *job, const char *kind, json_t *data) {
     int r = job->observer->event(job->observer->ctx, kind, data);
 
     json_decref(data);
@@ -75,17 +75,17 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
 
     (void)backend;
     script.runs++;
-    tell(job, "phase.started", json_pack("{ss}", "phase", "load"));
-    tell(job, "facts",
+    emit(job, "phase.started", json_pack("{ss}", "phase", "load"));
+    emit(job, "facts",
          json_pack("{s{ss} s{ss}}", "model", "name", "x", "params", "model", "resolved"));
     if (script.fill)
         script.fill->floor = UINT64_MAX;
     r = script.no_layer
             ? 0
-            : tell(job, "layer.finished", json_pack("{si}", "layer", script.bad_event ? -1 : 0));
+            : emit(job, "layer.finished", json_pack("{si}", "layer", script.bad_event ? -1 : 0));
     if (r)
         return failure_set(failure, r, "io_error", NULL, "the observer failed");
-    tell(job, "progress", json_pack("{sf}", "fraction", 0.5));
+    emit(job, "progress", json_pack("{sf}", "fraction", 0.5));
     while (script.hang)
         usleep(1000);
     while (script.wait) {

@@ -431,7 +431,7 @@ static void test_fused(void **state) {
                "'model.layers.0.mlp.experts.down_proj' has shape [2,32,64]");
 }
 
-/* A tensor that a second shard holds, too: which one counts would be anybody's guess. */
+/* A tensor that a second shard holds, too: which one counts is not defined. */
 static void test_tensor_in_two_shards(void **state) {
     struct strbuf index = {};
     struct failure f = {};

@@ -387,7 +387,7 @@ static void test_mutations(void **state) {
         if (i % 16 == 1) /* the length, which a uniform choice would hardly hit */
             text[next_random(&seed) % 8] ^= (char)next_random(&seed);
         write_unsynced(text, head);
-        /* the data is a hole in the file: nobody looks at it */
+        /* the data is a hole in the file: it is not read */
         assert_int_equal(truncate(path, is_cut ? next_random(&seed) % size : size), 0);
         if (safetensors_open(path, &file, &f) == 0) {
             touch(file);

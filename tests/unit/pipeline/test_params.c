@@ -292,7 +292,7 @@ static void test_bad_members(void **state) {
     }
 }
 
-/* Who asks for a choice that is not there reads what there is. */
+/* An unknown choice is answered by the list of choices. */
 static void test_titles(void **state) {
     cleanup(json_decrefp) json_t *object = request("{'model': 'm', 'method': 'magic'}");
     struct params *params = NULL;

@@ -307,7 +307,7 @@ static void test_vectors(void **state) {
     }
 }
 
-/* random.seed(0); random.randint(0, 9), the example that anybody can type */
+/* random.seed(0); random.randint(0, 9), an example that is easy to repeat */
 static void test_known(void **state) {
     static const uint64_t expected[] = {6, 6, 0, 4, 8, 7, 6, 4, 7, 5};
     struct python_random random;
