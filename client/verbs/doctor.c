@@ -194,6 +194,8 @@ static void check_devices(struct doctor *d) {
     json_array_foreach(json_object_get(list, "data"), i, device) {
         double total = answer_number(device, "memory_total");
         const char *id = answer_text(device, "id"), *name = answer_text(device, "name");
+        const char *library = answer_text(device, "library");
+        const char *comma = library[0] ? ", " : "";
         char size[TEXT_SIZE], n_free[TEXT_SIZE];
 
         /* "cpu, 2 threads" says what it is */
@@ -203,9 +205,10 @@ static void check_devices(struct doctor *d) {
         bytes_text(total, size);
         bytes_text(answer_number(device, "memory_free"), n_free);
         if (total > 0)
-            found(d, "device", HEALTH_OK, NULL, "%s: %s, %s of %s free", id, name, n_free, size);
+            found(d, "device", HEALTH_OK, NULL, "%s: %s%s%s, %s of %s free", id, name, comma,
+                  library, n_free, size);
         else
-            found(d, "device", HEALTH_OK, NULL, "%s: %s", id, name);
+            found(d, "device", HEALTH_OK, NULL, "%s: %s%s%s", id, name, comma, library);
     }
     if (json_array_size(json_object_get(list, "data")) == 0)
         found(d, "device", HEALTH_FAIL, "start it with --device, see quantd(8)",

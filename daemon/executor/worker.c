@@ -355,9 +355,10 @@ json_t *worker_describe(struct worker *worker) {
 
     if (!seen.open)
         seen.info.utilization = -1; /* that of long ago */
-    return json_pack("{ss ss ss sI sI so so so}", "id", worker->device, "kind", seen.kind, "name",
-                     seen.info.name, "memory_total", (json_int_t)seen.info.memory_total,
-                     "memory_free", (json_int_t)seen.info.memory_free, "utilization",
+    return json_pack("{ss ss ss ss sI sI so so so}", "id", worker->device, "kind", seen.kind,
+                     "name", seen.info.name, "library", seen.info.library, "memory_total",
+                     (json_int_t)seen.info.memory_total, "memory_free",
+                     (json_int_t)seen.info.memory_free, "utilization",
                      seen.info.utilization < 0 ? json_null() : json_real(seen.info.utilization),
                      "job", seen.job_id ? json_integer(seen.job_id) : json_null(), "error",
                      seen.usable ? json_null() : failure_to_json(&seen.why));

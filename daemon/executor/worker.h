@@ -48,8 +48,9 @@ void worker_wake(struct worker *worker);
 void worker_cancel(struct worker *worker, int64_t id);
 
 /*
- * worker_describe() - {id, kind, name, memory_total, memory_free, utilization, job, error}, as
- * last seen, some seconds ago at most while the device is open; NULL: no memory. Any thread.
+ * worker_describe() - {id, kind, name, library, memory_total, memory_free, utilization, job,
+ * error}, as last seen, some seconds ago at most while the device is open; NULL: no memory. Any
+ * thread.
  */
 json_t *worker_describe(struct worker *worker);
 

@@ -52,8 +52,8 @@ LAYERS = [layer(0, ("mlp.experts.1.up_proj", 0.25, 4000, "gptq"),
                 ("mlp.experts.2.down_proj", 0.5, 100, "gptq")),
           layer(1, ("mlp.experts.63.gate_proj", 0.75, 3, "rtn"))]
 
-DEVICE = {"id": "cuda:0", "kind": "cuda", "name": "NVIDIA H200", "memory_total": 150_000_000_000,
-          "memory_free": 120_000_000_000, "job": None}
+DEVICE = {"id": "cuda:0", "kind": "cuda", "name": "NVIDIA H200", "library": "cuBLAS 13.0.2",
+          "memory_total": 150_000_000_000, "memory_free": 120_000_000_000, "job": None}
 STATUS = {
     "object": "status", "version": "0.1.0",
     "state": {"path": "/var/lib/quantd", "bytes_free": 800_000_000_000,
