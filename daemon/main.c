@@ -6,6 +6,7 @@
 #include "daemon/daemon.h"
 #include "daemon/notify.h"
 #include "daemon/reload.h"
+#include "kernels/start.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -170,6 +171,7 @@ int main(int argc, char **argv) {
     struct failure failure;
     struct program program = {.argc = argc, .argv = argv};
 
+    kernels_run_test(argc, argv);
     umask(0077);
     log_open();
     if (config_read(argc, argv, environ, &config, &failure)) {
@@ -195,6 +197,7 @@ int main(int argc, char **argv) {
         return EXIT_SUCCESS;
     }
     log_set_level(config->log_level);
+    kernels_choose(argv);
     program.config = config;
     return run(&program);
 }

@@ -10,6 +10,7 @@
 #include "daemon/jobdir/line.h"
 #include "daemon/pipeline/pipeline.h"
 #include "kernels/registry.h"
+#include "kernels/start.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -183,6 +184,7 @@ int main(int argc, char **argv) {
     struct run_end end;
     int r, status;
 
+    kernels_run_test(argc, argv);
     if (argc == 2 && str_equal(argv[1], "--help")) {
         fputs(usage, stdout);
         return EXIT_SUCCESS;
@@ -193,6 +195,7 @@ int main(int argc, char **argv) {
     }
     umask(0077);
     log_open();
+    kernels_choose(argv);
     catch_signals();
     r = lock_folder(argv[1], &lock, &failure);
     if (!r)
