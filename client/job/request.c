@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/job/request.h"
+#include "client/job/one_file.h"
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "client/job/one_file.h"
 #include "client/job/place.h"
 
 #include <errno.h>
@@ -128,11 +130,15 @@ static int add_words(struct client *client, json_t *request, const struct args *
 int request_new(struct client *client, const struct args *args, const char *kind,
                 json_t **ret_request, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = json_pack("{s:s}", "kind", kind);
+    const char *format = one_file_format(args_get(args, "save"));
     int r = request ? add_words(client, request, args, failure) : failure_oom(failure);
 
     for (int i = 0; i < args->n_given && !r; i++)
         if (args->given[i].option->field)
             r = add_option(client, request, args->given[i].option, args->given[i].value, failure);
+    if (!r && format && !json_object_get(request, "format") &&
+        json_object_set_new(request, "format", json_string(format)))
+        r = failure_oom(failure);
     if (!r)
         *ret_request = steal_ptr(request);
     return r;

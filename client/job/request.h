@@ -17,9 +17,10 @@
 
 /*
  * request_new() - the body of POST /v1/jobs for a job of @kind: what was given, no defaults. The
- * positional words are model and dataset, an option sets the field that its table says. Limits are
- * left to the daemon. The caller owns *ret_request.
- * Return: 0; -EINVAL (code usage); -ENOENT: a path from here that is not there; or -ENOMEM.
+ * positional words are model and dataset, an option sets the field that its table says. Without a
+ * format it is that of the file that --save names, if it names one. Limits are left to the daemon.
+ * The caller owns *ret_request. Return: 0; -EINVAL (code usage); -ENOENT: a path from here that is
+ * not there; or -ENOMEM.
  */
 int request_new(struct client *client, const struct args *args, const char *kind,
                 json_t **ret_request, struct failure *failure);

@@ -6,6 +6,7 @@
 #include "client/http/answer.h"
 #include "client/http/receive.h"
 #include "client/job/folder.h"
+#include "client/job/one_file.h"
 #include "client/screen/interrupt.h"
 #include "client/screen/progress.h"
 #include "client/screen/text.h"
@@ -205,16 +206,17 @@ static void print_saved(const struct save *save, const char *dir) {
     for (size_t i = 0; i < json_array_size(save->files); i++)
         n_found += save->found[i];
     bytes_text((double)save->total, bytes);
-    fprintf(save->client->terminal.file, "saved %zu files, %s, in %s", json_array_size(save->files),
-            bytes, shown ? shown : "");
+    fprintf(save->client->terminal.file, "saved %zu file%s, %s, in %s",
+            json_array_size(save->files), json_array_size(save->files) == 1 ? "" : "s", bytes,
+            shown ? shown : "");
     if (n_found)
         fprintf(save->client->terminal.file, " (%d were there)", n_found);
     fputc('\n', save->client->terminal.file);
 }
 
-/* With the list of files at hand. */
-static int save_files(struct save *save, const char *dir) {
-    cleanup(freep) char *title = str_format("job %" PRId64 ": download to %s", save->id, dir);
+/* With the list of files at hand; @shown: what people call @dir. */
+static int save_files(struct save *save, const char *dir, const char *shown) {
+    cleanup(freep) char *title = str_format("job %" PRId64 ": download to %s", save->id, shown);
     cleanup(freep) bool *found = NULL;
     int r = check_files(save);
 
@@ -233,7 +235,32 @@ static int save_files(struct save *save, const char *dir) {
     progress_end(&save->progress);
     folder_close(&save->folder);
     if (!r)
-        print_saved(save, dir);
+        print_saved(save, shown);
+    return r;
+}
+
+/* One file of the list, to @path. */
+static int save_one(struct save *save, const char *path) {
+    cleanup(freep) char *folder = one_file_folder(path);
+    cleanup(json_decrefp) json_t *files = NULL;
+    struct stat st;
+    int r;
+
+    if (!folder)
+        return failure_oom(save->failure);
+    if (!save->force && lstat(path, &st) == 0)
+        return failure_set(save->failure, -EEXIST, "file_exists",
+                           "name another file, or add --force to replace it",
+                           "cannot save '%s': a file is there", path);
+    r = one_file_pick(path, save->id, save->files, &files, save->failure);
+    if (r)
+        return r;
+    save->files = files;
+    r = save_files(save, folder, path);
+    if (!r)
+        r = one_file_publish(path, answer_text(json_array_get(files, 0), "name"), save->force,
+                             save->failure);
+    save->files = NULL;
     return r;
 }
 
@@ -258,6 +285,6 @@ int save_job(struct client *client, int64_t id, const char *dir, bool force,
     if (r)
         return r;
     save.files = json_object_get(list, "data");
-    r = save_files(&save, dir);
+    r = one_file_format(dir) ? save_one(&save, dir) : save_files(&save, dir, dir);
     return r == -EINTR ? interrupted(&save, dir) : r;
 }

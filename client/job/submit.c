@@ -7,6 +7,7 @@
 #include "client/job/folder.h"
 #include "client/job/follow.h"
 #include "client/job/job.h"
+#include "client/job/one_file.h"
 #include "client/screen/interrupt.h"
 
 #include <errno.h>
@@ -49,6 +50,8 @@ int submit_check_save(const struct args *args, const json_t *params, struct fail
                            "quantize with --wbits 2, 3, 4 or 8, or leave --save out",
                            "option '--save' has nothing to save: a job with 16 bits per weight "
                            "makes no checkpoint");
+    if (one_file_format(save))
+        return one_file_check(save, params, args_has(args, "force"), failure);
     return folder_check(save, args_has(args, "force"), failure);
 }
 

@@ -322,6 +322,37 @@ def test_quantctl(daemon, models):
     assert done.returncode == 2, done.stderr
 
 
+def test_one_file(daemon, models):
+    """--save NAME.pt asks for the format pt and saves its one file, which replaces none unasked."""
+    print("quantctl --save NAME.pt")
+    job = round_model(daemon, "small")
+    wanted = artifact(daemon, round_model(daemon, "small", format="pt")) + "/model.pt"
+    saved = models + "/one.pt"
+
+    def quantctl(*words):
+        return subprocess.run([QUANTCTL, "--server", "unix:" + daemon.socket, *words],
+                              capture_output=True, text=True, check=False)
+
+    def expect(code, words, *command):
+        done = quantctl(*command)
+        assert done.returncode == code and words in done.stderr + done.stdout, (command, done)
+
+    expect(0, "saved 1 file", "export", str(job["id"]), "--save", saved)
+    with open(wanted, "rb") as file, open(saved, "rb") as other:
+        assert file.read() == other.read()
+    assert not os.path.exists(saved + ".part")
+    expect(5, "a file is there", "export", str(job["id"]), "--save", saved)
+    expect(0, "saved 1 file", "quantize", "small", "--wbits", "4", "--groupsize", "128",
+           "--method", "rtn", "--eval", "none", "--save", saved, "--force")
+    with open(wanted, "rb") as file, open(saved, "rb") as other:
+        assert file.read() == other.read()
+    expect(2, "the format of the job is 'gptq'", "export", str(job["id"]), "--format", "gptq",
+           "--save", models + "/two.pt")
+    done = quantctl("download", str(job["id"]), models + "/two.pt")
+    assert done.returncode and "its format is another" in done.stderr, done
+    assert not [name for name in os.listdir(models) if name.startswith("two")]
+
+
 def refuse(daemon, model, words, **request):
     try:
         daemon.submit(kind="export", model=model, **{"format": "gptq", **request})
@@ -350,7 +381,7 @@ def main():
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models) as daemon:
             for test in (test_types, test_gptq_types, test_small_files, test_pt, test_export, test_read_back,
-                         test_kept_codes, test_quantctl, test_refused):
+                         test_kept_codes, test_quantctl, test_one_file, test_refused):
                 test(daemon, models)
     finally:
         shutil.rmtree(models)
