@@ -11,9 +11,10 @@
 #define JOB_PREFIX "job:"
 
 static const struct arg_option options[] = {
-    {"format", "gptq|compressed-tensors|dense|pt",
+    {"format", "gptq|compressed-tensors|dense|gguf|pt",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
-     "dense: 16-bit weights; pt: these in one file for torch",
+     "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
+     "file for torch",
      "format"},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,

@@ -35,9 +35,10 @@ static const struct arg_option options[] = {
     {"eval", "LIST",
      "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new, file:PATH; or none",
      "eval", ARG_SETS},
-    {"format", "gptq|compressed-tensors|dense|pt",
+    {"format", "gptq|compressed-tensors|dense|gguf|pt",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
-     "dense: 16-bit weights; pt: these in one file for torch",
+     "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
+     "file for torch",
      "format"},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,

@@ -77,7 +77,7 @@ int load_report_facts(struct run *run) {
 
 /* Opens the model; its files are hashed from now on, beside everything else. */
 static int open_model(struct run *run) {
-    int r = checkpoint_open(run->job->model_dir, &run->checkpoint, run->failure);
+    int r = check_open(run->job->model_dir, run->params, &run->checkpoint, run->failure);
 
     if (!r)
         r = checkpoint_watch(run->checkpoint, "tokenizer.json", run->failure);

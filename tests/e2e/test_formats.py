@@ -129,7 +129,7 @@ def test_small_files(daemon, models):
     """They go along, byte for byte, in each format; one that is none is refused."""
     print("small files")
     make_model(models, "small", files=SMALL)
-    for name in ("gptq", "compressed-tensors", "dense", "pt"):
+    for name in ("gptq", "compressed-tensors", "dense", "gguf", "pt"):
         folder = artifact(daemon, round_model(daemon, "small", format=name))
         for small, content in SMALL.items():
             with open(f"{folder}/{small}", encoding="utf-8") as file:

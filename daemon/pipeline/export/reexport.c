@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
+#include "daemon/pipeline/params/check.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/run.h"
 
@@ -14,25 +15,23 @@
 
 #define QUANTD_JSON_MAX (64 << 20)
 
-/* The folder that holds the codes; owned by the caller, NULL when out of memory. */
-static char *codes_dir(const char *artifact) {
-    const char *slash = strrchr(artifact, '/');
-    int n = slash ? (int)(slash - artifact) : 0;
-    cleanup(freep) char *codes = str_format("%.*s/codes", n, artifact);
-
-    if (codes && access(codes, F_OK))
-        return strdup(artifact);
-    return steal_ptr(codes);
-}
-
 static int no_codes(struct failure *failure) {
     return failure_field(failure, "model",
                          "export the job that quantized the model, or quantize it again",
                          "the job keeps no codes that another format could be written from");
 }
 
+/* Can @format hold the codes, with the tokenizer of the folder @artifact? */
+static int check_format(const struct format_ops *format, const struct quantization_config *q,
+                        const struct model_config *config, const char *artifact,
+                        struct failure *failure) {
+    int r = format_check(format, q, config, failure);
+
+    return r || !format->check_files ? r : format->check_files(artifact, config, failure);
+}
+
 int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure) {
-    cleanup(freep) char *dir = codes_dir(artifact);
+    cleanup(freep) char *dir = check_codes_dir(artifact);
     struct model_config config;
     int r;
 
@@ -43,7 +42,7 @@ int reexport_check(const char *artifact, const struct format_ops *format, struct
         return r;
     if (!config.quantization.present)
         return no_codes(failure);
-    return format_check(format, &config.quantization, &config, failure);
+    return check_format(format, &config.quantization, &config, artifact, failure);
 }
 
 /* The parameters of the job that made the codes, but for what is asked for now. */
@@ -82,7 +81,7 @@ static int read_made(struct run *run) {
 }
 
 static int open_codes(struct run *run) {
-    cleanup(freep) char *dir = codes_dir(run->job->model_dir);
+    cleanup(freep) char *dir = check_codes_dir(run->job->model_dir);
     const struct quantization_config *q;
     int r;
 
@@ -99,8 +98,8 @@ static int open_codes(struct run *run) {
         q->sym != run->quantization.sym)
         return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
                            "quantd.json and config.json of '%s' do not match", run->params->model);
-    return format_check(run->params->format, &run->quantization, &run->checkpoint->config,
-                        run->failure);
+    return check_format(run->params->format, &run->quantization, &run->checkpoint->config,
+                        run->job->model_dir, run->failure);
 }
 
 int reexport_open(struct run *run) {

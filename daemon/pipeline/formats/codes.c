@@ -36,6 +36,7 @@ int layer_codes_add_plain(struct layer_codes *layer, const struct weights_source
     const struct arch *arch = source->checkpoint->config.arch;
     const struct tensor_finder tensors = weights_finder(source, number);
 
+    layer->number = number;
     for (size_t i = 0; i < arch->n_tensors; i++) {
         char name[MATRIX_NAME_SIZE + 8];
         const struct tensor *t;

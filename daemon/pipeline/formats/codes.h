@@ -15,6 +15,7 @@ struct matrix_codes {
 
 /* Zero-initialise. */
 struct layer_codes {
+    int number;                    /* of the layer, once the plain tensors are there */
     struct shard plain;            /* the tensors that are not quantized, and blocks of memory */
     struct matrix_codes *matrices; /* owned */
     size_t n_matrices, capacity;

@@ -99,28 +99,8 @@ static int add_matrix(const struct format_context *c, const struct matrix_codes 
 /* A tensor as bf16. */
 static int add_plain(const struct format_context *c, const struct tensor *tensor,
                      struct shard *shard) {
-    struct tensor copy = *tensor;
-    size_t element = dtype_size(tensor->dtype);
-    const unsigned char *from = tensor->data;
-    uint16_t *data;
-    int r = 0;
+    int r = shard_add_float(shard, tensor->name, tensor, DTYPE_BF16);
 
-    if (tensor->dtype == DTYPE_BF16)
-        return shard_add_copy(shard, tensor) ? failure_oom(c->failure) : 0;
-    data = shard_block(shard, tensor->n * sizeof(*data));
-    if (!data)
-        return failure_oom(c->failure);
-    for (size_t i = 0; i < tensor->n && !r; i++) {
-        float value;
-
-        r = dtype_to_f32(&value, from + i * element, tensor->dtype, 1);
-        data[i] = f32_to_bf16(value);
-    }
-    copy.dtype = DTYPE_BF16;
-    copy.size = tensor->n * sizeof(*data);
-    copy.data = data;
-    if (!r)
-        r = shard_add_copy(shard, &copy);
     return r == -ENOMEM ? failure_oom(c->failure) : r;
 }
 

@@ -24,6 +24,7 @@ struct format_context {
     const struct model_config *config;
     const struct quantization_config *q;
     struct failure *failure;
+    const char *model_dir; /* the folder with the model's tokenizer */
 };
 
 struct container; /* such a file in the making */
@@ -68,6 +69,10 @@ struct format_ops {
     int (*check)(const struct quantization_config *q, const struct model_config *config,
                  struct failure *failure);
 
+    /* What it needs of the other files in the folder @model_dir, or NULL: nothing. Any thread. */
+    int (*check_files)(const char *model_dir, const struct model_config *config,
+                       struct failure *failure);
+
     /* Appends the tensors of @layer to the empty @shard, which may borrow from the layer. */
     int (*add_layer)(const struct format_context *c, const struct layer_codes *layer,
                      struct shard *shard);
@@ -92,6 +97,7 @@ extern const struct format_ops format_gptq;
 extern const struct format_ops format_compressed_tensors;
 extern const struct format_ops format_dense;
 extern const struct format_ops format_pt;
+extern const struct format_ops format_gguf;
 extern const struct format_ops format_neutral; /* quantd's own, not to be asked for */
 
 /* formats - all that a job can ask for; the first is the default. */

@@ -7,7 +7,7 @@
 #include <errno.h>
 
 const struct format_ops *const formats[] = {&format_gptq, &format_compressed_tensors, &format_dense,
-                                            &format_pt};
+                                            &format_gguf, &format_pt};
 const int n_formats = ARRAY_SIZE(formats);
 
 const struct format_ops *format_find(const char *name) {

@@ -68,3 +68,30 @@ int shard_add(struct shard *shard, const char *name, enum dtype dtype, uint64_t 
     tensor.size = tensor.n * dtype_size(dtype);
     return shard_add_copy(shard, &tensor);
 }
+
+int shard_add_float(struct shard *shard, const char *name, const struct tensor *tensor,
+                    enum dtype dtype) {
+    size_t from = dtype_size(tensor->dtype), to = dtype_size(dtype);
+    struct tensor copy = *tensor;
+    unsigned char *data = NULL;
+    int r = 0;
+
+    copy.name = name;
+    if (tensor->dtype == dtype)
+        return shard_add_copy(shard, &copy);
+    data = shard_block(shard, tensor->n * to);
+    if (!data)
+        return -ENOMEM;
+    for (size_t i = 0; i < tensor->n && !r; i++) {
+        float value;
+        uint16_t bf16;
+
+        r = dtype_to_f32(&value, (const unsigned char *)tensor->data + i * from, tensor->dtype, 1);
+        bf16 = f32_to_bf16(value);
+        memcpy(data + i * to, dtype == DTYPE_F32 ? (void *)&value : &bf16, to);
+    }
+    copy.dtype = dtype;
+    copy.size = tensor->n * to;
+    copy.data = data;
+    return r ? r : shard_add_copy(shard, &copy);
+}

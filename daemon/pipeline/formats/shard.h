@@ -28,5 +28,12 @@ void *shard_block(struct shard *shard, size_t size);
 int shard_add(struct shard *shard, const char *name, enum dtype dtype, uint64_t rows,
               uint64_t columns, const void *data);
 
+/*
+ * shard_add_float() - a tensor of floats under @name, as F32 or BF16 (@dtype); its data is borrowed
+ * when it is of that type. Return: 0, -EINVAL (no tensor of floats) or -ENOMEM.
+ */
+int shard_add_float(struct shard *shard, const char *name, const struct tensor *tensor,
+                    enum dtype dtype);
+
 /* shard_add_copy() - the tensor as it stands in another file; data borrowed. */
 int shard_add_copy(struct shard *shard, const struct tensor *tensor);

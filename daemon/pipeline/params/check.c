@@ -9,11 +9,35 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define SEQLEN_DEFAULT 2048
 
 int check_seqlen(const struct model_config *config, const struct params *p) {
     return p->seqlen ? p->seqlen : MIN(SEQLEN_DEFAULT, config->max_position_embeddings);
+}
+
+char *check_codes_dir(const char *artifact) {
+    const char *slash = strrchr(artifact, '/');
+    int n = slash ? (int)(slash - artifact) : 0;
+    cleanup(freep) char *codes = str_format("%.*s/codes", n, artifact);
+
+    if (codes && access(codes, F_OK))
+        return strdup(artifact);
+    return steal_ptr(codes);
+}
+
+int check_open(const char *dir, const struct params *p, struct checkpoint **ret_checkpoint,
+               struct failure *failure) {
+    cleanup(freep) char *index = str_format("%s/model.safetensors.index.json", dir);
+    cleanup(freep) char *codes = check_codes_dir(dir);
+
+    if (!index || !codes)
+        return failure_oom(failure);
+    if (str_has_prefix(p->model, "job:") && access(index, F_OK))
+        return checkpoint_open(codes, ret_checkpoint, failure);
+    return checkpoint_open(dir, ret_checkpoint, failure);
 }
 
 static int check_positions(const struct model_config *config, const struct params *p,
@@ -59,7 +83,11 @@ int check_model(const struct checkpoint *checkpoint, const struct params *p,
                            "evaluate it with wbits 16, or quantize the model it was made from",
                            "model '%s' is quantized already", p->model);
     r = check_shapes(&checkpoint->config, p, failure);
-    return r ? r : companions_check(checkpoint->dir, failure);
+    if (!r)
+        r = companions_check(checkpoint->dir, failure);
+    return r || !p->format->check_files
+               ? r
+               : p->format->check_files(checkpoint->dir, &checkpoint->config, failure);
 }
 
 int check_tokenizer(const char *dir, const char *model, struct tokenizer **ret_tokenizer,
@@ -91,7 +119,7 @@ static int blame(int r, const char *field, struct failure *failure) {
 static int check_folder(const char *dir, const struct params *p, struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
-    int r = checkpoint_open(dir, &checkpoint, failure);
+    int r = check_open(dir, p, &checkpoint, failure);
 
     if (!r)
         r = check_model(checkpoint, p, failure);

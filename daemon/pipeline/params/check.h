@@ -15,6 +15,19 @@
 int check_seqlen(const struct model_config *config, const struct params *p);
 
 /*
+ * check_codes_dir() - the folder that has the codes of the job whose checkpoint is @artifact:
+ * `codes` beside it, or itself; the caller owns it. NULL: out of memory. Any thread.
+ */
+char *check_codes_dir(const char *artifact);
+
+/*
+ * check_open() - checkpoint_open() of the model in @dir. A job whose format is one file, which is
+ * not read, stands for its codes. Any thread.
+ */
+int check_open(const char *dir, const struct params *p, struct checkpoint **ret_checkpoint,
+               struct failure *failure);
+
+/*
  * check_model() - do seqlen, groupsize, format and the rest of @p fit the model? Return: 0; -EINVAL
  * with the field or what is not supported; or -errno. Any thread.
  */

@@ -139,7 +139,8 @@ static const struct param table[] = {
      "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new, file:PATH; or none", NULL},
     {"format", PARAM_CHOICE, QUANTIZE | EXPORT, "\"gptq\"",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
-     "dense: 16-bit weights; pt: these in one file for torch",
+     "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
+     "file for torch",
      NULL, .choice = &format_choice},
 };
 

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/formats/gguf/file.h"
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/macros.h"
+#include "base/str.h"
+#include "daemon/pipeline/formats/gguf/keys.h"
+#include "daemon/pipeline/formats/gguf/layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAGIC "GGUF"
+#define VERSION 3
+
+struct container {
+    char *path;
+    int fd;
+    struct gguf_layout layout;
+    size_t next; /* tensor of the layout */
+};
+
+static void container_close(struct container *container) {
+    if (!container)
+        return;
+    if (container->fd >= 0)
+        close(container->fd);
+    gguf_layout_done(&container->layout);
+    free(container->path);
+    free(container);
+}
+
+DEFINE_CLEANUP(struct container *, container_closep, container_close)
+
+static int failed(const struct format_context *c, const struct container *container, int r) {
+    return r == -ENOMEM ? failure_oom(c->failure)
+                        : failure_errno(c->failure, r, "cannot write", container->path);
+}
+
+/* ---- the header ---- */
+
+static void put_table(struct strbuf *to, const struct gguf_layout *layout) {
+    uint64_t offset = 0; /* from where the data begins */
+
+    for (size_t i = 0; i < layout->n; i++) {
+        const struct gguf_tensor *t = &layout->tensors[i];
+
+        gguf_put_string(to, t->name, strlen(t->name));
+        gguf_put(to, (uint64_t)t->n_dims, 4);
+        for (int d = 0; d < t->n_dims; d++)
+            gguf_put(to, t->dims[d], 8);
+        gguf_put(to, t->type->number, 4);
+        gguf_put(to, offset, 8);
+        offset += ALIGN_UP(t->size, GGUF_ALIGNMENT);
+    }
+}
+
+static void pad(struct strbuf *to) {
+    gguf_put(to, 0, (int)(ALIGN_UP(to->length, GGUF_ALIGNMENT) - to->length));
+}
+
+/* In what most of the model is: the experts' matrices. */
+static const struct ggml_type *main_type(const struct format_context *c) {
+    return gguf_matrix_type(c->q, c->config->hidden_size);
+}
+
+static int write_header(const struct format_context *c, struct container *container) {
+    cleanup(strbuf_done) struct strbuf header = {};
+    cleanup(gguf_keys_done) struct gguf_keys keys = {};
+    int r;
+
+    gguf_put_model(&keys, c->config, main_type(c));
+    r = gguf_put_tokenizer(&keys, c->model_dir, c->config, c->failure);
+    if (r)
+        return r;
+    strbuf_puts(&header, MAGIC);
+    gguf_put(&header, VERSION, 4);
+    gguf_put(&header, container->layout.n, 8);
+    gguf_put(&header, keys.n, 8);
+    strbuf_append(&header, keys.bytes.data, keys.bytes.length);
+    put_table(&header, &container->layout);
+    pad(&header);
+    if (keys.bytes.failed || header.failed)
+        return failure_oom(c->failure);
+    r = file_write_all(container->fd, header.data, header.length);
+    return r ? failed(c, container, r) : 0;
+}
+
+static int container_open(const struct format_context *c, const char *path,
+                          struct container **ret_container) {
+    cleanup(container_closep) struct container *container = calloc(1, sizeof(*container));
+    int r;
+
+    if (!container)
+        return failure_oom(c->failure);
+    container->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (container->fd < 0)
+        return failure_errno(c->failure, -errno, "cannot create", path);
+    container->path = strdup(path);
+    if (!container->path || gguf_layout_init(c->config, c->q, &container->layout))
+        return failure_oom(c->failure);
+    r = write_header(c, container);
+    if (!r)
+        *ret_container = steal_ptr(container);
+    return r;
+}
+
+/* ---- the data ---- */
+
+static int add_tensor(struct container *container, const struct tensor *t) {
+    static const char zeros[GGUF_ALIGNMENT];
+    const struct gguf_tensor *row = &container->layout.tensors[container->next];
+    int r;
+
+    if (container->next == container->layout.n || !str_equal(row->name, t->name) ||
+        row->size != t->size)
+        return -EINVAL;
+    container->next++;
+    r = file_write_all(container->fd, t->data, t->size);
+    return r ? r
+             : file_write_all(container->fd, zeros, ALIGN_UP(t->size, GGUF_ALIGNMENT) - t->size);
+}
+
+static int container_add(const struct format_context *c, struct container *container,
+                         const struct shard *shard) {
+    int r = 0;
+
+    for (size_t i = 0; i < shard->n_tensors && !r; i++)
+        r = add_tensor(container, &shard->tensors[i]);
+    return r ? failed(c, container, r) : 0;
+}
+
+static int container_finish(const struct format_context *c, struct container *container) {
+    int r = container->next == container->layout.n ? 0 : -EINVAL;
+
+    if (!r && fsync(container->fd))
+        r = -errno;
+    if (!r)
+        r = file_sync_parent(container->path);
+    return r ? failed(c, container, r) : 0;
+}
+
+const struct container_ops container_gguf = {
+    .file = "model.gguf",
+    .open = container_open,
+    .add = container_add,
+    .finish = container_finish,
+    .close = container_close,
+};

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The one file that llama.cpp reads, and what is built on it. The codes, scales and zeros of a job
+ * are points of the grids of some of ggml's types, so nothing is rounded again.
+ */
+#include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/formats/gguf/file.h"
+#include "daemon/pipeline/formats/gguf/keys.h"
+#include "daemon/pipeline/formats/gguf/layout.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- what it can hold ---- */
+
+static int refuse_model(struct failure *failure, const char *what) {
+    return failure_set(failure, -EINVAL, "model_unsupported", "take another format",
+                       "gguf cannot hold this model: llama.cpp %s", what);
+}
+
+/* What the graph of OLMoE in llama.cpp (src/models/olmoe.cpp) does without looking. */
+static int check_model(const struct model_config *config, struct failure *failure) {
+    if (!str_equal(config->arch->model_type, "olmoe"))
+        return refuse_model(failure, "is given OLMoE alone by quantd");
+    if (config->clip_qkv > 0)
+        return refuse_model(failure, "does not clip q, k and v (clip_qkv)");
+    if (config->norm_topk_prob)
+        return refuse_model(failure, "does not normalize the experts' weights (norm_topk_prob)");
+    if (config->num_key_value_heads != config->num_attention_heads)
+        return refuse_model(failure, "wants as many heads of k and v as of q");
+    return 0;
+}
+
+static int check(const struct quantization_config *q, const struct model_config *config,
+                 struct failure *failure) {
+    if (q->wbits == 8 && !q->sym)
+        return failure_field(failure, "format", "add sym, or take 4 bits or another format",
+                             "gguf cannot hold 8 bits on asymmetric grids");
+    if (q->groupsize > 0 && !gguf_matrix_type(q, q->groupsize))
+        return failure_field(failure, "format",
+                             "take a groupsize that is a multiple of 32, or another format",
+                             "gguf cannot hold groups of %d columns", q->groupsize);
+    for (int i = 0; config && i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(config, i, &shape);
+        if (!gguf_matrix_type(q, shape.n))
+            return failure_set(failure, -EINVAL, "model_unsupported", "take another format",
+                               "gguf cannot hold %s: its %d in-features are not a multiple of 32",
+                               shape.parts[0].name, shape.n);
+    }
+    return config ? check_model(config, failure) : 0;
+}
+
+static int check_files(const char *model_dir, const struct model_config *config,
+                       struct failure *failure) {
+    return gguf_put_tokenizer(NULL, model_dir, config, failure);
+}
+
+/* ---- tensors ---- */
+
+static int add_float(const struct format_context *c, enum tensor_role role, int layer,
+                     const struct tensor *tensor, struct shard *shard) {
+    enum dtype dtype = gguf_plain_type(role) == &ggml_bf16 ? DTYPE_BF16 : DTYPE_F32;
+    char name[GGUF_NAME_SIZE];
+    int r;
+
+    gguf_plain_name(role, layer, name);
+    r = shard_add_float(shard, name, tensor, dtype);
+    return r == -ENOMEM ? failure_oom(c->failure) : r;
+}
+
+static int add_plain(const struct format_context *c, const struct tensor *tensor,
+                     struct shard *shard) {
+    const struct arch *arch = c->config->arch;
+    int r = 0;
+
+    for (size_t i = 0; i < arch->n_tensors && !r; i++) {
+        const struct arch_tensor *row = &arch->tensors[i];
+        size_t n = strlen(row->name);
+
+        if (strncmp(tensor->name, row->name, n) != 0 || !str_equal(tensor->name + n, ".weight") ||
+            arch_is_tied(c->config, row))
+            continue;
+        r = add_float(c, row->role, -1, tensor, shard);
+        if (!r && row->role == ROLE_EMBEDDING && c->config->tie_word_embeddings)
+            r = add_float(c, ROLE_HEAD, -1, tensor, shard);
+    }
+    return r;
+}
+
+static int damaged(const struct format_context *c, const char *name) {
+    return failure_set(c->failure, -EBADMSG, "damaged", "quantize the model again",
+                       "the codes of '%s' are not on the grid that the job asked for", name);
+}
+
+/* Part @p of all stacks of a group, whose matrices begin at @first, stack after stack. */
+static int add_part(const struct format_context *c, const struct group_shape *shape, int p,
+                    const struct matrix_codes *first, const char *name, struct shard *shard) {
+    const struct ggml_type *type = gguf_matrix_type(c->q, shape->n);
+    size_t size = ggml_row_bytes(type, (size_t)shape->n) * shape->parts[p].rows;
+    unsigned char *to = shard_block(shard, size * shape->G);
+
+    if (!to)
+        return failure_oom(c->failure);
+    for (int g = 0; g < shape->G; g++) {
+        const struct matrix_codes *m = &first[g * shape->n_parts + p];
+        int r = ggml_pack(type, &m->codes, to + g * size);
+
+        if (r)
+            return r == -ENOMEM ? failure_oom(c->failure) : damaged(c, m->name);
+    }
+    return shard_add(shard, name, DTYPE_U8, size * shape->G, 0, to) ? failure_oom(c->failure) : 0;
+}
+
+static int add_matrices(const struct format_context *c, const struct layer_codes *layer,
+                        struct shard *shard) {
+    size_t first = 0;
+    int r = 0;
+
+    for (int i = 0; i < N_GROUPS && !r; i++) {
+        struct group_shape shape;
+
+        group_shape(c->config, i, &shape);
+        if (first + (size_t)shape.G * shape.n_parts > layer->n_matrices)
+            return damaged(c, "a layer");
+        for (int p = 0; p < shape.n_parts && !r; p++) {
+            char name[GGUF_NAME_SIZE];
+
+            gguf_part_name(i, p, layer->number, name);
+            r = add_part(c, &shape, p, &layer->matrices[first], name, shard);
+        }
+        first += (size_t)shape.G * shape.n_parts;
+    }
+    return r;
+}
+
+static int add_layer(const struct format_context *c, const struct layer_codes *layer,
+                     struct shard *shard) {
+    const struct arch *arch = c->config->arch;
+    size_t next = 0;
+    int r = 0;
+
+    for (size_t i = 0; i < arch->n_tensors && !r; i++) {
+        const struct arch_tensor *row = &arch->tensors[i];
+
+        if (arch_in_layer(row) && row->role != ROLE_MATRIX)
+            r = add_float(c, row->role, layer->number, &layer->plain.tensors[next++], shard);
+    }
+    return r ? r : add_matrices(c, layer, shard);
+}
+
+/* ---- the rest ---- */
+
+/* The file says all itself: config.json stays that of the model. */
+static int describe(const struct format_context *c, json_t *meta, json_t *config) {
+    (void)c, (void)meta, (void)config;
+    return 0;
+}
+
+static double bits_per_weight(const struct model_config *config,
+                              const struct quantization_config *q) {
+    double bits = 0, weights = 0;
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        const struct ggml_type *type;
+        struct group_shape shape;
+
+        group_shape(config, i, &shape);
+        type = gguf_matrix_type(q, shape.n);
+        weights += (double)group_size(&shape);
+        bits += 8 * (double)ggml_row_bytes(type, group_size(&shape));
+    }
+    return bits / weights;
+}
+
+const struct format_ops format_gguf = {
+    .name = "gguf",
+    .title = "one file for llama.cpp, in blocks of ggml that hold the codes as they are",
+    .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8, .sym = true, .asym = true},
+    .container = &container_gguf,
+    .check = check,
+    .check_files = check_files,
+    .add_layer = add_layer,
+    .add_plain = add_plain,
+    .describe = describe,
+    .bits_per_weight = bits_per_weight,
+};

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/formats/gguf/layout.h"
+
+#include "base/macros.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const plain_names[N_ROLES] = {
+    [ROLE_EMBEDDING] = "token_embd", [ROLE_FINAL_NORM] = "output_norm",
+    [ROLE_HEAD] = "output",          [ROLE_INPUT_NORM] = "attn_norm",
+    [ROLE_Q_NORM] = "attn_q_norm",   [ROLE_K_NORM] = "attn_k_norm",
+    [ROLE_POST_NORM] = "ffn_norm",   [ROLE_ROUTER] = "ffn_gate_inp",
+};
+
+static const char *const part_names[N_GROUPS][GROUP_PARTS_MAX] = {
+    [GROUP_QKV] = {"attn_q", "attn_k", "attn_v"},
+    [GROUP_O] = {"attn_output"},
+    [GROUP_GATE_UP] = {"ffn_gate_exps", "ffn_up_exps"},
+    [GROUP_DOWN] = {"ffn_down_exps"},
+};
+
+const struct ggml_type *gguf_matrix_type(const struct quantization_config *q, int n) {
+    return ggml_type_for(q->wbits, q->sym, q->groupsize > 0 ? q->groupsize : n);
+}
+
+const struct ggml_type *gguf_plain_type(enum tensor_role role) {
+    return role == ROLE_EMBEDDING || role == ROLE_HEAD ? &ggml_bf16 : &ggml_f32;
+}
+
+void gguf_plain_name(enum tensor_role role, int layer, char ret_name[GGUF_NAME_SIZE]) {
+    int n = 0;
+
+    if (role == ROLE_EMBEDDING || role == ROLE_FINAL_NORM || role == ROLE_HEAD)
+        n = snprintf(ret_name, GGUF_NAME_SIZE, "%s", plain_names[role]);
+    else
+        n = snprintf(ret_name, GGUF_NAME_SIZE, "blk.%d.%s", layer, plain_names[role]);
+    snprintf(ret_name + n, GGUF_NAME_SIZE - (size_t)n, ".weight");
+}
+
+void gguf_part_name(enum group group, int part, int layer, char ret_name[GGUF_NAME_SIZE]) {
+    snprintf(ret_name, GGUF_NAME_SIZE, "blk.%d.%s.weight", layer, part_names[group][part]);
+}
+
+/* Room for one more is there. */
+static struct gguf_tensor *append(struct gguf_layout *layout, const struct ggml_type *type,
+                                  int columns, int rows, int experts) {
+    struct gguf_tensor *t = &layout->tensors[layout->n++];
+
+    t->n_dims = experts ? 3 : rows ? 2 : 1;
+    t->dims[0] = (uint64_t)columns;
+    t->dims[1] = (uint64_t)rows;
+    t->dims[2] = (uint64_t)experts;
+    t->type = type;
+    t->size = (uint64_t)ggml_row_bytes(type, columns) * MAX(rows, 1) * MAX(experts, 1);
+    return t;
+}
+
+static void append_plain(struct gguf_layout *layout, const struct model_config *config,
+                         const struct arch_tensor *row, int layer) {
+    int rows = arch_dim(config, row->rows), columns = arch_dim(config, row->columns);
+    bool vector = row->columns == DIM_NONE;
+    struct gguf_tensor *t =
+        append(layout, gguf_plain_type(row->role), vector ? rows : columns, vector ? 0 : rows, 0);
+
+    gguf_plain_name(row->role, layer, t->name);
+}
+
+static void append_group(struct gguf_layout *layout, const struct model_config *config,
+                         const struct quantization_config *q, enum group group, int layer) {
+    struct group_shape shape;
+
+    group_shape(config, group, &shape);
+    for (int p = 0; p < shape.n_parts; p++) {
+        struct gguf_tensor *t = append(layout, gguf_matrix_type(q, shape.n), shape.n,
+                                       shape.parts[p].rows, shape.experts ? shape.G : 0);
+
+        gguf_part_name(group, p, layer, t->name);
+    }
+}
+
+/* llama.cpp wants a head; a tied one is the embedding once more. */
+static void append_outer(struct gguf_layout *layout, const struct model_config *config) {
+    const struct arch *arch = config->arch;
+
+    for (size_t i = 0; i < arch->n_tensors; i++) {
+        const struct arch_tensor *row = &arch->tensors[i];
+
+        if (arch_in_layer(row) || arch_is_tied(config, row))
+            continue;
+        append_plain(layout, config, row, -1);
+        if (row->role == ROLE_EMBEDDING && config->tie_word_embeddings) {
+            layout->tensors[layout->n] = layout->tensors[layout->n - 1];
+            gguf_plain_name(ROLE_HEAD, -1, layout->tensors[layout->n++].name);
+        }
+    }
+}
+
+int gguf_layout_init(const struct model_config *config, const struct quantization_config *q,
+                     struct gguf_layout *ret_layout) {
+    const struct arch *arch = config->arch;
+    struct gguf_layout layout = {};
+
+    layout.tensors = calloc((size_t)(config->num_hidden_layers + 1) *
+                                (arch->n_tensors + N_GROUPS * GROUP_PARTS_MAX),
+                            sizeof(*layout.tensors));
+    if (!layout.tensors)
+        return -ENOMEM;
+    for (int layer = 0; layer < config->num_hidden_layers; layer++) {
+        for (size_t i = 0; i < arch->n_tensors; i++) {
+            const struct arch_tensor *row = &arch->tensors[i];
+
+            if (arch_in_layer(row) && row->role != ROLE_MATRIX)
+                append_plain(&layout, config, row, layer);
+        }
+        for (int group = 0; group < N_GROUPS; group++)
+            append_group(&layout, config, q, group, layer);
+    }
+    append_outer(&layout, config);
+    *ret_layout = layout;
+    return 0;
+}
+
+void gguf_layout_done(struct gguf_layout *layout) {
+    free(layout->tensors);
+    *layout = (struct gguf_layout){};
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Which tensors a GGUF file of a model has, in the order of their data: layer after layer, then
+ * what is outside of them. A group's experts are one tensor. Any thread.
+ */
+#pragma once
+
+#include "daemon/model/arch/geometry.h"
+#include "daemon/pipeline/formats/gguf/blocks.h"
+
+#define GGUF_NAME_SIZE 64 /* of a tensor; llama.cpp has the same limit */
+#define GGUF_ALIGNMENT 32 /* of the data of each tensor */
+
+struct gguf_tensor {
+    char name[GGUF_NAME_SIZE];
+    int n_dims;
+    uint64_t dims[3]; /* columns first, then rows, then experts */
+    const struct ggml_type *type;
+    uint64_t size; /* bytes */
+};
+
+struct gguf_layout {
+    struct gguf_tensor *tensors; /* owned */
+    size_t n;
+};
+
+/* gguf_layout_init() - @config and @q have passed the format's check. Return: 0 or -ENOMEM. */
+int gguf_layout_init(const struct model_config *config, const struct quantization_config *q,
+                     struct gguf_layout *ret_layout);
+void gguf_layout_done(struct gguf_layout *layout);
+
+/* gguf_matrix_type() - in what matrices with @n columns are kept; NULL: nothing holds them. */
+const struct ggml_type *gguf_matrix_type(const struct quantization_config *q, int n);
+
+/* gguf_plain_type() - of a tensor that is not quantized: F32, or BF16 of embedding and head. */
+const struct ggml_type *gguf_plain_type(enum tensor_role role);
+
+/* gguf_plain_name() - of a tensor that is not quantized; @layer counts where it is of one. */
+void gguf_plain_name(enum tensor_role role, int layer, char ret_name[GGUF_NAME_SIZE]);
+
+/* gguf_part_name() - of part @part of @group, of all experts. */
+void gguf_part_name(enum group group, int part, int layer, char ret_name[GGUF_NAME_SIZE]);
