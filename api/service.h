@@ -54,9 +54,14 @@ extern const struct caller caller_daemon;
 struct job_filter {
     const char *status; /* one, or several with commas */
     const char *owner, *kind;
-    const char *text; /* in the name or the model, whatever the case of ASCII; or the id */
-    int64_t after;    /* only jobs with a smaller id: lists run from the newest to the oldest */
-    int limit;        /* 1 .. 500 */
+    const char *text;   /* in the name or the model, whatever the case of ASCII; or the id */
+    const char *label;  /* a name, or name=value, of which the job has a label */
+    const char *method; /* of quantization; leaves out what quantizes nothing */
+    const char *sort;   /* "perplexity", "bits": the smallest first; NULL: the newest first */
+    int wbits;          /* 0: any */
+    double perplexity_min, perplexity_max; /* of the first set; 0: any, even none */
+    int64_t after; /* only what comes after this job, as a rule the newest first */
+    int limit;     /* 1 .. 500 */
 };
 
 /* What changes of a waiting job; NULL: it stays. */

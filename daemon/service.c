@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
+#include "daemon/pipeline/methods/method.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/status.h"
 
@@ -60,6 +61,9 @@ static int list_jobs(void *ctx, const struct caller *caller, const struct job_fi
 
     if (filter->limit < 1 || filter->limit > LIST_MAX)
         return failure_field(failure, "limit", NULL, "must be from 1 to %d", LIST_MAX);
+    if (filter->method && !method_find(filter->method))
+        return failure_field(failure, "method", "/openapi.json lists the methods in JobRequest",
+                             "'%s' is not a method", filter->method);
     return jobs_list(&daemon->jobs, caller, filter, known, ret_list, ret_version, failure);
 }
 

@@ -4,6 +4,7 @@
 #include "api/request/api.h"
 #include "api/request/caller.h"
 #include "api/request/response.h"
+#include "api/routes/filter.h"
 #include "api/routes/table.h"
 #include "api/wire.h"
 #include "base/cleanup.h"
@@ -15,12 +16,6 @@
 #include <string.h>
 
 #define KEY_MAX 128
-#define TEXT_MAX 200
-#define HINT_SIZE 128
-
-static const char *const job_kinds[] = {"quantize", "eval", "export"};
-static const char *const job_statuses[] = {"queued",    "running", "cancelling",
-                                           "succeeded", "failed",  "cancelled"};
 
 /* NULL: no key; else it must be short and printable. */
 static int take_key(const struct request *request, const char **ret_key, struct failure *failure) {
@@ -66,78 +61,6 @@ enum MHD_Result jobs_post(struct request *request) {
     return answer_submitted(request, job);
 }
 
-static bool is_one_of(const char *const *names, size_t n, const char *text, size_t size) {
-    for (size_t i = 0; i < n; i++)
-        if (strlen(names[i]) == size && memcmp(names[i], text, size) == 0)
-            return true;
-    return false;
-}
-
-/* "some of queued, running ...": what to write instead. */
-static const char *list_names(const char *intro, const char *const *names, size_t n, char *text,
-                              size_t size) {
-    size_t at = (size_t)snprintf(text, size, "%s", intro);
-
-    for (size_t i = 0; i < n && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%s", i ? ", " : " ", names[i]);
-    return text;
-}
-
-/* NULL, or the name of a kind. */
-static int check_kind(const char *kind, struct failure *failure) {
-    char hint[HINT_SIZE];
-
-    if (!kind || is_one_of(job_kinds, ARRAY_SIZE(job_kinds), kind, strlen(kind)))
-        return 0;
-    list_names("one of", job_kinds, ARRAY_SIZE(job_kinds), hint, sizeof(hint));
-    return failure_field(failure, "kind", hint, "'%s' is not a kind of jobs", kind);
-}
-
-/* NULL, or names of statuses with commas between. */
-static int check_statuses(const char *list, struct failure *failure) {
-    char hint[HINT_SIZE];
-
-    for (const char *name = list; name; name = strchr(name, ',')) {
-        name += name != list;
-        if (is_one_of(job_statuses, ARRAY_SIZE(job_statuses), name, strcspn(name, ",")))
-            continue;
-        list_names("some of", job_statuses, ARRAY_SIZE(job_statuses), hint, sizeof(hint));
-        return failure_field(failure, "status", hint, "'%s' has an unknown status", list);
-    }
-    return 0;
-}
-
-/* NULL, or a text of at most @max bytes. */
-static int check_text(const char *name, const char *text, size_t max, struct failure *failure) {
-    if (text && (!*text || strlen(text) > max))
-        return failure_field(failure, name, NULL, "must have 1 to %zu bytes", max);
-    return 0;
-}
-
-static int take_filter(const struct request *request, struct job_filter *ret_filter,
-                       struct failure *failure) {
-    struct job_filter filter = {.status = request_query(request, "status"),
-                                .owner = request_query(request, "owner"),
-                                .kind = request_query(request, "kind"),
-                                .text = request_query(request, "text")};
-    uint64_t limit, after;
-    int r;
-
-    if ((r = check_kind(filter.kind, failure)) || (r = check_statuses(filter.status, failure)) ||
-        (r = check_text("owner", filter.owner, OWNER_SIZE - 1, failure)) ||
-        (r = check_text("text", filter.text, TEXT_MAX, failure)))
-        return r;
-    r = request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit, failure);
-    if (r == 0)
-        r = request_query_u64(request, "after", 0, INT64_MAX, 0, &after, failure);
-    if (r)
-        return r;
-    filter.limit = (int)limit;
-    filter.after = (int64_t)after;
-    *ret_filter = filter;
-    return 0;
-}
-
 /* Of this process and of what the caller sees: a tag of another never fits. */
 static uint32_t tag_space(const struct request *request) {
     return request->api->boot ^ caller_scope(&request->caller);
@@ -168,7 +91,7 @@ enum MHD_Result jobs_get(struct request *request) {
     struct job_filter filter;
     int r;
 
-    r = take_filter(request, &filter, &failure);
+    r = job_filter_take(request, &filter, &failure);
     if (r == 0)
         r = service->jobs(service->ctx, &request->caller, &filter, known, &list, &version,
                           &failure);

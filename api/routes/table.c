@@ -25,7 +25,10 @@ const struct route routes[] = {
     {"/v1/status", status_get, .type = WIRE_JSON},
     {"/v1/events", events_get, .query = "after limit", .type = WIRE_JSON,
      .also = WIRE_EVENT_STREAM},
-    {"/v1/jobs", jobs_get, .query = "status owner kind text limit after", .type = WIRE_JSON},
+    {"/v1/jobs", jobs_get,
+     .query = "status owner kind text label method wbits perplexity_min perplexity_max sort limit "
+              "after",
+     .type = WIRE_JSON},
     {"/v1/jobs", jobs_post, .type = WIRE_JSON, .method = ROUTE_POST, .needs = ROLE_SUBMIT},
     {"/v1/jobs/{id}", job_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}", job_delete, .method = ROUTE_DELETE, .needs = ROLE_SUBMIT},

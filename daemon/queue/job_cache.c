@@ -179,11 +179,12 @@ void cached_list_free(struct cached_list *list) {
 
 /* No two filters have the same text: each word comes with its length. */
 static char *key_of(const struct store_filter *filter) {
-    const char *const words[] = {filter->viewer, filter->status, filter->owner, filter->kind,
-                                 filter->text};
+    const char *const words[] = {filter->viewer, filter->status, filter->owner,  filter->kind,
+                                 filter->text,   filter->label,  filter->method, filter->sort};
     struct strbuf key = {};
 
-    strbuf_printf(&key, "%d %" PRId64, filter->limit, filter->after);
+    strbuf_printf(&key, "%d %" PRId64 " %d %.17g %.17g", filter->limit, filter->after,
+                  filter->wbits, filter->perplexity_min, filter->perplexity_max);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
         if (words[i])
             strbuf_printf(&key, " %zu:%s", strlen(words[i]), words[i]);

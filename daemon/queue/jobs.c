@@ -150,6 +150,12 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
                                 .owner = filter->owner,
                                 .kind = filter->kind,
                                 .text = filter->text,
+                                .label = filter->label,
+                                .method = filter->method,
+                                .sort = filter->sort,
+                                .wbits = filter->wbits,
+                                .perplexity_min = filter->perplexity_min,
+                                .perplexity_max = filter->perplexity_max,
                                 .viewer = access_viewer(caller),
                                 .after = filter->after,
                                 .limit = filter->limit};
@@ -158,6 +164,12 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
     int r;
 
     r = job_cache_list(jobs->cache, &rows, &list, failure);
+    if (r == -ENOENT) {
+        failure_field(failure, "after", "ask for the first page again",
+                      "a sorted list cannot go on after job %" PRId64 ", which is not there",
+                      filter->after);
+        return -EINVAL;
+    }
     if (r)
         return r;
     /* Before the progress that is shown: a change in between is then seen again, not missed. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
+#include "daemon/store/list.h"
 #include "daemon/store/sql.h"
 #include "daemon/store/store.h"
 
@@ -115,12 +116,6 @@ int store_get_job(struct store *store, int64_t id, struct job_row **ret_row) {
     return read_row(store, statement, ret_row);
 }
 
-static struct job_summary read_summary(sqlite3_stmt *statement) {
-    return (struct job_summary){.id = sqlite3_column_int64(statement, 0),
-                                .version = (uint64_t)sqlite3_column_int64(statement, 1),
-                                .position = sqlite3_column_int64(statement, 2)};
-}
-
 int store_get_summary(struct store *store, int64_t id, struct job_summary *ret_summary) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,
@@ -130,46 +125,8 @@ int store_get_summary(struct store *store, int64_t id, struct job_summary *ret_s
         r = store_step(store, statement);
     if (r <= 0)
         return r ? r : -ENOENT;
-    *ret_summary = read_summary(statement);
+    *ret_summary = store_read_summary(statement);
     return 0;
-}
-
-#define LIST(which)                                                                                \
-    "SELECT jobs.id, version, queue.position FROM jobs "                                           \
-    "LEFT JOIN queue ON queue.id = jobs.id WHERE " which                                           \
-    "(?1 IS NULL OR instr(',' || ?1 || ',', ',' || status || ',')) "                               \
-    "AND (?2 IS NULL OR owner = ?2) AND (?3 = 0 OR jobs.id < ?3) "                                 \
-    "AND (?5 IS NULL OR private = 0 OR owner = ?5) AND (?6 IS NULL OR kind = ?6) "                 \
-    "AND (?7 IS NULL OR jobs.id = ?7 OR instr(lower(name), lower(?7)) "                            \
-    "OR instr(lower(json_extract(params, '$.model')), lower(?7))) "                                \
-    "ORDER BY jobs.id DESC LIMIT ?4"
-
-/* Jobs that have not ended have an index, which a long history does not slow down. */
-static bool only_active(const char *status) {
-    return status && !strstr(status, "succeeded") && !strstr(status, "failed") &&
-           !strstr(status, "cancelled");
-}
-
-int store_list_summaries(struct store *store, const struct store_filter *filter,
-                         int (*each)(void *ctx, const struct job_summary *summary), void *ctx) {
-    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
-    int r = store_query(store, &statement,
-                        only_active(filter->status)
-                            ? LIST("status IN ('queued', 'running', 'cancelling') AND ")
-                            : LIST(""),
-                        "ssiisss", filter->status, filter->owner, filter->after,
-                        (int64_t)filter->limit, filter->viewer, filter->kind, filter->text);
-
-    if (r)
-        return r;
-    while ((r = store_step(store, statement)) == 1) {
-        struct job_summary summary = read_summary(statement);
-
-        r = each(ctx, &summary);
-        if (r)
-            return r;
-    }
-    return r;
 }
 
 int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n) {

@@ -155,14 +155,20 @@ struct store_filter {
     const char *status; /* one, or several with commas; NULL: any, as for the next three */
     const char *owner, *kind;
     const char *text;   /* in the name or the model, whatever the case of ASCII; or the id */
-    const char *viewer; /* without private jobs of others; NULL: with all */
-    int64_t after;      /* only smaller ids; 0: all */
+    const char *label;  /* a name, or name=value, of which the job has a label */
+    const char *method; /* of quantization; leaves out what quantizes nothing */
+    const char *sort;   /* "perplexity", "bits": the smallest first; NULL: the newest first */
+    int wbits;          /* 0: any */
+    double perplexity_min, perplexity_max; /* of the first set; 0: any, even none */
+    const char *viewer;                    /* without private jobs of others; NULL: with all */
+    int64_t after;                         /* only what comes after this job; 0: all */
     int limit;
 };
 
 /*
- * store_list_summaries() - calls @each with the jobs that pass @filter, newest first. An @each that
- * returns not 0 ends the list, and that is returned.
+ * store_list_summaries() - calls @each with the jobs that pass @filter, in its order. An @each that
+ * returns not 0 ends the list, and that is returned. -ENOENT: a sorted list cannot go on after a
+ * job that is not there, or is hidden from the viewer.
  */
 int store_list_summaries(struct store *store, const struct store_filter *filter,
                          int (*each)(void *ctx, const struct job_summary *summary), void *ctx);

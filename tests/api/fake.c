@@ -144,10 +144,10 @@ static int get_jobs(void *ctx, const struct caller *caller, const struct job_fil
             (filter->status && !strstr(filter->status, fake->jobs[id].status)) ||
             (filter->kind && !str_equal(filter->kind, "quantize")) ||
             (filter->text && atoll(filter->text) != id) ||
-            (filter->owner && !str_equal(filter->owner, fake->jobs[id].owner)))
+            (filter->owner && !str_equal(filter->owner, fake->jobs[id].owner)) ||
+            (filter->label && !str_equal(filter->label, "run=1")) || filter->sort)
             continue;
-        has_more = json_array_size(data) == (size_t)filter->limit;
-        if (has_more)
+        if ((has_more = json_array_size(data) == (size_t)filter->limit))
             break;
         json_array_append_new(data, locked_job(fake, id));
     }

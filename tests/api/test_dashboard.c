@@ -179,6 +179,16 @@ static void test_filters(void **state) {
     assert_int_equal(n_listed(ASK(.path = "/v1/jobs?kind=quantize")), 2);
     assert_int_equal(n_listed(ASK(.path = "/v1/jobs?kind=eval")), 0);
     assert_int_equal(n_listed(ASK(.path = "/v1/jobs?text=2")), 1);
+    assert_int_equal(n_listed(ASK(.path = "/v1/jobs?label=run=1&sort=id")), 2);
+    assert_int_equal(n_listed(ASK(.path = "/v1/jobs?label=run%3D2")), 0);
+    assert_int_equal(n_listed(ASK(.path = "/v1/jobs?sort=bits")), 0);
+    assert_int_equal(n_listed(ASK(.path = "/v1/jobs?perplexity_max=7.5&wbits=4")), 2);
+    check_problem(ASK(.path = "/v1/jobs?sort=name"), 422, "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs?label="), 422, "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs?wbits=0"), 422, "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs?wbits=17"), 422, "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs?perplexity_min=nan"), 422, "invalid_parameter");
+    check_problem(ASK(.path = "/v1/jobs?perplexity_min=0"), 422, "invalid_parameter");
     check_problem(ASK(.path = "/v1/jobs?status=running,"), 422, "invalid_parameter");
     check_problem(ASK(.path = "/v1/jobs?status=,running"), 422, "invalid_parameter");
     check_problem(ASK(.path = "/v1/jobs?status=runn"), 422, "invalid_parameter");

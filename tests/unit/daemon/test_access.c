@@ -109,6 +109,45 @@ static void test_filters(void **state) {
     check_list(q, &user, (struct job_filter){.limit = 9, .text = "' OR 1"}, "", false);
 }
 
+/* By label, method and bits; in their order, of which a page goes on after a job that is seen. */
+static void test_sorts(void **state) {
+    static const char *const requests[] = {
+        "{\"model\": \"m\", \"dataset\": \"ptb\", \"wbits\": 4, \"eval\": \"ptb\", \"labels\": "
+        "{\"run\": \"a=b\"}}",
+        "{\"model\": \"m\", \"dataset\": \"ptb\", \"wbits\": 3, \"eval\": \"ptb\", \"labels\": "
+        "{\"run\": \"%\"}}",
+        "{\"model\": \"m\", \"wbits\": 8, \"eval\": \"ptb\", \"method\": \"rtn\", \"dataset\": "
+        "null}",
+        "{\"model\": \"m\", \"kind\": \"eval\", \"eval\": \"ptb\", \"labels\": {\"run\": \"\"}}",
+        "{\"model\": \"m\", \"dataset\": \"ptb\", \"wbits\": 3, \"eval\": \"ptb\", \"private\": "
+        "true}"};
+    struct job_filter past = {.limit = 9, .sort = "bits", .after = 5};
+    cleanup(json_decrefp) json_t *list = NULL;
+    struct queue *q = *state;
+    struct failure failure = {};
+    uint64_t version;
+
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+        submit_as(q, &user, requests[i]);
+    check_list(q, &user, (struct job_filter){.limit = 9, .label = "run"}, "4 2 1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .label = "run=a=b"}, "1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .label = "run=%"}, "2 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .label = "run="}, "4 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .label = "ru"}, "", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .method = "rtn"}, "3 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .method = "gptq"}, "5 2 1 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .wbits = 3}, "5 2 ", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .perplexity_min = 1}, "", false);
+    check_list(q, &user, (struct job_filter){.limit = 9, .sort = "perplexity"}, "5 4 3 2 1 ",
+               false);
+    check_list(q, &user, (struct job_filter){.limit = 3, .sort = "bits"}, "5 2 1 ", true);
+    check_list(q, &user, (struct job_filter){.limit = 3, .sort = "bits", .after = 1}, "3 4 ",
+               false);
+    check_list(q, &other, (struct job_filter){.limit = 9, .sort = "bits"}, "2 1 3 4 ", false);
+    assert_int_equal(jobs_list(&q->jobs, &other, &past, 0, &list, &version, &failure), -EINVAL);
+    assert_string_equal(failure.field, "after");
+}
+
 static void test_events(void **state) {
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *all = NULL, *of_other = NULL, *of_user = NULL;
@@ -236,6 +275,7 @@ int main(void) {
         TEST(test_private_is_seen_by_few),
         TEST(test_lists),
         TEST(test_filters),
+        TEST(test_sorts),
         TEST(test_events),
         TEST(test_pages_of_events),
         TEST(test_migration),

@@ -357,6 +357,49 @@ static void test_list(void **state) {
     assert_int_equal(ids[2], 2);
 }
 
+/* By the perplexity of the first set; a job that measured none comes last. */
+static void test_list_sorted(void **state) {
+    static const double perplexities[] = {9.5, 7.25, 0, 8};
+    static const int64_t expected[] = {2, 4, 1, 3};
+    struct fixture *f = *state;
+    int64_t ids[8] = {0};
+    struct store_filter filter = {.sort = "perplexity", .limit = 8};
+
+    for (size_t i = 0; i < ARRAY_SIZE(perplexities); i++) {
+        struct eval_row row = {.name = "ptb",
+                               .value = perplexities[i],
+                               .wbits = 4,
+                               .model_fingerprint = "m",
+                               .windows_sha256 = "w",
+                               .seqlen = 8};
+        int64_t id = insert(f, "a", 0);
+
+        begin(f);
+        if (row.value > 0) {
+            assert_int_equal(store_put_eval(f->store, id, &row), 0);
+            row.name = "c4";
+            row.value = 1;
+            assert_int_equal(store_put_eval(f->store, id, &row), 0);
+        }
+        end(f, 0);
+    }
+    begin(f);
+    assert_int_equal(end(f, store_list_summaries(f->store, &filter, count_row, ids)), 0);
+    assert_int_equal(ids[0], 4);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(ids[1 + i], expected[i]);
+    ids[0] = 0;
+    filter.after = 4;
+    filter.perplexity_min = 8;
+    begin(f);
+    assert_int_equal(end(f, store_list_summaries(f->store, &filter, count_row, ids)), 0);
+    assert_int_equal(ids[0], 1);
+    assert_int_equal(ids[1], 1);
+    filter.after = 9;
+    begin(f);
+    assert_int_equal(end(f, store_list_summaries(f->store, &filter, count_row, ids)), -ENOENT);
+}
+
 static void test_second_daemon_refused(void **state) {
     struct fixture *f = *state;
     struct store *second = NULL;
@@ -444,6 +487,7 @@ int main(void) {
         TEST(test_private_baseline),
         TEST(test_idempotency_key),
         TEST(test_list),
+        TEST(test_list_sorted),
         TEST(test_second_daemon_refused),
         TEST(test_newer_schema_refused),
         TEST(test_other_database_refused),
