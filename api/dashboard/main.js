@@ -17,7 +17,8 @@ const RETRY_MS = 2000;
 const CONNECTIONS = {
   live: ["Live", ""],
   polling: ["Polling", "Events do not arrive. The page polls every few seconds instead."],
-  offline: ["Offline", "The daemon does not answer. Reconnecting. Nothing is lost, and jobs continue."],
+  offline: ["Offline", "The daemon does not answer. Reconnecting. " +
+    "If it was stopped, jobs wait until it runs again."],
   ended: ["", ""],
   idle: ["", ""],
 };

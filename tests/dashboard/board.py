@@ -34,7 +34,8 @@ class Daemon:
     def start(self):
         with open(self.home + "/log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.programs[0], "--state-dir", self.home + "/state", "--cache-dir", self.home + "/cache",
+                [self.programs[0], "--owner-jobs", "0", "--state-dir", self.home + "/state",
+                 "--cache-dir", self.home + "/cache",
                  "--listen", f"127.0.0.1:{self.port}", "--listen", f"unix:{self.home}/quantd.sock",
                  "--device", "cpu", "--model-root", self.source + "/data", "--data-root",
                  self.home + "/texts"], stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})

@@ -76,8 +76,8 @@ async function units() {
     ["0 B", "1 B", "999 B", "1.00 kB", "10.0 kB", "1.00 MB", "1.00 GB", "5.00 PB", "–", "–"], "bytes");
   same([0, 9.94, 9.96, 59.4, 60, 3599.6, 7620, 90000, -1, Infinity].map(u.seconds),
     ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 00 s", "1 h 00 min", "2 h 07 min", "1 d 1 h", "–", "–"], "seconds");
-  same([u.change(103, 100), u.change(97, 100), u.change(1, 0), u.change(1, null)],
-    ["+3.00 %", "−3.00 %", "–", "–"], "change");
+  same([u.change(103, 100), u.change(97, 100), u.change(99.9999, 100), u.change(1, 0), u.change(1, null)],
+    ["+3.00 %", "−3.00 %", "0.00 %", "–", "–"], "change");
   same([12.5, 1234.567, undefined].map(u.perplexity), ["12.5000", "1234.6", "–"], "perplexity");
   same([0, 0.00282149, 0.00000031].map(u.error), ["0", "0.00282", "3.1e-7"], "error");
   same(u.count(65536), "65\u202f536", "count");
@@ -150,6 +150,10 @@ async function layers() {
   same([strays[0], strays[4], step(strays, 1e-9), step(strays, 1e9)], [2, 99, 0, 3], "strays share the last steps");
   same(edges([5, 5], 2), [5, 5, 5], "one value");
   same(edges([NaN], 2), null, "none");
+  same(all.hasErrors, true, "errors were measured");
+  const plain = new Layers();
+  plain.add({ layer: 0, matrices: [matrix("self_attn.q", null, null), matrix("mlp.experts.0.up", null, null)] });
+  same([plain.hasErrors, plain.hasTokens], [false, false], "a method without calibration measures nothing");
 }
 
 async function job() {
@@ -161,6 +165,8 @@ async function job() {
   same(typeof j.refusal(user, "submit", { owner: "other" }), "string", "another owner");
   same(typeof j.refusal({ owner: "user", role: "read" }, "submit", { owner: "user" }), "string", "the role read");
   same(j.fraction({ status: "queued", progress: { phase: "pull", bytes: 1, bytes_total: 4 } }), 0.25, "a pull");
+  same([0, 0.25].map((fraction) => j.fraction({ status: "queued", progress: { phase: "load", fraction } })),
+    [null, 0.25], "a queued job has no bar, unless it was interrupted");
   same(j.fraction({ status: "succeeded", progress: { phase: "export", fraction: 1 } }), null, "an end");
   same(j.method({ params: { wbits: 3, method: "rtn", grid: "mse", groupsize: 64, sym: true } }),
     "rtn 3 bit g64 sym mse", "method");
@@ -183,5 +189,43 @@ async function devices() {
   shown.stop();
 }
 
-Promise.all([devices(), feed(), sse(), units(), router(), schema(), layers(), job()])
+/* Events that keep coming do not put the work off, and it never runs twice at a time. */
+async function soon() {
+  const { Soon } = await import("/assets/lib/soon.js");
+  const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  let runs = 0;
+  let running = 0;
+  const asked = new Soon(async () => {
+    runs++;
+    if (++running > 1) wrong.push("the work ran twice at a time");
+    await wait(30);
+    running--;
+    throw new Error("no answer");
+  }, 20);
+  for (let i = 0; i < 40; i++) {
+    asked.ask();
+    await wait(10);
+  }
+  same(runs >= 3 && runs <= 9, true, `the work runs while events come: ${runs}`);
+  await wait(150);
+  const before = runs;
+  asked.ask();
+  asked.stop();
+  await wait(60);
+  same(runs, before, "it was stopped");
+}
+
+/* Texts at points that lie on each other are apart, or left out. */
+async function labels() {
+  const { placeOf } = await import("/assets/charts/charts.js");
+  const area = { left: 0, right: 300, top: 0, bottom: 200 };
+  const taken = [];
+  const places = Array.from({ length: 12 }, () => placeOf({ x: 150, y: 100 }, 20, false, area, taken)).filter(Boolean);
+  same(places.length, taken.length, "each text that is drawn has its room");
+  same(places.length >= 4 && places.length < 12, true, `some find room: ${places.length}`);
+  const apart = (a, b) => a === b || a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+  same(taken.every((a) => taken.every((b) => apart(a, b))), true, "no text covers another");
+}
+
+Promise.all([soon(), labels(), devices(), feed(), sse(), units(), router(), schema(), layers(), job()])
   .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));

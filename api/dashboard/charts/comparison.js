@@ -7,6 +7,7 @@ import { format } from "../lib/router.js";
 import { bytes, change, fixed, perplexity, seconds } from "../lib/units.js";
 
 const CHOICES_MAX = 200;
+const ANY = 1e-9; // a perplexity below all: jobs that have one
 
 /* Data sets that any of @jobs measured. */
 function setsOf(jobs) {
@@ -78,7 +79,7 @@ export class Comparison {
   /* Which jobs there are to choose from. */
   async #offerMore() {
     try {
-      const { data } = await this.#api.get(`/v1/jobs?status=succeeded&limit=${CHOICES_MAX}`);
+      const { data } = await this.#api.get(`/v1/jobs?status=succeeded&perplexity_min=${ANY}&limit=${CHOICES_MAX}`);
       this.#choices = data.data.filter((job) => perplexities(job).length);
     } catch {
       this.#choices = [];

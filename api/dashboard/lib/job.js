@@ -73,6 +73,7 @@ export function fraction(job) {
   const p = job.progress;
   if (!p || hasEnded(job)) return null;
   if (p.phase === "pull") return p.bytes_total > 0 ? p.bytes / p.bytes_total : null;
+  if (job.status === "queued" && !(p.fraction > 0)) return null;
   return typeof p.fraction === "number" ? p.fraction : null;
 }
 

@@ -83,6 +83,13 @@ export class Layers {
     return this.list.some((layer) => layer.experts.some((e) => e?.tokens > 0));
   }
 
+  /* Whether errors were measured: a method without calibration has none. */
+  get hasErrors() {
+    const measured = (matrix) => typeof matrix?.error === "number";
+    return this.list.some((layer) => Object.values(layer.attention).some(measured) ||
+      layer.experts.some((e) => e && EXPERT_PARTS.some((part) => measured(e[part]))));
+  }
+
   /* The value of an expert: its tokens, or the error of @part ("worst": the largest). */
   static value(expert, metric, part) {
     if (!expert) return NaN;

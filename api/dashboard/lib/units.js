@@ -39,6 +39,7 @@ export function percent(fraction) {
 export function change(value, base) {
   if (!isNumber(value) || !isNumber(base) || base <= 0) return NONE;
   const text = ((value / base - 1) * 100).toFixed(2);
+  if (Number(text) === 0) return "0.00 %";
   return `${text.startsWith("-") ? "−" + text.slice(1) : "+" + text} %`;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Jobs side by side, as the address names them. */
 import { Comparison } from "../charts/comparison.js";
-import { el, show } from "../lib/dom.js";
-import { format, ids } from "../lib/router.js";
+import { el, setText, show } from "../lib/dom.js";
+import { COMPARED_MAX, format, ids } from "../lib/router.js";
 
 class ComparePage {
   #context;
@@ -10,6 +10,7 @@ class ComparePage {
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #hint = el("p", { class: "help" }, "Choose jobs here, or tick them in the list of jobs.");
   #asked = 0;
+  #cut = el("p", { class: "problem", role: "alert", hidden: true });
   title = "Compare";
   node;
 
@@ -20,8 +21,8 @@ class ComparePage {
       this.#load(list);
     });
     this.node = el("div", {}, el("div", { class: "head" }, el("h1", { tabindex: "-1" }, "Compare jobs")),
-      this.#problem, this.#hint, this.#comparison.node);
-    this.#load(ids(route.query.jobs));
+      this.#problem, this.#cut, this.#hint, this.#comparison.node);
+    this.#loadRoute(route);
   }
 
   close() {
@@ -30,8 +31,15 @@ class ComparePage {
 
   change(route) {
     if (route.page !== "compare") return false;
-    this.#load(ids(route.query.jobs));
+    this.#loadRoute(route);
     return true;
+  }
+
+  #loadRoute(route) {
+    const all = ids(route.query.jobs, Infinity);
+    this.#cut.hidden = all.length <= COMPARED_MAX;
+    setText(this.#cut, `The first ${COMPARED_MAX} of ${all.length} jobs are shown.`);
+    this.#load(all.slice(0, COMPARED_MAX));
   }
 
   async #load(list) {

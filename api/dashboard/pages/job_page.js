@@ -14,6 +14,7 @@ import { hasEnded, method, perplexities, refusal, title } from "../lib/job.js";
 import { Layers } from "../lib/layers.js";
 import { ProgressPanel, Status } from "../parts/progress.js";
 import { format, ids } from "../lib/router.js";
+import { Soon } from "../lib/soon.js";
 import { ago, between, bytes, count, fixed, moment, seconds } from "../lib/units.js";
 
 const ASK_MS = 200; // several events, one question
@@ -37,7 +38,7 @@ class JobPage {
   #phases = new Set(); // that were seen
   #feed = null;
   #closed = false;
-  #asking = 0;
+  #asking = new Soon(() => this.#load(), ASK_MS);
   #ticking = 0;
   #draw = whenDrawn(() => this.#drawAll());
   #heading = el("h1", { tabindex: "-1" });
@@ -57,6 +58,8 @@ class JobPage {
   #heat;
   #depth;
   #files;
+  #unmeasured = el("p", { class: "card help", hidden: true },
+    "This method needs no calibration, so no errors of layers were measured.");
   #log = new EventLog();
   #body = el("div", { class: "job", hidden: true });
   #message = el("div", { class: "empty" }, "Loading");
@@ -92,7 +95,7 @@ class JobPage {
     this.#heat.close();
     this.#depth.close();
     this.#comparison.close();
-    clearTimeout(this.#asking);
+    this.#asking.stop();
     clearInterval(this.#ticking);
   }
 
@@ -127,11 +130,6 @@ class JobPage {
     this.#draw();
   }
 
-  #askSoon() {
-    clearTimeout(this.#asking);
-    this.#asking = setTimeout(() => this.#load().catch(() => {}), ASK_MS);
-  }
-
   /* What an event does beside its line in the log, by its type; others only change the job. */
   static #handlers = {
     "job": (page, job) => {
@@ -140,7 +138,7 @@ class JobPage {
     },
     "reset": (page) => {
       page.#log.clear();
-      page.#askSoon();
+      page.#asking.ask();
     },
     "progress": (page, progress) => {
       if (page.#job && !hasEnded(page.#job)) page.#job = { ...page.#job, progress };
@@ -163,7 +161,7 @@ class JobPage {
   }
 
   #changed() {
-    if (this.#job && !hasEnded(this.#job)) this.#askSoon();
+    if (this.#job && !hasEnded(this.#job)) this.#asking.ask();
     this.#draw();
   }
 
@@ -189,7 +187,7 @@ class JobPage {
       this.#error, this.#panel.node,
       el("div", { class: "columns" },
         el("div", { class: "wide" }, this.#comparison.node, this.#heat.node, this.#depth.node,
-          this.#log.node),
+          this.#unmeasured, this.#log.node),
         el("div", { class: "side" }, this.#devices.node,
           el("section", { class: "card", "aria-labelledby": "facts-title" },
             el("h2", { id: "facts-title" }, "Parameters"), this.#facts),
@@ -221,8 +219,10 @@ class JobPage {
       this.#heat.update();
       this.#depth.update();
     }
-    this.#heat.node.hidden = this.#layers.nExperts === 0;
-    this.#depth.node.hidden = this.#layers.list.length === 0;
+    const measured = this.#layers.hasErrors || this.#layers.hasTokens;
+    this.#heat.node.hidden = this.#layers.nExperts === 0 || !measured;
+    this.#depth.node.hidden = !this.#layers.hasErrors;
+    this.#unmeasured.hidden = measured || this.#layers.list.length === 0;
   }
 
   #titleText() {

@@ -7,10 +7,12 @@ import { Feed } from "../lib/feed.js";
 import { hasEnded, refusal } from "../lib/job.js";
 import { JobRow } from "../parts/job_row.js";
 import { format, ids } from "../lib/router.js";
+import { Soon } from "../lib/soon.js";
 
 const PAGE_SIZE = 50;
 const ROWS_MAX = 1000; // as many as are kept when more and more are asked for
 const REFRESH_MS = 300; // several events, one question
+const FILTERS = ["text", "status", "kind", "label", "owner"];
 const TICK_MS = 20000;
 const TYPING_MS = 300;
 const ACTIVE = "running,cancelling,queued";
@@ -31,9 +33,9 @@ class JobTable {
   #pick;
   node;
 
-  constructor(name, title, empty, pick) {
+  constructor(name, title, pick) {
     this.#pick = pick;
-    this.#empty = el("p", { class: "empty" }, empty);
+    this.#empty = el("p", { class: "empty" });
     this.#table = el("table", { class: "jobs", "aria-labelledby": `${name}-title` },
       el("thead", {}, el("tr", {}, COLUMNS.map(([text, kind]) => text
         ? el("th", { scope: "col", class: kind }, text)
@@ -41,6 +43,11 @@ class JobTable {
       this.#body);
     this.node = el("section", { class: "card", id: name },
       el("h2", { id: `${name}-title` }, title, " ", this.#count), this.#empty, this.#table);
+  }
+
+  /* What it says when it has no jobs. */
+  set empty(text) {
+    setText(this.#empty, text);
   }
 
   update(jobs, picked, more) {
@@ -75,10 +82,11 @@ class JobsPage {
   #query;
   #pages = 1; // of the history
   #picked;
-  #refreshing = 0;
+  #refreshing = new Soon(() => this.#load(), REFRESH_MS);
   #ticking = 0;
   #typing = 0;
   #asked = 0; // number of the newest question
+  #running = 0; // jobs that devices run
   #feed;
   #devices;
   #queue;
@@ -96,9 +104,12 @@ class JobsPage {
     this.#query = route.query;
     this.#picked = new Set(ids(route.query.compare));
     const pick = (id, on) => this.#pick(id, on);
-    this.#queue = new JobTable("queue", "Queue", "No job is waiting or running.", pick);
-    this.#history = new JobTable("history", "History", "No job has ended yet.", pick);
-    this.#devices = new Devices(context.api);
+    this.#queue = new JobTable("queue", "Queue", pick);
+    this.#history = new JobTable("history", "History", pick);
+    this.#devices = new Devices(context.api, null, (running) => {
+      this.#running = running.length;
+      this.#sayEmpty();
+    });
     const refused = refusal(context.session.caller, "submit", null);
     this.node = el("div", {},
       el("div", { class: "head" }, el("h1", { tabindex: "-1" }, "Jobs"),
@@ -134,7 +145,7 @@ class JobsPage {
     this.#feed.stop();
     this.#devices.stop();
     clearInterval(this.#ticking);
-    clearTimeout(this.#refreshing);
+    this.#refreshing.stop();
     clearTimeout(this.#typing);
   }
 
@@ -166,6 +177,7 @@ class JobsPage {
       select("status", "Status", [["", "any"], ...states.map((s) => [s, s])]),
       select("kind", "Kind", [["", "any"], ["quantize", "quantize"], ["eval", "eval"],
         ["export", "export"]]),
+      input("label", "Label, name=value"),
       input("owner", "Owner"),
       el("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Clear"));
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -186,7 +198,7 @@ class JobsPage {
 
   #clear() {
     for (const field of Object.values(this.#filters)) field.value = "";
-    this.#go({ text: "", status: "", kind: "", owner: "" });
+    this.#go(Object.fromEntries(FILTERS.map((name) => [name, ""])));
   }
 
   /* The same page with other parts of its address; no new entry in the history of the browser. */
@@ -212,16 +224,25 @@ class JobsPage {
     this.#compare.href = format("compare", null, { jobs: [...this.#picked].join(",") });
   }
 
+  /* Other questions than before: answered at once. */
   #refresh() {
-    clearTimeout(this.#refreshing);
-    this.#refreshing = setTimeout(() => this.#load().catch(() => {}), REFRESH_MS);
+    this.#load().catch(() => {});
+  }
+
+  /* Why a table has no rows: what devices run may be of others, or not in the list yet. */
+  #sayEmpty() {
+    const filtered = FILTERS.some((name) => this.#query[name]);
+    this.#queue.empty = filtered ? "No waiting or running job matches these filters."
+      : this.#running ? "No job is waiting." : "No job is waiting or running.";
+    this.#history.empty = filtered ? "No ended job matches these filters."
+      : "No job has ended yet.";
   }
 
   #event(event) {
     const row = this.#queue.row(event.job) || this.#history.row(event.job);
     if (event.type !== "progress") {
       if (ANNOUNCED[event.type]) announce(`Job ${event.job} ${ANNOUNCED[event.type]}.`);
-      this.#refresh();
+      this.#refreshing.ask();
     } else if (row && !hasEnded(row.job)) {
       row.update({ ...row.job, progress: event.data });
     }
@@ -231,8 +252,8 @@ class JobsPage {
     const asked = status.split(",").filter((s) => !this.#query.status || s === this.#query.status);
     if (!asked.length) return null;
     const query = new URLSearchParams({ status: asked.join(","), limit: PAGE_SIZE });
-    for (const name of ["kind", "owner", "text"])
-      if (this.#query[name]) query.set(name, this.#query[name]);
+    for (const name of FILTERS)
+      if (name !== "status" && this.#query[name]) query.set(name, this.#query[name]);
     if (after) query.set("after", after);
     return `/v1/jobs?${query}`;
   }
@@ -255,10 +276,11 @@ class JobsPage {
     const asked = ++this.#asked;
     try {
       const [queue, past] = await Promise.all([this.#list(ACTIVE, 10),
-        this.#list(PAST, this.#pages)]);
+        this.#list(PAST, this.#pages), this.#devices.ask()]);
       if (asked !== this.#asked) return; // a newer question was asked meanwhile
       const place = (job) => (job.status === "queued" ? job.queue_position || Infinity : 0);
       queue.jobs.sort((a, b) => place(a) - place(b) || a.id - b.id);
+      this.#sayEmpty();
       this.#queue.update(queue.jobs, this.#picked, queue.more);
       this.#history.update(past.jobs, this.#picked, past.more);
       this.#more.hidden = !past.more || past.jobs.length >= ROWS_MAX;

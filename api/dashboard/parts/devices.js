@@ -43,33 +43,39 @@ class Device {
   }
 }
 
-/* Asks every few seconds while it can be seen; only the device of @job when that is given. */
+/*
+ * Asks every few seconds while it can be seen; only the device of @job when that is given.
+ * @onJobs(ids): the jobs that devices run, at each answer.
+ */
 export class Devices {
   #api;
   #job;
+  #onJobs;
   #timer = 0;
   #shown = new Map();
   #list = el("div", { class: "devices" });
   node;
 
-  constructor(api, job = null) {
+  constructor(api, job = null, onJobs = () => {}) {
     this.#api = api;
     this.#job = job;
+    this.#onJobs = onJobs;
     this.node = el("section", { class: "card", "aria-labelledby": "devices-title", hidden: true },
       el("h2", { id: "devices-title" }, job ? "Device" : "Devices"), this.#list);
   }
 
   start() {
     this.stop();
-    this.#ask();
-    this.#timer = setInterval(() => document.hidden || this.#ask(), PERIOD_MS);
+    this.ask();
+    this.#timer = setInterval(() => document.hidden || this.ask(), PERIOD_MS);
   }
 
   stop() {
     clearInterval(this.#timer);
   }
 
-  async #ask() {
+  /* Asks now. */
+  async ask() {
     let list;
     try {
       ({ data: list } = await this.#api.get("/v1/devices"));
@@ -86,5 +92,6 @@ export class Devices {
       }
       this.#shown.get(key).update(device);
     }
+    this.#onJobs(devices.map((device) => device.job).filter(Boolean));
   }
 }

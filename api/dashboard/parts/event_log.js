@@ -34,7 +34,7 @@ export class EventLog {
   #n = 0;
   node = el("section", { class: "card", "aria-labelledby": "log-title" },
     el("h2", { id: "log-title" }, "Events"),
-    el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Events" },
+    el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "List of events" },
       this.#lines, this.#dropped));
 
   add(event) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One job of a list. Its elements stay as the job goes on, so that focus and selection do too. */
-import { el, setAttribute, setText } from "../lib/dom.js";
+import { el, setAttribute, setText, show } from "../lib/dom.js";
 import { bits, fraction, hasEnded, method, perplexities, standing, title } from "../lib/job.js";
 import { Bar, Status } from "./progress.js";
 import { format } from "../lib/router.js";
@@ -10,6 +10,8 @@ export class JobRow {
   #job;
   #link = el("a", {});
   #model = el("span", { class: "sub" });
+  #labels = el("span", { class: "sub labels" });
+  #labelsKey = "";
   #method = el("span", {});
   #owner = el("td", { class: "owner", "data-label": "Owner" });
   #bar;
@@ -33,7 +35,7 @@ export class JobRow {
     this.node = el("tr", { "data-job": job.id },
       el("td", { class: "pick" }, this.#box),
       el("td", { class: "number id" }, `${job.id}`),
-      el("th", { scope: "row", class: "title" }, this.#link, this.#model),
+      el("th", { scope: "row", class: "title" }, this.#link, this.#model, this.#labels),
       el("td", { "data-label": "Method" }, this.#method),
       this.#owner,
       el("td", { class: "state" }, this.#status.node, this.#bar.node, this.#state),
@@ -57,18 +59,29 @@ export class JobRow {
     const first = measured[0];
     setText(this.#link, title(job));
     setText(this.#model, job.name ? job.params?.model : "");
+    this.#drawLabels(job.labels || {});
     setText(this.#method, method(job));
     setText(this.#owner, job.private ? `${job.owner}, private` : job.owner);
     this.#status.update(job);
     this.#updateState(job);
     setText(this.#bits, measured.length ? fixed(bits(job), 2) : "–");
     setText(this.#perplexity, first ? perplexity(first.value) : "–");
-    const more = measured.length > 1 ? ` +${measured.length - 1} sets` : "";
+    const more = measured.length > 1 ? ` +${measured.length - 1} set${measured.length > 2 ? "s" : ""}` : "";
     const changed = first?.baseline && first.baseline !== first.value;
     setText(this.#change, first ? (changed ? change(first.value, first.baseline) : "") + more : "");
     setAttribute(this.#perplexity, "title", first ? first.set : null);
     this.#box.disabled = !measured.length;
     this.tick();
+  }
+
+  /* Each leads to the jobs that have it too. */
+  #drawLabels(labels) {
+    const words = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+    const key = JSON.stringify(words);
+    if (key === this.#labelsKey) return;
+    this.#labelsKey = key;
+    show(this.#labels, words.map((label) => el("a", { href: format("jobs", null, { label }),
+      "aria-label": `Jobs with the label ${label}` }, label)));
   }
 
   #updateState(job) {
