@@ -4,8 +4,10 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
+#include "daemon/model/arch/olmoe.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/formats/gguf/blocks.h"
+#include "daemon/pipeline/formats/gguf/layout.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -191,6 +193,39 @@ static void test_out_of_range(void **state) {
     quantized_matrix_done(&made.m);
 }
 
+/* ---- the table ---- */
+
+/* OLMoE-1B-7B at 8 bits: more than 32 bits count. */
+static void test_large(void **state) {
+    const struct quantization_config q = {.wbits = 8, .groupsize = 128, .sym = true};
+    struct model_config config = {.arch = &arch_olmoe,
+                                  .hidden_size = 2048,
+                                  .intermediate_size = 1024,
+                                  .num_hidden_layers = 16,
+                                  .num_attention_heads = 16,
+                                  .num_key_value_heads = 16,
+                                  .head_dim = 128,
+                                  .num_experts = 64,
+                                  .num_experts_per_tok = 8,
+                                  .vocab_size = 50304};
+    uint64_t matrices = 16 * (4ull * 2048 * 2048 + 64ull * 3 * 2048 * 1024) * 34 / 32;
+    uint64_t plain = 16 * (4ull * 2048 + 64 * 2048) * 4 + 2048 * 4 + 2ull * 50304 * 2048 * 2;
+    struct gguf_layout layout = {};
+    uint64_t size = 0;
+
+    (void)state;
+    assert_int_equal(gguf_layout_init(&config, &q, &layout), 0);
+    assert_int_equal(layout.n, 16 * 12 + 3);
+    for (size_t i = 0; i < layout.n; i++) {
+        size += layout.tensors[i].size;
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(layout.tensors[i].name, layout.tensors[j].name);
+    }
+    assert_int_equal(size, matrices + plain);
+    assert_true(size > UINT32_MAX);
+    gguf_layout_done(&layout);
+}
+
 /* ---- what is refused ---- */
 
 static const struct quantization_config usual = {
@@ -291,9 +326,8 @@ static void test_tokenizers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_out_of_range),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_out_of_range),
+        cmocka_unit_test(test_large),      cmocka_unit_test(test_refused),
         cmocka_unit_test(test_tokenizers),
     };
 

@@ -16,19 +16,20 @@
 
 static int refuse_model(struct failure *failure, const char *what) {
     return failure_set(failure, -EINVAL, "model_unsupported", "take another format",
-                       "gguf cannot hold this model: llama.cpp %s", what);
+                       "gguf cannot hold this model: %s", what);
 }
 
 /* What the graph of OLMoE in llama.cpp (src/models/olmoe.cpp) does without looking. */
 static int check_model(const struct model_config *config, struct failure *failure) {
     if (!str_equal(config->arch->model_type, "olmoe"))
-        return refuse_model(failure, "is given OLMoE alone by quantd");
+        return refuse_model(failure, "it is not OLMoE");
     if (config->clip_qkv > 0)
-        return refuse_model(failure, "does not clip q, k and v (clip_qkv)");
+        return refuse_model(failure, "llama.cpp does not clip q, k and v (clip_qkv)");
     if (config->norm_topk_prob)
-        return refuse_model(failure, "does not normalize the experts' weights (norm_topk_prob)");
+        return refuse_model(failure,
+                            "llama.cpp does not normalize the experts' weights (norm_topk_prob)");
     if (config->num_key_value_heads != config->num_attention_heads)
-        return refuse_model(failure, "wants as many heads of k and v as of q");
+        return refuse_model(failure, "llama.cpp wants as many heads of k and v as of q");
     return 0;
 }
 
