@@ -32,6 +32,7 @@ _quantctl_values() {
     case $1 in
     --eval) echo wikitext2 ptb c4 ptb-new c4-new none file: ;;
     --status) echo queued running cancelling succeeded failed cancelled ;;
+    --sort) echo perplexity bits size time priority ;;
     --server) echo unix: http:// ;;
     --role) echo read submit admin ;;
     *) [[ $2 == *\|* ]] && tr '|' ' ' <<<"$2" ;;

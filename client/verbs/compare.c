@@ -3,6 +3,7 @@
 #include "client/http/answer.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
+#include "client/job/rows.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
@@ -12,6 +13,10 @@
 
 #define COLUMN_LEAST 12 /* the widest figure; names are cut to the rest */
 #define LABEL_LEAST 20
+
+static const struct arg_option options[] = {
+    SHEET_OPTIONS,
+};
 
 struct side {
     json_t *job, *layers; /* owned; sum borrows from layers */
@@ -389,9 +394,23 @@ static int get_side(struct client *client, const char *word, struct side *side,
     return r ? r : report_layers(client, side->job, &side->sum, &side->layers, failure);
 }
 
-static int compare(struct client *client, struct comparison *c, struct failure *failure) {
+static int print_sheet(const struct client *client, const struct comparison *c,
+                       enum sheet_format format, struct failure *failure) {
+    cleanup(json_decrefp) json_t *jobs = json_array();
+
+    for (int i = 0; i < c->n; i++)
+        if (json_array_append(jobs, c->sides[i].job))
+            return failure_oom(failure);
+    return rows_print(client, jobs, format, true, failure);
+}
+
+static int compare(struct client *client, struct comparison *c, enum sheet_format format,
+                   struct failure *failure) {
     const struct terminal *terminal = &client->terminal;
     int r;
+
+    if (format != SHEET_NONE)
+        return print_sheet(client, c, format, failure);
 
     if (client->json)
         return print_json(c, failure);
@@ -407,12 +426,13 @@ static int compare(struct client *client, struct comparison *c, struct failure *
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     struct comparison c = {};
-    int r = 0;
+    enum sheet_format format;
+    int r = rows_format(args, &format, failure);
 
     for (int i = 0; i < args->n_positional && !r; i++, c.n++)
         r = get_side(client, args->positional[i], &c.sides[i], failure);
     if (!r)
-        r = compare(client, &c, failure);
+        r = compare(client, &c, format, failure);
     for (int i = 0; i < c.n; i++) {
         json_decref(c.sides[i].job);
         json_decref(c.sides[i].layers);
@@ -425,6 +445,7 @@ const struct verb verb_compare = {
     .name = "compare",
     .usage = "ID ID...",
     .summary = "compare jobs: parameters that differ, results",
+    .table = {options, ARRAY_SIZE(options)},
     .details = "Perplexities are compared with those of the unquantized model, when an\n"
                "earlier job has measured them on the same text.\n",
     .least = 2,

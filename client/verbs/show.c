@@ -4,12 +4,17 @@
 #include "client/job/each.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
+#include "client/job/rows.h"
 #include "client/screen/label.h"
 #include "client/screen/text.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <time.h>
+
+static const struct arg_option options[] = {
+    SHEET_OPTIONS,
+};
 
 /* "2026-11-22T09:30:00.125Z" as "2026-11-22 09:30:00 UTC"; @since: what it is compared with. */
 static void print_time(const struct terminal *terminal, const json_t *job, const char *label,
@@ -171,7 +176,31 @@ static int show(struct client *client, const struct args *args, uint64_t id, jso
     return report_result(terminal, *ret_job, &sum, failure);
 }
 
+static int show_sheet(struct client *client, const struct args *args, enum sheet_format format,
+                      struct failure *failure) {
+    cleanup(json_decrefp) json_t *jobs = json_array();
+
+    for (int i = 0; i < args->n_positional; i++) {
+        json_t *job = NULL;
+        uint64_t id;
+        int r = args_job_id(args->positional[i], &id, failure);
+
+        if (!r)
+            r = each_get(client, id, &job, failure);
+        if (r)
+            return r;
+        if (json_array_append_new(jobs, job))
+            return failure_oom(failure);
+    }
+    return rows_print(client, jobs, format, false, failure);
+}
+
 static int run(struct client *client, const struct args *args, struct failure *failure) {
+    enum sheet_format format;
+    int r = rows_format(args, &format, failure);
+
+    if (r || format != SHEET_NONE)
+        return r ? r : show_sheet(client, args, format, failure);
     return each_job(client, args, &(struct job_action){show}, failure);
 }
 
@@ -179,6 +208,7 @@ const struct verb verb_show = {
     .name = "show",
     .usage = "ID...",
     .summary = "show jobs: parameters, results, worst matrices",
+    .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = ARGS_POSITIONAL_MAX,
     .run = run,

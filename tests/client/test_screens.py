@@ -4,7 +4,9 @@
 
 Usage: test_screens.py QUANTCTL [--update]. With --update the files are written anew: look at them.
 """
+import csv
 import difflib
+import io
 import json
 import os
 import re
@@ -98,6 +100,32 @@ def check_jobs():
     check("compare-40", run(made, "compare", "1", "2", "3", width=40))
     check("watch-failed", run(made, "watch", "4"), 1)
     check("watch-cancelled", run(made, "watch", "5"), 4)
+    check("list-40", run(made, "list", width=40))
+    check("list-120", run(made, "list", width=120))
+    check("list-sort", run(made, "list", "--sort", "perplexity", "--limit", "3"))
+    check("list-label", run(made, "list", "--label", "for=paper"))
+    assert run(made, "list", "--label", "for").returncode == 2
+    assert run(made, "list", "--sort", "x").returncode == 2
+    assert run(made, "list", "--csv", "--json").returncode == 2
+    order = [job["id"] for job in check_json(run(made, "list", "--sort", "size", "--json"))["data"]]
+    assert order[:3] == [3, 2, 1], order
+    check("list-markdown", run(made, "list", "--markdown"))
+    check("show-markdown", run(made, "show", "2", "3", "--markdown"))
+    check("compare-markdown", run(made, "compare", "2", "3", "--markdown"))
+    done = subprocess.run([QUANTCTL, "--server", made.url, "list", "--csv"], capture_output=True,
+                          check=True, timeout=60).stdout.decode()
+    assert "\n" not in done.replace("\r\n", ""), "RFC 4180 ends lines with CR LF"
+    rows = list(csv.DictReader(io.StringIO(done, newline="")))
+    assert [row["job"] for row in rows] == ["8", "7", "6", "5", "4", "3", "2", "1"]
+    assert (rows[5]["wikitext2"], rows[5]["wikitext2 change %"]) == ("8.75", "+20.69"), rows[5]
+    assert (rows[5]["size"], rows[5]["time"], rows[5]["act-order"]) == ("230000", "72", "no")
+    assert "\x1b" not in done
+    made.jobs[3]["name"] = '=HYPERLINK("x", 1)'
+    done = run(made, "show", "3", "--csv").stdout
+    assert next(csv.DictReader(io.StringIO(done)))["name"] == "'" + made.jobs[3]["name"], done
+    made.jobs[3]["name"] = "a|b"
+    assert "a\\|b" in run(made, "show", "3", "--markdown").stdout
+    made.jobs[3]["name"] = "three"
     check("show-several", run(made, "show", "5", "99", "4"), 3)
     check("wait", run(made, "wait", "1", "5", "4"), 1)
     assert run(made, "wait", "1", "2").returncode == 0
