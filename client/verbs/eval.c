@@ -5,7 +5,7 @@
 
 static const struct arg_option options[] = {
     {"eval", "LIST",
-     "sets to measure, with commas: wikitext2, ptb, c4 (the default), ptb-new, c4-new, file:PATH",
+     "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, file:PATH",
      "eval", ARG_SETS},
     {"seqlen", "N", "tokens of a window; by default 2048, or as many as the model takes", "seqlen",
      ARG_INT},

@@ -33,7 +33,8 @@ static const struct arg_option options[] = {
     {"percdamp", "F", "damping, as a fraction of the mean diagonal; 0.01 by default", "percdamp",
      ARG_REAL},
     {"eval", "LIST",
-     "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new, file:PATH; or none",
+     "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, file:PATH, "
+     "none",
      "eval", ARG_SETS},
     {"format", "gptq|compressed-tensors|dense|gguf|pt",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "

@@ -392,6 +392,8 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     else if (!r && jobs->corpora)
         r = check_job(place.dir, submission->params, jobs->corpora, failure);
     if (!r)
+        r = jobs_check_offline(jobs, submission->params, submission->kind, failure);
+    if (!r)
         r = append(jobs, caller, key, sha256, submission, &place, ret_id, failure);
     if (jobs->hub)
         hub_release(jobs->hub);

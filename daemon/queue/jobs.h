@@ -110,6 +110,13 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files);
 /* jobs_files_are_here() - are all of them on this machine? */
 bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);
 
+/*
+ * jobs_check_offline() - when nothing is fetched from the hub: are all sets of such a job here?
+ * Return: 0; -EINVAL (hub_offline) with the field that names the set, or would name it.
+ */
+int jobs_check_offline(struct jobs *jobs, const struct params *params, enum job_kind kind,
+                       struct failure *failure);
+
 /* jobs_next_pull() - as store_next_pull(); -ENOENT without a failure: none. */
 int jobs_next_pull(struct jobs *jobs, const char *passed, struct job_row **ret_row,
                    struct failure *failure);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
@@ -29,18 +30,52 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
     return n;
 }
 
+static bool is_here(struct jobs *jobs, enum catalog_id id) {
+    cleanup(freep) char *path = NULL;
+
+    return !jobs->source->fetch(jobs->source, catalog[id].host, catalog[id].path, &path, NULL);
+}
+
 bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind) {
     bool files[CATALOG_FILES];
 
     jobs_files(params, kind, files);
     for (int i = 0; i < CATALOG_FILES; i++) {
-        cleanup(freep) char *path = NULL;
-
-        if (files[i] &&
-            jobs->source->fetch(jobs->source, catalog[i].host, catalog[i].path, &path, NULL))
+        if (files[i] && !is_here(jobs, (enum catalog_id)i))
             return false;
     }
     return true;
+}
+
+/* The set @name, of the field @field, has no file here. */
+static int not_here(const char *field, const char *name, struct failure *failure) {
+    bool is_eval = str_equal(field, "eval");
+
+    failure_field(failure, field,
+                  is_eval ? "measure a text of your own (eval file:PATH) or nothing (eval none), "
+                            "switch hub-offline off, or give quantd a --mirror with the set"
+                          : "name a text of your own (file:PATH), switch hub-offline off, or give "
+                            "quantd a --mirror with the set",
+                  "the %sset '%s' is neither in a mirror nor in the cache, and quantd is offline",
+                  is_eval ? "evaluation " : "calibration ", name);
+    if (failure)
+        snprintf(failure->code, sizeof(failure->code), "hub_offline");
+    return -EINVAL;
+}
+
+int jobs_check_offline(struct jobs *jobs, const struct params *params, enum job_kind kind,
+                       struct failure *failure) {
+    enum catalog_id id;
+
+    if (kind == JOB_EXPORT || !jobs->hub || !hub_is_offline(jobs->hub))
+        return 0;
+    if (kind == JOB_QUANTIZE && params_calibrates(params) && params->dataset &&
+        !corpus_file(params->dataset, CORPUS_CALIBRATION, &id) && !is_here(jobs, id))
+        return not_here("dataset", params->dataset, failure);
+    for (int i = 0; i < params->n_eval; i++)
+        if (!corpus_file(params->eval[i], CORPUS_EVALUATION, &id) && !is_here(jobs, id))
+            return not_here("eval", params->eval[i], failure);
+    return 0;
 }
 
 int jobs_next_pull(struct jobs *jobs, const char *passed, struct job_row **ret_row,

@@ -157,8 +157,16 @@ def check_refusals():
         got, problem = submit(request)
         assert got == status and problem["code"] == code, (got, problem)
         assert word in problem["detail"] and problem["request_id"], problem
-    for request, code in (({**JOB, "dataset": "file:tiny.txt"}, "dataset_too_short"),
-                          ({**JOB, "dataset": "wikitext2"}, "hub_offline")):
+    # Offline, a set that is not here is refused; also one that the request does not name.
+    for request, field, name in (
+            ({**JOB, "dataset": "wikitext2"}, "dataset", "wikitext2"),
+            ({**JOB, "eval": ["file:short.txt", "c4-new"]}, "eval", "c4-new"),
+            ({name: value for name, value in JOB.items() if name != "eval"}, "eval", "wikitext2")):
+        got, problem = submit(request)
+        assert (got, problem["code"]) == (422, "hub_offline"), (got, problem)
+        assert f"'{name}'" in problem["detail"] and "file:PATH" in problem["hint"], problem
+        assert problem["detail"].startswith(field) or problem.get("field") == field, problem
+    for request, code in (({**JOB, "dataset": "file:tiny.txt"}, "dataset_too_short"),):
         made = submit(request)[1]
         for _ in range(5000):
             state = job(made["id"])
