@@ -150,6 +150,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             if path in fake.answers:
                 self.send_json(*fake.answers[path])
+            elif path == "/v1/jobs" and "status=succeeded&" in self.path:
+                self.send_json(200, listing(fake.past))
             elif path == "/v1/jobs":
                 self.send_json(200, listing([fake.jobs[n] for n in sorted(fake.jobs)][::-1]))
             elif parts[:2] == ["v1", "jobs"] and int(parts[2]) in fake.jobs:
@@ -183,7 +185,7 @@ class Fake:
 
     def __init__(self):
         self.jobs, self.layers, self.files = {}, {}, {}
-        self.posted = []
+        self.posted, self.past = [], []
         self.answers = {
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "user", "role": "submit", "auth": "peer"}),

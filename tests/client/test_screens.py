@@ -201,6 +201,32 @@ def check_doctor():
     made.stop()
 
 
+def check_ps():
+    """Starts come from the median of like jobs; what cannot be known is left out."""
+    made = fake.Fake()
+    waits = {"status": "queued", "started_at": None, "finished_at": None}
+    made.jobs = {
+        3: fake.job(3, status="running", finished_at=None,
+                    progress={"phase": "quantize", "fraction": 0.4, "eta_seconds": 120}),
+        4: fake.job(4, **waits, queue_position=2, owner="other"),
+        5: fake.job(5, **waits, queue_position=1),
+        6: fake.job(6, **waits, held=True),
+        7: fake.job(7, **waits, queue_position=4)}
+    made.past = [fake.job(1, result=fake.result(7, None)),
+                 fake.job(2, result=fake.result(7, None), params={"wbits": 3})]
+    made.answers["/v1/devices"] = (200, fake.listing([{**fake.DEVICE, "job": 3}]))
+    for width in (40, 80, 120):
+        check(f"ps-{width}", run(made, "ps", width=width))
+    assert len(check_json(run(made, "ps", "--json"))["jobs"]) == 5
+    made.jobs[3]["progress"] = None
+    made.jobs[7]["params"]["wbits"] = 8
+    check("ps-unknown", run(made, "ps"))
+    made.jobs = {}
+    made.answers["/v1/devices"] = (200, fake.listing([fake.DEVICE]))
+    check("ps-idle", run(made, "ps"))
+    made.stop()
+
+
 def version():
     return run(None, "--version").stdout.split()[1]
 
@@ -245,6 +271,7 @@ def check_usage():
 check_jobs()
 check_doctor()
 check_down()
+check_ps()
 check_usage()
 for failure in failures:
     print(failure, file=sys.stderr)
