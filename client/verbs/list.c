@@ -185,6 +185,8 @@ static int print_jobs(const struct client *client, const json_t *jobs, bool more
         columns[wide[i]].title = NULL;
     for (i = 0; i < ARRAY_SIZE(middle) && client->terminal.width <= MIDDLE; i++)
         columns[middle[i]].title = NULL;
+    if (client->terminal.width <= MIDDLE)
+        columns[COLUMN_PERPLEXITY].title = "ppl";
     table_init(&table, columns, N_COLUMNS);
     json_array_foreach(jobs, i, job) add_row(&table, job);
     r = table_print(&table, &client->terminal);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #define DEVICES_MAX 64
+#define NARROW 60 /* terminals up to here show less */
 #define HISTORY_PATH "/v1/jobs?status=succeeded&limit=200"
 #define ACTIVE_PATH "/v1/jobs?status=running,cancelling,queued&limit=500"
 
@@ -145,6 +146,8 @@ static int print_devices(const struct terminal *terminal, const struct now *now)
     size_t i;
     int r;
 
+    if (terminal->width <= NARROW)
+        columns[1].title = NULL;
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(data(now->devices), i, device) {
         const json_t *job = job_on(device, data(now->active));
@@ -234,6 +237,8 @@ static int print_queue(const struct terminal *terminal, const struct now *now) {
         fprintf(terminal->file, "\nnothing waits\n");
         return 0;
     }
+    if (terminal->width <= NARROW)
+        columns[2].title = columns[4].title = NULL;
     qsort(waiting, n, sizeof(*waiting), compare_places);
     outlook_init(&outlook, now);
     table_init(&table, columns, ARRAY_SIZE(columns));
