@@ -148,7 +148,11 @@ void args_help(FILE *file, const struct arg_table *table) {
         int n = fprintf(file, "  --%s%s%s", option->name, option->value ? " " : "",
                         option->value ? option->value : "");
 
-        fprintf(file, "%*s", n < HELP_COLUMN ? HELP_COLUMN - n : 1, "");
+        if (n >= HELP_COLUMN) {
+            fputc('\n', file);
+            n = 0;
+        }
+        fprintf(file, "%*s", HELP_COLUMN - n, "");
         terminal_wrap(&page, HELP_COLUMN, option->help);
     }
 }

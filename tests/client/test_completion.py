@@ -18,7 +18,7 @@ QUANTCTL, SOURCE, SHELL = sys.argv[1:4]
 HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPT = os.path.join(SOURCE, "client/completions",
                       {"bash": "quantctl.bash", "zsh": "_quantctl"}[SHELL])
-OPTION = re.compile(r"^  --([a-z-]+)(?: ([^ ]+))?", re.MULTILINE)
+OPTION = re.compile(r"^  --([a-z-]+)(?: ([^ \n]+))?", re.MULTILINE)
 
 
 def offered(server, *words):
