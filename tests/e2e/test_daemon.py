@@ -26,13 +26,16 @@ JOB = {
 class Daemon:
     """quantd on a state folder that outlives it."""
 
+    started = []  # all of them, so that none is left running when a check fails
+
     def __init__(self, *options):
         self.log = open(HOME + "/log", "ab")
         self.process = subprocess.Popen(
             [QUANTD, "--state-dir", HOME + "/state", "--cache-dir", HOME + "/cache", "--listen",
              "unix:" + SOCKET, "--device", "cpu", "--model-root", SOURCE + "/data",
              "--model-root", HOME + "/models", "--data-root", HOME + "/texts", *options],
-            stderr=self.log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+            stdout=self.log, stderr=self.log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        self.started.append(self.process)
         for _ in range(100):
             if curl("/healthz")[0] == 200:
                 return
@@ -292,9 +295,9 @@ def check_full_disk(daemon):
 
 
 def main():
-    prepare()
-    daemon = Daemon()
     try:
+        prepare()
+        daemon = Daemon()
         first, undisturbed = check_curl_alone()
         print("ok: curl alone submits, watches, fetches and downloads")
         daemon = check_kill(daemon, undisturbed)
@@ -316,7 +319,9 @@ def main():
         daemon = check_full_disk(daemon)
         print("ok: without room on the disk jobs wait, and then go on")
     finally:
-        daemon.process.kill()
+        for process in Daemon.started:
+            process.kill()
+            process.wait()
         shutil.rmtree(HOME, ignore_errors=True)
 
 
