@@ -61,3 +61,10 @@ int failure_errno(struct failure *f, int r, const char *what, const char *subjec
     }
     return failure_set(f, r, code, hint, "%s '%s': %s", what, subject, strerror(-r));
 }
+
+int failure_open(struct failure *f, int r, const char *what, const char *path) {
+    if (r != -EXDEV && r != -ELOOP)
+        return failure_errno(f, r, what, path);
+    return failure_set(f, -EBADMSG, "model_invalid", "put the file itself into the model root",
+                       "%s '%s': a link leads out of the model root", what, path);
+}

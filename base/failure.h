@@ -50,3 +50,9 @@ int failure_oom(struct failure *f);
  * -EDQUOT get the code disk_full, -ENOENT not_found, others io_error. Return: @r, negative.
  */
 int failure_errno(struct failure *f, int r, const char *what, const char *subject);
+
+/*
+ * failure_open() - the same for a file of a model that file_open_in() did not open: a link that
+ * leads out of the root is -EBADMSG (model_invalid).
+ */
+int failure_open(struct failure *f, int r, const char *what, const char *path);

@@ -17,12 +17,19 @@
 #define OPEN_TRIES 16
 
 int file_read(const char *path, size_t max, char **ret_data, size_t *ret_size) {
-    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return file_read_in(NULL, path, max, ret_data, ret_size);
+}
+
+int file_read_in(const char *root, const char *path, size_t max, char **ret_data,
+                 size_t *ret_size) {
+    cleanup(closep) int fd = file_open_in(root, path, O_RDONLY | O_NONBLOCK);
     cleanup(freep) char *data = NULL;
     size_t size = 0;
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st))
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st))
         return -errno;
     if (!S_ISREG(st.st_mode))
         return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
@@ -183,6 +190,28 @@ int file_open_beneath(int dir_fd, const char *path, int flags, bool links) {
             break;
     }
     return errno == ENOSYS ? open_and_compare(dir_fd, path, flags, links) : -errno;
+}
+
+int file_open_in(const char *root, const char *path, int flags) {
+    size_t n = root ? strlen(root) : 0;
+    cleanup(closep) int fd = -1;
+
+    if (!root) {
+        int plain = open(path, flags | O_CLOEXEC);
+
+        return plain < 0 ? -errno : plain;
+    }
+    while (n && root[n - 1] == '/')
+        n--;
+    if (strncmp(path, root, n) || (path[n] && path[n] != '/'))
+        return -EXDEV;
+    fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    path += n;
+    while (*path == '/')
+        path++;
+    return file_open_beneath(fd, *path ? path : ".", flags, true);
 }
 
 int dir_make(const char *path) {

@@ -14,6 +14,8 @@
  * counted. The caller owns *ret_data.
  */
 int file_read(const char *path, size_t max, char **ret_data, size_t *ret_size);
+/* file_read_in() - the same, opened as by file_open_in(). */
+int file_read_in(const char *root, const char *path, size_t max, char **ret_data, size_t *ret_size);
 
 /* file_write_all() - write() until all @size bytes are out. */
 int file_write_all(int fd, const void *data, size_t size);
@@ -34,6 +36,13 @@ int file_sync_parent(const char *path);
  * Return: a descriptor, owned by the caller, or -errno; -EXDEV: the path leaves the folder.
  */
 int file_open_beneath(int dir_fd, const char *path, int flags, bool links);
+
+/*
+ * file_open_in() - open @path with @flags. @root: the folder, part of @path, that no link on the
+ * way may leave; NULL: links lead anywhere. Return: a descriptor, owned by the caller, or -errno;
+ * -EXDEV: the path leaves the root.
+ */
+int file_open_in(const char *root, const char *path, int flags);
 
 /* dir_make() - mkdir -p, mode 0750. */
 int dir_make(const char *path);

@@ -99,18 +99,18 @@ json_t *json_time(int64_t wall_ms) {
     return json_string(text);
 }
 
-int json_read_file(const char *path, size_t max, const char *code, char **ret_text,
-                   size_t *ret_size, struct failure *failure) {
+int json_read_file(const char *root, const char *path, size_t max, const char *code,
+                   char **ret_text, size_t *ret_size, struct failure *failure) {
     cleanup(freep) char *text = NULL;
     size_t size;
     int r;
 
-    r = file_read(path, max, &text, &size);
+    r = file_read_in(root, path, max, &text, &size);
     if (r == -EFBIG)
         return failure_set(failure, r, code, NULL, "cannot read '%s': larger than %zu bytes", path,
                            max);
     if (r)
-        return failure_errno(failure, r, "cannot read", path);
+        return failure_open(failure, r, "cannot read", path);
     if (lfs_is_pointer(text, size))
         return lfs_failure(failure, code, path);
     *ret_text = steal_ptr(text);
@@ -120,10 +120,15 @@ int json_read_file(const char *path, size_t max, const char *code, char **ret_te
 
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
                     struct failure *failure) {
+    return json_parse_file_in(NULL, path, max, code, ret_value, failure);
+}
+
+int json_parse_file_in(const char *root, const char *path, size_t max, const char *code,
+                       json_t **ret_value, struct failure *failure) {
     cleanup(freep) char *text = NULL;
     size_t size = 0;
     int r;
 
-    r = json_read_file(path, max, code, &text, &size, failure);
+    r = json_read_file(root, path, max, code, &text, &size, failure);
     return r ? r : json_parse(text, size, path, code, ret_value, failure);
 }

@@ -33,11 +33,14 @@ json_t *json_time(int64_t wall_ms);
 /* json_parse_file() - the same for the file at @path of at most @max bytes; also -errno. */
 int json_parse_file(const char *path, size_t max, const char *code, json_t **ret_value,
                     struct failure *failure);
+/* json_parse_file_in() - the same, opened as by file_open_in(). */
+int json_parse_file_in(const char *root, const char *path, size_t max, const char *code,
+                       json_t **ret_value, struct failure *failure);
 
 /*
  * json_read_file() - the text of a file that has to be JSON, with a NUL after it, which is not
- * counted; the caller owns it. What a clone without git-lfs left is named as such.
- * Return: 0, -EBADMSG with @code, -EFBIG, or -errno. Any thread.
+ * counted; the caller owns it. @root: as for file_open_in(). What a clone without git-lfs left is
+ * named as such. Return: 0, -EBADMSG with @code, -EFBIG, or -errno. Any thread.
  */
-int json_read_file(const char *path, size_t max, const char *code, char **ret_text,
-                   size_t *ret_size, struct failure *failure);
+int json_read_file(const char *root, const char *path, size_t max, const char *code,
+                   char **ret_text, size_t *ret_size, struct failure *failure);

@@ -187,7 +187,7 @@ static int copy_tokenizer(const struct random_checkpoint *what, const char *path
     size_t size;
     int r;
 
-    r = tokenizer_open(what->tokenizer, &tokenizer, failure);
+    r = tokenizer_open(NULL, what->tokenizer, &tokenizer, failure);
     if (r)
         return r;
     if (tokenizer_n_ids(tokenizer) > what->config.vocab_size)
@@ -219,7 +219,7 @@ static int write_beginning(const struct random_checkpoint *what, const char *dir
                            "folder '%s' holds a model already", dir);
     r = write_json(dir, "config.json", config_json(what), failure);
     if (!r) {
-        r = model_config_read(dir, ret_config, failure);
+        r = model_config_read(NULL, dir, ret_config, failure);
         if (!r && what->tokenizer)
             r = copy_tokenizer(what, tokenizer, failure);
         else if (!r)

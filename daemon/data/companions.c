@@ -26,8 +26,8 @@ const struct companion companions[] = {
 };
 const int n_companions = ARRAY_SIZE(companions);
 
-int companion_read(const struct companion *companion, const char *dir, char **ret_data,
-                   size_t *ret_size, struct failure *failure) {
+int companion_read(const struct companion *companion, const char *root, const char *dir,
+                   char **ret_data, size_t *ret_size, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/%s", dir, companion->name);
     cleanup(json_decrefp) json_t *value = NULL;
     cleanup(freep) char *data = NULL;
@@ -36,7 +36,7 @@ int companion_read(const struct companion *companion, const char *dir, char **re
 
     if (!path)
         return failure_oom(failure);
-    r = file_read(path, COMPANION_BYTES_MAX, &data, &size);
+    r = file_read_in(root, path, COMPANION_BYTES_MAX, &data, &size);
     if (r == -ENOENT)
         return r;
     if (r == -EINVAL || r == -EISDIR || r == -EFBIG)
@@ -45,7 +45,7 @@ int companion_read(const struct companion *companion, const char *dir, char **re
                            "cannot use '%s': it is no regular file of at most %zu MiB", path,
                            COMPANION_BYTES_MAX >> 20);
     if (r)
-        return failure_errno(failure, r, "cannot read", path);
+        return failure_open(failure, r, "cannot read", path);
     if (companion->json) {
         r = json_parse(data, size, path, "model_invalid", &value, failure);
         if (r)
@@ -56,12 +56,13 @@ int companion_read(const struct companion *companion, const char *dir, char **re
     return 0;
 }
 
-int companions_check(const char *dir, struct failure *failure) {
+int companions_check(const char *root, const char *dir, struct failure *failure) {
     for (int i = 0; i < n_companions; i++) {
         cleanup(freep) char *data = NULL;
         size_t size;
-        int r =
-            companions[i].copied ? companion_read(&companions[i], dir, &data, &size, failure) : 0;
+        int r = companions[i].copied
+                    ? companion_read(&companions[i], root, dir, &data, &size, failure)
+                    : 0;
 
         if (r && r != -ENOENT)
             return r;

@@ -33,21 +33,11 @@ static int make_dir(const struct sink *sink, char **ret_dir, struct failure *fai
     return 0;
 }
 
-/* Links may have changed since the job was submitted. */
-static int check_links(const struct sink *sink, struct failure *failure) {
-    cleanup(freep) char *dir = NULL;
-    int r = sink->jobs->models
-                ? models_find(sink->jobs->models, sink->row->model_dir, &dir, failure)
-                : 0;
-
-    return r == -ENOENT ? 0 : r; /* of the hub, or of a job */
-}
-
 static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct backend *backend,
                         json_t **ret_result, struct failure *failure) {
     const struct job_row *row = sink->row;
     cleanup(params_freep) struct params *params = NULL;
-    cleanup(freep) char *dir = NULL;
+    cleanup(freep) char *dir = NULL, *root = NULL;
     struct pipeline_observer observer = {.ctx = sink, .event = on_event, .cancelled = on_cancelled};
     struct pipeline_job job = {.model_dir = row->model_dir,
                                .corpora = corpora,
@@ -60,13 +50,14 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
                            row->kind);
     r = params_parse(job.kind, row->request, &params, failure);
     if (!r)
-        r = check_links(sink, failure);
+        r = jobs_model_root(sink->jobs, row->model_dir, row->hub_model, &root, failure);
     if (!r)
         r = make_dir(sink, &dir, failure);
     if (r)
         return r;
     job.params = params;
     job.dir = dir;
+    job.model_root = root;
     return pipeline_run(&job, backend, ret_result, failure);
 }
 

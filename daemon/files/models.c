@@ -179,6 +179,21 @@ int models_find(struct models *models, const char *name, char **ret_dir, struct 
     return r;
 }
 
+int models_root(struct models *models, const char *dir, char **ret_root) {
+    char *root = NULL;
+    int r = 0;
+
+    pthread_rwlock_rdlock(&models->lock);
+    for (int i = 0; i < models->n_roots && !root && !r; i++) {
+        if (inside(models->roots[i], dir))
+            r = (root = strdup(models->roots[i])) ? 0 : -ENOMEM;
+    }
+    pthread_rwlock_unlock(&models->lock);
+    if (!r)
+        *ret_root = root;
+    return r;
+}
+
 int models_resolve(struct models *models, const char *name, char **ret_dir,
                    struct failure *failure) {
     int r = models_find(models, name, ret_dir, failure);

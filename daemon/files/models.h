@@ -35,6 +35,12 @@ int models_resolve(struct models *models, const char *name, char **ret_dir,
 /* models_find() - the same, but -ENOENT when no root has such a folder. */
 int models_find(struct models *models, const char *name, char **ret_dir, struct failure *failure);
 
+/*
+ * models_root() - the root that the folder @dir, which models_find() gave, is in; the caller owns
+ * *ret_root, NULL: in none of now. Return: 0 or -ENOMEM. Any thread.
+ */
+int models_root(struct models *models, const char *dir, char **ret_root);
+
 /* models_job_reference() - is @name `job:<id>`? *ret_id is -1 when what follows is no id. */
 bool models_job_reference(const char *name, int64_t *ret_id);
 

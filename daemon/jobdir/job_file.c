@@ -85,17 +85,21 @@ static int read_data_roots(struct job_file *file, struct failure *failure) {
 
 static int read_members(struct job_file *file, struct failure *failure) {
     const json_t *json = file->json, *model_dir = json_object_get(json, "model_dir");
+    const json_t *model_root = json_object_get(json, "model_root");
     const char *kind = json_string_value(json_object_get(json, "kind"));
 
     file->id = json_integer_value(json_object_get(json, "id"));
     file->device = json_string_value(json_object_get(json, "device"));
     file->model_dir = json_string_value(model_dir);
+    file->model_root = json_string_value(model_root);
     if (file->id < 1)
         return invalid(failure, "'id' is no id of a job");
     if (!file->device)
         return invalid(failure, "'device' is no string");
     if (!is_absolute(model_dir))
         return invalid(failure, "'model_dir' is no absolute path");
+    if (model_root && !is_absolute(model_root))
+        return invalid(failure, "'model_root' is no absolute path");
     if (job_kind_from_name(kind, &file->kind))
         return invalid(failure, "'kind' is not quantize, eval or export");
     return params_parse(file->kind, json_object_get(json, "request"), &file->params, failure);

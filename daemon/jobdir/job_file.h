@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * JOBDIR/job.json: all that a run of a job needs to know, so that it can run where there is no
- * queue and no hub. Its members, all of them mandatory:
+ * queue and no hub. Its members, all but model_root mandatory:
  *   format      JOB_FILE_FORMAT
  *   version     of the daemon that wrote it; another one refuses it
  *   id          of the job
  *   kind        "quantize", "eval" or "export"
  *   request     the parameters as they were asked for (daemon/pipeline/params/request.h)
  *   model_dir   absolute path of the model's folder
+ *   model_root  the folder around model_dir that no link in it may leave; else model_dir
  *   files       {"HOST/PATH": absolute path}: the files of public data sets that the job reads
  *   data_roots  [absolute path]: where file:PATH is looked up
  *   device      "auto", "cpu", "cuda:N"
@@ -32,7 +33,7 @@ struct job_file {
     int64_t id;
     enum job_kind kind;
     struct params *params; /* owned */
-    const char *model_dir, *device;
+    const char *model_dir, *model_root, *device;
     struct job_files files;
     const char **data_roots; /* [corpora.n_data_roots], owned */
     struct corpora corpora;  /* over the two above */

@@ -124,6 +124,7 @@ static struct run_end run_on(struct backend *backend, const struct job_file *fil
     const struct pipeline_job job = {.kind = file->kind,
                                      .params = file->params,
                                      .model_dir = file->model_dir,
+                                     .model_root = file->model_root,
                                      .dir = dir,
                                      .corpora = &file->corpora,
                                      .observer = &observer};

@@ -28,11 +28,16 @@ static int compare_names(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static bool has_file(const char *dir, const char *name) {
+/* A file that cannot be opened is there: who opens it learns why. */
+static bool has_file(const struct checkpoint *checkpoint, const char *name) {
     char path[PATH_MAX]; /* no allocation: without memory the answer would be no */
-    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+    int n = snprintf(path, sizeof(path), "%s/%s", checkpoint->dir, name);
+    cleanup(closep) int fd = -1;
 
-    return n > 0 && (size_t)n < sizeof(path) && access(path, F_OK) == 0;
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return false;
+    fd = file_open_in(checkpoint->root, path, O_PATH);
+    return fd != -ENOENT && fd != -ENOTDIR;
 }
 
 static bool has_suffix(const char *s, const char *suffix) {
@@ -42,8 +47,9 @@ static bool has_suffix(const char *s, const char *suffix) {
 }
 
 /* Says why there is nothing to read: weights of another kind, or none at all. */
-static int no_weights(const char *dir, struct failure *failure) {
-    cleanup(closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static int no_weights(const struct checkpoint *checkpoint, struct failure *failure) {
+    const char *dir = checkpoint->dir;
+    cleanup(closep) int fd = file_open_in(checkpoint->root, dir, O_RDONLY | O_DIRECTORY);
     struct stranger stranger;
 
     if (fd >= 0 && strangers_find(fd, &stranger))
@@ -62,6 +68,7 @@ static int enter_file(struct checkpoint *checkpoint, const char *name, struct fa
     struct fingerprint_file *file = &checkpoint->files[i];
 
     file->name = strdup(name);
+    file->root = checkpoint->root;
     file->path = str_format("%s/%s", checkpoint->dir, name);
     file->identity = mapping->identity;
     if (!file->name || !file->path || watch_add(&checkpoint->watch, file->path, &file->identity))
@@ -75,7 +82,8 @@ static int add_shard(struct checkpoint *checkpoint, const char *name, struct fai
 
     if (!path)
         return failure_oom(failure);
-    r = safetensors_open(path, &checkpoint->shards[checkpoint->n_shards], failure);
+    r = safetensors_open(checkpoint->root, path, &checkpoint->shards[checkpoint->n_shards],
+                         failure);
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete", FETCH_AGAIN,
                            "model '%s' lacks the shard '%s'", checkpoint->dir, name);
@@ -170,7 +178,8 @@ static int open_indexed(struct checkpoint *checkpoint, const char ***ret_names, 
 
     if (!path)
         return failure_oom(failure);
-    r = json_parse_file(path, INDEX_BYTES_MAX, "model_invalid", ret_index, failure);
+    r = json_parse_file_in(checkpoint->root, path, INDEX_BYTES_MAX, "model_invalid", ret_index,
+                           failure);
     if (r)
         return r;
     map = json_object_get(*ret_index, "weight_map");
@@ -207,9 +216,9 @@ static int describe(struct checkpoint *checkpoint, struct failure *failure) {
 
     if (!path || !hash)
         return failure_oom(failure);
-    r = file_read(path, CONFIG_BYTES_MAX, &config, &size);
+    r = file_read_in(checkpoint->root, path, CONFIG_BYTES_MAX, &config, &size);
     if (r)
-        return failure_errno(failure, r, "cannot read", path);
+        return failure_open(failure, r, "cannot read", path);
     hash_block(hash, config, size);
     hash_block(hash, quantization, sizeof(quantization));
     sha256_finish(hash, checkpoint->description);
@@ -233,7 +242,7 @@ int checkpoint_watch(struct checkpoint *checkpoint, const char *name, struct fai
     cleanup(freep) char *path = str_format("%s/%s", checkpoint->dir, name);
     int r = path ? watch_add(&checkpoint->watch, path, NULL) : -ENOMEM;
 
-    return r ? failure_errno(failure, r, "cannot look at", path ? path : name) : 0;
+    return r ? failure_open(failure, r, "cannot look at", path ? path : name) : 0;
 }
 
 int checkpoint_start_hashing(const struct checkpoint *checkpoint, const char *cache_path,
@@ -253,32 +262,35 @@ static int check_tensors(const struct checkpoint *checkpoint, const char *listin
 static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
     cleanup(json_decrefp) json_t *index = NULL;
     cleanup(freep) const char **names = NULL; /* into index */
-    bool is_single = has_file(checkpoint->dir, SINGLE);
+    bool is_single = has_file(checkpoint, SINGLE);
     int r;
 
     if (is_single) {
         r = alloc_shards(checkpoint, 1, failure);
         if (!r)
             r = add_shard(checkpoint, SINGLE, failure);
-    } else if (has_file(checkpoint->dir, INDEX)) {
+    } else if (has_file(checkpoint, INDEX)) {
         r = open_indexed(checkpoint, &names, &index, failure);
     } else {
-        r = no_weights(checkpoint->dir, failure);
+        r = no_weights(checkpoint, failure);
     }
     if (!r)
         r = check_tensors(checkpoint, is_single ? SINGLE : INDEX, failure);
     return r ? r : describe(checkpoint, failure);
 }
 
-int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct failure *failure) {
+int checkpoint_open(const char *root, const char *dir, struct checkpoint **ret_checkpoint,
+                    struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
     int r;
 
-    if (!checkpoint || !(checkpoint->dir = strdup(dir)))
+    if (!checkpoint || !(checkpoint->dir = strdup(dir)) ||
+        (root && !(checkpoint->root = strdup(root))))
         return failure_oom(failure);
+    checkpoint->watch.root = checkpoint->root;
     r = watch_texts(checkpoint, failure);
     if (!r)
-        r = model_config_read(dir, &checkpoint->config, failure);
+        r = model_config_read(root, dir, &checkpoint->config, failure);
     if (!r)
         r = open_shards(checkpoint, failure);
     if (r)
@@ -302,6 +314,7 @@ void checkpoint_free(struct checkpoint *checkpoint) {
     free(checkpoint->files);
     free(checkpoint->shards);
     free(checkpoint->dir);
+    free(checkpoint->root);
     free(checkpoint);
 }
 

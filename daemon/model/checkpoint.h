@@ -11,7 +11,7 @@
 #include "daemon/model/safetensors/safetensors.h"
 
 struct checkpoint {
-    char *dir; /* owned */
+    char *root, *dir; /* as for file_open_in(); root may be NULL; owned */
     struct model_config config;
     struct safetensors **shards; /* owned */
     size_t n_shards;
@@ -21,14 +21,15 @@ struct checkpoint {
 };
 
 /*
- * checkpoint_open() - open the model in @dir, map its shards, and check that every tensor that its
- * architecture has (plain, fused, or quantized as config.quantization says) is there with the
- * right shape and a float type where floats belong. Index entries with path separators, with
- * a shard that is missing, or naming a tensor that the shard lacks are refused with the name of
- * what is missing. The caller owns *ret_checkpoint.
+ * checkpoint_open() - open the model in @dir, every file as by file_open_in(), map its shards, and
+ * check that every tensor that its architecture has (plain, fused, or quantized as
+ * config.quantization says) is there with the right shape and a float type where floats belong.
+ * Index entries with path separators, with a shard that is missing, or naming a tensor that the
+ * shard lacks are refused with the name of what is missing. The caller owns *ret_checkpoint.
  * Return: 0, -EBADMSG (model_invalid), -ENOENT (model_incomplete), or -errno.
  */
-int checkpoint_open(const char *dir, struct checkpoint **ret_checkpoint, struct failure *failure);
+int checkpoint_open(const char *root, const char *dir, struct checkpoint **ret_checkpoint,
+                    struct failure *failure);
 void checkpoint_free(struct checkpoint *checkpoint); /* NULL is fine */
 
 /* checkpoint_finder() - looks in all shards; it borrows the checkpoint. */

@@ -44,11 +44,16 @@ struct pipeline_job {
     enum job_kind kind;
     const struct params *params; /* all borrowed */
     const char *model_dir;
-    const char *dir; /* the job's own folder, there already; no one else writes into it */
+    const char *model_root; /* that no link in it may leave; NULL: model_dir itself */
+    const char *dir;        /* the job's own folder, there already; no one else writes into it */
     const struct corpora *corpora;
     const struct pipeline_observer *observer;
     const char *hash_cache; /* where hashes of models are kept, or NULL (model/fingerprint) */
 };
+
+static inline const char *job_model_root(const struct pipeline_job *job) {
+    return job->model_root ? job->model_root : job->model_dir;
+}
 
 /*
  * pipeline_report() - report an event to @observer; takes @data. NULL is a failed allocation.

@@ -77,7 +77,8 @@ int load_report_facts(struct run *run) {
 
 /* Opens the model; its files are hashed from now on, beside everything else. */
 static int open_model(struct run *run) {
-    int r = check_open(run->job->model_dir, run->params, &run->checkpoint, run->failure);
+    int r = check_open(job_model_root(run->job), run->job->model_dir, run->params, &run->checkpoint,
+                       run->failure);
 
     if (!r)
         r = checkpoint_watch(run->checkpoint, "tokenizer.json", run->failure);
@@ -109,7 +110,8 @@ int load_inputs(struct run *run) {
     if (!r)
         r = check_model(run->checkpoint, run->params, run->failure);
     if (!r)
-        r = check_tokenizer(run->job->model_dir, run->params->model, &run->tokenizer, run->failure);
+        r = check_tokenizer(job_model_root(run->job), run->job->model_dir, run->params->model,
+                            &run->tokenizer, run->failure);
     run->seqlen = r ? 0 : check_seqlen(&run->checkpoint->config, run->params);
     if (!r)
         r = check_contents(run);

@@ -82,8 +82,8 @@ struct weights_source run_source(const struct run *run);
 
 /* run_format_context() - what the job's format is given, in the thread of the backend. */
 static inline struct format_context run_format_context(const struct run *run) {
-    return (struct format_context){run->b, &run->checkpoint->config, &run->quantization,
-                                   run->failure, run->job->model_dir};
+    return (struct format_context){run->b,       &run->checkpoint->config, &run->quantization,
+                                   run->failure, job_model_root(run->job), run->job->model_dir};
 }
 
 /* run_work_format() - in what the layers in work/ are: a lossless one. */

@@ -80,7 +80,7 @@ static int find_layers(struct run *run) {
 
         if (!shard)
             return failure_oom(run->failure);
-        if (!is_report(report, i) || safetensors_open(shard, &run->shards[i], NULL)) {
+        if (!is_report(report, i) || safetensors_open(NULL, shard, &run->shards[i], NULL)) {
             json_decref(report);
             return 0;
         }
@@ -227,7 +227,7 @@ int work_keep_layer(struct run *run, int layer, json_t *report) {
         return failure_oom(run->failure);
     r = write_json(run, work_layer_path(run, layer, "json"), report);
     if (!r)
-        r = safetensors_open(shard, &run->shards[layer], run->failure);
+        r = safetensors_open(NULL, shard, &run->shards[layer], run->failure);
     if (r)
         return r;
     run->n_finished = layer + 1;

@@ -218,12 +218,14 @@ static int resolve_job(struct jobs *jobs, const struct caller *caller, const cha
 /* Where a job's model is, or will be. */
 struct place {
     char *dir;                    /* "": it has to be fetched; owned */
+    char *root;                   /* that no link in it may leave; NULL: dir itself; owned */
     struct hub_name name;         /* id "": not from the hub */
     char commit[HUB_COMMIT_SIZE]; /* "": not from the hub, or not known yet */
 };
 
 static void place_done(struct place *place) {
     free(place->dir);
+    free(place->root);
 }
 
 /* A model that no root has, from the cache of the hub or to be fetched into it. */
@@ -387,10 +389,12 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     if (jobs->hub)
         hub_hold(jobs->hub);
     r = resolve_model(jobs, caller, submission->params->model, &place, failure);
+    if (!r)
+        r = jobs_model_root(jobs, place.dir, place.name.id[0], &place.root, failure);
     if (!r && submission->kind == JOB_EXPORT)
         r = check_export(submission->params, &place, failure);
     else if (!r && jobs->corpora)
-        r = check_job(place.dir, submission->params, jobs->corpora, failure);
+        r = check_job(place.root, place.dir, submission->params, jobs->corpora, failure);
     if (!r)
         r = jobs_check_offline(jobs, submission->params, submission->kind, failure);
     if (!r)

@@ -102,6 +102,14 @@ int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct fa
 int jobs_see(struct jobs *jobs, const struct caller *caller, int64_t id,
              struct cached_job **ret_cached, struct failure *failure);
 
+/*
+ * jobs_model_root() - the folder that no link in the model folder @dir may leave. @from_hub: it is
+ * in the cache of the hub. The caller owns *ret_root; NULL: the folder itself. Return: 0 or
+ * -ENOMEM with the failure.
+ */
+int jobs_model_root(struct jobs *jobs, const char *dir, bool from_hub, char **ret_root,
+                    struct failure *failure);
+
 /* -------- files that a waiting job needs (jobs_pull.c) -------- */
 
 /* jobs_files() - sets files[id] for each file of the catalog that such a job reads; how many. */

@@ -14,6 +14,21 @@
 #include <stdio.h>
 #include <string.h>
 
+int jobs_model_root(struct jobs *jobs, const char *dir, bool from_hub, char **ret_root,
+                    struct failure *failure) {
+    char *root = NULL;
+    int r = 0;
+
+    if (from_hub)
+        r = (root = hub_model_root(dir)) ? 0 : -ENOMEM;
+    else if (jobs->models)
+        r = models_root(jobs->models, dir, &root);
+    if (r)
+        return failure_oom(failure);
+    *ret_root = root;
+    return 0;
+}
+
 int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
     enum catalog_id id;
     int n = 0;

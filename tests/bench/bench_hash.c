@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench_hash MODEL_DIR\n");
         return 2;
     }
-    r = checkpoint_open(argv[1], &checkpoint, &failure);
+    r = checkpoint_open(NULL, argv[1], &checkpoint, &failure);
     started = clock_monotonic();
     if (!r)
         r = checkpoint_start_hashing(checkpoint, NULL, &hashing, &failure);

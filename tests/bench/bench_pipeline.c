@@ -102,8 +102,9 @@ static int run_job(struct bench *bench, const char *model, const char *name, jso
     bench->layer_wall = bench->layer_seconds = bench->solver_seconds = 0;
     bench->started = bench->last_layer = clock_monotonic();
     return r ? r
-             : pipeline_run(&(struct pipeline_job){kind, params, model, dir, &corpora, &observer},
-                            bench->b, ret_result, &bench->failure);
+             : pipeline_run(
+                   &(struct pipeline_job){kind, params, model, NULL, dir, &corpora, &observer},
+                   bench->b, ret_result, &bench->failure);
 }
 
 /* ---- the quantization ---- */
@@ -378,7 +379,7 @@ static int run_bench(struct bench *bench) {
     char made[] = "/tmp/quantd-bench-XXXXXX";
     int r;
 
-    r = model_config_read(bench->model, &bench->config, &bench->failure);
+    r = model_config_read(NULL, bench->model, &bench->config, &bench->failure);
     if (!r && bench->seqlen == 0)
         bench->seqlen = MIN(2048, bench->config.max_position_embeddings);
     if (!r && bench->gemm == 0)

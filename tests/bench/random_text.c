@@ -46,7 +46,7 @@ int random_text_write(const char *path, const char *tokenizer_path, size_t n_tok
     text = malloc(3 * n + 1);
     if (!text)
         return failure_oom(failure);
-    r = tokenizer_open(tokenizer_path, &tokenizer, failure);
+    r = tokenizer_open(NULL, tokenizer_path, &tokenizer, failure);
     if (r)
         return r;
     /* A character is one token at least: the first count says how many characters are needed. */

@@ -330,7 +330,7 @@ char *lab_rewrite(const struct lab *lab, const char *from, const char *name, lab
         if (!is_tensor_file(entry->d_name))
             continue;
         if (!strstr(entry->d_name, "index")) {
-            if (safetensors_open(path, &file, &failure))
+            if (safetensors_open(NULL, path, &file, &failure))
                 fail_msg("%s", failure.detail);
             rewrite_file(rewrite, file, edit, ctx);
         }

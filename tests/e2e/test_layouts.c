@@ -53,7 +53,7 @@ static struct checkpoint *open_model(const char *dir) {
     struct checkpoint *checkpoint;
     struct failure failure = {};
 
-    if (checkpoint_open(dir, &checkpoint, &failure))
+    if (checkpoint_open(NULL, dir, &checkpoint, &failure))
         fail_msg("%s: %s", dir, failure.detail);
     return checkpoint;
 }

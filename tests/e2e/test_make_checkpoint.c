@@ -114,7 +114,7 @@ static void weights_have_their_scale(void **state) {
 
         what.dtype = dtypes[i];
         dir = write_model(*state, dtype_name(dtypes[i]), &what);
-        if (checkpoint_open(dir, &checkpoint, &failure))
+        if (checkpoint_open(NULL, dir, &checkpoint, &failure))
             fail_msg("%s", failure.detail);
         assert_int_equal(checkpoint->config.num_key_value_heads, 2);
         assert_true(checkpoint->config.norm_topk_prob && checkpoint->config.clip_qkv == 2.5f);
@@ -178,7 +178,7 @@ static void characters_are_tokens(void **state) {
         size_t n;
 
         if (byte_tokenizer_write(path, sizes[i], &failure) ||
-            tokenizer_open(path, &tokenizer, &failure))
+            tokenizer_open(NULL, path, &tokenizer, &failure))
             fail_msg("%d: %s", sizes[i], failure.detail);
         assert_true(tokenizer_n_ids(tokenizer) <= sizes[i]);
         assert_int_equal(tokenizer_encode(tokenizer, text, sizeof(text) - 1, &ids, &n, &failure),

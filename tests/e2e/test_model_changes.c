@@ -25,7 +25,7 @@ static off_t find_element(const char *shard) {
     struct failure failure = {};
     const struct tensor *t;
 
-    assert_int_equal(safetensors_open(shard, &file, &failure), 0);
+    assert_int_equal(safetensors_open(NULL, shard, &file, &failure), 0);
     t = safetensors_find(file, "model.layers.1.mlp.experts.3.up_proj.weight");
     assert_non_null(t);
     return (const unsigned char *)t->data - safetensors_mapping(file)->data + (off_t)(t->size / 4);
@@ -51,7 +51,7 @@ static char *shard_of(const char *model) {
         char *path = str_format("%s/model-%05d-of-00002.safetensors", model, i);
         cleanup(safetensors_freep) struct safetensors *file = NULL;
 
-        assert_int_equal(safetensors_open(path, &file, NULL), 0);
+        assert_int_equal(safetensors_open(NULL, path, &file, NULL), 0);
         if (safetensors_find(file, "model.layers.1.mlp.experts.3.up_proj.weight"))
             return path;
         free(path);
@@ -196,6 +196,31 @@ static void test_overwritten_while_running(void **state) {
 }
 
 /* What another library or processor made is not gone on with. */
+/* A link that appeared after the job was checked: no job reads what is outside of its root. */
+static void test_linked_away(void **state) {
+    struct lab *lab = *state;
+    cleanup(freep) char *model = lab_copy(lab, lab->demo, "linked");
+    static const char *const names[] = {"generation_config.json", "tokenizer.json", "config.json",
+                                        "model-00001-of-00002.safetensors"};
+    cleanup(freep) char *none = str_format("%s/none", model);
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        cleanup(freep) char *path = str_format("%s/%s", model, names[i]);
+        cleanup(freep) char *away = str_format("%s/%s", lab->demo, names[i]);
+        cleanup(freep) char *kept = str_format("%s/kept", model);
+        struct failure failure = {};
+
+        assert_true(!rename(path, kept) || i == 0); /* the demo has no generation_config.json */
+        assert_int_equal(symlink(i == 0 ? "/etc/passwd" : away, path), 0);
+        assert_int_equal(run_changing(lab, model, none, 0, &failure), -EBADMSG);
+        assert_string_equal(failure.code, "model_invalid");
+        assert_non_null(strstr(failure.detail, names[i]));
+        assert_non_null(strstr(failure.detail, "leads out"));
+        assert_int_equal(unlink(path), 0);
+        assert_true(!rename(kept, path) || i == 0);
+    }
+}
+
 static void test_other_device(void **state) {
     static const char *const keys[] = {"device", "library", "version", "calibration"};
     struct lab *lab = *state;
@@ -224,6 +249,7 @@ int main(void) {
         cmocka_unit_test(test_exchanged_between_attempts),
         cmocka_unit_test(test_copied_between_attempts),
         cmocka_unit_test(test_overwritten_while_running),
+        cmocka_unit_test(test_linked_away),
         cmocka_unit_test(test_other_device),
     };
 

@@ -161,6 +161,7 @@ def test_refusals():
                                  ({"files": {"a/b": "relative"}}, 2, "absolute"),
                                  ({"data_roots": ["x"]}, 2, "absolute"),
                                  ({"model_dir": "x"}, 2, "model_dir"),
+                                 ({"model_root": "x"}, 2, "model_root"),
                                  ({"device": None}, 2, "device"),
                                  ({"kind": "other"}, 2, "kind"),
                                  ({"id": 0}, 2, "id"),

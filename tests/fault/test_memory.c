@@ -61,14 +61,14 @@ static int use_tokenizer(const char *path, struct failure *failure) {
     size_t n_ids;
     int r;
 
-    r = tokenizer_open(path, &tokenizer, failure);
+    r = tokenizer_open(NULL, path, &tokenizer, failure);
     return r ? r : tokenizer_encode(tokenizer, text, strlen(text), &ids, &n_ids, failure);
 }
 
 static int use_checkpoint(const char *path, struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
 
-    return checkpoint_open(path, &checkpoint, failure);
+    return checkpoint_open(NULL, path, &checkpoint, failure);
 }
 
 static int use_corpus(const char *path, struct failure *failure) {

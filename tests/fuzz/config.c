@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fuzz_file("config.json", data, first);
     if (end)
         fuzz_file("quantize_config.json", end + 1, size - first - 1);
-    r = model_config_read(fuzz_folder(), &config, &failure);
+    r = model_config_read(NULL, fuzz_folder(), &config, &failure);
     fuzz_require(!r == !failure.code[0]);
     if (!r) {
         fuzz_require(config.head_dim > 0 && config.head_dim % 2 == 0);

@@ -10,7 +10,7 @@ static struct tokenizer *open_demo(void) {
     cleanup(freep) char *path = str_format("%s/data/olmoe-demo/tokenizer.json", root ? root : ".");
     struct tokenizer *tokenizer = NULL;
 
-    fuzz_require(path && tokenizer_open(path, &tokenizer, NULL) == 0);
+    fuzz_require(path && tokenizer_open(NULL, path, &tokenizer, NULL) == 0);
     return tokenizer;
 }
 

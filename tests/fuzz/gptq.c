@@ -37,7 +37,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     q.v2 = data[1] & 64;
     q.sym = data[1] & 32;
     q.desc_act = data[1] & 16;
-    if (safetensors_open(fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
+    if (safetensors_open(NULL, fuzz_file("x.safetensors", data + 2, size - 2), &file, &failure))
         return 0;
     tensors = safetensors_finder(file);
     reader = readers[data[0] / 64 % n_readers];

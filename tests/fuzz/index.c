@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         made = true;
     }
     fuzz_file("model.safetensors.index.json", data, size);
-    r = checkpoint_open(fuzz_folder(), &checkpoint, &failure);
+    r = checkpoint_open(NULL, fuzz_folder(), &checkpoint, &failure);
     fuzz_require(!r == !!checkpoint && !r == !failure.code[0]);
     return 0;
 }

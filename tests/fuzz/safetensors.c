@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t all, total = 0;
     int r;
 
-    r = safetensors_open(path, &file, &failure);
+    r = safetensors_open(NULL, path, &file, &failure);
     fuzz_require(!r == !!file && !r == !failure.code[0]);
     if (r)
         return 0;

@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n_ids;
     int r;
 
-    r = tokenizer_open(path, &tokenizer, &failure);
+    r = tokenizer_open(NULL, path, &tokenizer, &failure);
     fuzz_require(!r == !!tokenizer && !r == !failure.code[0]);
     if (r || tokenizer_encode(tokenizer, text, sizeof(text), &ids, &n_ids, &failure))
         return 0;

@@ -112,6 +112,14 @@ char *hub_repo_path(const struct hub_repo *repo, const char *commit, const char 
     return str_format("%s/snapshots/%s%s%s", repo->dir, commit, name ? "/" : "", name ? name : "");
 }
 
+char *hub_model_root(const char *dir) {
+    const char *end = dir + strlen(dir);
+
+    for (int n = 0; end > dir && n < 2;) /* snapshots/COMMIT */
+        n += *--end == '/';
+    return strndup(dir, (size_t)(end - dir));
+}
+
 int hub_repo_open(const struct hub_repo *repo, int *ret_fd) {
     int fd = open(repo->dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 

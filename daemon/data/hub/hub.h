@@ -104,6 +104,12 @@ int hub_find_model(struct hub_client *client, const struct hub_name *name, char 
                    char ret_commit[HUB_COMMIT_SIZE], struct failure *failure);
 
 /*
+ * hub_model_root() - the folder that no link in @dir, which hub_find_model() gave, may leave: that
+ * of its repository. The caller owns it; NULL when out of memory.
+ */
+char *hub_model_root(const char *dir);
+
+/*
  * hub_pull_model() - the same, after fetching what is missing: config, tokenizer, safetensors and
  * their index. A revision that is in the cache is not asked for again. Blocks as long as that
  * takes; what was fetched stays for the next try, also of another process.

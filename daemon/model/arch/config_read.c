@@ -13,7 +13,7 @@
 #define HINT "quantd reads OLMoE models (model_type olmoe) in the layout of transformers"
 
 struct config_source {
-    const json_t *root;
+    const json_t *root; /* the object */
     const char *path;
     struct failure *failure;
 };
@@ -212,8 +212,8 @@ static int parse_quantization(const json_t *value, const char *path, bool needs_
     return quantization_config_parse(&quantization, &config->quantization);
 }
 
-static int read_quantization(const char *dir, const struct config_source *source,
-                             struct model_config *config) {
+static int read_quantization(const char *beneath, const char *dir,
+                             const struct config_source *source, struct model_config *config) {
     const json_t *value = json_object_get(source->root, "quantization_config");
     cleanup(json_decrefp) json_t *own = NULL;
     cleanup(freep) char *path = NULL;
@@ -225,13 +225,16 @@ static int read_quantization(const char *dir, const struct config_source *source
     path = str_format("%s/quantize_config.json", dir);
     if (!path)
         return failure_oom(source->failure);
-    if (access(path, F_OK) && errno == ENOENT)
+    r = json_parse_python(beneath, path, CONFIG_BYTES_MAX, "model_invalid", &own, source->failure);
+    if (r == -ENOENT) {
+        if (source->failure)
+            *source->failure = (struct failure){};
         return 0;
-    r = json_parse_python(path, CONFIG_BYTES_MAX, "model_invalid", &own, source->failure);
+    }
     return r ? r : parse_quantization(own, path, false, source, config);
 }
 
-static int read_config(const char *dir, const struct config_source *source,
+static int read_config(const char *beneath, const char *dir, const struct config_source *source,
                        struct model_config *config) {
     int r;
 
@@ -248,24 +251,25 @@ static int read_config(const char *dir, const struct config_source *source,
         r = read_bool(source, "tie_word_embeddings", &config->tie_word_embeddings);
     if (!r)
         r = check_geometry(source, config);
-    return r ? r : read_quantization(dir, source, config);
+    return r ? r : read_quantization(beneath, dir, source, config);
 }
 
-int model_config_read(const char *dir, struct model_config *ret_config, struct failure *failure) {
+int model_config_read(const char *root, const char *dir, struct model_config *ret_config,
+                      struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/config.json", dir);
-    cleanup(json_decrefp) json_t *root = NULL;
+    cleanup(json_decrefp) json_t *object = NULL;
     struct model_config config = {};
     int r;
 
     if (!path)
         return failure_oom(failure);
-    r = json_parse_python(path, CONFIG_BYTES_MAX, "model_invalid", &root, failure);
+    r = json_parse_python(root, path, CONFIG_BYTES_MAX, "model_invalid", &object, failure);
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete", HINT, "model '%s' has no config.json",
                            dir);
     if (r)
         return r;
-    r = read_config(dir, &(struct config_source){root, path, failure}, &config);
+    r = read_config(root, dir, &(struct config_source){object, path, failure}, &config);
     if (r)
         return r;
     *ret_config = config;

@@ -5,10 +5,12 @@
 #include "daemon/model/arch/config.h"
 
 /*
- * model_config_read() - config.json in the folder @dir, checked: an architecture of ours, every
- * number in a range that keeps later products within size_t, rope_scaling null, hidden_act silu, no
- * attention bias. quantize_config.json is read when config.json has no quantization_config and
- * it exists. Missing optional keys take the defaults of the class in transformers.
- * Return: 0, -EBADMSG (code model_invalid, or model_unsupported), or -errno. Any thread.
+ * model_config_read() - config.json in the folder @dir, opened as by file_open_in(), checked: an
+ * architecture of ours, every number in a range that keeps later products within size_t,
+ * rope_scaling null, hidden_act silu, no attention bias. quantize_config.json is read when
+ * config.json has no quantization_config and it exists. Missing optional keys take the defaults of
+ * the class in transformers. Return: 0, -EBADMSG (code model_invalid, or model_unsupported), or
+ * -errno. Any thread.
  */
-int model_config_read(const char *dir, struct model_config *ret_config, struct failure *failure);
+int model_config_read(const char *root, const char *dir, struct model_config *ret_config,
+                      struct failure *failure);

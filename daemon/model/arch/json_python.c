@@ -70,14 +70,14 @@ static void copy_text(struct strbuf *to, const char *text, size_t size) {
     }
 }
 
-int json_parse_python(const char *path, size_t max, const char *code, json_t **ret_value,
-                      struct failure *failure) {
+int json_parse_python(const char *root, const char *path, size_t max, const char *code,
+                      json_t **ret_value, struct failure *failure) {
     cleanup(strbuf_done) struct strbuf plain = {};
     cleanup(freep) char *text = NULL;
     size_t size = 0;
     int r;
 
-    r = json_read_file(path, max, code, &text, &size, failure);
+    r = json_read_file(root, path, max, code, &text, &size, failure);
     if (r)
         return r;
     copy_text(&plain, text, size);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/fingerprint/fingerprint.h"
 
+#include "base/file.h"
 #include "base/macros.h"
 #include "base/task.h"
 #include "daemon/model/fingerprint/hash_cache.h"
@@ -32,12 +33,12 @@ struct fingerprint {
 
 /* Opens the file that was opened before under this name, or gives -ESTALE. */
 static int open_same(const struct fingerprint_file *file, int *ret_fd) {
-    cleanup(closep) int fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    cleanup(closep) int fd = file_open_in(file->root, file->path, O_RDONLY | O_NONBLOCK);
     struct identity identity;
     int r;
 
     if (fd < 0)
-        return errno == ENOENT ? -ESTALE : -errno;
+        return fd == -ENOENT || fd == -EXDEV || fd == -ELOOP ? -ESTALE : fd;
     r = identity_of_fd(fd, &identity);
     if (r)
         return r;
@@ -140,7 +141,7 @@ static void remember(struct fingerprint *fingerprint) {
         const struct fingerprint_file *file = &fingerprint->files[i];
         struct identity now;
 
-        if (fingerprint->hashes[i].is_new && !identity_of_path(file->path, &now) &&
+        if (fingerprint->hashes[i].is_new && !identity_of_path(file->root, file->path, &now) &&
             identity_equal(&now, &file->identity))
             hash_cache_put(&fingerprint->cache, &now, fingerprint->hashes[i].text);
         fingerprint->hashes[i].is_new = false;

@@ -16,8 +16,8 @@
 
 /* One file with weights; all borrowed until fingerprint_free(). */
 struct fingerprint_file {
-    const char *name; /* in its folder; part of the fingerprint */
-    const char *path;
+    const char *name;         /* in its folder; part of the fingerprint */
+    const char *root, *path;  /* as for file_open_in() */
     struct identity identity; /* when it was opened */
 };
 

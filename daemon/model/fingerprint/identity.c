@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/fingerprint/identity.h"
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/macros.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,13 +37,10 @@ int identity_of_fd(int fd, struct identity *ret_identity) {
     return 0;
 }
 
-int identity_of_path(const char *path, struct identity *ret_identity) {
-    struct stat st;
+int identity_of_path(const char *root, const char *path, struct identity *ret_identity) {
+    cleanup(closep) int fd = file_open_in(root, path, O_PATH);
 
-    if (stat(path, &st))
-        return -errno;
-    *ret_identity = identity_of(&st);
-    return 0;
+    return fd < 0 ? fd : identity_of_fd(fd, ret_identity);
 }
 
 bool identity_equal(const struct identity *a, const struct identity *b) {
@@ -55,8 +55,8 @@ bool identity_is_settled(const struct identity *identity) {
 }
 
 /* Zero when there is no file at @path. */
-static int current_identity(const char *path, struct identity *ret_identity) {
-    int r = identity_of_path(path, ret_identity);
+static int current_identity(const char *root, const char *path, struct identity *ret_identity) {
+    int r = identity_of_path(root, path, ret_identity);
 
     if (r == -ENOENT || r == -ENOTDIR) {
         *ret_identity = (struct identity){};
@@ -81,7 +81,7 @@ int watch_add(struct watch *watch, const char *path, const struct identity *iden
     if (identity)
         file.identity = *identity;
     else
-        r = current_identity(path, &file.identity);
+        r = current_identity(watch->root, path, &file.identity);
     if (r)
         return r;
     file.path = strdup(path);
@@ -96,7 +96,8 @@ int watch_check(const struct watch *watch, struct failure *failure) {
         const struct watched *file = &watch->files[i];
         struct identity now;
 
-        if (!current_identity(file->path, &now) && identity_equal(&now, &file->identity))
+        if (!current_identity(watch->root, file->path, &now) &&
+            identity_equal(&now, &file->identity))
             continue;
         return failure_set(failure, -ESTALE, "model_changed", IDENTITY_CHANGED_HINT,
                            "'%s' was changed or replaced while the job ran", file->path);

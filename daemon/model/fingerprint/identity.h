@@ -19,8 +19,8 @@ struct identity {
 
 /* identity_of_fd() - of the open file @fd. Return: 0 or -errno. */
 int identity_of_fd(int fd, struct identity *ret_identity);
-/* identity_of_path() - of the file that @path names, through links. Return: 0 or -errno. */
-int identity_of_path(const char *path, struct identity *ret_identity);
+/* identity_of_path() - of the file that file_open_in() opens. Return: 0 or -errno. */
+int identity_of_path(const char *root, const char *path, struct identity *ret_identity);
 bool identity_equal(const struct identity *a, const struct identity *b);
 
 /*
@@ -35,6 +35,7 @@ bool identity_is_settled(const struct identity *identity);
 
 /* Files that must stay as they are. Zero-initialise. One thread at a time. */
 struct watch {
+    const char *root; /* as for file_open_in(), or NULL; borrowed */
     struct watched {
         char *path; /* owned */
         struct identity identity;
@@ -45,7 +46,7 @@ struct watch {
 /* watch_add() - @identity NULL: what @path is now, also when there is none. Return: 0 or -errno. */
 int watch_add(struct watch *watch, const char *path, const struct identity *identity);
 /*
- * watch_check() - is every file what it was? Costs one stat() each.
+ * watch_check() - is every file what it was? Costs one look-up each.
  * Return: 0, or -ESTALE (model_changed) with the file named.
  */
 int watch_check(const struct watch *watch, struct failure *failure);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/safetensors/mapping.h"
 
+#include "base/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -93,12 +95,15 @@ static int take_slot(void) {
 }
 
 /* Opens a regular file; O_NONBLOCK keeps a FIFO from holding us up. */
-static int open_regular(const char *path, size_t max, int *ret_fd, struct identity *ret_identity) {
-    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+static int open_regular(const char *root, const char *path, size_t max, int *ret_fd,
+                        struct identity *ret_identity) {
+    cleanup(closep) int fd = file_open_in(root, path, O_RDONLY | O_NONBLOCK);
     struct stat st;
     int r;
 
-    if (fd < 0 || fstat(fd, &st))
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st))
         return -errno;
     if (!S_ISREG(st.st_mode))
         return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
@@ -132,16 +137,16 @@ static int map_file(struct mapping *mapping, int fd) {
     return 0;
 }
 
-int mapping_open(const char *path, size_t max, struct mapping **ret_mapping,
+int mapping_open(const char *root, const char *path, size_t max, struct mapping **ret_mapping,
                  struct failure *failure) {
     cleanup(freep) struct mapping *mapping = NULL; /* nothing mapped yet, so freep will do */
     cleanup(closep) int fd = -1;
     struct identity identity;
     int r;
 
-    r = open_regular(path, max, &fd, &identity);
+    r = open_regular(root, path, max, &fd, &identity);
     if (r)
-        return failure_errno(failure, r, "cannot open", path);
+        return failure_open(failure, r, "cannot open", path);
     mapping = malloc(sizeof(*mapping));
     if (!mapping)
         return failure_oom(failure);

@@ -22,10 +22,10 @@ struct mapping {
 };
 
 /*
- * mapping_open() - map the regular file at @path; -EFBIG over @max bytes, -EMFILE when the 4096
- * mappings of a process are in use. Caller owns it.
+ * mapping_open() - map the regular file at @path, opened as by file_open_in(); -EFBIG over @max
+ * bytes, -EMFILE when the 4096 mappings of a process are in use. Caller owns it.
  */
-int mapping_open(const char *path, size_t max, struct mapping **ret_mapping,
+int mapping_open(const char *root, const char *path, size_t max, struct mapping **ret_mapping,
                  struct failure *failure);
 void mapping_free(struct mapping *mapping); /* NULL is fine */
 bool mapping_intact(const struct mapping *mapping);

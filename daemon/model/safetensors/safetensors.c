@@ -139,13 +139,14 @@ static int index_names(struct safetensors *file, const char *path, struct failur
     return 0;
 }
 
-int safetensors_open(const char *path, struct safetensors **ret_file, struct failure *failure) {
+int safetensors_open(const char *root, const char *path, struct safetensors **ret_file,
+                     struct failure *failure) {
     cleanup(safetensors_freep) struct safetensors *file = calloc(1, sizeof(*file));
     int r;
 
     if (!file)
         return failure_oom(failure);
-    r = mapping_open(path, SIZE_MAX, &file->mapping, failure);
+    r = mapping_open(root, path, SIZE_MAX, &file->mapping, failure);
     if (r)
         return r;
     r = read_header(file, path, failure);

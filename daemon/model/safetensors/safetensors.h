@@ -20,10 +20,12 @@
 struct safetensors;
 
 /*
- * safetensors_open() - map and check the file at @path; the caller owns *ret_file.
- * Return: 0, -EBADMSG (code model_invalid), or -errno. Any thread; afterwards read-only.
+ * safetensors_open() - map and check the file at @path, opened as by file_open_in(); the caller
+ * owns *ret_file. Return: 0, -EBADMSG (code model_invalid), or -errno. Any thread; afterwards
+ * read-only.
  */
-int safetensors_open(const char *path, struct safetensors **ret_file, struct failure *failure);
+int safetensors_open(const char *root, const char *path, struct safetensors **ret_file,
+                     struct failure *failure);
 void safetensors_free(struct safetensors *file); /* NULL is fine */
 
 size_t safetensors_n_tensors(const struct safetensors *file);

@@ -338,28 +338,29 @@ static int read_added(struct reader *reader, const json_t *root) {
     return 0;
 }
 
-int tokenizer_read(struct tokenizer *tokenizer, const char *path, struct failure *failure) {
+int tokenizer_read(struct tokenizer *tokenizer, const char *root, const char *path,
+                   struct failure *failure) {
     static int (*const model_steps[])(struct reader * reader,
                                       const json_t *model) = {check_model, read_vocab, read_merges};
     cleanup(freep) uint8_t *used = calloc(ID_MAX / 8 + 1, 1);
-    cleanup(json_decrefp) json_t *root = NULL;
+    cleanup(json_decrefp) json_t *object = NULL;
     struct reader reader = {.tokenizer = tokenizer, .path = path, .used = used, .failure = failure};
     int r;
 
     if (!used)
         return failure_oom(failure);
-    r = json_parse_file(path, FILE_MAX, TOKENIZER_CODE, &root, failure);
+    r = json_parse_file_in(root, path, FILE_MAX, TOKENIZER_CODE, &object, failure);
     if (r)
         return r;
-    if (!json_is_object(root))
+    if (!json_is_object(object))
         return broken(&reader, "it is not a JSON object");
-    r = stages_read(&reader, root);
+    r = stages_read(&reader, object);
     if (r)
         return r;
     for (size_t i = 0; i < ARRAY_SIZE(model_steps); i++) {
-        r = model_steps[i](&reader, json_object_get(root, "model"));
+        r = model_steps[i](&reader, json_object_get(object, "model"));
         if (r)
             return r;
     }
-    return read_added(&reader, root);
+    return read_added(&reader, object);
 }

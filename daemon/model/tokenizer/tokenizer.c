@@ -34,24 +34,25 @@ static int encoder_init(struct encoder *encoder, const struct tokenizer *tokeniz
     return split_match_init(&encoder->match, size);
 }
 
-int tokenizer_open(const char *path, struct tokenizer **ret_tokenizer, struct failure *failure) {
+int tokenizer_open(const char *root, const char *path, struct tokenizer **ret_tokenizer,
+                   struct failure *failure) {
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
     int r;
 
     tokenizer = calloc(1, sizeof(*tokenizer));
     if (!tokenizer)
         return failure_oom(failure);
-    r = tokenizer_read(tokenizer, path, failure);
+    r = tokenizer_read(tokenizer, root, path, failure);
     if (r)
         return r;
     *ret_tokenizer = steal_ptr(tokenizer);
     return 0;
 }
 
-int tokenizer_check(const char *path, struct failure *failure) {
+int tokenizer_check(const char *root, const char *path, struct failure *failure) {
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
 
-    return tokenizer_open(path, &tokenizer, failure);
+    return tokenizer_open(root, path, &tokenizer, failure);
 }
 
 void tokenizer_free(struct tokenizer *tokenizer) {

@@ -24,13 +24,14 @@ struct tokenizer; /* immutable after open: any number of threads may encode with
  *
  * Return: 0; -EBADMSG for what is no tokenizer, -EOPNOTSUPP for one of another kind; or -errno.
  */
-int tokenizer_open(const char *path, struct tokenizer **ret_tokenizer, struct failure *failure);
+int tokenizer_open(const char *root, const char *path, struct tokenizer **ret_tokenizer,
+                   struct failure *failure);
 
 /*
  * tokenizer_check() - can the tokenizer.json at @path be used? Takes as long as opening it, a
  * tenth of a second for 50000 tokens. Return: as tokenizer_open(). Any thread.
  */
-int tokenizer_check(const char *path, struct failure *failure);
+int tokenizer_check(const char *root, const char *path, struct failure *failure);
 
 /* tokenizer_free() - NULL is fine. */
 void tokenizer_free(struct tokenizer *tokenizer);

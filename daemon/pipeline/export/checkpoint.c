@@ -32,7 +32,8 @@ static int write_config(struct run *run, struct folder *folder) {
                      p->method == &method_rtn);
     if (!path || !meta)
         return failure_oom(run->failure);
-    r = json_parse_python(path, SMALL_FILE_MAX, "model_invalid", &config, run->failure);
+    r = json_parse_python(run->checkpoint->root, path, SMALL_FILE_MAX, "model_invalid", &config,
+                          run->failure);
     if (run->made) /* it is another format's */
         json_object_del(config, "quantization_config");
     if (!r)
@@ -55,7 +56,8 @@ static int copy_companions(struct run *run, struct folder *folder) {
 
         if (!companion->copied)
             continue;
-        r = companion_read(companion, run->job->model_dir, &data, &size, run->failure);
+        r = companion_read(companion, job_model_root(run->job), run->job->model_dir, &data, &size,
+                           run->failure);
         if (!r)
             r = folder_write(run, folder, companion->name, data, size);
         if (r && r != -ENOENT)

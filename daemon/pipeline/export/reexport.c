@@ -27,7 +27,7 @@ static int check_format(const struct format_ops *format, const struct quantizati
                         struct failure *failure) {
     int r = format_check(format, q, config, failure);
 
-    return r || !format->check_files ? r : format->check_files(artifact, config, failure);
+    return r || !format->check_files ? r : format->check_files(artifact, artifact, config, failure);
 }
 
 int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure) {
@@ -37,7 +37,7 @@ int reexport_check(const char *artifact, const struct format_ops *format, struct
 
     if (!dir)
         return failure_oom(failure);
-    r = model_config_read(dir, &config, failure);
+    r = model_config_read(dir, dir, &config, failure);
     if (r)
         return r;
     if (!config.quantization.present)
@@ -87,7 +87,7 @@ static int open_codes(struct run *run) {
 
     if (!dir)
         return failure_oom(run->failure);
-    r = checkpoint_open(dir, &run->checkpoint, run->failure);
+    r = checkpoint_open(dir, dir, &run->checkpoint, run->failure);
     if (r)
         return r;
     q = &run->checkpoint->config.quantization;

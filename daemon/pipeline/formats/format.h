@@ -24,7 +24,8 @@ struct format_context {
     const struct model_config *config;
     const struct quantization_config *q;
     struct failure *failure;
-    const char *model_dir; /* the folder with the model's tokenizer */
+    const char *model_root; /* as for file_open_in(), of the next */
+    const char *model_dir;  /* the folder with the model's tokenizer */
 };
 
 struct container; /* such a file in the making */
@@ -70,8 +71,8 @@ struct format_ops {
                  struct failure *failure);
 
     /* What it needs of the other files in the folder @model_dir, or NULL: nothing. Any thread. */
-    int (*check_files)(const char *model_dir, const struct model_config *config,
-                       struct failure *failure);
+    int (*check_files)(const char *model_root, const char *model_dir,
+                       const struct model_config *config, struct failure *failure);
 
     /* Appends the tensors of @layer to the empty @shard, which may borrow from the layer. */
     int (*add_layer)(const struct format_context *c, const struct layer_codes *layer,

@@ -28,16 +28,16 @@ char *check_codes_dir(const char *artifact) {
     return steal_ptr(codes);
 }
 
-int check_open(const char *dir, const struct params *p, struct checkpoint **ret_checkpoint,
-               struct failure *failure) {
+int check_open(const char *root, const char *dir, const struct params *p,
+               struct checkpoint **ret_checkpoint, struct failure *failure) {
     cleanup(freep) char *index = str_format("%s/model.safetensors.index.json", dir);
     cleanup(freep) char *codes = check_codes_dir(dir);
 
     if (!index || !codes)
         return failure_oom(failure);
     if (str_has_prefix(p->model, "job:") && access(index, F_OK))
-        return checkpoint_open(codes, ret_checkpoint, failure);
-    return checkpoint_open(dir, ret_checkpoint, failure);
+        return checkpoint_open(codes, codes, ret_checkpoint, failure);
+    return checkpoint_open(root, dir, ret_checkpoint, failure);
 }
 
 static int check_positions(const struct model_config *config, const struct params *p,
@@ -84,20 +84,20 @@ int check_model(const struct checkpoint *checkpoint, const struct params *p,
                            "model '%s' is quantized already", p->model);
     r = check_shapes(&checkpoint->config, p, failure);
     if (!r)
-        r = companions_check(checkpoint->dir, failure);
-    return r || !p->format->check_files
-               ? r
-               : p->format->check_files(checkpoint->dir, &checkpoint->config, failure);
+        r = companions_check(checkpoint->root, checkpoint->dir, failure);
+    return r || !p->format->check_files ? r
+                                        : p->format->check_files(checkpoint->root, checkpoint->dir,
+                                                                 &checkpoint->config, failure);
 }
 
-int check_tokenizer(const char *dir, const char *model, struct tokenizer **ret_tokenizer,
-                    struct failure *failure) {
+int check_tokenizer(const char *root, const char *dir, const char *model,
+                    struct tokenizer **ret_tokenizer, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/tokenizer.json", dir);
     int r;
 
     if (!path)
         return failure_oom(failure);
-    r = tokenizer_open(path, ret_tokenizer, failure);
+    r = tokenizer_open(root, path, ret_tokenizer, failure);
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete",
                            "fetch the model again, or save it again with its fast tokenizer",
@@ -116,18 +116,19 @@ static int blame(int r, const char *field, struct failure *failure) {
     return -EINVAL;
 }
 
-static int check_folder(const char *dir, const struct params *p, struct failure *failure) {
+static int check_folder(const char *root, const char *dir, const struct params *p,
+                        struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
-    int r = check_open(dir, p, &checkpoint, failure);
+    int r = check_open(root, dir, p, &checkpoint, failure);
 
     if (!r)
         r = check_model(checkpoint, p, failure);
-    return r ? r : check_tokenizer(dir, p->model, &tokenizer, failure);
+    return r ? r : check_tokenizer(root, dir, p->model, &tokenizer, failure);
 }
 
-int check_job(const char *dir, const struct params *p, const struct corpora *corpora,
-              struct failure *failure) {
+int check_job(const char *root, const char *dir, const struct params *p,
+              const struct corpora *corpora, struct failure *failure) {
     int r = 0;
 
     if (params_calibrates(p))
@@ -135,6 +136,6 @@ int check_job(const char *dir, const struct params *p, const struct corpora *cor
     for (int i = 0; i < p->n_eval && !r; i++)
         r = blame(corpus_check(corpora, p->eval[i], failure), "eval", failure);
     if (!r && dir[0])
-        r = blame(check_folder(dir, p, failure), "model", failure);
+        r = blame(check_folder(root ? root : dir, dir, p, failure), "model", failure);
     return r;
 }

@@ -24,8 +24,8 @@ char *check_codes_dir(const char *artifact);
  * check_open() - checkpoint_open() of the model in @dir. A job whose format is one file, which is
  * not read, stands for its codes. Any thread.
  */
-int check_open(const char *dir, const struct params *p, struct checkpoint **ret_checkpoint,
-               struct failure *failure);
+int check_open(const char *root, const char *dir, const struct params *p,
+               struct checkpoint **ret_checkpoint, struct failure *failure);
 
 /*
  * check_model() - do seqlen, groupsize, format and the rest of @p fit the model? Return: 0; -EINVAL
@@ -34,14 +34,16 @@ int check_open(const char *dir, const struct params *p, struct checkpoint **ret_
 int check_model(const struct checkpoint *checkpoint, const struct params *p,
                 struct failure *failure);
 
-/* check_tokenizer() - open the tokenizer of the folder @dir; the caller owns *ret_tokenizer. */
-int check_tokenizer(const char *dir, const char *model, struct tokenizer **ret_tokenizer,
-                    struct failure *failure);
+/* check_tokenizer() - open the tokenizer of the folder @dir, as by file_open_in(); the caller owns
+ * *ret_tokenizer. */
+int check_tokenizer(const char *root, const char *dir, const char *model,
+                    struct tokenizer **ret_tokenizer, struct failure *failure);
 
 /*
  * check_job() - all of the above, and the data sets, from headers and first bytes alone: some ten
  * milliseconds. @dir: the folder of the model; "": it is not here yet, and not looked at.
+ * @root: what no link in it may leave; NULL: the folder itself.
  * Return: 0; -EINVAL; or -errno when the machine is to blame. Any thread.
  */
-int check_job(const char *dir, const struct params *p, const struct corpora *corpora,
-              struct failure *failure);
+int check_job(const char *root, const char *dir, const struct params *p,
+              const struct corpora *corpora, struct failure *failure);

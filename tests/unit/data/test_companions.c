@@ -48,22 +48,23 @@ static void test_read(void **state) {
 
     (void)state;
     put("chat_template.jinja", template, sizeof(template));
-    assert_int_equal(companion_read(find("chat_template.jinja"), dir, &data, &size, &failure), 0);
+    assert_int_equal(companion_read(find("chat_template.jinja"), NULL, dir, &data, &size, &failure),
+                     0);
     assert_int_equal(size, sizeof(template));
     assert_memory_equal(data, template, size);
-    assert_int_equal(companions_check(dir, &failure), 0);
+    assert_int_equal(companions_check(NULL, dir, &failure), 0);
     drop("chat_template.jinja");
     free(data);
     data = NULL;
-    assert_int_equal(companion_read(find("chat_template.jinja"), dir, &data, &size, &failure),
+    assert_int_equal(companion_read(find("chat_template.jinja"), NULL, dir, &data, &size, &failure),
                      -ENOENT);
-    assert_int_equal(companions_check(dir, &failure), 0);
+    assert_int_equal(companions_check(NULL, dir, &failure), 0);
 }
 
 static void expect_invalid(const char *words) {
     struct failure failure = {};
 
-    assert_int_equal(companions_check(dir, &failure), -EBADMSG);
+    assert_int_equal(companions_check(NULL, dir, &failure), -EBADMSG);
     assert_string_equal(failure.code, "model_invalid");
     assert_non_null(strstr(failure.detail, words));
 }

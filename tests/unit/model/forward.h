@@ -68,7 +68,7 @@ static inline void forward_open(struct forward *f, const char *dir, const json_t
         (int)json_array_size(json_array_get(json_object_get(expected, "logits_first8"), 0));
     assert_true(f->T > 1 && f->n_logits > 0);
     forward_ok(f->ops->open(0, &f->b, &failure));
-    if (checkpoint_open(dir, &f->checkpoint, &failure))
+    if (checkpoint_open(NULL, dir, &f->checkpoint, &failure))
         fail_msg("%s: %s", dir, failure.detail);
     f->d = f->checkpoint->config.hidden_size;
     f->source = (struct weights_source){f->checkpoint, &f->checkpoint->config.quantization, NULL};

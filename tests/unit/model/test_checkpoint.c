@@ -75,7 +75,7 @@ static int open_folder(struct checkpoint **ret_checkpoint, struct failure *f) {
     char path[200];
 
     snprintf(path, sizeof(path), "%s/m", root);
-    return checkpoint_open(path, ret_checkpoint, f);
+    return checkpoint_open(NULL, path, ret_checkpoint, f);
 }
 
 static void expect_bad(int wanted, const char *code, const char *words) {
@@ -103,7 +103,7 @@ static void test_demo(void **state) {
     size_t n = 0;
 
     (void)state;
-    if (checkpoint_open(demo, &checkpoint, &f))
+    if (checkpoint_open(NULL, demo, &checkpoint, &f))
         fail_msg("%s", f.detail);
     assert_int_equal(checkpoint->config.hidden_size, 256);
     assert_int_equal(checkpoint->config.intermediate_size, 128);

@@ -37,7 +37,7 @@ static void write_text(const char *name, const char *text) {
 
 static int read_text(const char *text, struct model_config *config, struct failure *f) {
     write_text("config.json", text);
-    return model_config_read(root, config, f);
+    return model_config_read(NULL, root, config, f);
 }
 
 static void test_defaults(void **state) {
@@ -184,9 +184,9 @@ static void test_missing(void **state) {
 
     (void)state;
     write_text("config.json", NULL);
-    assert_int_equal(model_config_read(root, &c, &f), -ENOENT);
+    assert_int_equal(model_config_read(NULL, root, &c, &f), -ENOENT);
     assert_string_equal(f.code, "model_incomplete");
-    assert_int_equal(model_config_read("/nonexistent", &c, &f), -ENOENT);
+    assert_int_equal(model_config_read(NULL, "/nonexistent", &c, &f), -ENOENT);
 }
 
 /* An untouched result: what a failed read leaves alone. */

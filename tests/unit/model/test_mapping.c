@@ -47,9 +47,9 @@ static void case_cut_short(void) {
     struct failure f = {};
 
     write_ones();
-    CHECK(mapping_open(path, 100, &mapping, &f) == -EFBIG);
-    CHECK(mapping_open(path, 1 << 16, &mapping, &f) == 0);
-    CHECK(mapping_open("/proc/self/exe", SIZE_MAX, &other, &f) == 0);
+    CHECK(mapping_open(NULL, path, 100, &mapping, &f) == -EFBIG);
+    CHECK(mapping_open(NULL, path, 1 << 16, &mapping, &f) == 0);
+    CHECK(mapping_open(NULL, "/proc/self/exe", SIZE_MAX, &other, &f) == 0);
     CHECK(sum_of(mapping->data, mapping->size) == 128);
     CHECK(mapping_intact(mapping));
     CHECK(truncate(path, 8192) == 0);
@@ -66,7 +66,7 @@ static void case_slot_is_fresh(void) {
 
     for (int i = 0; i < 3; i++) {
         write_ones();
-        CHECK(mapping_open(path, SIZE_MAX, &mapping, &f) == 0);
+        CHECK(mapping_open(NULL, path, SIZE_MAX, &mapping, &f) == 0);
         CHECK(mapping_intact(mapping));
         CHECK(truncate(path, 0) == 0);
         CHECK(sum_of(mapping->data, mapping->size) == 0);
@@ -80,13 +80,13 @@ static void case_empty_file(void) {
     struct failure f = {};
 
     CHECK(file_replace(path, "", 0) == 0);
-    CHECK(mapping_open(path, SIZE_MAX, &mapping, &f) == 0);
+    CHECK(mapping_open(NULL, path, SIZE_MAX, &mapping, &f) == 0);
     CHECK(mapping->size == 0 && mapping_intact(mapping));
     mapping_free(mapping);
     mapping_free(NULL);
-    CHECK(mapping_open("/nonexistent", SIZE_MAX, &mapping, &f) == -ENOENT);
-    CHECK(mapping_open(root, SIZE_MAX, &mapping, &f) == -EISDIR);
-    CHECK(mapping_open("/dev/null", SIZE_MAX, &mapping, &f) == -EINVAL);
+    CHECK(mapping_open(NULL, "/nonexistent", SIZE_MAX, &mapping, &f) == -ENOENT);
+    CHECK(mapping_open(NULL, root, SIZE_MAX, &mapping, &f) == -EISDIR);
+    CHECK(mapping_open(NULL, "/dev/null", SIZE_MAX, &mapping, &f) == -EINVAL);
 }
 
 /* All 4096 mappings of a process at once, and one more. */
@@ -97,11 +97,11 @@ static void case_limit(void) {
 
     write_ones();
     for (size_t i = 0; i < ARRAY_SIZE(mappings); i++)
-        CHECK(mapping_open(path, SIZE_MAX, &mappings[i], &f) == 0);
-    CHECK(mapping_open(path, SIZE_MAX, &more, &f) == -EMFILE);
+        CHECK(mapping_open(NULL, path, SIZE_MAX, &mappings[i], &f) == 0);
+    CHECK(mapping_open(NULL, path, SIZE_MAX, &more, &f) == -EMFILE);
     for (size_t i = 0; i < ARRAY_SIZE(mappings); i++)
         mapping_free(mappings[i]);
-    CHECK(mapping_open(path, SIZE_MAX, &more, &f) == 0);
+    CHECK(mapping_open(NULL, path, SIZE_MAX, &more, &f) == 0);
     mapping_free(more);
 }
 
@@ -113,7 +113,7 @@ static void fault_elsewhere(void) {
     FILE *file;
 
     write_ones();
-    CHECK(mapping_open("/proc/self/exe", SIZE_MAX, &mapping, &f) == 0);
+    CHECK(mapping_open(NULL, "/proc/self/exe", SIZE_MAX, &mapping, &f) == 0);
     file = fopen(path, "re");
     CHECK(file);
     data = mmap(NULL, 1 << 16, PROT_READ, MAP_PRIVATE, fileno(file), 0);
@@ -136,7 +136,7 @@ static void case_foreign_signal(void) {
     struct failure f = {};
 
     reset_signal();
-    CHECK(mapping_open("/proc/self/exe", SIZE_MAX, &mapping, &f) == 0);
+    CHECK(mapping_open(NULL, "/proc/self/exe", SIZE_MAX, &mapping, &f) == 0);
     raise(SIGBUS);
 }
 

@@ -58,7 +58,7 @@ static int open_header(const char *header, size_t n_data, struct failure *f) {
     cleanup(safetensors_freep) struct safetensors *file = NULL;
 
     write_raw(strlen(header), header, strlen(header), n_data);
-    return safetensors_open(path, &file, f);
+    return safetensors_open(NULL, path, &file, f);
 }
 
 #define T(name, dtype, shape, offsets)                                                             \
@@ -148,7 +148,7 @@ static void expect_bad(const char *words) {
     cleanup(safetensors_freep) struct safetensors *file = NULL;
     struct failure f = {};
 
-    assert_int_equal(safetensors_open(path, &file, &f), -EBADMSG);
+    assert_int_equal(safetensors_open(NULL, path, &file, &f), -EBADMSG);
     if (!strstr(f.detail, words))
         fail_msg("'%s' does not say '%s'", f.detail, words);
 }
@@ -194,7 +194,7 @@ static void test_good_headers(void **state) {
 
     (void)state;
     write_raw(strlen(header), header, strlen(header), 8);
-    if (safetensors_open(path, &file, &f))
+    if (safetensors_open(NULL, path, &file, &f))
         fail_msg("%s", f.detail);
     assert_int_equal(safetensors_n_tensors(file), 3);
     assert_string_equal(safetensors_at(file, 0)->name, "a");
@@ -216,9 +216,9 @@ static void test_not_a_file(void **state) {
     struct failure f = {};
 
     (void)state;
-    assert_int_equal(safetensors_open("/nonexistent/x", &file, &f), -ENOENT);
-    assert_int_equal(safetensors_open(root, &file, &f), -EISDIR);
-    assert_int_equal(safetensors_open("/dev/null", &file, &f), -EINVAL);
+    assert_int_equal(safetensors_open(NULL, "/nonexistent/x", &file, &f), -ENOENT);
+    assert_int_equal(safetensors_open(NULL, root, &file, &f), -EISDIR);
+    assert_int_equal(safetensors_open(NULL, "/dev/null", &file, &f), -EINVAL);
 }
 
 static const float values[6] = {1, 2, 3, 4, 5, 6};
@@ -249,7 +249,7 @@ static void test_round_trip(void **state) {
     assert_int_equal(first_size, second_size);
     assert_memory_equal(first, second, first_size);
 
-    if (safetensors_open(path, &file, &f))
+    if (safetensors_open(NULL, path, &file, &f))
         fail_msg("%s", f.detail);
     assert_int_equal(safetensors_n_tensors(file), ARRAY_SIZE(some));
     for (size_t i = 0; i < ARRAY_SIZE(some); i++) {
@@ -279,7 +279,7 @@ static void test_rewrite_demo(void **state) {
         size_t n;
 
         demo_shard(demo, i);
-        if (safetensors_open(demo, &file, &f))
+        if (safetensors_open(NULL, demo, &file, &f))
             fail_msg("%s", f.detail);
         n = safetensors_n_tensors(file);
         tensors = calloc(n, sizeof(*tensors));
@@ -389,7 +389,7 @@ static void test_mutations(void **state) {
         write_unsynced(text, head);
         /* the data is a hole in the file: it is not read */
         assert_int_equal(truncate(path, is_cut ? next_random(&seed) % size : size), 0);
-        if (safetensors_open(path, &file, &f) == 0) {
+        if (safetensors_open(NULL, path, &file, &f) == 0) {
             touch(file);
             n_read++;
         } else {
@@ -415,7 +415,7 @@ static void test_cut_while_written(void **state) {
 
     (void)state;
     assert_int_equal(safetensors_write(path, &tensor, 1, NULL, &f), 0);
-    assert_int_equal(safetensors_open(path, &file, &f), 0);
+    assert_int_equal(safetensors_open(NULL, path, &file, &f), 0);
     assert_int_equal(truncate(path, 5000), 0);
     assert_int_equal(safetensors_write(copy, safetensors_at(file, 0), 1, NULL, &f), -EBADMSG);
     assert_string_equal(f.code, "model_invalid");

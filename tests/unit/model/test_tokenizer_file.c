@@ -34,7 +34,7 @@ static void check_file(const char *file, size_t size, int want, const char *word
     int r;
 
     write_temporary(path, file, size);
-    r = tokenizer_open(path, &tokenizer, &failure);
+    r = tokenizer_open(NULL, path, &tokenizer, &failure);
     unlink(path);
     if (r != want || !strstr(failure.detail, words))
         fail_msg("%d '%s', not %d '%s'", r, failure.detail, want, words);
@@ -251,7 +251,7 @@ static void test_hostile_damage(void **state) {
             text[(random >> 33) % size] = bytes[(random >> 20) % (sizeof(bytes) - 1)];
         }
         assert_int_equal(file_replace(path, text, size), 0);
-        if (tokenizer_open(path, &tokenizer, &failure) == 0) {
+        if (tokenizer_open(NULL, path, &tokenizer, &failure) == 0) {
             cleanup(encoding_done) struct encoding encoding =
                 encode(tokenizer, sample, sizeof(sample) - 1);
 
@@ -270,7 +270,8 @@ static void test_missing_file(void **state) {
     struct failure failure = {0};
 
     (void)state;
-    assert_int_equal(tokenizer_open("/nonexistent/tokenizer.json", &tokenizer, &failure), -ENOENT);
+    assert_int_equal(tokenizer_open(NULL, "/nonexistent/tokenizer.json", &tokenizer, &failure),
+                     -ENOENT);
     assert_null(tokenizer);
     tokenizer_free(NULL);
 }

@@ -42,7 +42,7 @@ static inline struct tokenizer *open_at(const char *path) {
     struct tokenizer *tokenizer = NULL;
     struct failure failure = {0};
 
-    if (tokenizer_open(path, &tokenizer, &failure))
+    if (tokenizer_open(NULL, path, &tokenizer, &failure))
         fail_msg("%s", failure.detail);
     return tokenizer;
 }

@@ -240,7 +240,7 @@ static struct model_config demo_config(void) {
     struct model_config config;
     struct failure failure = {};
 
-    assert_int_equal(model_config_read(dir, &config, &failure), 0);
+    assert_int_equal(model_config_read(NULL, dir, &config, &failure), 0);
     return config;
 }
 
@@ -301,7 +301,7 @@ static void refused_tokenizer(const char *from, const char *to, const char *what
     assert_non_null(mkdtemp(folder));
     made = str_format("%s/tokenizer.json", folder);
     assert_int_equal(file_replace(made, changed.data, changed.length), 0);
-    assert_true(format_gguf.check_files(folder, &config, &failure) < 0);
+    assert_true(format_gguf.check_files(NULL, folder, &config, &failure) < 0);
     assert_non_null(strstr(failure.detail, what));
     assert_int_equal(dir_remove(folder), 0);
 }
@@ -312,15 +312,15 @@ static void test_tokenizers(void **state) {
     struct failure failure = {};
 
     (void)state;
-    assert_int_equal(format_gguf.check_files(dir, &config, &failure), 0);
+    assert_int_equal(format_gguf.check_files(NULL, dir, &config, &failure), 0);
     refused_tokenizer("\"normalizer\": {\"type\": \"NFC\"}", "\"normalizer\": {\"type\": \"NFKC\"}",
                       "NFKC");
     refused_tokenizer("\"use_regex\": true", "\"use_regex\": false", "split its words");
     refused_tokenizer("\"ignore_merges\": false", "\"ignore_merges\": true", "merges");
     config.vocab_size = 100;
-    assert_int_equal(format_gguf.check_files(dir, &config, &failure), -EBADMSG);
+    assert_int_equal(format_gguf.check_files(NULL, dir, &config, &failure), -EBADMSG);
     assert_non_null(strstr(failure.detail, "without a row"));
-    assert_int_equal(format_gguf.check_files("/nowhere", &config, &failure), -ENOENT);
+    assert_int_equal(format_gguf.check_files(NULL, "/nowhere", &config, &failure), -ENOENT);
     assert_string_equal(failure.code, "model_incomplete");
 }
 

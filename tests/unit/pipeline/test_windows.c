@@ -289,7 +289,7 @@ int main(void) {
     struct failure failure = {};
     int r;
 
-    if (tokenizer_open(path, &tokenizer, &failure)) {
+    if (tokenizer_open(NULL, path, &tokenizer, &failure)) {
         print_error("%s\n", failure.detail);
         return EXIT_FAILURE;
     }

@@ -62,7 +62,7 @@ static void test_calibration(void **state) {
 
     (void)state;
     source_mirror_init(&mirror, &hub, 1);
-    assert_int_equal(tokenizer_open(tokenizer_path, &tokenizer, NULL), 0);
+    assert_int_equal(tokenizer_open(NULL, tokenizer_path, &tokenizer, NULL), 0);
     assert_int_equal(json_parse_file(expected, 1 << 20, "invalid", &rows, NULL), 0);
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
@@ -93,7 +93,7 @@ static void test_evaluation(void **state) {
 
     (void)state;
     source_mirror_init(&mirror, &hub, 1);
-    assert_int_equal(tokenizer_open(tokenizer_path, &tokenizer, NULL), 0);
+    assert_int_equal(tokenizer_open(NULL, tokenizer_path, &tokenizer, NULL), 0);
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         cleanup(windows_freep) struct windows *windows =
             cut(&corpora, tokenizer, cases[i].name, cases[i].seqlen);
@@ -116,7 +116,7 @@ static void test_documents_too_short(void **state) {
 
     (void)state;
     source_mirror_init(&mirror, &hub, 1);
-    assert_int_equal(tokenizer_open(tokenizer_path, &tokenizer, NULL), 0);
+    assert_int_equal(tokenizer_open(NULL, tokenizer_path, &tokenizer, NULL), 0);
     corpus = load_corpus(&corpora, "c4", CORPUS_CALIBRATION);
     assert_int_equal(windows_sample(corpus, tokenizer, 128, 1024, 0, &windows, &failure), -ENODATA);
     assert_string_equal(failure.code, "dataset_too_short");

@@ -74,7 +74,7 @@ static int write_header(const struct format_context *c, struct container *contai
     int r;
 
     gguf_put_model(&keys, c->config, main_type(c));
-    r = gguf_put_tokenizer(&keys, c->model_dir, c->config, c->failure);
+    r = gguf_put_tokenizer(&keys, c->model_root, c->model_dir, c->config, c->failure);
     if (r)
         return r;
     strbuf_puts(&header, MAGIC);

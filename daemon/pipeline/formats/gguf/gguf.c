@@ -54,9 +54,9 @@ static int check(const struct quantization_config *q, const struct model_config 
     return config ? check_model(config, failure) : 0;
 }
 
-static int check_files(const char *model_dir, const struct model_config *config,
-                       struct failure *failure) {
-    return gguf_put_tokenizer(NULL, model_dir, config, failure);
+static int check_files(const char *model_root, const char *model_dir,
+                       const struct model_config *config, struct failure *failure) {
+    return gguf_put_tokenizer(NULL, model_root, model_dir, config, failure);
 }
 
 /* ---- tensors ---- */

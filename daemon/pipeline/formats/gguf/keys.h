@@ -46,10 +46,11 @@ void gguf_put_model(struct gguf_keys *keys, const struct model_config *config,
                     const struct ggml_type *type);
 
 /*
- * gguf_put_tokenizer() - the tokenizer of the model folder @dir, and its ids in config.json.
+ * gguf_put_tokenizer() - the tokenizer of the model folder @dir, opened as by file_open_in(), and
+ * its ids in config.json.
  * @keys NULL: only look whether llama.cpp could do as it says.
  * Return: 0; -EINVAL or -EBADMSG (model_unsupported, model_invalid, tokenizer_invalid); or -errno.
  * Any thread.
  */
-int gguf_put_tokenizer(struct gguf_keys *keys, const char *dir, const struct model_config *config,
-                       struct failure *failure);
+int gguf_put_tokenizer(struct gguf_keys *keys, const char *root, const char *dir,
+                       const struct model_config *config, struct failure *failure);

@@ -196,11 +196,13 @@ static void put_id(struct gguf_keys *keys, const struct tokens *tokens, const js
         gguf_put_u32(keys, key, (uint32_t)json_integer_value(id));
 }
 
-static int put_ids(struct gguf_keys *keys, const struct tokens *tokens, const char *dir) {
+static int put_ids(struct gguf_keys *keys, const struct tokens *tokens, const char *root,
+                   const char *dir) {
     cleanup(freep) char *path = str_format("%s/config.json", dir);
     cleanup(json_decrefp) json_t *config = NULL;
-    int r = path ? json_parse_python(path, JSON_MAX, "model_invalid", &config, tokens->failure)
-                 : failure_oom(tokens->failure);
+    int r = path
+                ? json_parse_python(root, path, JSON_MAX, "model_invalid", &config, tokens->failure)
+                : failure_oom(tokens->failure);
 
     if (r)
         return r;
@@ -213,7 +215,8 @@ static int put_ids(struct gguf_keys *keys, const struct tokens *tokens, const ch
 }
 
 /* It is in a file of its own since transformers 4.50, in tokenizer_config.json before. */
-static int put_chat_template(struct gguf_keys *keys, const struct tokens *tokens, const char *dir) {
+static int put_chat_template(struct gguf_keys *keys, const struct tokens *tokens, const char *root,
+                             const char *dir) {
     cleanup(freep) char *file = str_format("%s/chat_template.jinja", dir);
     cleanup(freep) char *path = str_format("%s/tokenizer_config.json", dir);
     cleanup(json_decrefp) json_t *config = NULL;
@@ -225,11 +228,11 @@ static int put_chat_template(struct gguf_keys *keys, const struct tokens *tokens
 
     if (!file || !path)
         return failure_oom(tokens->failure);
-    r = file_read(file, JSON_MAX, &text, &size);
+    r = file_read_in(root, file, JSON_MAX, &text, &size);
     if (r && r != -ENOENT)
-        return failure_errno(tokens->failure, r, "cannot read", file);
+        return failure_open(tokens->failure, r, "cannot read", file);
     if (r)
-        r = json_parse_python(path, JSON_MAX, "model_invalid", &config, &why);
+        r = json_parse_python(root, path, JSON_MAX, "model_invalid", &config, &why);
     if (r && r != -ENOENT) {
         *tokens->failure = why;
         return r;
@@ -242,42 +245,42 @@ static int put_chat_template(struct gguf_keys *keys, const struct tokens *tokens
 
 /* ---- all of it ---- */
 
-static int put_all(struct gguf_keys *keys, const struct tokens *tokens, const json_t *root,
-                   const char *dir) {
+static int put_all(struct gguf_keys *keys, const struct tokens *tokens, const json_t *object,
+                   const char *root, const char *dir) {
     int r;
 
     gguf_put_text(keys, "tokenizer.ggml.model", "gpt2");
     gguf_put_text(keys, "tokenizer.ggml.pre", "olmo");
     r = put_tokens(keys, tokens);
     if (!r)
-        r = put_merges(keys, tokens, root);
+        r = put_merges(keys, tokens, object);
     if (!r)
-        r = put_ids(keys, tokens, dir);
+        r = put_ids(keys, tokens, root, dir);
     if (!r)
-        r = put_chat_template(keys, tokens, dir);
+        r = put_chat_template(keys, tokens, root, dir);
     return r;
 }
 
-int gguf_put_tokenizer(struct gguf_keys *keys, const char *dir, const struct model_config *config,
-                       struct failure *failure) {
+int gguf_put_tokenizer(struct gguf_keys *keys, const char *root, const char *dir,
+                       const struct model_config *config, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/tokenizer.json", dir);
     cleanup(freep) struct token *list = calloc((size_t)config->vocab_size, sizeof(*list));
     struct tokens tokens = {list, config->vocab_size, path, failure};
-    cleanup(json_decrefp) json_t *root = NULL;
+    cleanup(json_decrefp) json_t *object = NULL;
     int r;
 
     if (!path || !list)
         return failure_oom(failure);
-    r = tokenizer_check(path, failure);
+    r = tokenizer_check(root, path, failure);
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete",
                            "fetch the model again, or save it again with its fast tokenizer",
                            "there is no '%s'", path);
     if (!r)
-        r = json_parse_file(path, JSON_MAX, "tokenizer_invalid", &root, failure);
+        r = json_parse_file_in(root, path, JSON_MAX, "tokenizer_invalid", &object, failure);
     if (!r)
-        r = check_stages(&tokens, root);
+        r = check_stages(&tokens, object);
     if (!r)
-        r = collect(&tokens, root);
-    return r || !keys ? r : put_all(keys, &tokens, root, dir);
+        r = collect(&tokens, object);
+    return r || !keys ? r : put_all(keys, &tokens, object, root, dir);
 }
