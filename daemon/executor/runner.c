@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/str.h"
+#include "daemon/executor/leftover.h"
 #include "daemon/files/paths.h"
 #include "daemon/pipeline/pipeline.h"
 
@@ -16,7 +17,7 @@ static bool on_cancelled(void *ctx) {
     return sink_stops(ctx);
 }
 
-/* The job's folder; on its first attempt without what another store may have left there. */
+/* The job's folder; on its first attempt something is there only if the database is older. */
 static int make_dir(const struct sink *sink, char **ret_dir, struct failure *failure) {
     const struct job_row *row = sink->row;
     cleanup(freep) char *dir = paths_job(sink->jobs->state_dir, row->id);
@@ -24,9 +25,10 @@ static int make_dir(const struct sink *sink, char **ret_dir, struct failure *fai
 
     if (!dir)
         return failure_oom(failure);
-    r = row->attempt == 1 && !row->progress ? dir_remove(dir) : 0;
-    if (!r)
-        r = dir_make(dir);
+    r = row->attempt == 1 && !row->progress ? leftover_settle(row, dir, failure) : 0;
+    if (r)
+        return r;
+    r = dir_make(dir);
     if (r)
         return failure_errno(failure, r, "cannot prepare the job's folder", dir);
     *ret_dir = steal_ptr(dir);
