@@ -211,7 +211,8 @@ static int put_start(struct stream *stream, uint64_t after, const json_t *job,
     struct strbuf out = {};
     struct frame *frame;
 
-    strbuf_printf(&out, "retry: %d\n\n", WIRE_RETRY_MS);
+    /* No blank line: alone it would be an event without data to some clients. */
+    strbuf_printf(&out, "retry: %d\n", WIRE_RETRY_MS);
     if (after == STREAM_FROM_NOW) {
         /* An id without data: a client that reconnects before the first event misses none. */
         stream->cursor = newest;

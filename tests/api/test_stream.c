@@ -66,6 +66,7 @@ static void check_stream(struct site *site, const char *path, const char *header
 
 static void test_one_job(void **state) {
     struct site *site = *state;
+    struct answer answer;
     int64_t job = fake_job(site->fake);
 
     fake_event(site->fake, job, "layer.finished", "two\nlines");
@@ -73,6 +74,11 @@ static void test_one_job(void **state) {
     fake_end(site->fake, job);
     check_stream(site, "/v1/jobs/1/events", NULL,
                  "job# job.queued#1 layer.finished#2 job.succeeded#5 ");
+    /* Some clients take a block of retry alone for an event. */
+    answer = visit(site, (struct visit){.path = "/v1/jobs/1/events",
+                                        .headers = {"Accept: text/event-stream"}});
+    assert_int_equal(strncmp(answer.body.data, "retry: 2000\nevent: job\n", 23), 0);
+    answer_done(&answer);
     check_stream(site, "/v1/jobs/1/events?after=1", NULL, "job# layer.finished#2 job.succeeded#5 ");
     check_stream(site, "/v1/jobs/1/events", "Last-Event-ID: 2", "job# job.succeeded#5 ");
     check_stream(site, "/v1/jobs/1/events?after=0", "Last-Event-ID: 5", "job# ");

@@ -124,7 +124,7 @@ async function schema() {
 }
 
 async function layers() {
-  const { Layers, edges, step } = await import("/assets/lib/layers.js");
+  const { Layers, edges, step, worstOf } = await import("/assets/lib/layers.js");
   const matrix = (name, tokens, error, reason) =>
     ({ name: `model.layers.1.${name}_proj`, method: "gptq", tokens, error, reason });
   const all = new Layers();
@@ -153,6 +153,7 @@ async function layers() {
   same(all.hasErrors, true, "errors were measured");
   const plain = new Layers();
   plain.add({ layer: 0, matrices: [matrix("self_attn.q", null, null), matrix("mlp.experts.0.up", null, null)] });
+  same(worstOf({ matrices: [matrix("self_attn.q", null, null)] }), null, "what was not measured is not the worst");
   same([plain.hasErrors, plain.hasTokens], [false, false], "a method without calibration measures nothing");
 }
 

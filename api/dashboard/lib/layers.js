@@ -111,7 +111,8 @@ export class Layers {
 
 /* The largest error of a report and where: {error, name}; null without matrices. */
 export function worstOf(report) {
-  return (report.matrices || []).reduce((a, m) => (m.error > (a?.error ?? -1) ? m : a), null);
+  return (report.matrices || []).reduce((a, m) =>
+    (typeof m.error === "number" && m.error > (a?.error ?? -1) ? m : a), null);
 }
 
 /* "layers.3 experts.12 down" for "model.layers.3.mlp.experts.12.down_proj". */
