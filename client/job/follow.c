@@ -8,7 +8,7 @@
 #include "client/job/display_draw.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
-#include "client/job/save.h"
+#include "client/save/save.h"
 #include "client/screen/interrupt.h"
 #include "client/screen/text.h"
 

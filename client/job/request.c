@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/job/request.h"
-#include "client/job/one_file.h"
+#include "client/save/one_file.h"
 
 #include "base/cleanup.h"
 #include "base/str.h"
-#include "client/job/one_file.h"
 #include "client/job/place.h"
+#include "client/save/one_file.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,10 +4,10 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "client/http/answer.h"
-#include "client/job/folder.h"
 #include "client/job/follow.h"
 #include "client/job/job.h"
-#include "client/job/one_file.h"
+#include "client/save/folder.h"
+#include "client/save/one_file.h"
 #include "client/screen/interrupt.h"
 
 #include <errno.h>

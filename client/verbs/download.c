@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
-#include "client/job/save.h"
+#include "client/save/save.h"
 
 #include <inttypes.h>
 

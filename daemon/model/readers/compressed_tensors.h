@@ -13,7 +13,4 @@
 
 #include "daemon/model/readers/reader.h"
 
-#define COMPRESSED_TENSORS_METHOD "compressed-tensors" /* quant_method */
-#define COMPRESSED_TENSORS_PACKED "pack-quantized"     /* the layout, in "format" */
-
 extern const struct reader_ops reader_compressed_tensors;

@@ -3,7 +3,6 @@
 
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/model/readers/compressed_tensors.h"
 
 #include <errno.h>
 #include <string.h>

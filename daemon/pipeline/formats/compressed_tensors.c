@@ -6,6 +6,7 @@
  * which said otherwise, in version 0.20.
  */
 #include "daemon/model/readers/compressed_tensors.h"
+#include "daemon/model/readers/compressed_tensors_config.h"
 #include "daemon/model/readers/packing.h"
 #include "daemon/pipeline/formats/format.h"
 

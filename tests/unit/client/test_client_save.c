@@ -2,8 +2,8 @@
 /* Downloads from a server that lies, breaks off and goes away, into folders that others change. */
 #include "base/hash.h"
 #include "client/http/answer.h"
-#include "client/job/folder.h"
-#include "client/job/save.h"
+#include "client/save/folder.h"
+#include "client/save/save.h"
 #include "tests/unit/client/http_fixture.h"
 
 #include <errno.h>

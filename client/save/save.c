@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/job/save.h"
+#include "client/save/save.h"
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "client/http/answer.h"
 #include "client/http/receive.h"
-#include "client/job/folder.h"
-#include "client/job/one_file.h"
+#include "client/save/folder.h"
+#include "client/save/one_file.h"
 #include "client/screen/interrupt.h"
 #include "client/screen/progress.h"
 #include "client/screen/text.h"

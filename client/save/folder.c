@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/job/folder.h"
+#include "client/save/folder.h"
 
 #include "base/cleanup.h"
 #include "base/file.h"

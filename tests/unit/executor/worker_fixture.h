@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "daemon/pipeline/pipeline.h"
-#include "daemon_fixture.h"
 #include "kernels/registry.h"
+#include "tests/unit/daemon/daemon_fixture.h"
 
 #include <errno.h>
 #include <stdatomic.h>

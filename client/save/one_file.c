@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/job/one_file.h"
+#include "client/save/one_file.h"
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/macros.h"
 #include "base/str.h"
 #include "client/http/answer.h"
-#include "client/job/folder.h"
+#include "client/save/folder.h"
 
 #include <errno.h>
 #include <fcntl.h>

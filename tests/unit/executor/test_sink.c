@@ -6,7 +6,7 @@
 #include "daemon/jobdir/line.h"
 #include "daemon/pipeline/job.h"
 
-#include "jobs_fixture.h"
+#include "tests/unit/daemon/jobs_fixture.h"
 
 #include <fcntl.h>
 #include <unistd.h>
