@@ -117,6 +117,7 @@ static const struct {
     {"cpu", "gptq-3-g128-act-trueseq", "wikitext2", 0.02},
     {"cpu", "gptq-3-g128-act-trueseq", "ptb", 0.10},
     {"cpu", "gptq-3-act-c4-s256", "wikitext2", 0.025},
+    {"cpu", "gptq-3-act-ptb", "wikitext2", 0.05},
     {"cpu", "gptq-2-g128", "ptb", 0.10},
     {"cuda", "gptq-3", "ptb", 0.08},
     {"cuda", "gptq-3-g128-act", "ptb", 0.09},

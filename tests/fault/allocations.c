@@ -43,10 +43,12 @@ PLAIN static bool fails(void) {
     return false;
 }
 
-PLAIN void *malloc(size_t size) {
-    if (fails())
-        return NULL;
+PLAIN void *allocations_sure_malloc(size_t size) {
     return __interceptor_malloc ? __interceptor_malloc(size) : __libc_malloc(size);
+}
+
+PLAIN void *malloc(size_t size) {
+    return fails() ? NULL : allocations_sure_malloc(size);
 }
 
 PLAIN void *calloc(size_t n, size_t size) {

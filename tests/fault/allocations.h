@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /*
  * allocations_fail() - let the @n-th allocation from now on fail, of any thread but those that are
@@ -18,3 +19,6 @@ bool allocations_stop(void);
 
 /* allocations_spare_me() - the calling thread's never fail. */
 void allocations_spare_me(void);
+
+/* allocations_sure_malloc() - malloc() that never fails on purpose; freed by free(). Any thread. */
+void *allocations_sure_malloc(size_t size);

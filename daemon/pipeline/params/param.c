@@ -136,7 +136,9 @@ static const struct param table[] = {
      "damping, as a fraction of the mean diagonal; 0.01 by default", "0.01 is the usual choice",
      AT(percdamp), .least = 0, .most = 1, .least_excluded = true},
     {"eval", PARAM_SETS, QUANTIZE | EVAL, "[\"wikitext2\", \"ptb\", \"c4\"]",
-     "sets to measure, with commas: wikitext2, ptb, c4, ptb-new, c4-new, file:PATH; or none", NULL},
+     "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, "
+     "file:PATH, none",
+     NULL},
     {"format", PARAM_CHOICE, QUANTIZE | EXPORT, "\"gptq\"",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
