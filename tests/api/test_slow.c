@@ -47,8 +47,7 @@ static double trickle(struct site *site, bool over_unix, const char *start) {
 
     site_send(fd, start, strlen(start));
     while (!closed && clock_monotonic() - begin < 10) {
-        cleanup(freep) char *answer = site_hear(fd, 0.1, &closed);
-
+        free(site_hear(fd, 0.1, &closed));
         site_send(fd, "x", 1);
     }
     return clock_monotonic() - begin;

@@ -129,14 +129,15 @@ static void test_experts_only(void **state) {
     static const char packed[] = "{'wbits': 4, 'groupsize': 64, 'nearest': true}";
     struct lab *lab = *state;
     cleanup(json_decrefp) json_t *all = lab_must(lab, "packed", NULL, packed);
-    cleanup(json_decrefp) json_t *none = lab_must(lab, "dense", NULL, dense);
     cleanup(freep) char *packed_dir = lab_path(lab, "jobs/packed/artifact");
     cleanup(freep) char *dense_dir = lab_path(lab, "jobs/dense/artifact");
     cleanup(checkpoint_freep) struct checkpoint *a = open_model(packed_dir);
-    cleanup(checkpoint_freep) struct checkpoint *b = open_model(dense_dir);
+    cleanup(checkpoint_freep) struct checkpoint *b = NULL;
     cleanup(json_decrefp) json_t *result = NULL;
     cleanup(freep) char *model = NULL;
 
+    json_decref(lab_must(lab, "dense", NULL, dense));
+    b = open_model(dense_dir);
     add_where(a, ".self_attn.", false);
     add_where(b, ".self_attn.", true);
     model = mix_save(lab, packed_dir, "experts-only");

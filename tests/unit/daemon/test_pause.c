@@ -118,7 +118,6 @@ static void test_held_for_memory(void **state) {
     struct queue *q = *state;
     cleanup(holds_freep) struct holds *holds = holds_new();
     int64_t id = submit(q, NULL);
-    cleanup(json_decrefp) json_t *job = NULL;
     double next;
 
     q->jobs.disk->floor = 0;

@@ -139,8 +139,7 @@ static void test_damaged_cache(void **state) {
         "{",
         "{}",
         "[1, null, {}]",
-        "[{\"device\": 1, \"inode\": 2, \"size\": 3, \"mtime_ns\": 4, \"ctime_ns\": 5,"
-        " \"sha256\": \"short\"}]",
+        "[{\"inode\":2,\"device\":1,\"size\":3,\"mtime_ns\":4,\"ctime_ns\":5,\"sha256\":\"s\"}]",
     };
     const struct identity identity = {1, 2, 3, 4, 5};
     char found[SHA256_TEXT_SIZE];

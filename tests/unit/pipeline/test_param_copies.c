@@ -155,7 +155,6 @@ static json_t *kinds_of(const struct param *param) {
 /* Takes @expected; NULL: @property must lack @key. */
 static void expect_key(const char *name, const json_t *property, const char *key,
                        json_t *expected) {
-    cleanup(json_decrefp) json_t *owned = expected;
     const json_t *found = json_object_get(property, key);
 
     if (expected ? !json_equal(expected, found) : !!found) {
@@ -165,6 +164,7 @@ static void expect_key(const char *name, const json_t *property, const char *key
         fail_msg("openapi.json: %s of '%s' is %s, the table says %s", key, name,
                  got ? got : "missing", want ? want : "nothing");
     }
+    json_decref(expected);
 }
 
 static void test_schema(void **state) {
