@@ -131,10 +131,11 @@ static void check_names(const struct asset *asset, const char *mark) {
 
 /* What a module imports, seen from its own folder: "./x.js" or "../lib/x.js". */
 static void check_imports(const struct asset *asset) {
-    cleanup(freep) char *text = strndup(asset->data, asset->size);
+    cleanup(freep) char *text = calloc(1, asset->size + 1); /* no NUL ends an asset */
     static const char mark[] = " from \"";
 
     assert_non_null(text);
+    memcpy(text, asset->data, asset->size);
     for (char *at = strstr(text, mark); at; at = strstr(at, mark)) {
         int folder = (int)(strrchr(asset->name, '/') ? strcspn(asset->name, "/") : 0);
         char name[128];
