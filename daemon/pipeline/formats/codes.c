@@ -85,3 +85,21 @@ int layer_codes_read(const struct weights_source *source, int number, struct lay
     }
     return r;
 }
+
+double codes_bits_per_weight(const struct model_config *config, const struct quantization_config *q,
+                             int grid_bits, int column_bits, int matrix_bits) {
+    double bits = 0, weights = 0;
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+        double n_groups;
+
+        group_shape(config, i, &shape);
+        n_groups = q->groupsize > 0 ? shape.n / q->groupsize : 1;
+        weights += (double)group_size(&shape);
+        bits += (double)group_size(&shape) * q->wbits;
+        bits += shape.G * n_groups * shape.rows * grid_bits;
+        bits += (double)shape.G * shape.n_parts * ((double)shape.n * column_bits + matrix_bits);
+    }
+    return bits / weights;
+}

@@ -44,3 +44,11 @@ int layer_codes_add_plain(struct layer_codes *layer, const struct weights_source
  */
 int layer_codes_read(const struct weights_source *source, int number, struct layer_codes *layer,
                      struct failure *failure);
+
+/*
+ * codes_bits_per_weight() - what the quantized matrices take beside q->wbits a code: @grid_bits for
+ * each group of each row (scale, zero), @column_bits for each column of a matrix (its group), and
+ * @matrix_bits for each matrix. Return: bits a weight. Any thread.
+ */
+double codes_bits_per_weight(const struct model_config *config, const struct quantization_config *q,
+                             int grid_bits, int column_bits, int matrix_bits);

@@ -63,19 +63,7 @@ static int describe(const struct format_context *c, json_t *meta, json_t *config
 
 static double bits_per_weight(const struct model_config *config,
                               const struct quantization_config *q) {
-    double bits = 0, weights = 0;
-
-    for (int i = 0; i < N_GROUPS; i++) {
-        struct group_shape shape;
-        double n_groups;
-
-        group_shape(config, i, &shape);
-        n_groups = q->groupsize > 0 ? shape.n / q->groupsize : 1;
-        weights += (double)group_size(&shape);
-        bits += (double)group_size(&shape) * q->wbits;
-        bits += shape.G * (n_groups * shape.rows * (16 + 8) + (double)shape.n_parts * shape.n * 32);
-    }
-    return bits / weights;
+    return codes_bits_per_weight(config, q, 8 + 16, 32, 0);
 }
 
 const struct format_ops format_neutral = {
