@@ -74,6 +74,14 @@ struct quantized {
     struct span g_idx;  /* i32 [G, n] */
 };
 
+/* One of two heads that head_difference() compares. */
+struct head_side {
+    struct span x;    /* [T, d] act */
+    struct span w;    /* [vocab, d] act */
+    struct span nll;  /* [T] f32: out, as of head() */
+    struct span best; /* [T] i32: out, as of head() */
+};
+
 struct backend_ops {
     const char *name; /* "cpu", "cuda" */
     enum dtype act;
@@ -191,6 +199,17 @@ struct backend_ops {
     int (*head)(struct backend *b, struct span nll, struct span lse, struct span best,
                 struct span x, struct span w, struct span targets, int T, int d, int vocab,
                 struct span scratch);
+
+    /*
+     * Two heads on the same targets: nll and best of both, with the bytes that head() gives them,
+     * and kl [T] f32: the Kullback-Leibler divergence sum p (log p - log q) in nats, at least 0,
+     * with p the softmax of the base's logits and q of the other's. Logits are never all in
+     * memory. scratch: head_difference_scratch(T, d, vocab) bytes.
+     */
+    size_t (*head_difference_scratch)(struct backend *b, int T, int d, int vocab);
+    int (*head_difference)(struct backend *b, struct span kl, const struct head_side *base,
+                           const struct head_side *other, struct span targets, int T, int d,
+                           int vocab, struct span scratch);
 
     /* -------- quantization -------- */
 

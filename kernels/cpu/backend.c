@@ -119,6 +119,8 @@ const struct backend_ops backend_cpu = {
     OP(combine),
     OP(head_scratch),
     OP(head),
+    OP(head_difference_scratch),
+    OP(head_difference),
     OP(hessian_add),
     OP(hessian_order),
     OP(factor_scratch),

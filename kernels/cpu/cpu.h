@@ -115,6 +115,8 @@ CPU_OP(swiglu);
 CPU_OP(combine);
 CPU_OP(head_scratch);
 CPU_OP(head);
+CPU_OP(head_difference_scratch);
+CPU_OP(head_difference);
 CPU_OP(hessian_add);
 CPU_OP(hessian_order);
 CPU_OP(factor_scratch);

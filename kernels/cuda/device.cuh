@@ -205,6 +205,8 @@ extern CUDA_OP(swiglu);
 extern CUDA_OP(combine);
 extern CUDA_OP(head_scratch);
 extern CUDA_OP(head);
+extern CUDA_OP(head_difference_scratch);
+extern CUDA_OP(head_difference);
 extern CUDA_OP(hessian_add);
 extern CUDA_OP(hessian_order);
 extern CUDA_OP(factor_scratch);

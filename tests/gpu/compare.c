@@ -208,6 +208,42 @@ static void compare_forward(struct compare *c) {
     give_back(c);
 }
 
+/* One model's head after the other's: hidden states and weights that differ a little. */
+static void compare_difference(struct compare *c) {
+    enum { T = 2100, N = 512, VOCAB = 9000 };
+    struct both x[2], w[2], kl = take(c, T * 4), nll[2], best[2], targets, scratch;
+    int32_t *ids = memory(T, sizeof(*ids));
+    size_t need = 1;
+
+    for (int i = 0; i < T; i++)
+        ids[i] = (int32_t)((unsigned)i * 2654435761u % VOCAB);
+    targets = take_same(c, ids, T * 4);
+    for (int i = 0; i < 2; i++) {
+        x[i] = random_act(c, (size_t)T * N, 1);
+        w[i] = random_act(c, (size_t)VOCAB * N, 0.1f);
+        nll[i] = take(c, T * 4);
+        best[i] = take(c, T * 4);
+    }
+    for (int side = 0; side < N_SIDES; side++)
+        need = MAX(need, ops_of(c, side)->head_difference_scratch(c->b[side], T, N, VOCAB));
+    scratch = take(c, need);
+    for (int S = 0; S < N_SIDES; S++) {
+        struct head_side sides[2];
+
+        for (int i = 0; i < 2; i++)
+            sides[i] =
+                (struct head_side){x[i].side[S], w[i].side[S], nll[i].side[S], best[i].side[S]};
+        must(c, S,
+             ops_of(c, S)->head_difference(c->b[S], kl.side[S], &sides[0], &sides[1],
+                                           targets.side[S], T, N, VOCAB, scratch.side[S]));
+    }
+    expect(c, "head_difference kl, 2100 x 9000", &kl, T, DTYPE_F32, 1e-4);
+    expect(c, "head_difference nll, other", &nll[1], T, DTYPE_F32, 1e-5);
+    expect_same(c, "head_difference best, base", &best[0], T, 4, 0.999);
+    free(ids);
+    give_back(c);
+}
+
 static void compare_experts(struct compare *c) {
     enum { T = 3000, D = 256, E = 64, K = 8, N = 384, SLOTS = T * K };
     struct both x = random_act(c, (size_t)T * D, 1), w = random_act(c, (size_t)E * D, 0.2f);
@@ -311,6 +347,7 @@ static void compare_all(struct compare *c) {
     compare_attention(c, 3, 513, 2, 2, 64);
     compare_attention(c, 2, 128, 3, 3, 80);
     compare_forward(c);
+    compare_difference(c);
     compare_experts(c);
     compare_solver(c, 2, 300, 1024, &four, true, false);
     compare_solver(c, 2, 129, 640, &three, true, true);

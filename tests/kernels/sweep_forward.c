@@ -298,6 +298,91 @@ static void head_case(struct sweep *s, int T, int d, int vocab) {
     sweep_end(s);
 }
 
+/* Does the side have the bytes that head() gives? */
+static void expect_as_head(struct sweep *s, const struct head_side *side, struct span targets,
+                           int T, int d, int vocab) {
+    size_t n = (size_t)T * 4, size = s->ops->head_scratch(s->b, T, d, vocab);
+    struct span nll = sweep_span(s, n), lse = sweep_span(s, n), best = sweep_span(s, n);
+    struct span scratch = sweep_span(s, size);
+
+    if (!sweep_ok(
+            s, s->ops->head(s->b, nll, lse, best, side->x, side->w, targets, T, d, vocab, scratch),
+            "head"))
+        return;
+    sweep_check(s, memcmp(sweep_read(s, nll, n), sweep_read(s, side->nll, n), n) == 0,
+                "head_difference: nll is not that of head");
+    sweep_check(s, memcmp(sweep_read(s, best, n), sweep_read(s, side->best, n), n) == 0,
+                "head_difference: best is not that of head");
+}
+
+static struct head_side random_side(struct sweep *s, int T, int d, int vocab, float **ret_x,
+                                    float **ret_w) {
+    struct head_side side = {.nll = sweep_span(s, (size_t)T * 4),
+                             .best = sweep_span(s, (size_t)T * 4)};
+
+    *ret_x = sweep_random_act(s, (size_t)T * (size_t)d, 1, &side.x);
+    *ret_w = sweep_random_act(s, (size_t)vocab * (size_t)d, 1, &side.w);
+    return side;
+}
+
+/* kl [T] of two heads on the same targets, by plain sums. */
+static double *wanted_divergence(struct sweep *s, float *const x[2], float *const w[2],
+                                 const int32_t *targets, int T, int d, int vocab) {
+    size_t rows = (size_t)T, n = rows * (size_t)vocab;
+    double *nll = sweep_host(s, rows, sizeof(*nll)), *kl = sweep_host(s, rows, sizeof(*kl));
+    double *lse[2], *logits[2];
+
+    for (int i = 0; i < 2; i++) {
+        lse[i] = sweep_host(s, rows, sizeof(double));
+        logits[i] = sweep_host(s, n, sizeof(double));
+        ref_head(nll, lse[i], logits[i], x[i], w[i], targets, T, d, vocab);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t t = i / (size_t)vocab;
+        double p = logits[0][i] - lse[0][t], q = logits[1][i] - lse[1][t];
+
+        kl[t] += exp(p) * (p - q);
+    }
+    return kl;
+}
+
+static void difference_case(struct sweep *s, int T, int d, int vocab) {
+    size_t rows = (size_t)T;
+    struct span targets, kl, scratch;
+    struct head_side base, other;
+    float *x[2], *w[2], *got;
+    int32_t *target;
+    double *want;
+
+    sweep_begin(s);
+    base = random_side(s, T, d, vocab, &x[0], &w[0]);
+    other = random_side(s, T, d, vocab, &x[1], &w[1]);
+    target = sweep_host(s, rows, sizeof(*target));
+    for (int t = 0; t < T; t++)
+        target[t] = t == 0 ? vocab - 1 : (int32_t)sweep_below(s, (uint32_t)vocab);
+    targets = sweep_upload(s, target, rows * 4);
+    kl = sweep_span(s, rows * 4);
+    scratch = sweep_span(s, s->ops->head_difference_scratch(s->b, T, d, vocab));
+    want = wanted_divergence(s, x, w, target, T, d, vocab);
+    if (sweep_ok(s, s->ops->head_difference(s->b, kl, &base, &other, targets, T, d, vocab, scratch),
+                 "head_difference")) {
+        sweep_expect(s, "head_difference", sweep_read(s, kl, rows * 4), want, rows, TOL_SOFTMAX,
+                     SWEEP_F32);
+        expect_as_head(s, &base, targets, T, d, vocab);
+        expect_as_head(s, &other, targets, T, d, vocab);
+    }
+    other.x = base.x;
+    other.w = base.w;
+    if (sweep_ok(s, s->ops->head_difference(s->b, kl, &base, &other, targets, T, d, vocab, scratch),
+                 "head_difference")) {
+        got = sweep_read(s, kl, rows * 4);
+        for (size_t t = 0; t < rows; t++)
+            sweep_check(s, got[t] == 0, "head_difference: a head is %g from itself",
+                        (double)got[t]);
+    }
+    sweep_end(s);
+}
+
 void sweep_forward(struct sweep *s) {
     static const int sizes[] = {1, 3, 31, 127, 128, 129, 257};
 
@@ -313,6 +398,7 @@ void sweep_forward(struct sweep *s) {
         attention_case(s, 2, n, 2, 1, 16);
         rope_case(s, 2, n, 3, 8, 5);
         head_case(s, n, 24, 1025);
+        difference_case(s, n, 24, 1025);
         for (size_t j = 0; j < ARRAY_SIZE(sizes); j++)
             linear_case(s, n, 63 + (int)j, sizes[j], (i + j) % 2 == 0);
     }
@@ -324,4 +410,7 @@ void sweep_forward(struct sweep *s) {
     head_case(s, 2, 64, 1);
     head_case(s, 5, 64, 1024);
     head_case(s, 3, 64, 2049);
+    difference_case(s, 2, 64, 2);
+    difference_case(s, 5, 64, 1024);
+    difference_case(s, 3, 64, 5000);
 }

@@ -16,6 +16,7 @@ static void refused(struct sweep *s, int r, const char *op, const char *what) {
 static void refuse_forward(struct sweep *s, struct span big) {
     const struct backend_ops *ops = s->ops;
     struct span shorter = span_slice(big, 0, 12), empty = {};
+    struct head_side side = {big, big, big, big}, no_x = {shorter, big, big, big};
     bool finite;
     static const int32_t falling[] = {0, 4, 2};
 
@@ -42,6 +43,10 @@ static void refuse_forward(struct sweep *s, struct span big) {
     refused(s, ops->copy(s->b, big, shorter), "copy", "two sizes");
     refused(s, ops->zero(s->b, empty), "zero", "nothing");
     refused(s, ops->head(s->b, big, big, big, big, big, big, 4, 4, 4, empty), "head", "no scratch");
+    refused(s, ops->head_difference(s->b, big, &side, &side, big, 4, 4, 4, empty),
+            "head_difference", "no scratch");
+    refused(s, ops->head_difference(s->b, big, &side, &no_x, big, 4, 4, 4, big), "head_difference",
+            "a short x");
 }
 
 static void refuse_quantization(struct sweep *s, struct span big) {
