@@ -221,6 +221,14 @@ struct backend_ops {
                        int G, int n);
 
     /*
+     * d [G, n, n] f32, all of it: d_g += (x0_g - x_g)' x_g with the same rows of x0 and x [S, n]
+     * act; their difference is rounded to act. How the inputs x of a quantized model drift away
+     * from those of the original, x0, along x (arXiv 2504.02692, equation 11).
+     */
+    int (*cross_add)(struct backend *b, struct span d, struct span x0, struct span x,
+                     const int32_t *offsets, int G, int n);
+
+    /*
      * perm [G, n] i32: the columns in the order in which they are quantized: by diag(h) down,
      * ties by index, when @act_order; else 0 .. n-1.
      */

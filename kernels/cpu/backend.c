@@ -122,6 +122,7 @@ const struct backend_ops backend_cpu = {
     OP(head_difference_scratch),
     OP(head_difference),
     OP(hessian_add),
+    OP(cross_add),
     OP(hessian_order),
     OP(factor_scratch),
     OP(factor),

@@ -118,6 +118,7 @@ CPU_OP(head);
 CPU_OP(head_difference_scratch);
 CPU_OP(head_difference);
 CPU_OP(hessian_add);
+CPU_OP(cross_add);
 CPU_OP(hessian_order);
 CPU_OP(factor_scratch);
 CPU_OP(factor);

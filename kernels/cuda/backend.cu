@@ -327,6 +327,7 @@ extern "C" const struct backend_ops backend_cuda = {
     .head_difference_scratch = cuda_head_difference_scratch,
     .head_difference = cuda_head_difference,
     .hessian_add = cuda_hessian_add,
+    .cross_add = cuda_cross_add,
     .hessian_order = cuda_hessian_order,
     .factor_scratch = cuda_factor_scratch,
     .factor = cuda_factor,

@@ -171,9 +171,9 @@ int linear_on(struct cuda_backend *b, struct lane *lane, void *y, cudaDataType y
 /* The same where the count of tokens is another one at every call (product.cu). */
 int product_linear(struct cuda_backend *b, struct lane *lane, bf16 *y, const bf16 *x, const bf16 *w,
                    int tokens, int n_in, int n_out);
-/* h [n, n] f32 += x' x of x [tokens, n], f32 accumulation; likewise */
-int product_gram(struct cuda_backend *b, struct lane *lane, float *h, const bf16 *x, int tokens,
-                 int n);
+/* h [n, n] f32 += y' x of x and y [tokens, n], f32 accumulation; likewise */
+int product_gram(struct cuda_backend *b, struct lane *lane, float *h, const bf16 *y, const bf16 *x,
+                 int tokens, int n);
 
 /* -------- streaming (stream.cu) -------- */
 
@@ -208,6 +208,7 @@ extern CUDA_OP(head);
 extern CUDA_OP(head_difference_scratch);
 extern CUDA_OP(head_difference);
 extern CUDA_OP(hessian_add);
+extern CUDA_OP(cross_add);
 extern CUDA_OP(hessian_order);
 extern CUDA_OP(factor_scratch);
 extern CUDA_OP(factor);

@@ -165,9 +165,9 @@ int product_linear(struct cuda_backend *b, struct lane *lane, bf16 *y, const bf1
     return run(b, lane, &p);
 }
 
-int product_gram(struct cuda_backend *b, struct lane *lane, float *h, const bf16 *x, int tokens,
-                 int n) {
-    struct product p = {x, x, h, CUBLAS_OP_N, CUBLAS_OP_T, n, n, tokens, CUDA_R_32F, 1.0f};
+int product_gram(struct cuda_backend *b, struct lane *lane, float *h, const bf16 *y, const bf16 *x,
+                 int tokens, int n) {
+    struct product p = {x, y, h, CUBLAS_OP_N, CUBLAS_OP_T, n, n, tokens, CUDA_R_32F, 1.0f};
 
     return run(b, lane, &p);
 }

@@ -132,6 +132,19 @@ void ref_hessian(double *h, const float *x, int rows, int n) {
     }
 }
 
+void ref_cross(double *d, const float *x0, const float *x, int rows, int n) {
+    for (size_t t = 0; t < (size_t)rows; t++) {
+        const float *x0_row = x0 + t * (size_t)n, *x_row = x + t * (size_t)n;
+
+        for (int i = 0; i < n; i++) {
+            double drift = (double)x0_row[i] - (double)x_row[i];
+
+            for (int j = 0; j < n; j++)
+                d[(size_t)i * (size_t)n + (size_t)j] += drift * (double)x_row[j];
+        }
+    }
+}
+
 /* ---- grids ---- */
 
 double ref_steps(double w, double scale, double zero) {

@@ -28,6 +28,9 @@ void ref_head(double *nll, double *lse, double *logits, const float *x, const fl
 /* h += x'x of rows rows, lower triangle only */
 void ref_hessian(double *h, const float *x, int rows, int n);
 
+/* d += (x0 - x)'x of rows rows */
+void ref_cross(double *d, const float *x0, const float *x, int rows, int n);
+
 /* The grid of n weights, stride apart. */
 void ref_grid(const struct grid *grid, const double *w, int n, int stride, double *ret_scale,
               double *ret_zero);

@@ -47,6 +47,32 @@ static void hessian_case(struct sweep *s, int G, int rows, int n) {
     sweep_end(s);
 }
 
+static void cross_case(struct sweep *s, int G, int rows, int n) {
+    size_t side = (size_t)n, each = side * side, size = (size_t)G * each, values;
+    int32_t *offsets;
+    struct span x0_span, x_span, d;
+    float *x0, *x;
+    double *want;
+
+    sweep_begin(s);
+    offsets = group_offsets(s, G, rows);
+    values = (size_t)offsets[G] * side;
+    x0 = sweep_random_act(s, values, 1, &x0_span);
+    x = sweep_random_act(s, values, 1, &x_span);
+    d = sweep_upload(s, sweep_host(s, size, sizeof(float)), size * sizeof(float));
+    want = sweep_host(s, size, sizeof(*want));
+    for (int g = 0; g < G; g++) {
+        for (int twice = 0; twice < 2; twice++)
+            ref_cross(want + (size_t)g * each, x0 + (size_t)offsets[g] * side,
+                      x + (size_t)offsets[g] * side, offsets[g + 1] - offsets[g], n);
+    }
+    if (sweep_ok(s, s->ops->cross_add(s->b, d, x0_span, x_span, offsets, G, n), "cross_add") &&
+        sweep_ok(s, s->ops->cross_add(s->b, d, x0_span, x_span, offsets, G, n), "cross_add"))
+        sweep_expect(s, "cross_add", sweep_read(s, d, size * sizeof(float)), want, size, TOL_SUM,
+                     SWEEP_ACT); /* the difference is rounded to act */
+    sweep_end(s);
+}
+
 float *sweep_random_hessian(struct sweep *s, int G, int n) {
     size_t side = (size_t)n, each = side * side;
     float *h = sweep_host(s, (size_t)G * each, sizeof(*h)), *x;
@@ -198,10 +224,14 @@ void sweep_hessian(struct sweep *s) {
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         hessian_case(s, 1, 67, sizes[i]);
         hessian_case(s, 5, 3, sizes[i]);
+        cross_case(s, 1, 67, sizes[i]);
+        cross_case(s, 5, 3, sizes[i]);
         if (sizes[i] > 1)
             factor_case(s, 3, sizes[i], i % 2 == 0);
     }
     hessian_case(s, 2, 3000, 33);
+    cross_case(s, 2, 1100, 33);   /* more rows than the cpu takes at a time */
+    cross_case(s, 1, 127200, 33); /* more than cuda does */
     factor_case(s, 1, 127, true);
     factor_failure_case(s, 5, NAN);
     factor_failure_case(s, 200, NAN);

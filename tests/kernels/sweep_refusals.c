@@ -18,7 +18,7 @@ static void refuse_forward(struct sweep *s, struct span big) {
     struct span shorter = span_slice(big, 0, 12), empty = {};
     struct head_side side = {big, big, big, big}, no_x = {shorter, big, big, big};
     bool finite;
-    static const int32_t falling[] = {0, 4, 2};
+    static const int32_t falling[] = {0, 4, 2}, rising[] = {0, 2, 4};
 
     refused(s, ops->linear(s->b, big, shorter, big, 1, 16, 16, false), "linear", "a short x");
     refused(s, ops->linear(s->b, empty, big, big, 1, 16, 16, false), "linear", "no y");
@@ -37,6 +37,8 @@ static void refuse_forward(struct sweep *s, struct span big) {
     refused(s, ops->expert_linear(s->b, big, big, big, falling, 2, 4, 4), "expert_linear",
             "falling offsets");
     refused(s, ops->hessian_add(s->b, big, big, falling, 2, 4), "hessian_add", "falling offsets");
+    refused(s, ops->cross_add(s->b, big, big, big, falling, 2, 4), "cross_add", "falling offsets");
+    refused(s, ops->cross_add(s->b, big, shorter, big, rising, 2, 4), "cross_add", "a short x0");
     refused(s, ops->stage(s->b, big, "", DTYPE_I32, 0), "stage", "integers");
     refused(s, ops->stage(s->b, shorter, big.at, DTYPE_F32, 100), "stage", "a short dst");
     refused(s, ops->all_finite(s->b, shorter, 100, &finite), "all_finite", "a short x");

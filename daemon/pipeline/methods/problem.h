@@ -14,6 +14,8 @@ struct method_ops;
 /* What calibration gathered about the inputs of one group. */
 struct gram {
     struct span h;         /* [G, n, n] f32, lower triangle: sum of x'x */
+    struct span d;         /* [G, n, n] f32: sum of (x0 - x)'x, x0 being what the original model
+                              gives for x; empty: not gathered */
     uint64_t *tokens;      /* [G]: rows of x seen by each stack; owned */
     uint64_t least_tokens; /* of a stack; with fewer its Hessian says too little */
 };
