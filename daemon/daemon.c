@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log/log.h"
+#include "base/macros.h"
 #include "base/str.h"
 #include "daemon/notify.h"
 
@@ -23,17 +24,14 @@ static void on_device_failed(void *ctx) {
 }
 
 static int make_folders(const struct config *config, struct failure *failure) {
-    cleanup(freep) char *jobs = str_format("%s/jobs", config->state_dir);
-    int r;
+    const char *const folders[] = {config->state_dir, config->jobs_dir, config->cache_dir};
 
-    if (!jobs)
-        return failure_oom(failure);
-    r = dir_make(jobs);
-    if (r)
-        return failure_errno(failure, r, "cannot make", jobs);
-    r = dir_make(config->cache_dir);
-    if (r)
-        return failure_errno(failure, r, "cannot make", config->cache_dir);
+    for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+        int r = dir_make(folders[i]);
+
+        if (r)
+            return failure_errno(failure, r, "cannot make", folders[i]);
+    }
     return 0;
 }
 
@@ -96,7 +94,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .events = daemon->events,
                                  .cache = daemon->cache,
                                  .models = &daemon->models,
-                                 .state_dir = config->state_dir,
+                                 .jobs_dir = config->jobs_dir,
                                  .hash_cache = daemon->hash_cache,
                                  .corpora = &daemon->corpora,
                                  .source = &daemon->source.source,
@@ -173,7 +171,7 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     daemon->config = config;
     daemon->hang_seconds = config->hang_seconds;
     daemon->failed_fd = -1;
-    disk_init(&daemon->disk, config->state_dir, config->disk_floor);
+    disk_init(&daemon->disk, config->jobs_dir, config->disk_floor);
 
     notify_status("checking the store");
     r = open_queue(daemon, failure);

@@ -182,7 +182,7 @@ static int open_listed(struct daemon *daemon, int64_t id, const json_t *item,
     const char *name = json_string_value(json_object_get(item, "name"));
     const char *sha256 = json_string_value(json_object_get(item, "sha256"));
     json_int_t bytes = json_integer_value(json_object_get(item, "bytes"));
-    cleanup(freep) char *path = paths_artifact(daemon->config->state_dir, id);
+    cleanup(freep) char *path = paths_artifact(daemon->config->jobs_dir, id);
     cleanup(closep) int dir = -1;
     cleanup(closep) int fd = -1;
     struct stat st;

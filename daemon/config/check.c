@@ -52,6 +52,12 @@ static int check_path(char **path, const char *given, const char *fallback,
     return 0;
 }
 
+static int check_jobs_dir(struct config *config, struct failure *failure) {
+    cleanup(freep) char *fallback = str_format("%s/jobs", config->state_dir);
+
+    return fallback ? check_path(&config->jobs_dir, NULL, fallback, failure) : failure_oom(failure);
+}
+
 static int check_folders(struct config_list *list, const char *option, struct failure *failure) {
     for (int i = 0; i < list->n; i++) {
         char *real = realpath(list->at[i], NULL);
@@ -216,6 +222,7 @@ int config_check(struct config *config, const char *state_directory, const char 
     int r;
 
     if ((r = check_path(&config->state_dir, state_directory, "/var/lib/quantd", failure)) ||
+        (r = check_jobs_dir(config, failure)) ||
         (r = check_path(&config->cache_dir, cache_directory, "/var/cache/quantd", failure)) ||
         (r = check_folders(&config->model_roots, "model-root", failure)) ||
         (r = check_folders(&config->data_roots, "data-root", failure)) ||

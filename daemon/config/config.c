@@ -16,6 +16,7 @@ const char config_usage[] =
     "\n"
     "  --config FILE        read options from FILE, section [daemon]: model-root = /srv/models\n"
     "  --state-dir DIR      queue, jobs and finished checkpoints (/var/lib/quantd)\n"
+    "  --jobs-dir DIR       folders of jobs (STATE-DIR/jobs)\n"
     "  --cache-dir DIR      data that can be fetched again (/var/cache/quantd)\n"
     "  --listen ADDRESS     HOST:PORT or unix:PATH; may be repeated\n"
     "                       (unix:/run/quantd/quantd.sock and 127.0.0.1:7878)\n"
@@ -52,6 +53,7 @@ const char config_usage[] =
 const struct config_option config_options[] = {
     {"config", CONFIG_STRING, offsetof(struct config, file), false},
     {"state-dir", CONFIG_STRING, offsetof(struct config, state_dir), false},
+    {"jobs-dir", CONFIG_STRING, offsetof(struct config, jobs_dir), false},
     {"cache-dir", CONFIG_STRING, offsetof(struct config, cache_dir), false},
     {"listen", CONFIG_LIST, offsetof(struct config, listen), false},
     {"device", CONFIG_LIST, offsetof(struct config, devices), false},

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_OPTIONS_MAX 64
+#define CONFIG_OPTIONS_MAX 96
 #define CONFIG_DEVICES_MAX 64 /* that --device can name */
 
 /* Strings; owned, at[n] is not a terminator. */
@@ -30,6 +30,7 @@ struct config {
     char *file;                 /* --config, NULL: none */
     char *state_dir;            /* default $STATE_DIRECTORY, then /var/lib/quantd */
     char *cache_dir;            /* default $CACHE_DIRECTORY, then /var/cache/quantd */
+    char *jobs_dir;             /* default STATE-DIR/jobs */
     struct config_list listen;  /* default the unix socket and the loopback port of api/wire.h */
     struct config_list devices; /* default auto */
     struct config_list model_roots, data_roots, mirrors, allowed_hosts, admins;

@@ -20,7 +20,7 @@ static bool on_cancelled(void *ctx) {
 /* The job's folder; on its first attempt something is there only if the database is older. */
 static int make_dir(const struct sink *sink, char **ret_dir, struct failure *failure) {
     const struct job_row *row = sink->row;
-    cleanup(freep) char *dir = paths_job(sink->jobs->state_dir, row->id);
+    cleanup(freep) char *dir = paths_job(sink->jobs->jobs_dir, row->id);
     int r;
 
     if (!dir)

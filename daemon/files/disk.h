@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Room on the disk of the state folder: may a job write? Not when less than the floor is free; and
- * not for a while after a write found no room although there seemed to be some (a quota, a disk of
- * which the superuser keeps a part): then longer after each such write, until one succeeds.
- * Any thread.
+ * Room on the disk of the folders of jobs: may a job write? Not when less than the floor is free;
+ * and not for a while after a write found no room although there seemed to be some (a quota, a disk
+ * of which the superuser keeps a part): then longer after each such write, until one succeeds. Any
+ * thread.
  */
 #pragma once
 

@@ -6,12 +6,12 @@
 
 #include <inttypes.h>
 
-char *paths_job(const char *state_dir, int64_t id) {
-    return str_format("%s/jobs/%" PRId64, state_dir, id);
+char *paths_job(const char *jobs_dir, int64_t id) {
+    return str_format("%s/%" PRId64, jobs_dir, id);
 }
 
-char *paths_artifact(const char *state_dir, int64_t id) {
-    return str_format("%s/jobs/%" PRId64 "/artifact", state_dir, id);
+char *paths_artifact(const char *jobs_dir, int64_t id) {
+    return str_format("%s/%" PRId64 "/artifact", jobs_dir, id);
 }
 
 int paths_open_beneath(int dir_fd, const char *path, int flags, bool links) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Where things are in the state folder. daemon/files/ may use base alone. Any thread. */
+/* Where the files of a job are. daemon/files/ may use base alone. Any thread. */
 #pragma once
 
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* STATE/jobs/ID, the folder of a job; the caller owns it; NULL when out of memory. */
-char *paths_job(const char *state_dir, int64_t id);
+/* JOBS-DIR/ID, the folder of a job; the caller owns it; NULL when out of memory. */
+char *paths_job(const char *jobs_dir, int64_t id);
 
-/* STATE/jobs/ID/artifact, its finished checkpoint; likewise. */
-char *paths_artifact(const char *state_dir, int64_t id);
+/* JOBS-DIR/ID/artifact, its finished checkpoint; likewise. */
+char *paths_artifact(const char *jobs_dir, int64_t id);
 
 /*
  * paths_open_beneath() - openat2() of @path below the folder @dir_fd with @flags; a path that

@@ -32,16 +32,13 @@ static int status_of(struct jobs *jobs, int64_t id, enum job_status *ret_status,
 /* Calls @each with every number that a folder of a job has. */
 static int each_folder(struct jobs *jobs, int (*each)(void *ctx, int64_t id), void *ctx,
                        struct failure *failure) {
-    cleanup(freep) char *path = str_format("%s/jobs", jobs->state_dir);
-    cleanup(closedirp) DIR *dir = path ? opendir(path) : NULL;
+    cleanup(closedirp) DIR *dir = opendir(jobs->jobs_dir);
     struct dirent *entry;
     uint64_t id;
     int r = 0;
 
-    if (!path)
-        return failure_oom(failure);
     if (!dir)
-        return failure_errno(failure, -errno, "cannot open", path);
+        return failure_errno(failure, -errno, "cannot open", jobs->jobs_dir);
     while (!r && (entry = readdir(dir)))
         if (!str_parse_u64(entry->d_name, ID_MAX, &id) && id > 0)
             r = each(ctx, (int64_t)id);
@@ -49,7 +46,7 @@ static int each_folder(struct jobs *jobs, int (*each)(void *ctx, int64_t id), vo
 }
 
 static int remove_folder(struct jobs *jobs, int64_t id) {
-    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, id);
     int r = dir ? dir_remove(dir) : -ENOMEM;
 
     if (r)
@@ -111,11 +108,11 @@ static int look_at(void *ctx, int64_t id) {
 static void log_orphans(const struct found *found, const char *numbers) {
     if (found->n_orphans)
         log_warning(
-            "%d folders in '%s/jobs' belong to no job of the database, which was lost or is older "
+            "%d folders in '%s' belong to no job of the database, which was lost or is older "
             "than they are: %s%s; they are kept, and new jobs get numbers above %" PRId64
             "; put the database back from a backup, or copy the folders 'artifact' that are "
             "needed below a model root",
-            found->n_orphans, found->jobs->state_dir, numbers,
+            found->n_orphans, found->jobs->jobs_dir, numbers,
             found->n_orphans > IDS_LOGGED ? ", ..." : "", found->last);
 }
 

@@ -208,7 +208,7 @@ static int resolve_job(struct jobs *jobs, const struct caller *caller, const cha
         snprintf(failure->code, sizeof(failure->code), "model_not_found");
         return -EINVAL;
     }
-    dir = paths_artifact(jobs->state_dir, id);
+    dir = paths_artifact(jobs->jobs_dir, id);
     if (!dir)
         return failure_oom(failure);
     *ret_dir = steal_ptr(dir);
@@ -476,7 +476,7 @@ static int cancel(struct jobs *jobs, const struct caller *caller, int64_t id, bo
 
 int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct failure *failure) {
-    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, id);
     bool gone = false;
     int r = store_begin(jobs->store, STORE_WRITE, failure);
 

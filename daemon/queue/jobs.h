@@ -32,12 +32,12 @@ struct jobs {
     struct events *events;
     struct job_cache *cache;
     struct models *models;
-    const char *state_dir;
+    const char *jobs_dir;   /* of the folders of jobs */
     const char *hash_cache; /* where hashes of models are kept (model/fingerprint); NULL: nowhere */
     const struct corpora *corpora; /* that submissions are checked against; NULL: they are not */
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */
-    struct disk *disk;      /* of the state folder; NULL: there is always room */
+    struct disk *disk;      /* of jobs_dir; NULL: there is always room */
     struct holds *holds;    /* jobs that are passed by for a while; NULL: none ever is */
     char boot[LEASE_BOOT_SIZE]; /* of the machine; "": not known */
     /* Does a run of the job go on without this process? NULL: none does. */

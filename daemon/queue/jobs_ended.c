@@ -93,8 +93,8 @@ static int delete_row(struct jobs *jobs, const struct caller *caller, int64_t id
 
 int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct failure *failure) {
-    cleanup(freep) char *artifact = paths_artifact(jobs->state_dir, id);
-    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    cleanup(freep) char *artifact = paths_artifact(jobs->jobs_dir, id);
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, id);
     int r;
 
     if (!artifact || !dir)

@@ -16,7 +16,7 @@
 #include <string.h>
 
 static void remove_files(struct jobs *jobs, int64_t id) {
-    cleanup(freep) char *dir = paths_job(jobs->state_dir, id);
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, id);
     int r = dir ? dir_remove(dir) : -ENOMEM;
 
     if (r)

@@ -31,7 +31,7 @@ static void open_scene(struct scene *scene, struct site *site) {
     fixture_setup((void **)&scene->f);
     scene->jobs = (struct jobs){.store = scene->f->store,
                                 .events = events_new(scene->f->store),
-                                .state_dir = scene->f->dir,
+                                .jobs_dir = scene->f->jobs_dir,
                                 .hub = site->client};
     assert_int_equal(puller_start(&config, &scene->puller, &site->failure), 0);
 }

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 struct fixture {
-    char dir[64];
+    char dir[64], jobs_dir[80];
     struct store *store;
     struct failure failure;
 };
@@ -28,12 +28,11 @@ static void fixture_open(struct fixture *f) {
 
 static int fixture_setup(void **state) {
     struct fixture *f = calloc(1, sizeof(*f));
-    char jobs[80];
 
     strcpy(f->dir, "/tmp/quantd-test-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
-    snprintf(jobs, sizeof(jobs), "%s/jobs", f->dir);
-    assert_int_equal(dir_make(jobs), 0);
+    snprintf(f->jobs_dir, sizeof(f->jobs_dir), "%s/jobs", f->dir);
+    assert_int_equal(dir_make(f->jobs_dir), 0);
     fixture_open(f);
     *state = f;
     return 0;

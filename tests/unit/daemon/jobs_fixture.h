@@ -36,7 +36,7 @@ static inline void connect_queue(struct queue *q) {
                             .events = events_new(q->f->store),
                             .cache = job_cache_new(q->f->store),
                             .models = &q->models,
-                            .state_dir = q->f->dir};
+                            .jobs_dir = q->f->jobs_dir};
     q->jobs.quota.priority_limit = 100;
     if (q->boot)
         snprintf(q->jobs.boot, sizeof(q->jobs.boot), "%s", q->boot);

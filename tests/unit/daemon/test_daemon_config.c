@@ -52,6 +52,7 @@ static void test_defaults(void **state) {
     (void)state;
     assert_int_equal(read_config(args, nothing, &config, &failure), 0);
     assert_string_equal(config->state_dir, "/var/lib/quantd");
+    assert_string_equal(config->jobs_dir, "/var/lib/quantd/jobs");
     assert_string_equal(config->cache_dir, "/var/cache/quantd");
     assert_int_equal(config->listen.n, 2);
     assert_string_equal(config->listen.at[0], "unix:/run/quantd/quantd.sock");

@@ -148,7 +148,7 @@ static void test_uses_model(void **state) {
 static void test_pull_fails(void **state) {
     struct fixture *f = *state;
     cleanup(events_freep) struct events *events = events_new(f->store);
-    struct jobs jobs = {.store = f->store, .events = events, .state_dir = f->dir};
+    struct jobs jobs = {.store = f->store, .events = events, .jobs_dir = f->jobs_dir};
     int64_t id = insert_pull(f, 0, "org/name");
     cleanup(job_row_freep) struct job_row *row = NULL;
     struct failure why, failure;

@@ -142,7 +142,7 @@ static int setup(void **state) {
     b->jobs = (struct jobs){.store = b->f->store,
                             .events = b->events,
                             .models = &b->models,
-                            .state_dir = b->f->dir,
+                            .jobs_dir = b->f->jobs_dir,
                             .disk = &b->disk,
                             .holds = b->holds};
     *state = b;
