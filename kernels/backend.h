@@ -51,8 +51,9 @@ struct backend_info {
 
 /* How the range of a grid is found. */
 enum grid_fit {
-    GRID_MINMAX, /* from the least to the largest weight */
-    GRID_MSE,    /* that range, shrunk so that the sum of |w - q|^2.4 is least */
+    GRID_MINMAX,  /* from the least to the largest weight */
+    GRID_MSE,     /* that range, shrunk so that the sum of |w - q|^2.4 is least */
+    GRID_HESSIAN, /* likewise, the sum of h[j, j] (w_j - q_j)^2; gptq() only */
 };
 
 /* How a weight is put on its grid. */
@@ -257,13 +258,16 @@ struct backend_ops {
      *   asym: scale = (max - min) / (2^wbits - 1) with 0 in [min, max], zero = round(-min/scale)
      * an all-zero group takes [-1, 1]; scale is rounded to f16 (at least 2^-24, at most 65504)
      * before use; code = clamp(round(w / scale) + zero, 0, 2^wbits - 1), halves to even.
+     * A shrunk range is p times that range, p = 1, 0.99 ... 0.21: the first of the best ones. Of
+     * h [G, n, n] f32 only the diagonal is read, and only for GRID_HESSIAN; else it may be empty.
      */
     size_t (*gptq_scratch)(struct backend *b, int G, int rows, int n);
     int (*gptq)(struct backend *b, const struct quantized *q, struct span dq, struct span w,
-                struct span u, struct span perm, const struct grid *grid, bool static_groups, int G,
-                int rows, int n, struct span scratch);
+                struct span u, struct span perm, struct span h, const struct grid *grid,
+                bool static_groups, int G, int rows, int n, struct span scratch);
 
-    /* Round to nearest: the same grid and outputs, groups in the model's order, no h. */
+    /* Round to nearest: the same grid (not GRID_HESSIAN) and outputs, groups in the model's order.
+     */
     int (*rtn)(struct backend *b, const struct quantized *q, struct span dq, struct span w,
                const struct grid *grid, int G, int rows, int n);
 

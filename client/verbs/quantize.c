@@ -16,8 +16,9 @@ static const struct arg_option options[] = {
      "within a layer, calibrate each matrix after those before it are quantized",
      "true_sequential"},
     {"static-groups", NULL, "fix the grids of all groups before the first column", "static_groups"},
-    {"grid", "minmax|mse",
-     "how a grid is fitted: minmax (the default) spans the weights, mse seeks the least error",
+    {"grid", "minmax|mse|hessian",
+     "how a grid is fitted: minmax (the default) spans the weights, mse seeks the least error of "
+     "the weights, hessian that of the outputs",
      "grid"},
     {"mse", NULL, "the same as --grid mse", "mse"},
     {"method", "gptq|rtn",

@@ -23,6 +23,7 @@ struct rounding {
     int32_t *g_idx;
     float *dq;
     const float *w, *u;  /* u: NULL for round to nearest */
+    const float *h;      /* NULL unless the fit of the grid weighs columns by its diagonal */
     const int32_t *perm; /* NULL: the model's order */
     const struct grid *grid;
     size_t rows, n, groupsize, n_groups, row_tiles;
@@ -36,12 +37,13 @@ struct tile {
     const float *u;
     float *w;                /* [n, ROWS]; on their grid from left to right */
     float *errors;           /* [BLOCK, ROWS] */
+    float *diagonal;         /* [n] of h, in the order of groups; NULL without h */
     struct grid_rows *grids; /* [n_groups] */
     uint8_t *codes;          /* [n, ROWS] */
 };
 
 static size_t tile_size(const struct rounding *op) {
-    return op->n * ROWS * (sizeof(float) + 1) + BLOCK * ROWS * sizeof(float) +
+    return op->n * ROWS * (sizeof(float) + 1) + (BLOCK * ROWS + op->n) * sizeof(float) +
            op->n_groups * sizeof(struct grid_rows);
 }
 
@@ -56,7 +58,8 @@ static struct tile tile_of(const struct rounding *op, size_t task, int worker) {
     tile.perm = op->perm ? op->perm + tile.g * op->n : NULL;
     tile.u = op->u ? op->u + tile.g * op->n * op->n : NULL;
     tile.errors = tile.w + op->n * ROWS;
-    tile.grids = (struct grid_rows *)(tile.errors + BLOCK * ROWS);
+    tile.diagonal = op->h ? tile.errors + BLOCK * ROWS : NULL;
+    tile.grids = (struct grid_rows *)(tile.errors + BLOCK * ROWS + op->n);
     tile.codes = (uint8_t *)(tile.grids + op->n_groups);
     return tile;
 }
@@ -113,10 +116,25 @@ static void store_g_idx(const struct rounding *op, const struct tile *tile) {
         g_idx[tile->perm ? (size_t)tile->perm[i] : i] = (int32_t)group_of(op, tile, i);
 }
 
+static void load_diagonal(const struct rounding *op, const struct tile *tile) {
+    const float *h = op->h + tile->g * op->n * op->n;
+
+    for (size_t i = 0; i < op->n; i++) {
+        size_t column = op->static_groups ? i : (size_t)tile->perm[i];
+
+        tile->diagonal[i] = h[column * op->n + column];
+    }
+}
+
+/* The grid of the @group whose columns, from the @i-th of the tile on, are as they are now. */
+static void find_grid(const struct rounding *op, const struct tile *tile, size_t group, size_t i) {
+    grid_find(op->grid, tile->w + i * ROWS, tile->diagonal ? tile->diagonal + i : NULL,
+              op->groupsize, &tile->grids[group]);
+}
+
 static void find_static_grids(const struct rounding *op, const struct tile *tile) {
     for (size_t group = 0; group < op->n_groups; group++)
-        grid_find(op->grid, tile->w + group * op->groupsize * ROWS, op->groupsize,
-                  &tile->grids[group]);
+        find_grid(op, tile, group, group * op->groupsize);
 }
 
 /* error = (w - q) / u[i, i]; the columns behind, as far as @n, give error * u[i, .] away. */
@@ -151,12 +169,12 @@ static void round_block(const struct rounding *op, const struct tile *tile, size
                         size_t end) {
     for (size_t i = first; i < end; i++) {
         float *w = tile->w + i * ROWS, *error = tile->errors + (i - first) * ROWS;
-        struct grid_rows *grids = &tile->grids[group_of(op, tile, i)];
+        size_t group = group_of(op, tile, i);
 
         if (!op->static_groups && i % op->groupsize == 0)
-            grid_find(op->grid, w, op->groupsize, grids);
+            find_grid(op, tile, group, i);
         memcpy(error, w, ROWS * sizeof(float));
-        grid_quantize(grids, op->grid->wbits, w, w, tile->codes + i * ROWS);
+        grid_quantize(&tile->grids[group], op->grid->wbits, w, w, tile->codes + i * ROWS);
         spread_error(w, error, tile->u + i * op->n + i, end - i);
     }
 }
@@ -166,6 +184,8 @@ static void gptq_tile(const void *arg, size_t task, int worker) {
     struct tile tile = tile_of(op, task, worker);
     size_t n = op->n, end;
 
+    if (tile.diagonal)
+        load_diagonal(op, &tile);
     if (op->static_groups) {
         load_tile(op, &tile, NULL);
         find_static_grids(op, &tile);
@@ -213,8 +233,9 @@ static int prepare(struct rounding *op, const char *name, const struct quantized
         return cpu_refuse(c, name, "wbits is 2, 3, 4 or 8", grid->wbits);
     if (n < 1 || grid->groupsize < 1 || n % grid->groupsize != 0)
         return cpu_refuse(c, name, "groupsize divides n", grid->groupsize);
-    if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE)
-        return cpu_refuse(c, name, "the fit of the grid is known", grid->fit);
+    if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE && (grid->fit != GRID_HESSIAN || !op->u))
+        return cpu_refuse(c, name, "the fit of the grid is known, and has what it needs",
+                          grid->fit);
     n_groups = n / grid->groupsize;
     r = cpu_check(c, name, OPERAND(dq, float, G, rows, n), OPERAND(w, float, G, rows, n),
                   OPERAND(q->codes, uint8_t, G, rows, n),
@@ -245,13 +266,14 @@ size_t cpu_gptq_scratch(struct backend *b, int G, int rows, int n) {
 }
 
 int cpu_gptq(struct backend *b, const struct quantized *q, struct span dq, struct span w,
-             struct span u, struct span perm, const struct grid *grid, bool static_groups, int G,
-             int rows, int n, struct span scratch) {
+             struct span u, struct span perm, struct span h, const struct grid *grid,
+             bool static_groups, int G, int rows, int n, struct span scratch) {
     struct cpu *c = cpu_of(b);
     struct rounding op = {
         .c = c,
         .u = (float *)u.at,
         .perm = (int32_t *)perm.at,
+        .h = grid->fit == GRID_HESSIAN ? (float *)h.at : NULL,
         .grid = grid,
         .static_groups = static_groups,
     };
@@ -260,6 +282,8 @@ int cpu_gptq(struct backend *b, const struct quantized *q, struct span dq, struc
     (void)scratch;
     if (r == 0)
         r = cpu_check(c, "gptq", OPERAND(u, float, G, n, n), OPERAND(perm, int32_t, G, n));
+    if (r == 0 && grid->fit == GRID_HESSIAN)
+        r = cpu_check(c, "gptq", OPERAND(h, float, G, n, n));
     if (r == 0)
         r = cpu_check_indices(c, "gptq", "perm", op.perm, (size_t)G * op.n, n);
     return r < 0 ? r : cpu_run(c, (size_t)G * op.row_tiles, tile_size(&op), gptq_tile, &op);

@@ -7,8 +7,8 @@
 #include <math.h>
 
 #define MSE_NORM 2.4f
-#define MSE_GRID 100
-#define MSE_STEPS 80 /* shrinks the range down to 1 - 80/100 of itself */
+#define SHRINK_GRID 100
+#define SHRINK_STEPS 80 /* shrinks the range down to 1 - 79/100 of itself */
 
 #define SCALE_MIN 0x1p-24f /* the smallest f16 above 0 */
 #define SCALE_MAX 65504.0f /* the largest f16 */
@@ -97,15 +97,37 @@ vector_clones static void grid_error(const struct grid_rows *grids, float maxq, 
     }
 }
 
+/* The same with squares, weighted column by column. */
+vector_clones static void weighted_error(const struct grid_rows *grids, float maxq, const float *w,
+                                         const float *weights, size_t n, float *restrict error) {
+    for (int r = 0; r < GRID_ROWS; r++)
+        error[r] = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (int r = 0; r < GRID_ROWS; r++) {
+            float v = w[i * GRID_ROWS + r], scale = grids->scale[r], zero = grids->zero[r];
+            float d = scale * (nearest_code(v, scale, zero, maxq) - zero) - v;
+
+            error[r] += weights[i] * (d * d);
+        }
+    }
+}
+
 static void search_shrink(const struct grid *grid, const struct range *range, const float *w,
-                          size_t n, struct grid_rows *best) {
+                          const float *weights, size_t n, struct grid_rows *best) {
     float least[GRID_ROWS], error[GRID_ROWS], maxq = (float)((1 << grid->wbits) - 1);
+    bool weighted = grid->fit == GRID_HESSIAN;
     struct grid_rows shrunk;
 
-    grid_error(best, maxq, w, n, least);
-    for (int step = 1; step < MSE_STEPS; step++) {
-        grids_of_range(grid, range, 1.0f - (float)step / MSE_GRID, &shrunk);
-        grid_error(&shrunk, maxq, w, n, error);
+    if (weighted)
+        weighted_error(best, maxq, w, weights, n, least);
+    else
+        grid_error(best, maxq, w, n, least);
+    for (int step = 1; step < SHRINK_STEPS; step++) {
+        grids_of_range(grid, range, 1.0f - (float)step / SHRINK_GRID, &shrunk);
+        if (weighted)
+            weighted_error(&shrunk, maxq, w, weights, n, error);
+        else
+            grid_error(&shrunk, maxq, w, n, error);
         for (int r = 0; r < GRID_ROWS; r++) {
             if (error[r] < least[r]) {
                 least[r] = error[r];
@@ -116,13 +138,14 @@ static void search_shrink(const struct grid *grid, const struct range *range, co
     }
 }
 
-void grid_find(const struct grid *grid, const float *w, size_t n, struct grid_rows *ret_grids) {
+void grid_find(const struct grid *grid, const float *w, const float *weights, size_t n,
+               struct grid_rows *ret_grids) {
     struct range range;
 
     find_range(w, n, &range);
     grids_of_range(grid, &range, 1.0f, ret_grids);
-    if (grid->fit == GRID_MSE)
-        search_shrink(grid, &range, w, n, ret_grids);
+    if (grid->fit != GRID_MINMAX)
+        search_shrink(grid, &range, w, weights, n, ret_grids);
 }
 
 vector_clones void grid_quantize(const struct grid_rows *grids, int wbits, const float *w,

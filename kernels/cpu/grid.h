@@ -15,8 +15,12 @@ struct grid_rows {
     float zero[GRID_ROWS];
 };
 
-/* grid_find() - the grids of the @n columns at @w [n, GRID_ROWS], as backend.h defines them. */
-void grid_find(const struct grid *grid, const float *w, size_t n, struct grid_rows *ret_grids);
+/*
+ * grid_find() - the grids of the @n columns at @w [n, GRID_ROWS], as backend.h defines them.
+ * @weights [n]: the columns' h[j, j]; read for GRID_HESSIAN only.
+ */
+void grid_find(const struct grid *grid, const float *w, const float *weights, size_t n,
+               struct grid_rows *ret_grids);
 
 /*
  * grid_quantize() - one column: w [GRID_ROWS] on its grid as @codes and @dq.

@@ -14,7 +14,8 @@
  * Numerics: f32 throughout, no TF32; errors are divided by the diagonal by its reciprocal.
  * Memory a block: the step's columns are read and written at most four times.
  * scratch, for the matrices that go through it at once (at most 512 MiB of w, or one): w f32
- * [n, rows]; errors f32 [512, rows]; codes u8 [n, rows]; the inverse of perm i32 [n].
+ * [n, rows]; errors f32 [512, rows]; codes u8 [n, rows]; the inverse of perm i32 [n]; the
+ * diagonal of h f32 [n].
  */
 #include "kernels/cuda/grid.cuh"
 
@@ -30,8 +31,8 @@ enum {
 static const size_t GPTQ_CHUNK = 512 << 20;
 
 struct gptq_layout {
-    int G;                                /* matrices at once */
-    size_t errors, codes, inverse, total; /* offsets in scratch, bytes */
+    int G;                                          /* matrices at once */
+    size_t errors, codes, inverse, diagonal, total; /* offsets in scratch, bytes */
 };
 
 static struct gptq_layout gptq_layout(int G, int rows, int n) {
@@ -49,7 +50,8 @@ static struct gptq_layout gptq_layout(int G, int rows, int n) {
     at.errors = (w + 255) / 256 * 256;
     at.codes = at.errors + (errors + 255) / 256 * 256;
     at.inverse = at.codes + (w / 4 + 255) / 256 * 256;
-    at.total = at.inverse + bytes_of(4, {G, n});
+    at.diagonal = at.inverse + bytes_of(4, {G, n});
+    at.total = at.diagonal + bytes_of(4, {G, n});
     return at;
 }
 
@@ -61,9 +63,10 @@ size_t cuda_gptq_scratch(struct backend *base, int G, int rows, int n) {
 /* What every kernel of the column loop works on. */
 struct gptq_args {
     const bf16 *w;
-    const float *u;
+    const float *u, *h; /* h: its diagonal is read for GRID_HESSIAN */
     const int *perm;
     int *inverse;
+    float *diagonal; /* [G, n], in the model's order */
     float *wt, *errors;
     unsigned char *codes_t;
     unsigned char *codes; /* the results, as in struct quantized */
@@ -88,6 +91,14 @@ __global__ void gptq_index_kernel(const struct gptq_args args) {
         return;
     args.inverse[at + column] = i;
     args.g_idx[at + column] = (args.static_groups ? column : i) / args.grid.groupsize;
+}
+
+__global__ void gptq_diagonal_kernel(const struct gptq_args args) {
+    int i = blockIdx.x * 256 + threadIdx.x;
+    size_t g = blockIdx.y, n = args.n;
+
+    if (i < args.n)
+        args.diagonal[g * n + i] = args.h[(g * n + i) * n + i];
 }
 
 /* wt[inverse[column]][row] = w[row][column], tiles of 64 x 64 through shared memory */
@@ -160,20 +171,32 @@ struct gptq_row {
     struct point_scale at; /* the grid of the current group */
 };
 
-/* Sum of losses over a group's columns, which start at @w. */
-__device__ __noinline__ float row_loss(const float *w, size_t rows, int count,
-                                       const struct point_scale at, float maxq) {
-    float loss = 0.0f;
+/* The best grid of the shrunken ranges of the group whose columns stand at @w. */
+template <bool WEIGHTED>
+__device__ __noinline__ struct point_scale row_search(const float *w, size_t rows,
+                                                      const int *columns, const float *diagonal,
+                                                      float lo, float hi, struct grid_args grid) {
+    struct point_scale best = grid_of_range(lo, hi, 1.0f, grid);
+    float least = INFINITY;
 
-    for (int i = 0; i < count; i++)
-        loss += grid_loss(w[i * rows], at, maxq);
-    return loss;
+    for (int step = 0; step < SHRINK_STEPS; step += TRIALS) {
+        struct trials t;
+
+        trials_begin(t, lo, hi, step, grid);
+#pragma unroll 4
+        for (int i = 0; i < grid.groupsize; i++)
+            trials_add<WEIGHTED>(t, w[i * rows], WEIGHTED ? diagonal[columns[i]] : 0.0f);
+        trials_end(t, least, best);
+    }
+    return best;
 }
 
-/* The grid of the group whose first column is @column. */
-__device__ void row_grid(struct gptq_row &row, const struct gptq_args &args, int column) {
+/* The grid of the group whose first column is @column; @diagonal of the row's matrix. */
+__device__ void row_grid(struct gptq_row &row, const struct gptq_args &args, int column,
+                         const float *diagonal) {
     const float *w = row.wt + (size_t)column * args.rows;
-    float lo = 0.0f, hi = 0.0f, best = INFINITY;
+    const int *columns = row.perm + column;
+    float lo = 0.0f, hi = 0.0f;
     size_t to = (size_t)(column / args.grid.groupsize) * args.rows;
 
 #pragma unroll 8
@@ -183,17 +206,12 @@ __device__ void row_grid(struct gptq_row &row, const struct gptq_args &args, int
         lo = fminf(lo, v);
         hi = fmaxf(hi, v);
     }
-    row.at = grid_of_range(lo, hi, 1.0f, args.grid);
-    for (int step = 0; args.grid.fit == GRID_MSE && step < SHRINK_STEPS; step++) {
-        float p = 1.0f - (float)step / SHRINK_GRID;
-        struct point_scale other = grid_of_range(lo, hi, p, args.grid);
-        float loss = row_loss(w, args.rows, args.grid.groupsize, other, args.grid.maxq);
-
-        if (loss < best) {
-            best = loss;
-            row.at = other;
-        }
-    }
+    if (args.grid.fit == GRID_HESSIAN)
+        row.at = row_search<true>(w, args.rows, columns, diagonal, lo, hi, args.grid);
+    else if (args.grid.fit == GRID_MSE)
+        row.at = row_search<false>(w, args.rows, columns, diagonal, lo, hi, args.grid);
+    else
+        row.at = grid_of_range(lo, hi, 1.0f, args.grid);
     row.scales[to] = __float2half_rn(row.at.scale);
     row.zeros[to] = (unsigned char)row.at.zero;
 }
@@ -303,7 +321,7 @@ __global__ void __launch_bounds__(THREADS)
 
         if (!STATIC) {
             if (!in_group)
-                row_grid(row, args, c0 + s);
+                row_grid(row, args, c0 + s, args.diagonal + g * args.n);
             else if (!s)
                 row_grid_of_group(row, args, (c0 + s) / args.grid.groupsize);
             left = min(left, args.grid.groupsize - in_group);
@@ -366,6 +384,24 @@ static int run_panel(struct cuda_backend *b, const struct gptq_args &args, int p
     return 0;
 }
 
+/* The diagonal of h, and the grids of static groups. */
+static int prepare_grids(struct cuda_backend *b, const struct gptq_args &args,
+                         const struct grid *grid) {
+    struct quantized q = {};
+
+    if (grid->fit == GRID_HESSIAN) {
+        gptq_diagonal_kernel<<<dim3(blocks_for(args.n, 256), args.G), 256, 0, b->lanes[0].stream>>>(
+            args);
+        LAUNCH_TRY(b);
+    }
+    if (!args.static_groups)
+        return 0;
+    q.scales.at = (unsigned char *)args.scales;
+    q.zeros.at = args.zeros;
+    q.g_idx.at = (unsigned char *)args.g_idx;
+    return grid_round(b, &q, NULL, args.w, args.diagonal, grid, false, args.G, args.rows, args.n);
+}
+
 static int run_panels(struct cuda_backend *b, const struct gptq_args &args) {
     cudaStream_t stream = b->lanes[0].stream;
     dim3 tiles(blocks_for(args.n, TILE), blocks_for(args.rows, TILE), args.G);
@@ -385,8 +421,8 @@ static int run_panels(struct cuda_backend *b, const struct gptq_args &args) {
 }
 
 int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, struct span w,
-              struct span u, struct span perm, const struct grid *grid, bool static_groups, int G,
-              int rows, int n, struct span scratch) {
+              struct span u, struct span perm, struct span h, const struct grid *grid,
+              bool static_groups, int G, int rows, int n, struct span scratch) {
     struct cuda_backend *b = cuda_of(base);
     struct gptq_layout layout = gptq_layout(G, rows, n);
     struct gptq_args args = {};
@@ -401,6 +437,9 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
                      {"u", u, bytes_of(4, {G, n, n}), 4},
                      {"perm", perm, bytes_of(4, {G, n}), 4},
                      {"scratch", scratch, layout.total, 16}}));
+    if (grid->fit == GRID_HESSIAN)
+        TRY(op_needs(b, {{"h", h, bytes_of(4, {G, n, n}), 4}}));
+    args.diagonal = (float *)(scratch.at + layout.diagonal);
     args.inverse = (int *)(scratch.at + layout.inverse);
     args.wt = (float *)scratch.at;
     args.errors = (float *)(scratch.at + layout.errors);
@@ -410,20 +449,20 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
     args.n = n;
     args.n_groups = n / grid->groupsize;
     args.static_groups = static_groups;
-    if (static_groups)
-        TRY(grid_round(b, q, NULL, (const bf16 *)w.at, grid, false, G, rows, n));
     for (int g = 0; g < G; g += layout.G) {
         size_t weights = (size_t)g * rows * n, grids = (size_t)g * args.n_groups * rows;
 
         args.G = min(layout.G, G - g);
         args.w = (const bf16 *)w.at + weights;
         args.u = (const float *)u.at + (size_t)g * n * n;
+        args.h = (const float *)h.at + (size_t)g * n * n;
         args.perm = (const int *)perm.at + (size_t)g * n;
         args.codes = q->codes.at + weights;
         args.scales = (__half *)q->scales.at + grids;
         args.zeros = q->zeros.at + grids;
         args.g_idx = (int *)q->g_idx.at + (size_t)g * n;
         args.dq = (bf16 *)dq.at + weights;
+        TRY(prepare_grids(b, args, grid));
         TRY(run_panels(b, args));
     }
     return 0;

@@ -16,7 +16,7 @@ int grid_check(struct cuda_backend *b, const struct grid *grid, int n) {
     if (grid->groupsize < 1 || n % grid->groupsize || (grid->groupsize % 8 && grid->groupsize != n))
         return status_invalid(b, "groupsize %d does not divide %d or is no multiple of 8",
                               grid->groupsize, n);
-    if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE)
+    if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE && grid->fit != GRID_HESSIAN)
         return status_invalid(b, "the fit %d of a grid is unknown", (int)grid->fit);
     return 0;
 }
@@ -33,7 +33,8 @@ int grid_needs(struct cuda_backend *b, const struct quantized *q, int groupsize,
 
 struct round_args {
     const bf16 *w;
-    unsigned char *codes; /* NULL: the grids only */
+    const float *diagonal; /* [G, n] */
+    unsigned char *codes;  /* NULL: the grids only */
     __half *scales;
     unsigned char *zeros;
     bf16 *dq;
@@ -55,25 +56,37 @@ __device__ float lanes_sum(float v, int lanes) {
     return v;
 }
 
-/* The sum of losses of this lane's share of the group. */
-__device__ float share_loss(const bf16 *w, const struct round_args &args, int lane,
-                            const struct point_scale &at) {
-    float v[8], loss = 0.0f;
+/* The best grid of the shrunken ranges; every lane takes its share of the group. */
+template <bool WEIGHTED>
+__device__ struct point_scale lanes_search(const bf16 *w, const float *diagonal,
+                                           const struct round_args &args, int lane, float lo,
+                                           float hi) {
+    struct point_scale best = grid_of_range(lo, hi, 1.0f, args.grid);
+    float least = INFINITY, v[8];
 
-    for (int i = lane * 8; i < args.grid.groupsize; i += args.lanes * 8) {
-        int count = args.grid.groupsize - i;
+    for (int step = 0; step < SHRINK_STEPS; step += TRIALS) {
+        struct trials t;
 
-        load8(v, w + i, count, args.aligned);
+        trials_begin(t, lo, hi, step, args.grid);
+        for (int i = lane * 8; i < args.grid.groupsize; i += args.lanes * 8) {
+            int count = args.grid.groupsize - i;
+
+            load8(v, w + i, count, args.aligned);
 #pragma unroll
-        for (int k = 0; k < 8; k++)
-            loss += k < count ? grid_loss(v[k], at, args.grid.maxq) : 0.0f;
+            for (int k = 0; k < 8; k++)
+                trials_add<WEIGHTED>(t, v[k], WEIGHTED && k < count ? diagonal[i + k] : 0.0f);
+        }
+#pragma unroll
+        for (int k = 0; k < TRIALS; k++)
+            t.loss[k] = lanes_sum(t.loss[k], args.lanes);
+        trials_end(t, least, best);
     }
-    return loss;
+    return best;
 }
 
-__device__ struct point_scale lanes_grid(const bf16 *w, const struct round_args &args, int lane) {
-    float v[8], lo = 0.0f, hi = 0.0f, best;
-    struct point_scale at;
+__device__ struct point_scale lanes_grid(const bf16 *w, const float *diagonal,
+                                         const struct round_args &args, int lane) {
+    float v[8], lo = 0.0f, hi = 0.0f;
 
     for (int i = lane * 8; i < args.grid.groupsize; i += args.lanes * 8) {
         load8(v, w + i, args.grid.groupsize - i, args.aligned);
@@ -85,21 +98,11 @@ __device__ struct point_scale lanes_grid(const bf16 *w, const struct round_args 
     }
     lo = lanes_min(lo, args.lanes);
     hi = -lanes_min(-hi, args.lanes);
-    at = grid_of_range(lo, hi, 1.0f, args.grid);
-    if (args.grid.fit != GRID_MSE)
-        return at;
-    best = INFINITY;
-    for (int step = 0; step < SHRINK_STEPS; step++) {
-        float p = 1.0f - (float)step / SHRINK_GRID;
-        struct point_scale other = grid_of_range(lo, hi, p, args.grid);
-        float loss = lanes_sum(share_loss(w, args, lane, other), args.lanes);
-
-        if (loss < best) {
-            best = loss;
-            at = other;
-        }
-    }
-    return at;
+    if (args.grid.fit == GRID_HESSIAN)
+        return lanes_search<true>(w, diagonal, args, lane, lo, hi);
+    if (args.grid.fit == GRID_MSE)
+        return lanes_search<false>(w, diagonal, args, lane, lo, hi);
+    return grid_of_range(lo, hi, 1.0f, args.grid);
 }
 
 __global__ void round_kernel(const struct round_args args) {
@@ -109,7 +112,9 @@ __global__ void round_kernel(const struct round_args args) {
     long row = (idle ? 0 : task) / args.n_groups, group = (idle ? 0 : task) % args.n_groups;
     long first = (row * args.n_groups + group) * args.grid.groupsize;
     const bf16 *w = args.w + first;
-    struct point_scale at = lanes_grid(w, args, lane);
+    const float *diagonal = args.diagonal + (row / args.rows * args.n_groups + group) *
+                                                args.grid.groupsize; /* read with a Hessian */
+    struct point_scale at = lanes_grid(w, diagonal, args, lane);
 
     if (idle)
         return;
@@ -151,10 +156,11 @@ __global__ void g_idx_kernel(int *g_idx, int n, int groupsize) {
 }
 
 int grid_round(struct cuda_backend *b, const struct quantized *q, bf16 *dq, const bf16 *w,
-               const struct grid *grid, bool codes, int G, int rows, int n) {
+               const float *diagonal, const struct grid *grid, bool codes, int G, int rows, int n) {
     struct round_args args = {};
 
     args.w = w;
+    args.diagonal = diagonal;
     args.codes = codes ? q->codes.at : NULL;
     args.scales = (__half *)q->scales.at;
     args.zeros = q->zeros.at;
@@ -184,8 +190,10 @@ int cuda_rtn(struct backend *base, const struct quantized *q, struct span dq, st
     if (G < 1 || rows < 1 || n < 1 || G > 65535)
         return status_invalid(b, "1 to 65535 matrices");
     TRY(grid_check(b, grid, n));
+    if (grid->fit == GRID_HESSIAN)
+        return status_invalid(b, "the fit of the grid needs a Hessian");
     TRY(grid_needs(b, q, grid->groupsize, G, rows, n));
     TRY(op_needs(
         b, {{"dq", dq, bytes_of(2, {G, rows, n}), 2}, {"w", w, bytes_of(2, {G, rows, n}), 2}}));
-    return grid_round(b, q, (bf16 *)dq.at, (const bf16 *)w.at, grid, true, G, rows, n);
+    return grid_round(b, q, (bf16 *)dq.at, (const bf16 *)w.at, NULL, grid, true, G, rows, n);
 }

@@ -241,6 +241,7 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
     struct quantized q = {take(m, weights), take(m, weights / 64), take(m, weights / 128),
                           take(m, (size_t)G * (size_t)n * 4)};
     struct grid grid = {4, 128, false, GRID_MINMAX}, mse = {4, 128, false, GRID_MSE};
+    struct grid hessian = {4, 128, false, GRID_HESSIAN};
     size_t need = m->ops->factor_scratch(m->b, G, n), more = m->ops->gptq_scratch(m->b, G, rows, n);
     struct span scratch;
     float damp[E];
@@ -264,11 +265,17 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
         if (info[i])
             printf("matrix %d: info %d\n", i, info[i]);
     MEASURE(m, "gptq", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, &grid, false, G, rows, n, scratch));
+            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &grid, false, G, rows, n, scratch));
     MEASURE(m, "gptq, static groups", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, &grid, true, G, rows, n, scratch));
+            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &grid, true, G, rows, n, scratch));
     MEASURE(m, "gptq, mse", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, &mse, false, G, rows, n, scratch));
+            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &mse, false, G, rows, n, scratch));
+    MEASURE(m, "gptq, hessian", g * rows * nn, 0,
+            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &hessian, false, G, rows, n, scratch));
+    MEASURE(m, "gptq, mse, static groups", g * rows * nn, 0,
+            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &mse, true, G, rows, n, scratch));
+    MEASURE(m, "gptq, hessian, static groups", g * rows * nn, 0,
+            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &hessian, true, G, rows, n, scratch));
     MEASURE(m, "output_error", g * rows * nn * 4, 0,
             m->ops->output_error(m->b, num, den, w, dq, h, G, rows, n, scratch));
     MEASURE(m, "rtn", 0, (double)weights * 5, m->ops->rtn(m->b, &q, dq, w, &grid, G, rows, n));

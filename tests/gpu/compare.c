@@ -277,6 +277,18 @@ static void compare_experts(struct compare *c) {
     give_back(c);
 }
 
+/* The same grid for rtn, which has no Hessian. */
+static struct grid without_hessian(const struct grid *grid) {
+    struct grid other = *grid;
+
+    if (other.fit == GRID_HESSIAN)
+        other.fit = GRID_MSE;
+    return other;
+}
+
+static const char *const fit_labels[] = {
+    [GRID_MINMAX] = "", [GRID_MSE] = ", mse", [GRID_HESSIAN] = ", hessian"};
+
 static void compare_solver(struct compare *c, int G, int rows, int n, const struct grid *grid,
                            bool act_order, bool static_groups) {
     size_t weights = (size_t)(G * rows * n), size = (size_t)(G * n) * (size_t)n * 4, need = 1;
@@ -286,12 +298,13 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     struct both codes = take(c, weights), scales = take(c, weights / 4),
                 zeros = take(c, weights / 8);
     struct both g_idx = take(c, (size_t)(G * n) * 4), packed = take(c, weights);
+    const struct grid nearest = without_hessian(grid);
     int32_t *offsets = memory((size_t)G + 1, 4), *info = memory((size_t)G, 4);
     float *damp = memory((size_t)G, 4);
 
     printf("-- solver: %d x [%d, %d], %d bits, groups of %d%s%s%s\n", G, rows, n, grid->wbits,
            grid->groupsize, act_order ? ", act-order" : "", static_groups ? ", static" : "",
-           grid->fit == GRID_MSE ? ", mse" : "");
+           fit_labels[grid->fit]);
     w = random_act(c, weights, 0.05f);
     dq = take_act(c, weights);
     for (int g = 0; g < G; g++) {
@@ -313,8 +326,8 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
         struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
 
         must(c, S,
-             ops_of(c, S)->gptq(c->b[S], &q, dq.side[S], w.side[S], u.side[S], perm.side[S], grid,
-                                static_groups, G, rows, n, scratch.side[S]));
+             ops_of(c, S)->gptq(c->b[S], &q, dq.side[S], w.side[S], u.side[S], perm.side[S],
+                                h.side[S], grid, static_groups, G, rows, n, scratch.side[S]));
     }
     /* a code at a tie may fall either way, and then the rest of its row differs */
     expect_same(c, "gptq codes", &codes, weights, 1, 0.98);
@@ -325,12 +338,12 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     for (int S = 0; S < N_SIDES; S++) {
         struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
 
-        must(c, S, ops_of(c, S)->rtn(c->b[S], &q, dq.side[S], w.side[S], grid, G, rows, n));
+        must(c, S, ops_of(c, S)->rtn(c->b[S], &q, dq.side[S], w.side[S], &nearest, G, rows, n));
     }
-    expect_same(c, "rtn codes", &codes, weights, 1, grid->fit == GRID_MSE ? 0.99 : 1);
+    expect_same(c, "rtn codes", &codes, weights, 1, nearest.fit == GRID_MSE ? 0.99 : 1);
     BOTH(c, pack, packed.side[S], codes.side[S], grid->wbits, G, rows, n);
     BOTH(c, unpack, dq.side[S], packed.side[S], grid->wbits, G, rows, n);
-    expect_same(c, "unpacked", &dq, weights, 1, grid->fit == GRID_MSE ? 0.99 : 1);
+    expect_same(c, "unpacked", &dq, weights, 1, nearest.fit == GRID_MSE ? 0.99 : 1);
     free(offsets);
     free(info);
     free(damp);
@@ -341,6 +354,7 @@ static void compare_all(struct compare *c) {
     static const struct grid four = {4, 128, false, GRID_MINMAX},
                              three = {3, 64, true, GRID_MINMAX};
     static const struct grid rows = {2, 512, false, GRID_MINMAX}, mse = {4, 32, false, GRID_MSE};
+    static const struct grid hessian = {3, 128, false, GRID_HESSIAN};
 
     compare_attention(c, 2, 200, 4, 2, 128);
     compare_attention(c, 1, 2048, 2, 1, 128);
@@ -353,6 +367,8 @@ static void compare_all(struct compare *c) {
     compare_solver(c, 2, 129, 640, &three, true, true);
     compare_solver(c, 1, 100, 512, &rows, true, false);
     compare_solver(c, 3, 64, 256, &mse, false, false);
+    compare_solver(c, 2, 300, 1024, &hessian, true, false);
+    compare_solver(c, 2, 300, 1024, &hessian, true, true);
 }
 
 int main(void) {

@@ -90,8 +90,8 @@ static int factor(struct bench *m) {
 }
 
 static int gptq_bits(struct bench *m, struct grid grid) {
-    return m->ops->gptq(m->b, &m->q, m->y, m->w, m->u, m->perm, &grid, false, EXPERTS, MIDDLE, D,
-                        m->scratch);
+    return m->ops->gptq(m->b, &m->q, m->y, m->w, m->u, m->perm, m->h, &grid, false, EXPERTS, MIDDLE,
+                        D, m->scratch);
 }
 
 static int gptq(struct bench *m) {
@@ -100,6 +100,10 @@ static int gptq(struct bench *m) {
 
 static int gptq_mse(struct bench *m) {
     return gptq_bits(m, (struct grid){4, 128, true, GRID_MSE});
+}
+
+static int gptq_hessian(struct bench *m) {
+    return gptq_bits(m, (struct grid){4, 128, true, GRID_HESSIAN});
 }
 
 static int rtn(struct bench *m) {
@@ -141,6 +145,7 @@ static const struct {
     {"gptq", gptq, 1.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
     {"output_error", output_error, 2.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
     {"gptq, mse", gptq_mse, 1.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
+    {"gptq, hessian", gptq_hessian, 1.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
     {"rtn", rtn, 9.0 * EXPERTS *MIDDLE *D / 1e9, "GB"},
     {"dequantize", dequantize, 5.0 * EXPERTS *MIDDLE *D / 1e9, "GB"},
     {"pack", pack, 1.5 * EXPERTS *MIDDLE *D / 1e9, "GB"},

@@ -167,34 +167,35 @@ static void grid_of_range(const struct grid *grid, double min, double max, doubl
     *ret_zero = grid->sym ? 1 << (grid->wbits - 1) : fmin(rint(-min / *ret_scale), maxq);
 }
 
-static double grid_error(const double *w, int n, int stride, double scale, double zero, int wbits) {
+static double grid_error(const struct grid *grid, const double *w, const double *h, int n,
+                         double scale, double zero) {
     double sum = 0;
 
     for (int i = 0; i < n; i++) {
-        double v = w[(size_t)i * (size_t)stride];
+        double d = fabs(scale * (ref_code(w[i], scale, zero, grid->wbits) - zero) - w[i]);
 
-        sum += pow(fabs(scale * (ref_code(v, scale, zero, wbits) - zero) - v), 2.4);
+        sum += grid->fit == GRID_HESSIAN ? h[i] * d * d : pow(d, 2.4);
     }
     return sum;
 }
 
-void ref_grid(const struct grid *grid, const double *w, int n, int stride, double *ret_scale,
+void ref_grid(const struct grid *grid, const double *w, const double *h, int n, double *ret_scale,
               double *ret_zero) {
     double min = 0, max = 0, least = INFINITY;
 
     for (int i = 0; i < n; i++) {
-        min = fmin(min, w[(size_t)i * (size_t)stride]);
-        max = fmax(max, w[(size_t)i * (size_t)stride]);
+        min = fmin(min, w[i]);
+        max = fmax(max, w[i]);
     }
     if (min == 0 && max == 0) {
         min = -1;
         max = 1;
     }
-    for (int step = 0; step < (grid->fit == GRID_MSE ? 80 : 1); step++) {
+    for (int step = 0; step < (grid->fit == GRID_MINMAX ? 1 : 80); step++) {
         double p = 1 - step / 100.0, scale, zero, error;
 
         grid_of_range(grid, p * min, p * max, &scale, &zero);
-        error = grid_error(w, n, stride, scale, zero, grid->wbits);
+        error = grid_error(grid, w, h, n, scale, zero);
         if (error < least) {
             least = error;
             *ret_scale = scale;
@@ -204,17 +205,21 @@ void ref_grid(const struct grid *grid, const double *w, int n, int stride, doubl
 }
 
 /* The grids of all rows for the columns @i .. of the order @perm (NULL: the model's). */
-static void group_grids(struct ref_gptq *q, const int32_t *perm, const struct grid *grid, int i,
-                        int rows, int n) {
+static void group_grids(struct ref_gptq *q, const int32_t *perm, const float *h,
+                        const struct grid *grid, int i, int rows, int n) {
     int group = i / grid->groupsize;
-    double columns[4096];
+    double columns[4096], weights[4096] = {0};
 
     for (int r = 0; r < rows; r++) {
         size_t at = (size_t)group * (size_t)rows + (size_t)r;
 
-        for (int k = 0; k < grid->groupsize; k++)
-            columns[k] = q->w[(size_t)r * (size_t)n + (size_t)(perm ? perm[i + k] : i + k)];
-        ref_grid(grid, columns, grid->groupsize, 1, &q->scales[at], &q->zeros[at]);
+        for (int k = 0; k < grid->groupsize; k++) {
+            size_t column = (size_t)(perm ? perm[i + k] : i + k);
+
+            columns[k] = q->w[(size_t)r * (size_t)n + column];
+            weights[k] = h ? (double)h[column * (size_t)n + column] : 0;
+        }
+        ref_grid(grid, columns, weights, grid->groupsize, &q->scales[at], &q->zeros[at]);
     }
 }
 
@@ -234,13 +239,13 @@ static void round_column(struct ref_gptq *q, const float *u, const int32_t *perm
     }
 }
 
-void ref_gptq(struct ref_gptq *q, const float *u, const int32_t *perm, const struct grid *grid,
-              bool static_groups, int rows, int n) {
+void ref_gptq(struct ref_gptq *q, const float *u, const int32_t *perm, const float *h,
+              const struct grid *grid, bool static_groups, int rows, int n) {
     for (int i = 0; static_groups && i < n; i += grid->groupsize)
-        group_grids(q, NULL, grid, i, rows, n);
+        group_grids(q, NULL, h, grid, i, rows, n);
     for (int i = 0; i < n; i++) {
         if (!static_groups && i % grid->groupsize == 0)
-            group_grids(q, perm, grid, i, rows, n);
+            group_grids(q, perm, h, grid, i, rows, n);
         round_column(q, u, perm, i, (static_groups ? perm[i] : i) / grid->groupsize, grid->wbits,
                      rows, n);
     }
@@ -248,7 +253,7 @@ void ref_gptq(struct ref_gptq *q, const float *u, const int32_t *perm, const str
 
 void ref_rtn(struct ref_gptq *q, const struct grid *grid, int rows, int n) {
     for (int i = 0; i < n; i += grid->groupsize)
-        group_grids(q, NULL, grid, i, rows, n);
+        group_grids(q, NULL, NULL, grid, i, rows, n);
     for (int at = 0; at < rows * n; at++) {
         int grid_at = at % n / grid->groupsize * rows + at / n;
 

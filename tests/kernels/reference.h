@@ -31,8 +31,8 @@ void ref_hessian(double *h, const float *x, int rows, int n);
 /* d += (x0 - x)'x of rows rows */
 void ref_cross(double *d, const float *x0, const float *x, int rows, int n);
 
-/* The grid of n weights, stride apart. */
-void ref_grid(const struct grid *grid, const double *w, int n, int stride, double *ret_scale,
+/* The grid of n weights w; h [n]: what GRID_HESSIAN weighs them by. */
+void ref_grid(const struct grid *grid, const double *w, const double *h, int n, double *ret_scale,
               double *ret_zero);
 
 /* w / scale + zero, neither rounded nor clamped: the caller sees how near a tie it was. */
@@ -48,8 +48,8 @@ struct ref_gptq {
     double *w, *steps, *scales, *zeros;
     int *codes;
 };
-void ref_gptq(struct ref_gptq *q, const float *u, const int32_t *perm, const struct grid *grid,
-              bool static_groups, int rows, int n);
+void ref_gptq(struct ref_gptq *q, const float *u, const int32_t *perm, const float *h,
+              const struct grid *grid, bool static_groups, int rows, int n);
 
 /* Round to nearest: the same, nothing is spread. */
 void ref_rtn(struct ref_gptq *q, const struct grid *grid, int rows, int n);

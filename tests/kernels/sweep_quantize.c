@@ -3,6 +3,7 @@
 #include "tests/kernels/reference.h"
 #include "tests/kernels/sweep.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -138,7 +139,7 @@ static int compare_row(const struct comparison *m, int row) {
         double other = fabs(scale / m->want->scales[grid] - 1);
 
         if (other > 0 || m->zeros[grid] != m->want->zeros[grid])
-            return other < 0x1p-9 || m->c->grid.fit == GRID_MSE ? 1 : 2; /* the next f16 */
+            return other < 0x1p-9 || m->c->grid.fit != GRID_MINMAX ? 1 : 2; /* the next f16 */
         if (m->codes[at] != m->want->codes[at])
             return fabs(fabs(steps - rint(steps)) - 0.5) < TIE &&
                            abs(m->codes[at] - m->want->codes[at]) == 1
@@ -148,6 +149,9 @@ static int compare_row(const struct comparison *m, int row) {
     return 0;
 }
 
+static const char *const fit_labels[] = {
+    [GRID_MINMAX] = "", [GRID_MSE] = ", mse", [GRID_HESSIAN] = ", hessian"};
+
 static void compare_rows(struct sweep *s, const struct comparison *m, const char *what) {
     int n[3] = {0};
 
@@ -156,7 +160,7 @@ static void compare_rows(struct sweep *s, const struct comparison *m, const char
     sweep_check(s, n[2] == 0 && n[1] <= 1 + TIED_ROWS * m->c->rows,
                 "%s: %dx%d, %d bits, groups of %d%s%s%s%s: %d rows wrong, %d part at a tie", what,
                 m->c->rows, m->c->n, m->c->grid.wbits, m->c->grid.groupsize,
-                m->c->grid.sym ? ", sym" : "", m->c->grid.fit == GRID_MSE ? ", mse" : "",
+                m->c->grid.sym ? ", sym" : "", fit_labels[m->c->grid.fit],
                 m->c->act_order ? ", act_order" : "", m->c->static_groups ? ", static" : "", n[2],
                 n[1]);
 }
@@ -218,8 +222,8 @@ static void compare_outcome(struct sweep *s, const struct quantize_case *c, cons
         if (rtn)
             ref_rtn(&want, &c->grid, c->rows, c->n);
         else
-            ref_gptq(&want, d->u_host + g * n * n, order, &c->grid, c->static_groups, c->rows,
-                     c->n);
+            ref_gptq(&want, d->u_host + g * n * n, order, d->h_host + g * n * n, &c->grid,
+                     c->static_groups, c->rows, c->n);
         compare_rows(s, &m, what);
     }
     check_dq(s, c, d, &o);
@@ -260,6 +264,7 @@ static double check_output_error(struct sweep *s, const struct quantize_case *c,
 }
 
 static void quantize_case(struct sweep *s, const struct quantize_case *c) {
+    struct quantize_case nearest = *c;
     struct span scratch;
     struct device d;
     double rtn_error = 0, gptq_error = 0;
@@ -270,15 +275,21 @@ static void quantize_case(struct sweep *s, const struct quantize_case *c) {
         sweep_end(s);
         return;
     }
-    if (sweep_ok(s, s->ops->rtn(s->b, &d.q, d.dq, d.w, &c->grid, c->G, c->rows, c->n), "rtn")) {
-        compare_outcome(s, c, &d, "rtn", true);
+    if (c->grid.fit == GRID_HESSIAN) {
+        sweep_check(s, s->ops->rtn(s->b, &d.q, d.dq, d.w, &c->grid, c->G, c->rows, c->n) == -EINVAL,
+                    "rtn: not refused without a Hessian");
+        nearest.grid.fit = GRID_MSE;
+    }
+    if (sweep_ok(s, s->ops->rtn(s->b, &d.q, d.dq, d.w, &nearest.grid, c->G, c->rows, c->n),
+                 "rtn")) {
+        compare_outcome(s, &nearest, &d, "rtn", true);
         rtn_error = check_output_error(s, c, &d);
     }
     take_outputs(s, &d, c);
     scratch = maybe_span(s, s->ops->gptq_scratch(s->b, c->G, c->rows, c->n));
     if (sweep_ok(s,
-                 s->ops->gptq(s->b, &d.q, d.dq, d.w, d.u, d.perm, &c->grid, c->static_groups, c->G,
-                              c->rows, c->n, scratch),
+                 s->ops->gptq(s->b, &d.q, d.dq, d.w, d.u, d.perm, d.h, &c->grid, c->static_groups,
+                              c->G, c->rows, c->n, scratch),
                  "gptq")) {
         compare_outcome(s, c, &d, "gptq", false);
         gptq_error = check_output_error(s, c, &d);
@@ -365,6 +376,11 @@ void sweep_quantize(struct sweep *s) {
         {1, 9, 256, {4, 64, false, GRID_MSE}, true, false},
         {1, 9, 256, {2, 128, true, GRID_MSE}, false, true},
         {1, 9, 512, {3, 256, true, GRID_MINMAX}, true, false},
+        {1, 9, 256, {4, 64, false, GRID_HESSIAN}, true, false},
+        {2, 9, 256, {2, 128, true, GRID_HESSIAN}, true, true},
+        {1, 65, 136, {3, 136, false, GRID_HESSIAN}, true, false}, /* a row is a group */
+        {1, 9, 400, {8, 200, false, GRID_HESSIAN}, false, false}, /* longer than a block */
+        {2, 17, 96, {3, 8, false, GRID_HESSIAN}, false, true},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

@@ -84,7 +84,7 @@ static int gptq_solve(struct problem *p) {
     }
     r = factor_all(p);
     if (!r)
-        r = p->b->ops->gptq(p->b, &p->q, p->dq, p->weights, m->u, m->perm, &p->grid,
+        r = p->b->ops->gptq(p->b, &p->q, p->dq, p->weights, m->u, m->perm, p->gram->h, &p->grid,
                             p->options.static_groups, shape->G, shape->rows, shape->n, m->scratch);
     for (int g = 0; g < shape->G && !r; g++) {
         if (!p->outcomes[g].reason)

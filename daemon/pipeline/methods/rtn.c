@@ -9,10 +9,13 @@ static void need_nothing(struct backend *b, const struct group_shape *shape,
 
 int rtn_stack(struct problem *p, int g) {
     struct quantized q = quantized_of(p, g);
+    struct grid grid = p->grid;
 
+    if (grid.fit == GRID_HESSIAN)
+        grid.fit = GRID_MSE; /* its Hessian is not to be relied on: the search that needs none */
     p->outcomes[g].method = &method_rtn;
-    return p->b->ops->rtn(p->b, &q, weights_of(p, p->dq, g), weights_of(p, p->weights, g), &p->grid,
-                          1, p->shape.rows, p->shape.n);
+    return p->b->ops->rtn(p->b, &q, weights_of(p, p->dq, g), weights_of(p, p->weights, g), &grid, 1,
+                          p->shape.rows, p->shape.n);
 }
 
 static int rtn_solve(struct problem *p) {

@@ -39,7 +39,8 @@ static const struct param_choice method_choice = {method_name, method_title, set
                                                   get_method};
 
 static const char *grid_name(size_t i) {
-    static const char *const names[] = {[GRID_MINMAX] = "minmax", [GRID_MSE] = "mse"};
+    static const char *const names[] = {
+        [GRID_MINMAX] = "minmax", [GRID_MSE] = "mse", [GRID_HESSIAN] = "hessian"};
 
     return i < ARRAY_SIZE(names) ? names[i] : NULL;
 }
@@ -48,6 +49,7 @@ static const char *grid_title(size_t i) {
     static const char *const titles[] = {
         [GRID_MINMAX] = "from the least to the largest weight",
         [GRID_MSE] = "the range with the least error",
+        [GRID_HESSIAN] = "the range with the least error of the outputs",
     };
 
     return titles[i];
@@ -123,7 +125,8 @@ static const struct param table[] = {
     {"static_groups", PARAM_BOOLEAN, QUANTIZE, "false",
      "fix the grids of all groups before the first column", NULL, AT(static_groups)},
     {"grid", PARAM_CHOICE, QUANTIZE, "\"minmax\"",
-     "how a grid is fitted: minmax (the default) spans the weights, mse seeks the least error",
+     "how a grid is fitted: minmax (the default) spans the weights, mse seeks the least error of "
+     "the weights, hessian that of the outputs",
      NULL, .choice = &grid_choice},
     {"mse", PARAM_ALIAS, QUANTIZE, NULL, "the same as --grid mse", NULL, .of = "grid",
      .means = "mse"},

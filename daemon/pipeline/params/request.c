@@ -100,6 +100,10 @@ static int check_combination(const struct params *params, struct failure *failur
     if (!method->needs_hessians && (params->act_order || params->true_sequential))
         return failure_field(failure, "method", "leave act_order and true_sequential out",
                              "%s has no calibration to order or repeat", method->name);
+    if (!method->needs_hessians && params->grid == GRID_HESSIAN)
+        return failure_field(failure, "grid", "choose mse, which needs no calibration",
+                             "hessian weighs errors by the calibration, which %s does without",
+                             method->name);
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");

@@ -154,6 +154,25 @@ static void test_few_tokens(void **state) {
     done(&rounded);
 }
 
+/* With grid hessian such a stack has the grid of mse, which needs no Hessian. */
+static void test_few_tokens_hessian(void **state) {
+    struct fixture f, rounded;
+
+    (void)state;
+    setup(&rounded, &method_rtn);
+    rounded.problem.grid.fit = GRID_MSE;
+    solve(&rounded, &method_rtn);
+    setup(&f, &method_gptq);
+    f.problem.grid.fit = GRID_HESSIAN;
+    f.tokens[1] = 9;
+    solve(&f, &method_gptq);
+    assert_ptr_equal(f.outcomes[0].method, &method_gptq);
+    assert_ptr_equal(f.outcomes[1].method, &method_rtn);
+    assert_memory_equal(f.dq + ROWS * N, rounded.dq + ROWS * N, ROWS * N * sizeof(float));
+    done(&f);
+    done(&rounded);
+}
+
 /* One Hessian has an eigenvalue of -0.05, which the tenfold damping heals; one heals never. */
 static void test_damping(void **state) {
     struct fixture f;
@@ -181,9 +200,8 @@ static void test_damping(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_rtn),
-        cmocka_unit_test(test_few_tokens),
+        cmocka_unit_test(test_table),      cmocka_unit_test(test_rtn),
+        cmocka_unit_test(test_few_tokens), cmocka_unit_test(test_few_tokens_hessian),
         cmocka_unit_test(test_damping),
     };
 
