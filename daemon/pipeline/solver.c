@@ -7,22 +7,43 @@
 
 /* ---- memory ---- */
 
+/* What a method is given of @group, apart from memory. */
+static void describe_problem(const struct run *run, enum group group, struct problem *p) {
+    const struct params *params = run->params;
+
+    p->b = run->b;
+    p->failure = run->failure;
+    group_shape(&run->checkpoint->config, group, &p->shape);
+    p->grid = (struct grid){
+        .wbits = params->wbits,
+        .groupsize = params->groupsize > 0 ? params->groupsize : p->shape.n,
+        .sym = params->sym,
+        .fit = params->grid,
+    };
+    p->options = (struct method_options){
+        .percdamp = params->percdamp,
+        .act_order = params->act_order,
+        .static_groups = params->static_groups,
+    };
+    p->n_groups = p->shape.n / p->grid.groupsize;
+}
+
 static void solver_layout(const struct run *run, struct arena *arena, struct solver *s) {
     size_t act = dtype_size(run->b->ops->act), dq = 0, rows = 0;
     struct method_need need = {};
 
     for (int i = 0; i < N_GROUPS; i++) {
         const struct backend_ops *ops = run->b->ops;
-        struct group_shape shape;
+        struct problem p = {};
 
-        group_shape(&run->checkpoint->config, i, &shape);
-        dq = MAX(dq, group_size(&shape));
-        run->method->need(run->b, &shape, &need);
+        describe_problem(run, i, &p);
+        dq = MAX(dq, group_size(&p.shape));
+        run->method->need(&p, &need);
         if (!run->method->needs_hessians)
             continue;
-        rows = MAX(rows, (size_t)shape.G * shape.rows);
-        need.scratch =
-            MAX(need.scratch, ops->output_error_scratch(run->b, shape.G, shape.rows, shape.n));
+        rows = MAX(rows, (size_t)p.shape.G * p.shape.rows);
+        need.scratch = MAX(need.scratch,
+                           ops->output_error_scratch(run->b, p.shape.G, p.shape.rows, p.shape.n));
     }
     code_memory_take(&run->checkpoint->config, run->params->groupsize, arena, &s->codes);
     keeper_take(run, arena, &s->keeper);
@@ -58,21 +79,7 @@ void solver_begin_layer(struct solver *solver) {
 
 static void set_problem(struct solver *solver, const struct run *run, enum group group,
                         struct problem *p) {
-    const struct params *params = run->params;
-
-    group_shape(&run->checkpoint->config, group, &p->shape);
-    p->grid = (struct grid){
-        .wbits = params->wbits,
-        .groupsize = params->groupsize > 0 ? params->groupsize : p->shape.n,
-        .sym = params->sym,
-        .fit = params->grid,
-    };
-    p->options = (struct method_options){
-        .percdamp = params->percdamp,
-        .act_order = params->act_order,
-        .static_groups = params->static_groups,
-    };
-    p->n_groups = p->shape.n / p->grid.groupsize;
+    describe_problem(run, group, p);
     p->q = code_memory_view(&solver->codes, &p->shape, p->n_groups);
     p->memory = solver->memory;
     p->dq = solver->dq;
@@ -81,7 +88,7 @@ static void set_problem(struct solver *solver, const struct run *run, enum group
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
                  struct span weights, const struct gram *gram, struct layer_codes *codes,
                  json_t *matrices) {
-    struct problem p = {.b = run->b, .failure = run->failure, .weights = weights, .gram = gram};
+    struct problem p = {.weights = weights, .gram = gram};
     cleanup(freep) struct outcome *outcomes = NULL;
     double started = clock_monotonic();
     size_t n_before = codes->n_matrices;

@@ -12,8 +12,9 @@
 
 #define DAMPING_STEP 10 /* a factor that fails is tried again with so many times the damping */
 
-static void gptq_need(struct backend *b, const struct group_shape *shape,
-                      struct method_need *need) {
+static void gptq_need(const struct problem *p, struct method_need *need) {
+    const struct group_shape *shape = &p->shape;
+    struct backend *b = p->b;
     size_t factor = b->ops->factor_scratch(b, shape->G, shape->n);
     size_t gptq = b->ops->gptq_scratch(b, shape->G, shape->rows, shape->n);
 

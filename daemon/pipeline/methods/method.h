@@ -25,8 +25,8 @@ struct method_ops {
     bool needs_hessians;
     int solve_units; /* what the solver costs a layer, in windows through a layer */
 
-    /* Raise *need to what a group of @shape takes. */
-    void (*need)(struct backend *b, const struct group_shape *shape, struct method_need *need);
+    /* Raise *need to what @p takes, of which b, shape, grid, n_groups and options are set. */
+    void (*need)(const struct problem *p, struct method_need *need);
     /* Fill q, dq and every outcome of @p. Return: 0 or -errno; the reason is @p's or @p->b's. */
     int (*solve)(struct problem *p);
     /* Is there something to say of stack @g of a solved problem? Then *ret_notice says it. */

@@ -2,9 +2,8 @@
 /* Each weight goes to the nearest point of its grid. */
 #include "daemon/pipeline/methods/method.h"
 
-static void need_nothing(struct backend *b, const struct group_shape *shape,
-                         struct method_need *need) {
-    (void)b, (void)shape, (void)need;
+static void need_nothing(const struct problem *p, struct method_need *need) {
+    (void)p, (void)need;
 }
 
 int rtn_stack(struct problem *p, int g) {

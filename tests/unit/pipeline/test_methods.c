@@ -46,7 +46,7 @@ static void layout(struct arena *arena, const struct method_ops *method, struct 
     struct problem *p = &f->problem;
     struct method_need need = {};
 
-    method->need(backend, &p->shape, &need);
+    method->need(p, &need);
     arena_take(arena, &p->weights, sizeof(float), G * ROWS, N);
     arena_take(arena, &p->dq, sizeof(float), G * ROWS, N);
     arena_take(arena, &p->q.codes, 1, G * ROWS, N);
