@@ -104,6 +104,13 @@ struct service {
                   struct failure *failure);
 
     /*
+     * Checks @request as submit() does and says what the job would take, as openapi.json's
+     * Estimate; nothing is stored. What is not known is null, with a reason.
+     */
+    int (*estimate)(void *ctx, const struct caller *caller, const json_t *request,
+                    json_t **ret_estimate, struct failure *failure);
+
+    /*
      * One job; *ret_version grows with every change of the object (for an ETag). A caller that
      * knows the version passes it as @known and gets *ret_job NULL when it still holds.
      */

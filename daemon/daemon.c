@@ -87,7 +87,9 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     daemon->cache = job_cache_new(daemon->store);
     daemon->hash_cache = str_format("%s/model-hashes.json", config->cache_dir);
     daemon->holds = holds_new();
-    if (!daemon->events || !daemon->cache || !daemon->hash_cache || !daemon->holds)
+    daemon->counts = counts_new();
+    if (!daemon->events || !daemon->cache || !daemon->hash_cache || !daemon->holds ||
+        !daemon->counts)
         return failure_oom(failure);
     models_set_roots(&daemon->models, config->model_roots.at, config->model_roots.n);
     daemon->jobs = (struct jobs){.store = daemon->store,
@@ -241,6 +243,7 @@ int daemon_stop(struct daemon *daemon) {
     events_free(daemon->events);
     holds_free(daemon->holds);
     job_cache_free(daemon->cache);
+    counts_free(daemon->counts);
     tokens_free(daemon->tokens);
     store_close(daemon->store);
     hub_close(daemon->hub);

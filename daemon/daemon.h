@@ -8,6 +8,7 @@
 #include "daemon/backup.h"
 #include "daemon/config/config.h"
 #include "daemon/data/hub/source.h"
+#include "daemon/estimate/answer.h"
 #include "daemon/executor/executors.h"
 #include "daemon/executor/puller.h"
 #include "daemon/queue/jobs.h"
@@ -24,6 +25,7 @@ struct daemon {
     struct events *events;
     struct holds *holds;
     struct job_cache *cache;
+    struct counts *counts; /* of windows, for estimates */
     struct models models;
     struct disk disk;
     char *hash_cache; /* path; owned */

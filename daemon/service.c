@@ -47,6 +47,17 @@ static int submit(void *ctx, const struct caller *caller, const char *key, const
     return r;
 }
 
+static int estimate(void *ctx, const struct caller *caller, const json_t *request,
+                    json_t **ret_estimate, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(json_decrefp) json_t *devices = executors_describe(daemon->executors);
+
+    if (!devices)
+        return failure_oom(failure);
+    return estimate_answer(&daemon->jobs, daemon->counts, devices, caller, request, ret_estimate,
+                           failure);
+}
+
 static int get_job(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
                    json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     struct daemon *daemon = ctx;
@@ -411,6 +422,7 @@ void service_init(struct service *service, struct daemon *daemon) {
     *service = (struct service){
         .ctx = daemon,
         .submit = submit,
+        .estimate = estimate,
         .job = get_job,
         .jobs = list_jobs,
         .cancel = cancel,

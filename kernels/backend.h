@@ -11,6 +11,7 @@
  * 0, or -errno with the reason in backend_failure(): -EINVAL (a shape or span does not fit),
  * -ENOMEM (device memory), -EIO (the device failed; see `poisoned`). Asynchronous errors surface
  * at sync() and at the ops that return something to the host. No op allocates device memory.
+ * The *_scratch() functions look at no device: they may be asked of a backend that is not open.
  * Results are deterministic: same input, same device kind, same bytes, however many threads.
  */
 #pragma once

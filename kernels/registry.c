@@ -111,6 +111,16 @@ int backend_count(const char *kind, int *ret_n) {
     return 0;
 }
 
+int backend_table(const char *kind, const struct backend_ops **ret_ops, struct failure *failure) {
+    if (str_equal(kind, "cuda"))
+        return load_module(ret_ops, failure);
+    if (!str_equal(kind, "cpu"))
+        return failure_set(failure, -EINVAL, "invalid_device", "use cpu or cuda",
+                           "no kind of device is called '%s'", kind);
+    *ret_ops = &backend_cpu;
+    return 0;
+}
+
 static int open_cuda(int device, struct backend **ret_backend, struct failure *failure) {
     const struct backend_ops *ops;
     int n, r;

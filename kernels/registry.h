@@ -23,6 +23,15 @@
 int backend_count(const char *kind, int *ret_n);
 
 /**
+ * backend_table() - the ops of a kind of device, to plan with, without opening one
+ * @kind:    "cpu" or "cuda"
+ * @ret_ops: static; for a backend that is not open only its constants and *_scratch() may be used
+ *
+ * Return: 0; -EINVAL for another kind; -ENODEV when the module is missing.
+ */
+int backend_table(const char *kind, const struct backend_ops **ret_ops, struct failure *failure);
+
+/**
  * backend_open() - open a device
  * @device:      "cpu", "cuda:N", or "auto": the first CUDA device that opens, else the cpu
  * @ret_backend: to be closed with ret_backend->ops->close()

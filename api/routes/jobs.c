@@ -61,6 +61,19 @@ enum MHD_Result jobs_post(struct request *request) {
     return answer_submitted(request, job);
 }
 
+enum MHD_Result estimate_post(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *body = NULL, *estimate = NULL;
+    struct failure failure = {};
+    int r = request_json(request, &body, &failure);
+
+    if (r == 0)
+        r = service->estimate(service->ctx, &request->caller, body, &estimate, &failure);
+    if (r)
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, estimate, NULL);
+}
+
 /* Of this process and of what the caller sees: a tag of another never fits. */
 static uint32_t tag_space(const struct request *request) {
     return request->api->boot ^ caller_scope(&request->caller);

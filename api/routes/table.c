@@ -30,6 +30,7 @@ const struct route routes[] = {
               "after",
      .type = WIRE_JSON},
     {"/v1/jobs", jobs_post, .type = WIRE_JSON, .method = ROUTE_POST, .needs = ROLE_SUBMIT},
+    {"/v1/estimate", estimate_post, .type = WIRE_JSON, .method = ROUTE_POST, .needs = ROLE_SUBMIT},
     {"/v1/jobs/{id}", job_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}", job_delete, .method = ROUTE_DELETE, .needs = ROLE_SUBMIT},
     {"/v1/jobs/{id}/cancel", job_cancel, .type = WIRE_JSON, .method = ROUTE_POST,

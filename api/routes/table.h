@@ -22,6 +22,7 @@ enum route_match route_find(const char *method, const char *path, struct request
 
 /* jobs.c */
 enum MHD_Result jobs_post(struct request *request);
+enum MHD_Result estimate_post(struct request *request);
 enum MHD_Result jobs_get(struct request *request);
 enum MHD_Result job_get(struct request *request);
 enum MHD_Result job_cancel(struct request *request);

@@ -65,20 +65,29 @@ static size_t less_reserve(size_t size) {
     return size > RESERVE ? size - RESERVE : 0;
 }
 
-int choose_batch(struct run *run, int planned) {
+size_t plan_batch(struct run *run, int planned, size_t memory_total) {
     int batch = planned > 0 ? planned : run->params->batch;
+
+    if (batch == 0) {
+        batch = MAX(1, MIN(run->b->ops->batch_tokens / run->seqlen, most_windows(run)));
+        while (job_size(run, batch) > less_reserve(memory_total) && batch > 1)
+            batch /= 2;
+    }
+    return job_size(run, batch);
+}
+
+bool batch_fits(size_t size, size_t memory) {
+    return size <= less_reserve(memory);
+}
+
+int choose_batch(struct run *run, int planned) {
     size_t available, size, total;
     struct backend_info info;
 
     run->b->ops->info(run->b, &info);
     available = less_reserve(info.memory_free);
     total = less_reserve(info.memory_total);
-    if (batch == 0) {
-        batch = MAX(1, MIN(run->b->ops->batch_tokens / run->seqlen, most_windows(run)));
-        while (job_size(run, batch) > total && batch > 1)
-            batch /= 2;
-    }
-    size = job_size(run, batch);
+    size = plan_batch(run, planned, info.memory_total);
     if (info.memory_total > 0 && size > total)
         return never_fits(run, size, total, "batch, nsamples or seqlen");
     return size <= available ? 0 : cannot_fit(run, size, available, "batch, nsamples or seqlen");

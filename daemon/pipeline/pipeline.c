@@ -159,18 +159,14 @@ static void run_done(struct run *run) {
     params_free(run->made_params);
 }
 
-/*
- * A window costs one unit a layer and pass. A layer that is quantized takes two passes and its
- * solver; a finished one only the second pass, and none when all are finished. The head of the
- * model counts as one more layer.
- */
+/* A finished layer costs only the second pass, and nothing when all are finished. */
 static void begin_units(struct run *run) {
     double windows = run->calibration ? run->calibration->n : 0, solve = run->method->solve_units;
     int layers = run_layers(run);
     struct progress_plan plan = {.layers = layers};
 
     if (run->quantizes) {
-        plan.total = layers * (2 * windows + solve);
+        plan.total = progress_quantize_units(layers, windows, solve);
         plan.done = run->n_finished * (windows + solve);
         plan.tokens_per_unit[PHASE_QUANTIZE] =
             windows * run->seqlen / layers / (2 * windows + solve);
@@ -181,7 +177,7 @@ static void begin_units(struct run *run) {
         plan.total = layers;
     plan.tokens_per_unit[PHASE_EVALUATE] = run->seqlen / (layers + 1.0);
     for (int i = 0; i < run->n_evals; i++) {
-        double units = (double)run->evals[i].windows->n * (layers + 1);
+        double units = progress_evaluate_units(layers, run->evals[i].windows->n);
 
         plan.total += units;
         plan.done += run->evals[i].result ? units : 0;

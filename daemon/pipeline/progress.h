@@ -10,6 +10,18 @@ enum phase { PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_EVALUATE, PHASE_
 
 extern const char *const phase_names[N_PHASES];
 
+/*
+ * A window costs one unit a layer and pass. A layer that is quantized takes two passes and its
+ * solver, @solve units; the head of the model counts as one more layer.
+ */
+static inline double progress_quantize_units(int layers, double windows, double solve) {
+    return layers * (2 * windows + solve);
+}
+
+static inline double progress_evaluate_units(int layers, double windows) {
+    return windows * (layers + 1);
+}
+
 /* How much there is to do, once the inputs are known and the finished layers are counted. */
 struct progress_plan {
     int layers;

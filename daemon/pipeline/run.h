@@ -102,6 +102,16 @@ static inline bool run_keeps_codes(const struct run *run) {
  * what is needed when the memory that is free now is less than that (batch.c).
  */
 int choose_batch(struct run *run, int planned);
+
+/*
+ * plan_batch() - set run->batch likewise for a device of @memory_total bytes, of which only the
+ * ops are looked at: run->b need not be open. Return: bytes that the job takes at most at a time.
+ */
+size_t plan_batch(struct run *run, int planned, size_t memory_total);
+
+/* batch_fits() - do @size bytes fit into a device's @memory, less what stays free? */
+bool batch_fits(size_t size, size_t memory);
+
 /* Bytes of device memory that a phase takes with run->batch; SIZE_MAX when they do not fit. */
 size_t quantize_size(const struct run *run); /* quantize.c */
 size_t evaluate_size(const struct run *run); /* evaluate.c */

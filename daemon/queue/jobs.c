@@ -11,9 +11,8 @@
 #include "base/str.h"
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
-#include "daemon/pipeline/export/reexport.h"
-#include "daemon/pipeline/params/check.h"
 #include "daemon/queue/job_json.h"
+#include "daemon/queue/place.h"
 #include "daemon/queue/submission.h"
 
 #include <errno.h>
@@ -186,79 +185,6 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
 
 /* -------- submitting -------- */
 
-/* The folder of `job:<id>`: the artifact of a job that succeeded and left one. */
-static int resolve_job(struct jobs *jobs, const struct caller *caller, const char *name, int64_t id,
-                       char **ret_dir, struct failure *failure) {
-    cleanup(cached_job_freep) struct cached_job *cached = NULL;
-    cleanup(freep) char *dir = NULL;
-    const char *why = NULL;
-    int r = id > 0 ? jobs_see(jobs, caller, id, &cached, failure) : -ENOENT;
-
-    if (r && r != -ENOENT)
-        return r;
-    if (r)
-        why = "there is no such job";
-    else if (cached->row->status != JOB_SUCCEEDED)
-        why = "the job has not succeeded";
-    else if (!json_array_size(json_object_get(cached->row->result, "artifacts")))
-        why = "the job left no checkpoint";
-    if (why) {
-        failure_field(failure, "model", "name a quantize job that succeeded", "'%s': %s", name,
-                      why);
-        snprintf(failure->code, sizeof(failure->code), "model_not_found");
-        return -EINVAL;
-    }
-    dir = paths_artifact(jobs->jobs_dir, id);
-    if (!dir)
-        return failure_oom(failure);
-    *ret_dir = steal_ptr(dir);
-    return 0;
-}
-
-/* Where a job's model is, or will be. */
-struct place {
-    char *dir;                    /* "": it has to be fetched; owned */
-    char *root;                   /* that no link in it may leave; NULL: dir itself; owned */
-    struct hub_name name;         /* id "": not from the hub */
-    char commit[HUB_COMMIT_SIZE]; /* "": not from the hub, or not known yet */
-};
-
-static void place_done(struct place *place) {
-    free(place->dir);
-    free(place->root);
-}
-
-/* A model that no root has, from the cache of the hub or to be fetched into it. */
-static int resolve_hub(struct jobs *jobs, const char *name, struct place *place,
-                       struct failure *failure) {
-    int r = hub_find_model(jobs->hub, &place->name, &place->dir, place->commit, failure);
-
-    if (!r || r != -ENOENT)
-        return r == -EXDEV || r == -EBADMSG ? -EINVAL : r;
-    if (hub_is_offline(jobs->hub)) {
-        failure_field(
-            failure, "model", "switch hub-offline off, or bring the model into the cache",
-            "'%s' is in no model root and not complete in the cache, and hub-offline is set", name);
-        snprintf(failure->code, sizeof(failure->code), "model_not_found");
-        return -EINVAL;
-    }
-    place->dir = strdup("");
-    return place->dir ? 0 : failure_oom(failure);
-}
-
-static int resolve_model(struct jobs *jobs, const struct caller *caller, const char *name,
-                         struct place *place, struct failure *failure) {
-    int64_t id;
-    int r;
-
-    if (models_job_reference(name, &id))
-        return resolve_job(jobs, caller, name, id, &place->dir, failure);
-    r = models_find(jobs->models, name, &place->dir, failure);
-    if (r == -ENOENT && jobs->hub && !hub_parse_name(name, &place->name))
-        return resolve_hub(jobs, name, place, failure);
-    return r == -ENOENT ? models_resolve(jobs->models, name, &place->dir, failure) : r;
-}
-
 /* The job that @key already stands for, 0 when it is new; another request: -EINVAL. */
 static int find_key(struct jobs *jobs, const char *owner, const char *key, const char *sha256,
                     int64_t *ret_id, struct failure *failure) {
@@ -331,14 +257,6 @@ static int check_still_there(struct jobs *jobs, const char *model, struct failur
     return -EINVAL;
 }
 
-/* The job at @place keeps what the format of an export job can be written from. */
-static int check_export(const struct params *params, const struct place *place,
-                        struct failure *failure) {
-    int r = reexport_check(place->dir, params->format, failure);
-
-    return r == -EBADMSG || r == -ENOENT ? -EINVAL : r;
-}
-
 /* Stores a submission that was checked, and whose model is at @place. */
 static int append(struct jobs *jobs, const struct caller *caller, const char *key,
                   const char *sha256, const struct submission *submission,
@@ -388,15 +306,7 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     /* From here to the row nothing removes the model: then it is the row that keeps it. */
     if (jobs->hub)
         hub_hold(jobs->hub);
-    r = resolve_model(jobs, caller, submission->params->model, &place, failure);
-    if (!r)
-        r = jobs_model_root(jobs, place.dir, place.name.id[0], &place.root, failure);
-    if (!r && submission->kind == JOB_EXPORT)
-        r = check_export(submission->params, &place, failure);
-    else if (!r && jobs->corpora)
-        r = check_job(place.root, place.dir, submission->params, jobs->corpora, failure);
-    if (!r)
-        r = jobs_check_offline(jobs, submission->params, submission->kind, failure);
+    r = jobs_check(jobs, caller, submission, &place, failure);
     if (!r)
         r = append(jobs, caller, key, sha256, submission, &place, ret_id, failure);
     if (jobs->hub)

@@ -22,6 +22,9 @@
 #include "daemon/store/lease.h"
 #include "daemon/store/store.h"
 
+struct place;
+struct submission;
+
 #define JOBS_CRASHES_MAX 3  /* of attempts in a row that finished nothing new */
 #define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
 #define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
@@ -53,6 +56,15 @@ struct jobs {
 int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
                 const json_t *request, json_t **ret_job, bool *ret_created,
                 struct failure *failure);
+
+/*
+ * jobs_check() - find the model of @submission and check all that can be known before a run: model,
+ * tokenizer, data sets, and the network where they need it. Under hub_hold() nothing removes the
+ * model afterwards. place_done() frees what *ret_place, zero at first, holds in each case.
+ * Return: 0; -EINVAL with the field; -EPERM; or -errno.
+ */
+int jobs_check(struct jobs *jobs, const struct caller *caller, const struct submission *submission,
+               struct place *ret_place, struct failure *failure);
 
 /* jobs_object() - as struct service's job; @known 0: always the object. */
 int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "api/wire.h"
 #include "daemon/store/sql.h"
 #include "daemon/store/store.h"
 
@@ -46,6 +47,40 @@ int store_list_layers(struct store *store, int64_t job_id, json_t **ret_layers) 
         return r;
 
     *ret_layers = steal_ptr(layers);
+    return 0;
+}
+
+#define RUNS                                                                                       \
+    "SELECT json_object('kind', kind, 'device', (SELECT data ->> '$.device' FROM events "          \
+    "WHERE job_id = jobs.id AND type = '" WIRE_EVENT_JOB_STARTED "' ORDER BY seq LIMIT 1), "       \
+    "'params', json(params), 'model', json(model), 'seconds', json(result -> '$.seconds'), "       \
+    "'perplexity', json(result -> '$.perplexity')) FROM jobs "                                     \
+    "WHERE status = 'succeeded' AND attempt = 1 AND kind <> 'export' "                             \
+    "AND (?1 IS NULL OR private = 0 OR owner = ?1) ORDER BY id DESC LIMIT ?2"
+
+int store_list_runs(struct store *store, const char *viewer, int limit, json_t **ret_runs) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    cleanup(json_decrefp) json_t *runs = json_array();
+    int r;
+
+    if (!runs)
+        return -ENOMEM;
+    r = store_query(store, &statement, RUNS, "si", viewer, (int64_t)limit);
+    if (r)
+        return r;
+    while ((r = store_step(store, statement)) == 1) {
+        json_t *run = NULL;
+
+        r = store_column_json(store, statement, 0, &run);
+        if (r)
+            return r;
+        if (json_array_append_new(runs, run))
+            return -ENOMEM;
+    }
+    if (r)
+        return r;
+
+    *ret_runs = steal_ptr(runs);
     return 0;
 }
 

@@ -321,6 +321,13 @@ struct eval_row {
     int64_t seqlen;
 };
 
+/*
+ * store_list_runs() - the newest @limit jobs that succeeded in one attempt and ran on a device:
+ * [{kind, device, params, model, seconds, perplexity}], without private jobs that are not of
+ * @viewer (NULL: with all). The caller owns *ret_runs.
+ */
+int store_list_runs(struct store *store, const char *viewer, int limit, json_t **ret_runs);
+
 int store_put_eval(struct store *store, int64_t job_id, const struct eval_row *row);
 /*
  * store_find_baseline() - the newest perplexity of the model as it is (wbits 16) on the windows of

@@ -302,45 +302,6 @@ static int artifact_open(void *ctx, const struct caller *caller, int64_t id, con
     return sha256_of_file(path, ret_artifact->sha256, &ret_artifact->size);
 }
 
-static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
-    (void)ctx;
-    (void)failure;
-    *ret_list = json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s, s:i, s:i}], s:b}", "object", "list",
-                          "data", "id", "cpu", "kind", "cpu", "id", "a\"b\\c\nd", "kind", "cuda",
-                          "memory_total", 70, "memory_free", 30, "has_more", 0);
-    return 0;
-}
-
-static int status(void *ctx, json_t **ret_status, struct failure *failure) {
-    (void)ctx;
-    (void)failure;
-    *ret_status = json_pack("{ss ss s{ss} s{ss} s[] s{ss sb}}", "object", "status", "version", "1",
-                            "state", "path", "/state", "cache", "path", "/cache", "roots", "hub",
-                            "endpoint", "https://hub", "offline", 0);
-    return 0;
-}
-
-static int models(void *ctx, json_t **ret_list, struct failure *failure) {
-    (void)ctx;
-    (void)failure;
-    *ret_list =
-        json_pack("{s:s, s:[{s:s, s:[], s:i, s:n, s:b}], s:b}", "object", "list", "data", "id",
-                  "org/name", "revisions", "bytes", 5, "last_used_at", "pinned", 0, "has_more", 0);
-    return 0;
-}
-
-static int remove_model(void *ctx, const struct caller *caller, const char *org, const char *name,
-                        json_t **ret_removed, struct failure *failure) {
-    (void)ctx;
-    (void)caller;
-    if (str_equal(org, "busy"))
-        return failure_set(failure, -EBUSY, "model_in_use", NULL, "a job uses '%s'", name);
-    if (!str_equal(org, "org"))
-        return failure_set(failure, -ENOENT, "model_not_found", NULL, "no model '%s'", name);
-    *ret_removed = json_pack("{s:s, s:b, s:i}", "id", name, "deleted", 1, "bytes", 5);
-    return 0;
-}
-
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     struct fake *fake = ctx;
 
@@ -356,22 +317,6 @@ static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
     if (fake->sick)
         return failure_set(failure, -EAGAIN, "no_device", NULL, "no device can be opened");
     *ret_ready = json_pack("{s:s}", "status", "ok");
-    return 0;
-}
-
-static int stats(void *ctx, struct service_stats *ret_stats, struct failure *failure) {
-    static const char *const statuses[] = {"queued",    "running", "cancelling",
-                                           "succeeded", "failed",  "cancelled"};
-
-    (void)ctx;
-    (void)failure;
-    *ret_stats = (struct service_stats){.wait = {.counts = {1, 0, 2}, .sum = 12.5},
-                                        .store = {.counts = {[HISTOGRAM_BUCKETS_MAX] = 3}},
-                                        .n_layers = 5};
-    for (int i = 0; i < SERVICE_STATUSES; i++) {
-        ret_stats->jobs[i].status = statuses[i];
-        ret_stats->jobs[i].n = (uint64_t)i;
-    }
     return 0;
 }
 
@@ -423,17 +368,13 @@ struct fake *fake_new(void) {
         .layers = some_list,
         .artifacts = some_list,
         .artifact_open = artifact_open,
-        .devices = devices,
-        .status = status,
-        .models = models,
-        .remove_model = remove_model,
         .health = health,
         .ready = ready,
-        .stats = stats,
         .subscribe = subscribe,
     };
     fake_tokens_init(&fake->service);
     fake_backup_init(&fake->service);
+    fake_system_init(&fake->service);
     pthread_mutex_init(&fake->mutex, NULL);
     pthread_mutex_init(&fake->wake_mutex, NULL);
     write_files(fake);

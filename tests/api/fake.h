@@ -47,6 +47,9 @@ struct fake {
 /* fake_backup_init() - the functions of @service that are about backups. */
 void fake_backup_init(struct service *service);
 
+/* fake_system_init() - those about devices, models and estimates. */
+void fake_system_init(struct service *service);
+
 struct fake *fake_new(void);
 void fake_free(struct fake *fake);
 

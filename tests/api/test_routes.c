@@ -113,6 +113,20 @@ static void test_methods(void **state) {
     check_problem(ASK(.path = "/nothing", .method = "DELETE"), 404, "not_found");
 }
 
+static void test_estimate(void **state) {
+    struct answer answer =
+        ASK(.path = "/v1/estimate", .headers = {JSON_TYPE}, .body = "{\"model\": \"a\"}");
+    cleanup(json_decrefp) json_t *estimate = parse(&answer);
+
+    assert_int_equal(answer.status, 200);
+    assert_string_equal(json_string_value(json_object_get(estimate, "object")), "estimate");
+    check_problem(ASK(.path = "/v1/estimate", .headers = {JSON_TYPE}, .body = "{}"), 422,
+                  "invalid_parameter");
+    check_problem(ASK(.path = "/v1/estimate", .headers = {JSON_TYPE}, .body = "{"), 400,
+                  "malformed_json");
+    check_allow(ASK(.path = "/v1/estimate"), "POST");
+}
+
 static void test_models(void **state) {
     struct answer answer = ASK(.path = "/v1/models");
     cleanup(json_decrefp) json_t *list = parse(&answer), *removed = NULL;
@@ -442,6 +456,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_plain_gets, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_not_found, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_methods, open_site, close_site),
+        cmocka_unit_test_setup_teardown(test_estimate, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_models, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_backup, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_submit, open_site, close_site),

@@ -89,6 +89,10 @@ struct format_ops {
     /* Another file that gets the quantization_config of config.json alone, or NULL. */
     const char *config_file;
 
+    /* Bytes of the tensors of a whole model, or NULL: quantized matrices take bits_per_weight, 16
+     * bits when none is packed, and all other tensors what they take in the model. Any thread. */
+    size_t (*size)(const struct model_config *config, const struct quantization_config *q);
+
     /* Bits that a weight of the quantized matrices takes; 0 when none is packed. Any thread. */
     double (*bits_per_weight)(const struct model_config *config,
                               const struct quantization_config *q);

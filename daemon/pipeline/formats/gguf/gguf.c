@@ -176,6 +176,17 @@ static double bits_per_weight(const struct model_config *config,
     return bits / weights;
 }
 
+static size_t size(const struct model_config *config, const struct quantization_config *q) {
+    cleanup(gguf_layout_done) struct gguf_layout layout = {};
+    size_t total = 0;
+
+    if (gguf_layout_init(config, q, &layout))
+        return 0;
+    for (size_t i = 0; i < layout.n; i++)
+        total += ALIGN_UP(layout.tensors[i].size, GGUF_ALIGNMENT);
+    return total;
+}
+
 const struct format_ops format_gguf = {
     .name = "gguf",
     .title = "one file for llama.cpp, in blocks of ggml that hold the codes as they are",
@@ -186,5 +197,6 @@ const struct format_ops format_gguf = {
     .add_layer = add_layer,
     .add_plain = add_plain,
     .describe = describe,
+    .size = size,
     .bits_per_weight = bits_per_weight,
 };

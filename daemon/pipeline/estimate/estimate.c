@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/estimate/estimate.h"
+
+#include "base/str.h"
+#include "daemon/pipeline/params/check.h"
+#include "daemon/pipeline/run.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+
+/* A backend that is not open, a run that reads nothing. */
+struct still {
+    struct backend backend;
+    struct windows calibration, evals[PARAMS_EVALS_MAX];
+    struct run run;
+};
+
+/* ---- the windows ---- */
+
+static int count_set(const struct estimate_request *request, const struct tokenizer *tokenizer,
+                     const char *tokenizer_path, int i, struct estimate *e,
+                     struct failure *failure) {
+    int r = counts_windows(request->counts, request->corpora, request->params->eval[i], tokenizer,
+                           tokenizer_path, e->shape.seqlen, &e->windows[i], failure);
+
+    if (r && r != -ENOMEM) {
+        if (failure && !failure->field[0])
+            snprintf(failure->field, sizeof(failure->field), "eval");
+        return r == -ENODATA || r == -EBADMSG ? -EINVAL : r;
+    }
+    if (r)
+        return r;
+    e->all_windows &= e->windows[i] >= 0;
+    e->shape.evaluation += MAX(e->windows[i], 0);
+    return 0;
+}
+
+static int count_sets(const struct estimate_request *request, struct estimate *e,
+                      struct failure *failure) {
+    const struct params *p = request->params;
+    cleanup(freep) char *path = str_format("%s/tokenizer.json", request->dir);
+    cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
+    int r;
+
+    e->all_windows = true;
+    if (p->n_eval == 0)
+        return 0;
+    if (!path)
+        return failure_oom(failure);
+    r = check_tokenizer(request->root, request->dir, p->model, &tokenizer, failure);
+    for (int i = 0; i < p->n_eval && !r; i++) {
+        e->n_evals = i + 1;
+        r = count_set(request, tokenizer, path, i, e, failure);
+    }
+    return r;
+}
+
+/* ---- memory ---- */
+
+/* What a set that is not here may have at most. */
+static int windows_or_most(int n) {
+    return n >= 0 ? n : INT_MAX;
+}
+
+static void make_still(const struct estimate_request *request, const struct estimate *e,
+                       struct checkpoint *checkpoint, struct still *still) {
+    const struct params *p = request->params;
+    struct run *run = &still->run;
+
+    *still = (struct still){.backend.ops = request->ops};
+    *run = (struct run){.params = p,
+                        .method = p->method,
+                        .b = &still->backend,
+                        .checkpoint = checkpoint,
+                        .quantizes = e->shape.quantizes,
+                        .quantization = e->shape.quantizes ? params_quantization(p)
+                                                           : checkpoint->config.quantization,
+                        .n_evals = e->n_evals,
+                        .seqlen = e->shape.seqlen};
+    if (e->shape.calibration > 0) {
+        still->calibration = (struct windows){.n = p->nsamples, .seqlen = run->seqlen};
+        run->calibration = &still->calibration;
+    }
+    for (int i = 0; i < e->n_evals; i++) {
+        still->evals[i] =
+            (struct windows){.n = windows_or_most(e->windows[i]), .seqlen = run->seqlen};
+        run->evals[i] = (struct eval_set){.name = p->eval[i], .windows = &still->evals[i]};
+    }
+}
+
+/*
+ * Beside what a run has on the cpu as its device: the codes of the layer that is solved and of the
+ * one that is written, the tensors that are made of them, and the windows.
+ */
+static size_t host_size(const struct estimate *e, const struct run *run) {
+    double windows = e->shape.calibration + e->shape.evaluation;
+    size_t layer = run->quantizes ? e->size / (size_t)e->shape.layers : 0;
+
+    return 3 * layer + (size_t)(windows * run->seqlen) * sizeof(int32_t) +
+           (str_equal(run->b->ops->name, "cpu") ? e->device : 0);
+}
+
+/* ---- files ---- */
+
+struct plain_size {
+    const struct checkpoint *checkpoint;
+    size_t bytes;
+};
+
+static int add_plain(void *ctx, const struct arch_tensor *tensor, int layer, int expert) {
+    struct plain_size *plain = ctx;
+    char name[MATRIX_NAME_SIZE];
+    const struct tensor *t;
+
+    if (tensor->role == ROLE_MATRIX)
+        return 0;
+    arch_name(tensor->name, layer, expert, name);
+    t = checkpoint_find(plain->checkpoint, "%s.weight", name);
+    plain->bytes += t ? t->size : 0;
+    return 0;
+}
+
+/* The tensors that are not quantized, as they are in the model. */
+static size_t plain_size(const struct checkpoint *checkpoint) {
+    struct plain_size plain = {.checkpoint = checkpoint};
+
+    arch_walk(&checkpoint->config, add_plain, &plain);
+    return plain.bytes;
+}
+
+/* The matrices of all layers in @format. */
+static size_t matrices_size(const struct format_ops *format, const struct model_config *config,
+                            const struct quantization_config *q) {
+    double weights = 0, bits = format->bits_per_weight(config, q);
+
+    for (int i = 0; i < N_GROUPS; i++) {
+        struct group_shape shape;
+
+        group_shape(config, i, &shape);
+        weights += (double)group_size(&shape) * config->num_hidden_layers;
+    }
+    return (size_t)(weights * (bits > 0 ? bits : 16) / 8);
+}
+
+static void estimate_files(const struct estimate_request *request, struct run *run,
+                           struct estimate *e) {
+    const struct format_ops *format = request->params->format;
+    const struct model_config *config = &run->checkpoint->config;
+    size_t plain = plain_size(run->checkpoint);
+    size_t matrices = matrices_size(format, config, &run->quantization);
+
+    e->bits_per_weight = format->bits_per_weight(config, &run->quantization);
+    e->size = format->size ? format->size(config, &run->quantization) : matrices + plain;
+    e->disk = e->size;
+    /* Layers in work/ that are not the format's are kept beside it, as codes. */
+    if (request->kind == JOB_QUANTIZE && !format->reader)
+        e->disk += matrices_size(&format_neutral, config, &run->quantization) + plain;
+}
+
+/* ---- all ---- */
+
+struct work work_of(const struct work_shape *shape) {
+    double unit = shape->seqlen * shape->parameters / MAX(shape->layers, 1);
+    struct work work = {.rest = shape->parameters};
+
+    if (shape->quantizes)
+        work.quantize = unit * progress_quantize_units(shape->layers, shape->calibration,
+                                                       shape->method->solve_units);
+    work.evaluate = unit * progress_evaluate_units(shape->layers, shape->evaluation);
+    return work;
+}
+
+static void shape_of(const struct estimate_request *request, const struct model_config *config,
+                     struct work_shape *ret_shape) {
+    const struct params *p = request->params;
+
+    *ret_shape = (struct work_shape){
+        .layers = config->num_hidden_layers,
+        .hidden_size = config->hidden_size,
+        .parameters = (double)arch_n_parameters(config),
+        .seqlen = check_seqlen(config, p),
+        .quantizes = request->kind == JOB_QUANTIZE && p->wbits != 16,
+        .method = p->method,
+    };
+    if (ret_shape->quantizes && params_calibrates(p))
+        ret_shape->calibration = p->nsamples;
+}
+
+int estimate_make(const struct estimate_request *request, struct estimate *ret_estimate,
+                  struct failure *failure) {
+    cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
+    struct estimate e = {};
+    struct still still;
+    int r = check_open(request->root, request->dir, request->params, &checkpoint, failure);
+
+    if (r)
+        return r;
+    shape_of(request, &checkpoint->config, &e.shape);
+    r = count_sets(request, &e, failure);
+    if (r)
+        return r;
+    make_still(request, &e, checkpoint, &still);
+    if (request->ops && request->kind != JOB_EXPORT) {
+        e.device = plan_batch(&still.run, 0, request->memory_total);
+        e.fits = request->memory_total == 0 || batch_fits(e.device, request->memory_total);
+        e.batch = still.run.batch;
+    }
+    if (e.shape.quantizes || request->kind == JOB_EXPORT)
+        estimate_files(request, &still.run, &e);
+    if (e.device)
+        e.host = host_size(&e, &still.run);
+    *ret_estimate = e;
+    return 0;
+}
