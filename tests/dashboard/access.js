@@ -74,6 +74,14 @@ function checkNames() {
   for (const id of new Set(ids.filter((id, i) => ids.indexOf(id) !== i))) wrong.push(`the id ${id} is there twice`);
 }
 
+/* Each region has a name of its own: a list of them would not say which is which. */
+function checkRegions() {
+  const regions = [...document.querySelectorAll("section, nav, aside, [role=region], [role=search]")]
+    .filter(shown).map(labelOf);
+  for (const label of new Set(regions.filter((text, i) => regions.indexOf(text) !== i)))
+    wrong.push(`two regions are called "${label}"`);
+}
+
 function checkStructure() {
   if (!document.documentElement.lang) wrong.push("no language");
   if (document.querySelectorAll("main").length !== 1) wrong.push("not one main");
@@ -103,6 +111,7 @@ function checkSizes() {
 
 checkContrast();
 checkNames();
+checkRegions();
 checkStructure();
 checkSizes();
 return wrong;

@@ -194,43 +194,6 @@ def check_list(board):
     board.quiet()
 
 
-def check_busy(board):
-    """150 short jobs end while the list is open, which is never older than a second; labels choose."""
-    page, daemon = board.page, board.daemon
-    board.open("#/?text=short%20one")
-    assert "matches these filters" in board.see("#queue .empty").text
-    board.see("#connection", "Live")
-    began, jobs, late, oldest = time.monotonic(), [], {}, 0
-    while len(jobs) < 150:
-        jobs.append(daemon.submit(method="rtn", dataset=None, eval=[], name="short one",
-                                  labels={"half": str(len(jobs) % 2)}))
-        if len(jobs) % 5:
-            continue
-        shown = page.script("return [...document.querySelectorAll('#history [data-job]')].length && "
-                            "Number(document.querySelector('#history [data-job]').dataset.job)") or 0
-        ended = [job["id"] for job in daemon.ask("v1/jobs?status=succeeded&text=short%20one&limit=1")["data"]]
-        for job in [j for j in late if shown >= j]:
-            oldest = max(oldest, time.monotonic() - late.pop(job))
-        if ended and ended[0] > shown:
-            late.setdefault(ended[0], time.monotonic())
-        waits = [time.monotonic() - at for at in late.values()]
-        assert not waits or max(waits) < 1.5, f"the list is {max(waits):.1f} s old"
-    daemon.wait_for(jobs[-1], "succeeded")
-    page.wait_until(lambda: page.has(f"#history [data-job='{jobs[-1]}']"), "the last one", 1.5)
-    print(f"150 jobs in {time.monotonic() - began:.0f} s; the list was at most {oldest:.2f} s behind")
-    board.see(f"#history [data-job='{jobs[-1]}'] .labels a", "half=1").click()
-    page.wait_until(lambda: not page.has(f"#history [data-job='{jobs[-2]}']"), "only those of the label")
-    assert page.url.endswith("#/?label=half%3D1"), page.url
-    assert page.has(f"#history [data-job='{jobs[-1]}']")
-    board.open(f"#/jobs/{jobs[-1]}")
-    board.see("main", "needs no calibration")
-    assert not page.find("[aria-labelledby=heat-title]").shown
-    assert not page.find("[aria-labelledby=depth-title]").shown
-    board.open("#/compare?jobs=" + ",".join(map(str, jobs[:60])))
-    board.see(".problem", "The first 50 of 60 jobs")
-    board.quiet()
-
-
 def check_polling(board):
     """Where streams do not get through, the page asks."""
     page = board.page
@@ -361,7 +324,6 @@ def run(board):
     check_compare(board, job)
     check_cancel_and_retry(board)
     check_list(board)
-    check_busy(board)
     check_polling(board)
     check_looks(board)
     check_keyboard(board)

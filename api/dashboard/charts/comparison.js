@@ -33,6 +33,7 @@ export class Comparison {
   #onChange;
   #jobs = [];
   #choices = [];
+  #older = false; // there are more than are offered
   #set = null;
   #canvas = el("canvas");
   #table = el("div", { class: "scroll", tabindex: "0", role: "region",
@@ -81,6 +82,7 @@ export class Comparison {
     try {
       const { data } = await this.#api.get(`/v1/jobs?status=succeeded&perplexity_min=${ANY}&limit=${CHOICES_MAX}`);
       this.#choices = data.data.filter((job) => perplexities(job).length);
+      this.#older = data.has_more;
     } catch {
       this.#choices = [];
     }
@@ -97,7 +99,8 @@ export class Comparison {
       `${job.id}: ${title(job)}${job.name ? ` (${method(job)})` : `, ${method(job)}`}`);
     show(this.#add, el("option", { value: "" }, left.length ? "choose a job" : "no other job"),
       same.map(option),
-      others.length ? el("optgroup", { label: "Other models" }, others.map(option)) : null);
+      others.length ? el("optgroup", { label: "Other models" }, others.map(option)) : null,
+      this.#older ? el("option", { disabled: true }, "older jobs: choose them in the list of jobs") : null);
     this.#add.disabled = left.length === 0;
   }
 

@@ -51,6 +51,7 @@ const PHASES_OF_LAYERS = ["quantize", "evaluate"];
 /* What it does now, by its status; that of others is their status. */
 const STANDINGS = {
   queued: (job, p) => {
+    if (job.held) return "held until it is released";
     if (p?.phase === "pull") return `fetching ${p.file || "its files"}`;
     return job.queue_position ? `number ${job.queue_position} in the queue` : "in the queue";
   },

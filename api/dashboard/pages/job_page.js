@@ -243,7 +243,7 @@ class JobPage {
   #drawActions() {
     const job = this.#job;
     const caller = this.#context.session.caller;
-    const key = `${job.status} ${caller?.owner} ${caller?.role}`;
+    const key = `${job.status} ${job.held} ${caller?.owner} ${caller?.role}`;
     if (key === this.#actionsKey) return;
     this.#actionsKey = key;
     const button = (text, no, onclick) => el("span", {},
@@ -256,6 +256,8 @@ class JobPage {
     const reason = live || again ? mine : null;
     show(this.#actions,
       live ? button("Cancel", mine, () => this.#cancel()) : null,
+      job.status === "queued" && !mine
+        ? button(job.held ? "Release" : "Hold", null, () => this.#hold(!job.held)) : null,
       again ? button("Retry", mine, () => this.#retry()) : null,
       may ? null : el("a", { class: "button", href: format("submit", null, { from: this.#id }) },
         "Submit a variant"),
@@ -345,6 +347,17 @@ class JobPage {
       text: "It stops after what it is doing now. What it has made so far is lost, unless it is retried.",
       work: async () => this.#take(await this.#context.api.post(`/v1/jobs/${this.#id}/cancel`)),
     });
+  }
+
+  /* It waits beside the queue, or comes back into it. */
+  async #hold(on) {
+    try {
+      this.#take(await this.#context.api.post(`/v1/jobs/${this.#id}/${on ? "hold" : "release"}`));
+      announce(on ? "The job is held." : "The job is in the queue.");
+    } catch (error) {
+      announce(error.message);
+      this.#asking.ask(); // it may have started meanwhile
+    }
   }
 
   async #retry() {

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The files of a checkpoint: sizes, hashes, and ways to get them. */
 import { announce, copyButton, el, setText } from "../lib/dom.js";
+import { save } from "../lib/save.js";
 import { bytes } from "../lib/units.js";
 
 /* A browser has to hold a file that it fetches with a token before it can save it. */
 const HELD_MAX = 256 << 20;
 
 const quoted = (text) => `'${String(text).replace(/'/g, "'\\''")}'`;
-
-function save(blob, name) {
-  const link = el("a", { href: URL.createObjectURL(blob), download: name });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
 
 export class Artifacts {
   #api;

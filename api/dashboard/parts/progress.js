@@ -14,7 +14,14 @@ const SHAPES = {
   failed: [["path", { d: "M2 2L10 10M10 2L2 10" }]],
   cancelled: [["circle", { cx: 6, cy: 6, r: 4.5, fill: "none" }], ["path", { d: "M3 9L9 3" }]],
   paused: [["path", { d: "M4 2V10M8 2V10" }]],
+  held: [["path", { d: "M2 2.500H10V9.500H2Z" }]],
 };
+
+/* Its status, or what keeps it from starting. */
+function stateOf(job) {
+  if (job.held && job.status === "queued") return "held";
+  return job.paused && !hasEnded(job) ? "paused" : job.status;
+}
 
 /* A job's state as text, with its shape; update() follows the job. */
 export class Status {
@@ -26,7 +33,7 @@ export class Status {
   }
 
   update(job) {
-    const state = job.paused && !hasEnded(job) ? "paused" : job.status;
+    const state = stateOf(job);
     if (state === this.#shown) return;
     this.#shown = state;
     setAttribute(this.node, "data-status", state);
