@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/str.h"
 #include "client/http/answer.h"
+#include "client/job/estimate.h"
 #include "client/job/follow.h"
 #include "client/job/job.h"
 #include "client/save/folder.h"
@@ -79,6 +80,8 @@ int submit_run(struct client *client, const struct args *args, const char *path,
     cleanup(json_decrefp) json_t *job = NULL;
     int r = submit_check_save(args, params, failure);
 
+    if (!r && str_equal(path, SUBMIT_PATH))
+        estimate_announce(client, request);
     if (!r && args_has(args, "detach")) {
         r = submit_detached(client, path, request, &job, failure);
     } else if (!r) {

@@ -35,7 +35,8 @@ int submit_detached(struct client *client, const char *path, const json_t *reque
                     json_t **ret_job, struct failure *failure);
 
 /*
- * submit_run() - send @request (NULL: an empty one) to @path and follow the job as the options say:
+ * submit_run() - print what the job will take when it is a new one (job/estimate.h), send @request
+ * (NULL: an empty one) to @path and follow the job as the options say:
  * --detach, --save, --force.
  * @params: of the job that will run, from a request or a job; --save is refused when such a job
  *          makes no checkpoint

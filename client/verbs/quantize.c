@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/macros.h"
+#include "client/job/estimate.h"
 #include "client/job/request.h"
 #include "client/job/submit.h"
 
@@ -45,12 +46,15 @@ static const struct arg_option options[] = {
     SAVE_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,
+    ESTIMATE_OPTION,
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = NULL;
     int r = request_new(client, args, "quantize", &request, failure);
 
+    if (!r && args_has(args, "estimate"))
+        return estimate_show(client, request, failure);
     return r ? r : submit_run(client, args, SUBMIT_PATH, request, request, failure);
 }
 

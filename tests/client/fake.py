@@ -65,6 +65,15 @@ STATUS = {
             "failed_at": None}}
 
 
+ESTIMATE = {
+    "object": "estimate", "kind": "quantize", "parameters": 1_000_000, "seqlen": 2048, "batch": 8,
+    "device": {k: DEVICE[k] for k in ("id", "name", "memory_total", "memory_free")},
+    "memory": {"device": 9_876_000_000, "host": 1_234_000_000}, "fits": True,
+    "windows": {"wikitext2": 166, "ptb": None}, "size_bytes": 3_950_000_000,
+    "bits_per_weight": 4.25, "disk": {"needed": 4_000_000_000, "free": 800_000_000_000},
+    "seconds": 613.0, "history_jobs": 3, "same_model": True, "reasons": {}}
+
+
 def listing(data):
     return {"object": "list", "data": data, "has_more": False}
 
@@ -141,6 +150,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_json(200, job)
         elif parts[3:] == ["cancel"]:
             self.send_json(202, {**self.server.fake.jobs[int(parts[2])], "status": "cancelling"})
+        elif self.path in self.server.fake.answers:
+            self.server.fake.posted.pop()
+            self.send_json(*self.server.fake.answers[self.path])
         else:
             self.send_json(202, self.server.fake.jobs[1])
 
@@ -190,7 +202,7 @@ class Fake:
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "user", "role": "submit", "auth": "peer"}),
             "/readyz": (200, {"status": "ok"}), "/v1/devices": (200, listing([DEVICE])),
-            "/v1/status": (200, STATUS), "/v1/models": (200, listing([]))}
+            "/v1/estimate": (200, ESTIMATE), "/v1/status": (200, STATUS), "/v1/models": (200, listing([]))}
         self.events, self.mailboxes, self.lock = [], [], threading.Lock()
         self.port = 0
         self.start()

@@ -227,6 +227,35 @@ def check_ps():
     made.stop()
 
 
+def check_estimate():
+    """All that is known, what is not, and the line before a job."""
+    made = fake.Fake()
+    made.jobs = {1: fake.job(1)}
+    job = ("quantize", "org/olmoe", "wikitext2")
+    for width in (40, 80, 120):
+        check(f"estimate-{width}", run(made, *job, "--estimate", width=width))
+    assert not made.posted, "an estimate was submitted"
+    assert check_json(run(made, *job, "--estimate", "--json")) == fake.ESTIMATE
+    check("estimate-detach", run(made, *job, "--detach"))
+    assert check_json(run(made, *job, "--detach", "--json"))["id"] == 1
+    made.answers["/v1/estimate"] = 200, {
+        **fake.ESTIMATE, "device": None, "parameters": None, "seqlen": None, "batch": None,
+        "memory": {"device": None, "host": None}, "fits": None, "windows": {}, "size_bytes": None,
+        "disk": {"needed": None, "free": 5}, "seconds": None, "bits_per_weight": None,
+        "reasons": {name: "the model is not here " + fake.HOSTILE
+                    for name in ("memory", "size_bytes", "seconds")}}
+    check("estimate-unknown", run(made, "eval", "org/olmoe", "--estimate"))
+    made.answers["/v1/estimate"] = 200, {
+        **fake.ESTIMATE, "fits": False, "reasons": {"fits": "lower batch"}, "same_model": False}
+    check("estimate-large", run(made, *job, "--estimate"))
+    check("estimate-large-detach", run(made, *job, "--detach"))
+    # an older quantd does not know: the job runs all the same
+    made.answers["/v1/estimate"] = fake.problem(404, "not_found", "nothing")
+    check("estimate-none-detach", run(made, *job, "--detach"))
+    assert run(made, *job, "--estimate").returncode == 3
+    made.stop()
+
+
 def version():
     return run(None, "--version").stdout.split()[1]
 
@@ -272,6 +301,7 @@ check_jobs()
 check_doctor()
 check_down()
 check_ps()
+check_estimate()
 check_usage()
 for failure in failures:
     print(failure, file=sys.stderr)
