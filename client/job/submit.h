@@ -11,7 +11,7 @@
 
 /* Options of all verbs that can save, and of those that submit, as rows of their tables. */
 #define SAVE_OPTIONS                                                                               \
-    {"save", "DIR", "download the checkpoint into DIR, or as the one file NAME.pt"}, {             \
+    {"save", "DIR", "download the checkpoint into DIR, or as one file, NAME.pt or NAME.gguf"}, {   \
         "force", NULL, "with --save: replace files in DIR, and remove other weights there"         \
     }
 #define SUBMIT_OPTIONS                                                                             \

@@ -19,6 +19,7 @@ static const struct {
     const char *ending, *format;
 } endings[] = {
     {".pt", "pt"},
+    {".gguf", "gguf"},
 };
 
 static bool ends_in(const char *s, const char *ending) {
@@ -57,10 +58,11 @@ int one_file_check(const char *path, const json_t *params, bool force, struct fa
     if (!folder)
         return failure_oom(failure);
     if (!str_equal(asked, format))
-        return failure_set(failure, -EINVAL, "usage",
-                           "name a folder, or export the job: quantctl export ID --save NAME.pt",
-                           "cannot save '%s': the format of the job is '%s', not '%s'", path,
-                           asked[0] ? asked : "gptq", format);
+        return failure_set(
+            failure, -EINVAL, "usage",
+            "name a folder, or export the job as this file: quantctl export ID --save FILE",
+            "cannot save '%s': the format of the job is '%s', not '%s'", path,
+            asked[0] ? asked : "gptq", format);
     if (!force && lstat(path, &st) == 0)
         return exists(path, failure);
     return folder_check(folder, true, failure);
@@ -78,9 +80,10 @@ int one_file_pick(const char *path, int64_t id, const json_t *files, json_t **re
         *ret_files = json_pack("[O]", file);
         return *ret_files ? 0 : failure_oom(failure);
     }
-    return failure_set(failure, -ENOENT, "no_artifacts",
-                       "name a folder, or export the job: quantctl export ID --save NAME.pt",
-                       "job %" PRId64 " has no file for '%s': its format is another", id, path);
+    return failure_set(
+        failure, -ENOENT, "no_artifacts",
+        "name a folder, or export the job as this file: quantctl export ID --save FILE",
+        "job %" PRId64 " has no file for '%s': its format is another", id, path);
 }
 
 int one_file_publish(const char *path, const char *name, bool force, struct failure *failure) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A checkpoint that is saved as one file, NAME.pt, and not as a folder. It arrives in a folder
- * NAME.pt.part beside it, from which a later try goes on. One thread.
+ * A checkpoint that is saved as one file, NAME.pt or NAME.gguf, and not as a folder. It arrives in
+ * a folder NAME.pt.part beside it, from which a later try goes on. One thread.
  */
 #pragma once
 

@@ -323,7 +323,7 @@ def test_quantctl(daemon, models):
 
 
 def test_one_file(daemon, models):
-    """--save NAME.pt asks for the format pt and saves its one file, which replaces none unasked."""
+    """--save NAME.pt, or NAME.gguf, asks for that format and saves its one file alone."""
     print("quantctl --save NAME.pt")
     job = round_model(daemon, "small")
     wanted = artifact(daemon, round_model(daemon, "small", format="pt")) + "/model.pt"
@@ -341,6 +341,10 @@ def test_one_file(daemon, models):
     with open(wanted, "rb") as file, open(saved, "rb") as other:
         assert file.read() == other.read()
     assert not os.path.exists(saved + ".part")
+    expect(0, "saved 1 file", "export", str(job["id"]), "--save", models + "/one.gguf")
+    with open(artifact(daemon, round_model(daemon, "small", format="gguf")) + "/model.gguf",
+              "rb") as file, open(models + "/one.gguf", "rb") as other:
+        assert file.read() == other.read()
     expect(5, "a file is there", "export", str(job["id"]), "--save", saved)
     expect(0, "saved 1 file", "quantize", "small", "--wbits", "4", "--groupsize", "128",
            "--method", "rtn", "--eval", "none", "--save", saved, "--force")
