@@ -225,7 +225,7 @@ struct backend_ops {
     /*
      * d [G, n, n] f32, all of it: d_g += (x0_g - x_g)' x_g with the same rows of x0 and x [S, n]
      * act; their difference is rounded to act. How the inputs x of a quantized model drift away
-     * from those of the original, x0, along x (arXiv 2504.02692, equation 11).
+     * from those of the original, x0 (arXiv 2504.02692).
      */
     int (*cross_add)(struct backend *b, struct span d, struct span x0, struct span x,
                      const int32_t *offsets, int G, int n);
@@ -248,6 +248,15 @@ struct backend_ops {
     size_t (*factor_scratch)(struct backend *b, int G, int n);
     int (*factor)(struct backend *b, struct span u, struct span h, struct span perm,
                   const float *damp, int32_t *info, int G, int n, struct span scratch);
+
+    /*
+     * What gptq() is to do against the drift d of cross_add(): p [G, n, n] f32 = alpha *
+     * triu(d u', 1) u with d permuted by perm (arXiv 2504.02692), u and perm being those of
+     * factor() on the same backend. Only row < column of p is defined.
+     */
+    size_t (*drift_scratch)(struct backend *b, int G, int n);
+    int (*drift_correction)(struct backend *b, struct span p, struct span d, struct span u,
+                            struct span perm, float alpha, int G, int n, struct span scratch);
 
     /*
      * GPTQ (arXiv 2210.17323, algorithm 1) on G matrices w [G, rows, n] act, each with its u_g

@@ -122,6 +122,8 @@ CPU_OP(cross_add);
 CPU_OP(hessian_order);
 CPU_OP(factor_scratch);
 CPU_OP(factor);
+CPU_OP(drift_scratch);
+CPU_OP(drift_correction);
 CPU_OP(gptq_scratch);
 CPU_OP(gptq);
 CPU_OP(rtn);

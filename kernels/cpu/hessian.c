@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * Hessians: h += x'x by tiles of the lower triangle, and the order of columns by its diagonal.
- * Drift: d += (x0 - x)'x by tiles of the square.
- */
+/* Hessians: h += x'x by tiles of the lower triangle, and the order of columns by its diagonal. */
 #include "kernels/cpu/cpu.h"
 
 #include <cblas.h>
@@ -60,64 +57,6 @@ int cpu_hessian_add(struct backend *b, struct span h, struct span x, const int32
     op.tiles = side * (side + 1) / 2;
     return cpu_run(c, (size_t)G * op.tiles, 0, hessian_tile, &op);
 }
-
-/* ---- drift ---- */
-
-#define CROSS_ROWS 512 /* of a difference that is at hand at a time */
-
-struct cross {
-    struct cpu *c;
-    float *d;
-    const float *x0, *x;
-    const int32_t *offsets;
-    size_t n, side; /* side: tiles of a row */
-};
-
-/* diff [rows, columns] = x0 - x, whose rows are @ld apart */
-static void difference(float *diff, const float *x0, const float *x, size_t rows, size_t columns,
-                       size_t ld) {
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t j = 0; j < columns; j++)
-            diff[i * columns + j] = x0[i * ld + j] - x[i * ld + j];
-    }
-}
-
-static void cross_tile(const void *arg, size_t task, int worker) {
-    const struct cross *op = arg;
-    size_t tile = task % (op->side * op->side), g = task / (op->side * op->side), n = op->n;
-    size_t i = tile / op->side * TILE, j = tile % op->side * TILE;
-    size_t m = MIN(TILE, n - i), k = MIN(TILE, n - j);
-    float *diff = cpu_scratch(op->c, worker), *d = op->d + (g * n + i) * n + j;
-
-    for (size_t row = (size_t)op->offsets[g], end = (size_t)op->offsets[g + 1]; row < end;
-         row += CROSS_ROWS) {
-        size_t rows = MIN(CROSS_ROWS, end - row);
-
-        difference(diff, op->x0 + row * n + i, op->x + row * n + i, rows, m, n);
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)k, (int)rows, 1.0f, diff,
-                    (int)m, op->x + row * n + j, (int)n, 1.0f, d, (int)n);
-    }
-}
-
-int cpu_cross_add(struct backend *b, struct span d, struct span x0, struct span x,
-                  const int32_t *offsets, int G, int n) {
-    struct cpu *c = cpu_of(b);
-    struct cross op = {c,       (float *)d.at, (float *)x0.at,          (float *)x.at,
-                       offsets, (size_t)n,     n_tiles((size_t)n, TILE)};
-    int r = cpu_check_offsets(c, "cross_add", offsets, G);
-
-    if (r == 0)
-        r = cpu_check(c, "cross_add", OPERAND(d, float, G, n, n));
-    if (r < 0 || offsets[G] == offsets[0])
-        return r;
-    r = cpu_check(c, "cross_add", OPERAND(x0, float, offsets[G], n),
-                  OPERAND(x, float, offsets[G], n));
-    return r < 0 ? r
-                 : cpu_run(c, (size_t)G * op.side * op.side, CROSS_ROWS * TILE * sizeof(float),
-                           cross_tile, &op);
-}
-
-/* ---- order ---- */
 
 struct ordering {
     int32_t *perm;

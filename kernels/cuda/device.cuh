@@ -212,6 +212,8 @@ extern CUDA_OP(cross_add);
 extern CUDA_OP(hessian_order);
 extern CUDA_OP(factor_scratch);
 extern CUDA_OP(factor);
+extern CUDA_OP(drift_scratch);
+extern CUDA_OP(drift_correction);
 extern CUDA_OP(gptq_scratch);
 extern CUDA_OP(gptq);
 extern CUDA_OP(rtn);

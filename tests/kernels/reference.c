@@ -145,6 +145,23 @@ void ref_cross(double *d, const float *x0, const float *x, int rows, int n) {
     }
 }
 
+void ref_correction(double *p, const float *d, const float *u, const int32_t *perm, double alpha,
+                    int n) {
+    size_t side = (size_t)n;
+
+    for (size_t i = 0; i < side; i++) {
+        for (size_t k = i + 1; k < side; k++) {
+            double half = 0; /* element i, k of d u' */
+
+            for (size_t l = k; l < side; l++)
+                half +=
+                    (double)d[(size_t)perm[i] * side + (size_t)perm[l]] * (double)u[k * side + l];
+            for (size_t j = k; j < side; j++)
+                p[i * side + j] += alpha * half * (double)u[k * side + j];
+        }
+    }
+}
+
 /* ---- grids ---- */
 
 double ref_steps(double w, double scale, double zero) {

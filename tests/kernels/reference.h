@@ -31,6 +31,10 @@ void ref_hessian(double *h, const float *x, int rows, int n);
 /* d += (x0 - x)'x of rows rows */
 void ref_cross(double *d, const float *x0, const float *x, int rows, int n);
 
+/* p = alpha triu(d u', 1) u, d [n, n] permuted by perm; what is not above the diagonal is 0 */
+void ref_correction(double *p, const float *d, const float *u, const int32_t *perm, double alpha,
+                    int n);
+
 /* The grid of n weights w; h [n]: what GRID_HESSIAN weighs them by. */
 void ref_grid(const struct grid *grid, const double *w, const double *h, int n, double *ret_scale,
               double *ret_zero);

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#define TOL_SUM 1e-5 /* f32 sums, measured by the largest result */
+#define TOL_SUM 1e-5        /* f32 sums, measured by the largest result */
+#define TOL_CORRECTION 1e-4 /* two products after each other, with u's of every size */
 /* u'u h against the identity: f32 rounding times the condition of the damped h (below 1e3). */
 #define TOL_FACTOR 2e-3
 
@@ -193,6 +194,47 @@ static void factor_case(struct sweep *s, int G, int n, bool act_order) {
     sweep_end(s);
 }
 
+static void correction_case(struct sweep *s, int G, int n) {
+    size_t each = (size_t)n * (size_t)n, size = (size_t)G * each;
+    size_t need = MAX(s->ops->factor_scratch(s->b, G, n), s->ops->drift_scratch(s->b, G, n));
+    struct span h, d, u, p, perm, scratch = {};
+    float *d_host, *u_host, *got, *damp;
+    int32_t *info, *order;
+    double *want;
+
+    sweep_begin(s);
+    h = sweep_upload(s, sweep_random_hessian(s, G, n), size * sizeof(float));
+    d_host = sweep_host(s, size, sizeof(*d_host));
+    for (size_t i = 0; i < size; i++)
+        d_host[i] = (float)(2 * sweep_uniform(s) - 1);
+    d = sweep_upload(s, d_host, size * sizeof(float));
+    u = sweep_span(s, size * sizeof(float));
+    p = sweep_span(s, size * sizeof(float));
+    perm = sweep_span(s, (size_t)G * (size_t)n * sizeof(*order));
+    if (need > 0)
+        scratch = sweep_span(s, need);
+    damp = sweep_host(s, (size_t)G, sizeof(*damp));
+    info = sweep_host(s, (size_t)G, sizeof(*info));
+    for (int g = 0; g < G; g++)
+        damp[g] = 0.01f;
+    want = sweep_host(s, size, sizeof(*want));
+    if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, G, n, true), "hessian_order") &&
+        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, G, n, scratch), "factor") &&
+        sweep_ok(s, s->ops->drift_correction(s->b, p, d, u, perm, 0.5f, G, n, scratch),
+                 "drift_correction")) {
+        order = sweep_read(s, perm, (size_t)G * (size_t)n * sizeof(*order));
+        u_host = sweep_read(s, u, size * sizeof(float));
+        got = sweep_read(s, p, size * sizeof(float));
+        for (int g = 0; g < G; g++)
+            ref_correction(want + (size_t)g * each, d_host + (size_t)g * each,
+                           u_host + (size_t)g * each, order + g * n, 0.5, n);
+        for (size_t i = 0; i < size; i++)
+            got[i] = i / (size_t)n % (size_t)n < i % (size_t)n ? got[i] : 0;
+        sweep_expect(s, "drift_correction", got, want, size, TOL_CORRECTION, SWEEP_F32);
+    }
+    sweep_end(s);
+}
+
 /* Of four matrices the second is not positive definite, the third not finite. */
 static void factor_failure_case(struct sweep *s, int n, float bad) {
     enum { G = 4 };
@@ -228,11 +270,13 @@ void sweep_hessian(struct sweep *s) {
         cross_case(s, 5, 3, sizes[i]);
         if (sizes[i] > 1)
             factor_case(s, 3, sizes[i], i % 2 == 0);
+        correction_case(s, 3, sizes[i]);
     }
     hessian_case(s, 2, 3000, 33);
     cross_case(s, 2, 1100, 33);   /* more rows than the cpu takes at a time */
     cross_case(s, 1, 127200, 33); /* more than cuda does */
     factor_case(s, 1, 127, true);
+    correction_case(s, 1, 530); /* more than a block of cuda's */
     factor_failure_case(s, 5, NAN);
     factor_failure_case(s, 200, NAN);
     factor_failure_case(s, 200, INFINITY);

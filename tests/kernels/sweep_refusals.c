@@ -71,6 +71,8 @@ static void refuse_quantization(struct sweep *s, struct span big) {
             "gptq", "a short u");
     refused(s, ops->factor(s->b, span_slice(big, 0, 8), big, big, &damp, &info, 1, 16, big),
             "factor", "a short u");
+    refused(s, ops->drift_correction(s->b, big, span_slice(big, 0, 8), big, big, 1, 1, 16, big),
+            "drift_correction", "a short d");
     refused(s, ops->output_error(s->b, big, big, big, span_slice(big, 0, 8), big, 1, 4, 16, big),
             "output_error", "a short dq");
     refused(s, ops->dequantize(s->b, big, &no_scales, 1, 1, 4, 16), "dequantize", "short scales");
