@@ -270,11 +270,14 @@ struct backend_ops {
      * before use; code = clamp(round(w / scale) + zero, 0, 2^wbits - 1), halves to even.
      * A shrunk range is p times that range, p = 1, 0.99 ... 0.21: the first of the best ones. Of
      * h [G, n, n] f32 only the diagonal is read, and only for GRID_HESSIAN; else it may be empty.
+     * With p of drift_correction() a column that is rounded also gives w_i p[i, j] to each later
+     * column j, w_i being what it was just before; p may be empty.
      */
-    size_t (*gptq_scratch)(struct backend *b, int G, int rows, int n);
+    size_t (*gptq_scratch)(struct backend *b, int G, int rows, int n, bool with_p);
     int (*gptq)(struct backend *b, const struct quantized *q, struct span dq, struct span w,
-                struct span u, struct span perm, struct span h, const struct grid *grid,
-                bool static_groups, int G, int rows, int n, struct span scratch);
+                struct span u, struct span perm, struct span p, struct span h,
+                const struct grid *grid, bool static_groups, int G, int rows, int n,
+                struct span scratch);
 
     /* Round to nearest: the same grid (not GRID_HESSIAN) and outputs, groups in the model's order.
      */

@@ -50,6 +50,7 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
     arena_take(arena, &s->dq, act, 1, dq);
     arena_take(arena, &s->memory.u, sizeof(float), 1, need.u);
     arena_take(arena, &s->memory.perm, sizeof(int32_t), 1, need.perm);
+    arena_take(arena, &s->memory.p, sizeof(float), 1, need.p);
     arena_take(arena, &s->error.num, sizeof(float), 1, rows);
     arena_take(arena, &s->error.den, sizeof(float), 1, rows);
     arena_take(arena, &s->memory.scratch, 1, 1, need.scratch);

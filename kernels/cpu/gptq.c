@@ -23,6 +23,7 @@ struct rounding {
     int32_t *g_idx;
     float *dq;
     const float *w, *u;  /* u: NULL for round to nearest */
+    const float *p;      /* NULL: no drift to correct */
     const float *h;      /* NULL unless the fit of the grid weighs columns by its diagonal */
     const int32_t *perm; /* NULL: the model's order */
     const struct grid *grid;
@@ -34,16 +35,17 @@ struct rounding {
 struct tile {
     size_t g, row, n_rows;
     const int32_t *perm;
-    const float *u;
+    const float *u, *p;
     float *w;                /* [n, ROWS]; on their grid from left to right */
     float *errors;           /* [BLOCK, ROWS] */
+    float *before;           /* [BLOCK, ROWS] the weights just before they were rounded; with p */
     float *diagonal;         /* [n] of h, in the order of groups; NULL without h */
     struct grid_rows *grids; /* [n_groups] */
     uint8_t *codes;          /* [n, ROWS] */
 };
 
 static size_t tile_size(const struct rounding *op) {
-    return op->n * ROWS * (sizeof(float) + 1) + (BLOCK * ROWS + op->n) * sizeof(float) +
+    return op->n * ROWS * (sizeof(float) + 1) + (2 * BLOCK * ROWS + op->n) * sizeof(float) +
            op->n_groups * sizeof(struct grid_rows);
 }
 
@@ -57,9 +59,11 @@ static struct tile tile_of(const struct rounding *op, size_t task, int worker) {
     tile.n_rows = MIN(ROWS, op->rows - tile.row);
     tile.perm = op->perm ? op->perm + tile.g * op->n : NULL;
     tile.u = op->u ? op->u + tile.g * op->n * op->n : NULL;
+    tile.p = op->p ? op->p + tile.g * op->n * op->n : NULL;
     tile.errors = tile.w + op->n * ROWS;
-    tile.diagonal = op->h ? tile.errors + BLOCK * ROWS : NULL;
-    tile.grids = (struct grid_rows *)(tile.errors + BLOCK * ROWS + op->n);
+    tile.before = tile.errors + BLOCK * ROWS;
+    tile.diagonal = op->h ? tile.before + BLOCK * ROWS : NULL;
+    tile.grids = (struct grid_rows *)(tile.before + BLOCK * ROWS + op->n);
     tile.codes = (uint8_t *)(tile.grids + op->n_groups);
     return tile;
 }
@@ -152,6 +156,17 @@ vector_clones static void spread_error(float *restrict w, float *restrict error,
     }
 }
 
+/* The columns behind, as far as @n, get before * p[i, .]. */
+vector_clones static void correct_drift(float *restrict w, const float *restrict before,
+                                        const float *p, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        float f = p[i];
+
+        for (int r = 0; r < ROWS; r++)
+            w[i * ROWS + r] += before[r] * f;
+    }
+}
+
 /*
  * Where the block that begins at column @i ends: after at most BLOCK columns, and such that a
  * group lies inside one block, or begins with one: then all that earlier columns owe to the
@@ -175,14 +190,33 @@ static void round_block(const struct rounding *op, const struct tile *tile, size
             find_grid(op, tile, group, i);
         memcpy(error, w, ROWS * sizeof(float));
         grid_quantize(&tile->grids[group], op->grid->wbits, w, w, tile->codes + i * ROWS);
+        if (tile->p) {
+            float *before = memcpy(tile->before + (i - first) * ROWS, error, ROWS * sizeof(float));
+
+            correct_drift(w, before, tile->p + i * op->n + i, end - i);
+        }
         spread_error(w, error, tile->u + i * op->n + i, end - i);
     }
+}
+
+/* What the block from column @i to @end gives to the columns behind it. */
+static void spread_block(const struct rounding *op, const struct tile *tile, size_t i, size_t end) {
+    int n = (int)op->n, left = (int)(op->n - end), columns = (int)(end - i);
+    float *w = tile->w + end * ROWS;
+
+    if (left == 0)
+        return;
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, left, ROWS, columns, -1.0f,
+                tile->u + i * op->n + end, n, tile->errors, ROWS, 1.0f, w, ROWS);
+    if (tile->p)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, left, ROWS, columns, 1.0f,
+                    tile->p + i * op->n + end, n, tile->before, ROWS, 1.0f, w, ROWS);
 }
 
 static void gptq_tile(const void *arg, size_t task, int worker) {
     const struct rounding *op = arg;
     struct tile tile = tile_of(op, task, worker);
-    size_t n = op->n, end;
+    size_t end;
 
     if (tile.diagonal)
         load_diagonal(op, &tile);
@@ -191,13 +225,10 @@ static void gptq_tile(const void *arg, size_t task, int worker) {
         find_static_grids(op, &tile);
     }
     load_tile(op, &tile, tile.perm);
-    for (size_t i = 0; i < n; i = end) {
+    for (size_t i = 0; i < op->n; i = end) {
         end = block_end(op, i);
         round_block(op, &tile, i, end);
-        if (end < n)
-            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)(n - end), ROWS,
-                        (int)(end - i), -1.0f, tile.u + i * n + end, (int)n, tile.errors, ROWS,
-                        1.0f, tile.w + end * ROWS, ROWS);
+        spread_block(op, &tile, i, end);
     }
     store_tile(op, &tile);
     store_grids(op, &tile);
@@ -257,8 +288,9 @@ static int prepare(struct rounding *op, const char *name, const struct quantized
     return 0;
 }
 
-size_t cpu_gptq_scratch(struct backend *b, int G, int rows, int n) {
+size_t cpu_gptq_scratch(struct backend *b, int G, int rows, int n, bool with_p) {
     (void)b;
+    (void)with_p;
     (void)G;
     (void)rows;
     (void)n;
@@ -266,13 +298,14 @@ size_t cpu_gptq_scratch(struct backend *b, int G, int rows, int n) {
 }
 
 int cpu_gptq(struct backend *b, const struct quantized *q, struct span dq, struct span w,
-             struct span u, struct span perm, struct span h, const struct grid *grid,
+             struct span u, struct span perm, struct span p, struct span h, const struct grid *grid,
              bool static_groups, int G, int rows, int n, struct span scratch) {
     struct cpu *c = cpu_of(b);
     struct rounding op = {
         .c = c,
         .u = (float *)u.at,
         .perm = (int32_t *)perm.at,
+        .p = p.size > 0 ? (float *)p.at : NULL,
         .h = grid->fit == GRID_HESSIAN ? (float *)h.at : NULL,
         .grid = grid,
         .static_groups = static_groups,
@@ -282,6 +315,8 @@ int cpu_gptq(struct backend *b, const struct quantized *q, struct span dq, struc
     (void)scratch;
     if (r == 0)
         r = cpu_check(c, "gptq", OPERAND(u, float, G, n, n), OPERAND(perm, int32_t, G, n));
+    if (r == 0 && p.size > 0)
+        r = cpu_check(c, "gptq", OPERAND(p, float, G, n, n));
     if (r == 0 && grid->fit == GRID_HESSIAN)
         r = cpu_check(c, "gptq", OPERAND(h, float, G, n, n));
     if (r == 0)

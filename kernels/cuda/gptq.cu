@@ -7,7 +7,8 @@
  * group ends, the factor's block sits in shared memory; within a block a step of 32 columns is
  * held in registers, its errors then update the rest of the block at once. After a block one
  * batched f32 product updates the rest of its panel of 512 columns, after a panel another all
- * later columns: half of the traffic of updating them after each block. No step, block or panel
+ * later columns: half of the traffic of updating them after each block. With p the columns as they
+ * were before they were rounded take the same way as the errors. No step, block or panel
  * goes on past a group's start unless it holds the whole group, so a grid always comes from
  * weights that carry every update so far.
  *
@@ -15,27 +16,20 @@
  * Memory a block: the step's columns are read and written at most four times.
  * scratch, for the matrices that go through it at once (at most 512 MiB of w, or one): w f32
  * [n, rows]; errors f32 [512, rows]; codes u8 [n, rows]; the inverse of perm i32 [n]; the
- * diagonal of h f32 [n].
+ * diagonal of h f32 [n]; with p the columns before they were rounded, f32 [512, rows].
  */
-#include "kernels/cuda/grid.cuh"
+#include "kernels/cuda/gptq.cuh"
 
-enum {
-    PANEL = 512,
-    BLOCK = 128,
-    STEP = 32,
-    THREADS = 128,
-    TILE = 64,
-    SHARED = (BLOCK * BLOCK + BLOCK) * 4
-};
+enum { PANEL = 512, BLOCK = 128, STEP = 32, THREADS = 128, SHARED = (BLOCK * BLOCK + BLOCK) * 4 };
 
 static const size_t GPTQ_CHUNK = 512 << 20;
 
 struct gptq_layout {
-    int G;                                          /* matrices at once */
-    size_t errors, codes, inverse, diagonal, total; /* offsets in scratch, bytes */
+    int G;                                                  /* matrices at once */
+    size_t errors, codes, inverse, diagonal, before, total; /* offsets in scratch, bytes */
 };
 
-static struct gptq_layout gptq_layout(int G, int rows, int n) {
+static struct gptq_layout gptq_layout(int G, int rows, int n, bool with_p) {
     struct gptq_layout at = {};
     size_t one = bytes_of(4, {n, rows}), w, errors;
 
@@ -51,119 +45,20 @@ static struct gptq_layout gptq_layout(int G, int rows, int n) {
     at.codes = at.errors + (errors + 255) / 256 * 256;
     at.inverse = at.codes + (w / 4 + 255) / 256 * 256;
     at.diagonal = at.inverse + bytes_of(4, {G, n});
-    at.total = at.diagonal + bytes_of(4, {G, n});
+    at.before = (at.diagonal + bytes_of(4, {G, n}) + 255) / 256 * 256;
+    at.total = at.before + (with_p ? errors : 0);
     return at;
 }
 
-size_t cuda_gptq_scratch(struct backend *base, int G, int rows, int n) {
+size_t cuda_gptq_scratch(struct backend *base, int G, int rows, int n, bool with_p) {
     (void)base;
-    return gptq_layout(G, rows, n).total;
-}
-
-/* What every kernel of the column loop works on. */
-struct gptq_args {
-    const bf16 *w;
-    const float *u, *h; /* h: its diagonal is read for GRID_HESSIAN */
-    const int *perm;
-    int *inverse;
-    float *diagonal; /* [G, n], in the model's order */
-    float *wt, *errors;
-    unsigned char *codes_t;
-    unsigned char *codes; /* the results, as in struct quantized */
-    __half *scales;
-    unsigned char *zeros;
-    int *g_idx;
-    bf16 *dq;
-    struct grid_args grid;
-    int G, rows, n, n_groups;
-    bool static_groups;
-};
-
-/* inverse[perm[i]] = i, and the group of each column */
-__global__ void gptq_index_kernel(const struct gptq_args args) {
-    int i = blockIdx.x * 256 + threadIdx.x, column;
-    size_t at = (size_t)blockIdx.y * args.n;
-
-    if (i >= args.n)
-        return;
-    column = args.perm[at + i];
-    if ((unsigned)column >= (unsigned)args.n)
-        return;
-    args.inverse[at + column] = i;
-    args.g_idx[at + column] = (args.static_groups ? column : i) / args.grid.groupsize;
-}
-
-__global__ void gptq_diagonal_kernel(const struct gptq_args args) {
-    int i = blockIdx.x * 256 + threadIdx.x;
-    size_t g = blockIdx.y, n = args.n;
-
-    if (i < args.n)
-        args.diagonal[g * n + i] = args.h[(g * n + i) * n + i];
-}
-
-/* wt[inverse[column]][row] = w[row][column], tiles of 64 x 64 through shared memory */
-__global__ void gptq_load_kernel(const struct gptq_args args) {
-    __shared__ float tile[TILE][TILE + 1]; /* [column][row] */
-    size_t matrix = (size_t)blockIdx.z * args.rows * args.n;
-    int row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE;
-
-    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
-        int row = row0 + i / TILE, column = column0 + i % TILE;
-
-        if (row < args.rows && column < args.n)
-            tile[i % TILE][i / TILE] =
-                __bfloat162float(args.w[matrix + (size_t)row * args.n + column]);
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
-        int column = column0 + i / TILE, row = row0 + i % TILE;
-
-        if (row < args.rows && column < args.n) {
-            int to = args.inverse[(size_t)blockIdx.z * args.n + column];
-
-            args.wt[matrix + (size_t)to * args.rows + row] = tile[i / TILE][i % TILE];
-        }
-    }
-}
-
-/* codes and dq from codes_t, scales and zeros, in the model's order */
-__global__ void gptq_store_kernel(const struct gptq_args args) {
-    __shared__ unsigned char tile[TILE][TILE + 4]; /* [column][row] */
-    __shared__ int groups[TILE];
-    size_t matrix = (size_t)blockIdx.z * args.rows * args.n;
-    int row0 = blockIdx.y * TILE, column0 = blockIdx.x * TILE;
-
-    if (threadIdx.x < TILE && column0 + threadIdx.x < args.n)
-        groups[threadIdx.x] = args.g_idx[(size_t)blockIdx.z * args.n + column0 + threadIdx.x];
-    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
-        int column = column0 + i / TILE, row = row0 + i % TILE;
-
-        if (row < args.rows && column < args.n) {
-            int from = args.inverse[(size_t)blockIdx.z * args.n + column];
-
-            tile[i / TILE][i % TILE] = args.codes_t[matrix + (size_t)from * args.rows + row];
-        }
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < TILE * TILE; i += 256) {
-        int row = row0 + i / TILE, column = column0 + i % TILE;
-
-        if (row < args.rows && column < args.n) {
-            size_t grid = ((size_t)blockIdx.z * args.n_groups + groups[i % TILE]) * args.rows + row;
-            size_t to = matrix + (size_t)row * args.n + column;
-            unsigned char code = tile[i % TILE][i / TILE];
-
-            args.codes[to] = code;
-            args.dq[to] = __float2bfloat16_rn(__half2float(args.scales[grid]) *
-                                              ((float)code - (float)args.zeros[grid]));
-        }
-    }
+    return gptq_layout(G, rows, n, with_p).total;
 }
 
 /* One row of one matrix, as its thread sees it. */
 struct gptq_row {
     float *wt;              /* column c at wt[c * rows] */
-    float *errors;          /* column c of the panel at errors[c * rows] */
+    float *errors, *before; /* column c of the panel at errors[c * rows] */
     unsigned char *codes_t; /* column c at codes_t[c * rows] */
     __half *scales;         /* group i at scales[i * rows] */
     unsigned char *zeros;
@@ -222,11 +117,22 @@ __device__ __forceinline__ void row_grid_of_group(struct gptq_row &row,
     row.at.zero = (float)row.zeros[(size_t)group * args.rows];
 }
 
-/* The rest of the block, from its column @from to @width, after W errors from column @s on. */
-template <int W>
+/*
+ * Of a block in shared memory, u is above the diagonal; p, strictly above its own, fills what is
+ * left, turned around: where p[k, j], j > k, is.
+ */
+__device__ __forceinline__ const float *block_p(const float *u, int k, int j) {
+    return u + (BLOCK - 1 - k) * BLOCK + BLOCK - 1 - j;
+}
+
+/*
+ * The rest of the block, from its column @from to @width, after W errors from column @s on, which
+ * were @before.
+ */
+template <int W, bool DRIFT>
 __device__ __forceinline__ void row_update(struct gptq_row &row, const float *u,
-                                           const float errors[W], size_t rows, int c0, int s,
-                                           int width) {
+                                           const float errors[W], const float before[W],
+                                           size_t rows, int c0, int s, int width) {
     enum { AT_ONCE = W == 1 ? 1 : 8 };
 
     for (int j = s + W; j < width; j += AT_ONCE) {
@@ -243,6 +149,8 @@ __device__ __forceinline__ void row_update(struct gptq_row &row, const float *u,
             for (int k = 0; k < AT_ONCE; k += 4) {
                 if (W == 1) {
                     v[0] -= errors[i] * at[0];
+                    if (DRIFT)
+                        v[0] += before[i] * *block_p(u, s + i, j);
                 } else {
                     float4 f = *(const float4 *)(at + k);
 
@@ -250,6 +158,13 @@ __device__ __forceinline__ void row_update(struct gptq_row &row, const float *u,
                     v[k + 1] -= errors[i] * f.y;
                     v[k + 2] -= errors[i] * f.z;
                     v[k + 3] -= errors[i] * f.w;
+                    if (DRIFT) {
+                        f = *(const float4 *)block_p(u, s + i, j + k + 3);
+                        v[k] += before[i] * f.w;
+                        v[k + 1] += before[i] * f.z;
+                        v[k + 2] += before[i] * f.y;
+                        v[k + 3] += before[i] * f.x;
+                    }
                 }
             }
         }
@@ -261,7 +176,7 @@ __device__ __forceinline__ void row_update(struct gptq_row &row, const float *u,
 }
 
 /* W columns in registers, from column @s of the block that starts at @c0. */
-template <int W, bool STATIC>
+template <int W, bool STATIC, bool DRIFT>
 __device__ __forceinline__ void row_step(struct gptq_row &row, const struct gptq_args &args,
                                          const float *u, const float *reciprocal, int c0, int s,
                                          int width) {
@@ -281,18 +196,23 @@ __device__ __forceinline__ void row_step(struct gptq_row &row, const struct gptq
         errors[i] = (w[i] - row.at.scale * (code - row.at.zero)) * reciprocal[s + i];
         row.codes_t[(size_t)(c0 + s + i) * rows] = (unsigned char)code;
         row.errors[(size_t)(s + i) * rows] = errors[i];
+        if (DRIFT)
+            row.before[(size_t)(s + i) * rows] = w[i];
 #pragma unroll
-        for (int j = i + 1; j < W; j++)
+        for (int j = i + 1; j < W; j++) {
             w[j] -= errors[i] * u[(s + i) * BLOCK + s + j];
+            if (DRIFT)
+                w[j] += w[i] * *block_p(u, s + i, s + j);
+        }
     }
-    row_update<W>(row, u, errors, rows, c0, s, width);
+    row_update<W, DRIFT>(row, u, errors, w, rows, c0, s, width);
 }
 
 /* Columns c0 .. c0 + width - 1 of all rows of all matrices. */
-template <bool STATIC>
+template <bool STATIC, bool DRIFT>
 __global__ void __launch_bounds__(THREADS)
     gptq_block_kernel(const struct gptq_args args, int panel, int c0, int width) {
-    extern __shared__ float u[]; /* [BLOCK][BLOCK], then the reciprocals of its diagonal */
+    extern __shared__ float u[]; /* [BLOCK][BLOCK], with p; then the reciprocals of its diagonal */
     float *reciprocal = u + BLOCK * BLOCK;
     size_t g = blockIdx.y, at = blockIdx.x * THREADS + threadIdx.x, matrix = g * args.rows * args.n;
     const float *from = args.u + (g * args.n + c0) * args.n + c0;
@@ -302,6 +222,8 @@ __global__ void __launch_bounds__(THREADS)
         int k = i / BLOCK, j = i % BLOCK;
 
         u[i] = k <= j && j < width ? from[(size_t)k * args.n + j] : 0.0f;
+        if (DRIFT && k > j && BLOCK - 1 - j < width)
+            u[i] = args.p[(g * args.n + c0 + BLOCK - 1 - k) * args.n + c0 + BLOCK - 1 - j];
     }
     __syncthreads();
     if (threadIdx.x < width)
@@ -311,6 +233,7 @@ __global__ void __launch_bounds__(THREADS)
         return;
     row.wt = args.wt + matrix + at;
     row.errors = args.errors + (g * PANEL + c0 - panel) * args.rows + at;
+    row.before = args.before + (g * PANEL + c0 - panel) * args.rows + at;
     row.codes_t = args.codes_t + matrix + at;
     row.scales = args.scales + g * args.n_groups * args.rows + at;
     row.zeros = args.zeros + g * args.n_groups * args.rows + at;
@@ -327,35 +250,45 @@ __global__ void __launch_bounds__(THREADS)
             left = min(left, args.grid.groupsize - in_group);
         }
         if (left >= STEP) {
-            row_step<STEP, STATIC>(row, args, u, reciprocal, c0, s, width);
+            row_step<STEP, STATIC, DRIFT>(row, args, u, reciprocal, c0, s, width);
             s += STEP;
         } else if (left >= 8) {
-            row_step<8, STATIC>(row, args, u, reciprocal, c0, s, width);
+            row_step<8, STATIC, DRIFT>(row, args, u, reciprocal, c0, s, width);
             s += 8;
         } else {
-            row_step<1, STATIC>(row, args, u, reciprocal, c0, s, width);
+            row_step<1, STATIC, DRIFT>(row, args, u, reciprocal, c0, s, width);
             s++;
         }
     }
 }
 
-/*
- * wt[to .. end - 1] -= u[from .. to - 1][to .. end - 1]' errors, for every matrix; @panel is the
- * column at which errors start.
- */
-static int update_later(struct cuda_backend *b, const struct gptq_args &args, int panel, int from,
-                        int to, int end) {
-    const float minus = -1.0f, one = 1.0f;
-    int rows = args.rows, n = args.n;
+/* The columns from @from to @to - 1 of a panel, and what they give to those up to @end - 1. */
+struct gptq_part {
+    int panel, from, to, end;
+};
 
-    if (to == end)
-        return 0;
+/* wt[to .. end - 1] += factor * u[from .. to - 1][to .. end - 1]' values [PANEL, rows] */
+static int update_later(struct cuda_backend *b, const struct gptq_args &args,
+                        const struct gptq_part &part, float factor, const float *u,
+                        const float *values) {
+    int rows = args.rows, n = args.n;
+    const float one = 1.0f;
+
     BLAS_TRY(b, cublasSgemmStridedBatched(
-                    b->lanes[0].blas, CUBLAS_OP_N, CUBLAS_OP_T, rows, end - to, to - from, &minus,
-                    args.errors + (size_t)(from - panel) * rows, rows, (long long)PANEL * rows,
-                    args.u + (size_t)from * n + to, n, (long long)n * n, &one,
-                    args.wt + (size_t)to * rows, rows, (long long)n * rows, args.G));
+                    b->lanes[0].blas, CUBLAS_OP_N, CUBLAS_OP_T, rows, part.end - part.to,
+                    part.to - part.from, &factor, values + (size_t)(part.from - part.panel) * rows,
+                    rows, (long long)PANEL * rows, u + (size_t)part.from * n + part.to, n,
+                    (long long)n * n, &one, args.wt + (size_t)part.to * rows, rows,
+                    (long long)n * rows, args.G));
     return 0;
+}
+
+static int spread_part(struct cuda_backend *b, const struct gptq_args &args,
+                       const struct gptq_part &part) {
+    if (part.to == part.end)
+        return 0;
+    TRY(update_later(b, args, part, -1.0f, args.u, args.errors));
+    return args.p ? update_later(b, args, part, 1.0f, args.p, args.before) : 0;
 }
 
 /* At most @most columns from @c0 on: whole groups, or a part of one that ends with it. */
@@ -369,17 +302,23 @@ static int extent(const struct gptq_args &args, int c0, int most) {
     return min(left, most);
 }
 
+static void (*block_kernel(const struct gptq_args &args))(const struct gptq_args, int, int, int) {
+    if (args.p)
+        return args.static_groups ? gptq_block_kernel<true, true> : gptq_block_kernel<false, true>;
+    return args.static_groups ? gptq_block_kernel<true, false> : gptq_block_kernel<false, false>;
+}
+
 /* The columns from @panel to @end, block by block. */
 static int run_panel(struct cuda_backend *b, const struct gptq_args &args, int panel, int end) {
     dim3 grid(blocks_for(args.rows, THREADS), args.G);
-    auto kernel = args.static_groups ? gptq_block_kernel<true> : gptq_block_kernel<false>;
+    auto kernel = block_kernel(args);
 
     CUDA_TRY(b, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED));
     for (int c0 = panel, width; c0 < end; c0 += width) {
         width = min(extent(args, c0, BLOCK), end - c0);
         kernel<<<grid, THREADS, SHARED, b->lanes[0].stream>>>(args, panel, c0, width);
         LAUNCH_TRY(b);
-        TRY(update_later(b, args, panel, c0, c0 + width, end));
+        TRY(spread_part(b, args, {panel, c0, c0 + width, end}));
     }
     return 0;
 }
@@ -389,11 +328,8 @@ static int prepare_grids(struct cuda_backend *b, const struct gptq_args &args,
                          const struct grid *grid) {
     struct quantized q = {};
 
-    if (grid->fit == GRID_HESSIAN) {
-        gptq_diagonal_kernel<<<dim3(blocks_for(args.n, 256), args.G), 256, 0, b->lanes[0].stream>>>(
-            args);
-        LAUNCH_TRY(b);
-    }
+    if (grid->fit == GRID_HESSIAN)
+        TRY(gptq_diagonal(b, args));
     if (!args.static_groups)
         return 0;
     q.scales.at = (unsigned char *)args.scales;
@@ -403,33 +339,26 @@ static int prepare_grids(struct cuda_backend *b, const struct gptq_args &args,
 }
 
 static int run_panels(struct cuda_backend *b, const struct gptq_args &args) {
-    cudaStream_t stream = b->lanes[0].stream;
-    dim3 tiles(blocks_for(args.n, TILE), blocks_for(args.rows, TILE), args.G);
-
-    gptq_index_kernel<<<dim3(blocks_for(args.n, 256), args.G), 256, 0, stream>>>(args);
-    LAUNCH_TRY(b);
-    gptq_load_kernel<<<tiles, 256, 0, stream>>>(args);
-    LAUNCH_TRY(b);
+    TRY(gptq_load(b, args));
     for (int panel = 0, end; panel < args.n; panel = end) {
         end = panel + extent(args, panel, PANEL);
         TRY(run_panel(b, args, panel, end));
-        TRY(update_later(b, args, panel, panel, end, args.n));
+        TRY(spread_part(b, args, {panel, panel, end, args.n}));
     }
-    gptq_store_kernel<<<tiles, 256, 0, stream>>>(args);
-    LAUNCH_TRY(b);
-    return 0;
+    return gptq_store(b, args);
 }
 
 int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, struct span w,
-              struct span u, struct span perm, struct span h, const struct grid *grid,
-              bool static_groups, int G, int rows, int n, struct span scratch) {
+              struct span u, struct span perm, struct span p, struct span h,
+              const struct grid *grid, bool static_groups, int G, int rows, int n,
+              struct span scratch) {
     struct cuda_backend *b = cuda_of(base);
-    struct gptq_layout layout = gptq_layout(G, rows, n);
+    struct gptq_layout layout = gptq_layout(G, rows, n, p.size > 0);
     struct gptq_args args = {};
 
     TRY(op_begin(b, "gptq", "G rows n groupsize wbits", G, rows, n, grid->groupsize, grid->wbits));
-    if (G < 1 || rows < 1 || n < 1 || G > 65535 || rows > 65535 * TILE)
-        return status_invalid(b, "1 to 65535 matrices of at most %d rows", 65535 * TILE);
+    if (G < 1 || rows < 1 || n < 1 || G > 65535 || rows > GPTQ_ROWS)
+        return status_invalid(b, "1 to 65535 matrices of at most %d rows", (int)GPTQ_ROWS);
     TRY(grid_check(b, grid, n));
     TRY(grid_needs(b, q, grid->groupsize, G, rows, n));
     TRY(op_needs(b, {{"dq", dq, bytes_of(2, {G, rows, n}), 2},
@@ -437,12 +366,15 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
                      {"u", u, bytes_of(4, {G, n, n}), 4},
                      {"perm", perm, bytes_of(4, {G, n}), 4},
                      {"scratch", scratch, layout.total, 16}}));
+    if (p.size)
+        TRY(op_needs(b, {{"p", p, bytes_of(4, {G, n, n}), 4}}));
     if (grid->fit == GRID_HESSIAN)
         TRY(op_needs(b, {{"h", h, bytes_of(4, {G, n, n}), 4}}));
     args.diagonal = (float *)(scratch.at + layout.diagonal);
     args.inverse = (int *)(scratch.at + layout.inverse);
     args.wt = (float *)scratch.at;
     args.errors = (float *)(scratch.at + layout.errors);
+    args.before = (float *)(scratch.at + layout.before);
     args.codes_t = scratch.at + layout.codes;
     args.grid = grid_args(grid);
     args.rows = rows;
@@ -455,6 +387,7 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
         args.G = min(layout.G, G - g);
         args.w = (const bf16 *)w.at + weights;
         args.u = (const float *)u.at + (size_t)g * n * n;
+        args.p = p.size ? (const float *)p.at + (size_t)g * n * n : NULL;
         args.h = (const float *)h.at + (size_t)g * n * n;
         args.perm = (const int *)perm.at + (size_t)g * n;
         args.codes = q->codes.at + weights;

@@ -229,6 +229,20 @@ static void bench_head(struct bench *m) {
     m->ops->free(m->b, &w);
 }
 
+static const struct {
+    const char *what;
+    struct grid grid;
+    bool static_groups, drift;
+} variants[] = {
+    {"gptq", {4, 128, false, GRID_MINMAX}, false, false},
+    {"gptq, static groups", {4, 128, false, GRID_MINMAX}, true, false},
+    {"gptq, drift", {4, 128, false, GRID_MINMAX}, false, true},
+    {"gptq, mse", {4, 128, false, GRID_MSE}, false, false},
+    {"gptq, hessian", {4, 128, false, GRID_HESSIAN}, false, false},
+    {"gptq, mse, static groups", {4, 128, false, GRID_MSE}, true, false},
+    {"gptq, hessian, static groups", {4, 128, false, GRID_HESSIAN}, true, false},
+};
+
 /* Solver of G matrices [rows, n] that share a Hessian by G. */
 static void bench_solver(struct bench *m, const char *what, struct span x, const int32_t *offsets,
                          int G, int rows, int n) {
@@ -240,14 +254,16 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
     struct span num = take(m, (size_t)G * (size_t)rows * 4), den = take(m, num.size);
     struct quantized q = {take(m, weights), take(m, weights / 64), take(m, weights / 128),
                           take(m, (size_t)G * (size_t)n * 4)};
-    struct grid grid = {4, 128, false, GRID_MINMAX}, mse = {4, 128, false, GRID_MSE};
-    struct grid hessian = {4, 128, false, GRID_HESSIAN};
-    size_t need = m->ops->factor_scratch(m->b, G, n), more = m->ops->gptq_scratch(m->b, G, rows, n);
-    struct span scratch;
+    struct grid grid = {4, 128, false, GRID_MINMAX};
+    size_t need = m->ops->factor_scratch(m->b, G, n);
+    size_t more = m->ops->gptq_scratch(m->b, G, rows, n, true);
+    struct span d = take(m, size), p = take(m, size), none = {}, scratch;
     float damp[E];
     int32_t info[E];
 
     printf("-- %s: %d x [%d, %d]\n", what, G, rows, n);
+    need = need > more ? need : more;
+    more = m->ops->drift_scratch(m->b, G, n);
     need = need > more ? need : more;
     more = m->ops->output_error_scratch(m->b, G, rows, n);
     scratch = take(m, need > more ? need : more);
@@ -258,24 +274,20 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
     if (G == E)
         MEASURE(m, "  fresh counts", 2 * s * nn, 0,
                 m->ops->hessian_add(m->b, h, x, fresh_counts(m), G, n));
+    check(m, m->ops->zero(m->b, d), "zero");
+    MEASURE(m, "cross_add", 2 * s * nn, 0, m->ops->cross_add(m->b, d, x, x, offsets, G, n));
     MEASURE(m, "hessian_order", 0, g * n * 8, m->ops->hessian_order(m->b, perm, h, G, n, true));
     MEASURE(m, "factor", g * nn * n * 2 / 3, 0,
             m->ops->factor(m->b, u, h, perm, damp, info, G, n, scratch));
     for (int i = 0; i < G; i++)
         if (info[i])
             printf("matrix %d: info %d\n", i, info[i]);
-    MEASURE(m, "gptq", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &grid, false, G, rows, n, scratch));
-    MEASURE(m, "gptq, static groups", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &grid, true, G, rows, n, scratch));
-    MEASURE(m, "gptq, mse", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &mse, false, G, rows, n, scratch));
-    MEASURE(m, "gptq, hessian", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &hessian, false, G, rows, n, scratch));
-    MEASURE(m, "gptq, mse, static groups", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &mse, true, G, rows, n, scratch));
-    MEASURE(m, "gptq, hessian, static groups", g * rows * nn, 0,
-            m->ops->gptq(m->b, &q, dq, w, u, perm, h, &hessian, true, G, rows, n, scratch));
+    MEASURE(m, "drift_correction", g * nn * n, 0,
+            m->ops->drift_correction(m->b, p, d, u, perm, 0.5f, G, n, scratch));
+    for (size_t i = 0; i < ARRAY_SIZE(variants); i++)
+        MEASURE(m, variants[i].what, g * rows * nn * (variants[i].drift ? 2 : 1), 0,
+                m->ops->gptq(m->b, &q, dq, w, u, perm, variants[i].drift ? p : none, h,
+                             &variants[i].grid, variants[i].static_groups, G, rows, n, scratch));
     MEASURE(m, "output_error", g * rows * nn * 4, 0,
             m->ops->output_error(m->b, num, den, w, dq, h, G, rows, n, scratch));
     MEASURE(m, "rtn", 0, (double)weights * 5, m->ops->rtn(m->b, &q, dq, w, &grid, G, rows, n));
@@ -285,8 +297,8 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
             m->ops->pack(m->b, scratch, q.codes, 4, G, rows, n));
     MEASURE(m, "unpack", 0, (double)weights * 1.5,
             m->ops->unpack(m->b, q.codes, scratch, 4, G, rows, n));
-    for (struct span *all[] = {&h, &u, &perm, &w, &dq, &num, &den, &q.codes, &q.scales, &q.zeros,
-                               &q.g_idx, &scratch, NULL},
+    for (struct span *all[] = {&h, &d, &p, &u, &perm, &w, &dq, &num, &den, &q.codes, &q.scales,
+                               &q.zeros, &q.g_idx, &scratch, NULL},
                      **one = all;
          *one; one++)
         m->ops->free(m->b, *one);

@@ -289,15 +289,53 @@ static struct grid without_hessian(const struct grid *grid) {
 static const char *const fit_labels[] = {
     [GRID_MINMAX] = "", [GRID_MSE] = ", mse", [GRID_HESSIAN] = ", hessian"};
 
+/* Memory for every op of the solver, on either side. */
+static struct both solver_scratch(struct compare *c, int G, int rows, int n) {
+    size_t need = 1;
+
+    for (int side = 0; side < N_SIDES; side++) {
+        need = MAX(need, ops_of(c, side)->factor_scratch(c->b[side], G, n));
+        need = MAX(need, ops_of(c, side)->drift_scratch(c->b[side], G, n));
+        need = MAX(need, ops_of(c, side)->gptq_scratch(c->b[side], G, rows, n, true));
+        need = MAX(need, ops_of(c, side)->output_error_scratch(c->b[side], G, rows, n));
+    }
+    return take(c, need);
+}
+
+/*
+ * The correction for inputs x that have drifted from others. Its drift is the cpu's on both sides:
+ * what rounding to bf16 makes of it is known by then.
+ */
+static struct both compare_drift(struct compare *c, const struct both *x, const struct both *u,
+                                 const struct both *perm, const int32_t *offsets, int G, int n,
+                                 const struct both *scratch) {
+    size_t size = (size_t)(G * n) * (size_t)n * 4;
+    struct both x0 = random_act(c, (size_t)(3 * G * n) * (size_t)n, 1);
+    struct both d = take(c, size), p = take(c, size);
+    void *host = memory(size, 1);
+
+    BOTH(c, zero, d.side[S]);
+    BOTH(c, cross_add, d.side[S], x0.side[S], x->side[S], offsets, G, n);
+    expect(c, "cross_add", &d, size / 4, DTYPE_F32, TOL_ACT);
+    must(c, CPU, ops_of(c, CPU)->download(c->b[CPU], host, d.side[CPU]));
+    must(c, CUDA, ops_of(c, CUDA)->upload(c->b[CUDA], d.side[CUDA], host));
+    BOTH(c, drift_correction, p.side[S], d.side[S], u->side[S], perm->side[S], 0.5f, G, n,
+         scratch->side[S]);
+    BOTH(c, sync);
+    free(host);
+    return p;
+}
+
 static void compare_solver(struct compare *c, int G, int rows, int n, const struct grid *grid,
                            bool act_order, bool static_groups) {
-    size_t weights = (size_t)(G * rows * n), size = (size_t)(G * n) * (size_t)n * 4, need = 1;
+    size_t weights = (size_t)(G * rows * n), size = (size_t)(G * n) * (size_t)n * 4;
     struct both x = random_act(c, (size_t)(3 * G * n) * (size_t)n, 1), h = take(c, size);
-    struct both u = take(c, size), perm = take(c, (size_t)(G * n) * 4), w, dq, scratch;
+    struct both u = take(c, size), perm = take(c, (size_t)(G * n) * 4), p, w, dq;
     struct both num = take(c, (size_t)(G * rows) * 4), den = take(c, (size_t)(G * rows) * 4);
     struct both codes = take(c, weights), scales = take(c, weights / 4),
                 zeros = take(c, weights / 8);
     struct both g_idx = take(c, (size_t)(G * n) * 4), packed = take(c, weights);
+    struct both scratch = solver_scratch(c, G, rows, n);
     const struct grid nearest = without_hessian(grid);
     int32_t *offsets = memory((size_t)G + 1, 4), *info = memory((size_t)G, 4);
     float *damp = memory((size_t)G, 4);
@@ -311,26 +349,24 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
         damp[g] = 0.01f;
         offsets[g + 1] = offsets[g] + 2 * n + 100 * g;
     }
-    for (int side = 0; side < N_SIDES; side++) {
-        need = MAX(need, ops_of(c, side)->factor_scratch(c->b[side], G, n));
-        need = MAX(need, ops_of(c, side)->gptq_scratch(c->b[side], G, rows, n));
-        need = MAX(need, ops_of(c, side)->output_error_scratch(c->b[side], G, rows, n));
-    }
-    scratch = take(c, need);
     BOTH(c, zero, h.side[S]);
     BOTH(c, hessian_add, h.side[S], x.side[S], offsets, G, n);
     BOTH(c, hessian_order, perm.side[S], h.side[S], G, n, act_order);
     expect_same(c, "hessian_order", &perm, (size_t)(G * n), 4, 0.99);
     BOTH(c, factor, u.side[S], h.side[S], perm.side[S], damp, info, G, n, scratch.side[S]);
-    for (int S = 0; S < N_SIDES; S++) {
-        struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
+    p = compare_drift(c, &x, &u, &perm, offsets, G, n, &scratch);
+    for (int drift = 1; drift >= 0; drift--) {
+        for (int S = 0; S < N_SIDES; S++) {
+            struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
 
-        must(c, S,
-             ops_of(c, S)->gptq(c->b[S], &q, dq.side[S], w.side[S], u.side[S], perm.side[S],
-                                h.side[S], grid, static_groups, G, rows, n, scratch.side[S]));
+            must(c, S,
+                 ops_of(c, S)->gptq(c->b[S], &q, dq.side[S], w.side[S], u.side[S], perm.side[S],
+                                    drift ? p.side[S] : (struct span){}, h.side[S], grid,
+                                    static_groups, G, rows, n, scratch.side[S]));
+        }
+        /* a code at a tie may fall either way, and then the rest of its row differs */
+        expect_same(c, drift ? "gptq codes, drift" : "gptq codes", &codes, weights, 1, 0.98);
     }
-    /* a code at a tie may fall either way, and then the rest of its row differs */
-    expect_same(c, "gptq codes", &codes, weights, 1, 0.98);
     BOTH(c, output_error, num.side[S], den.side[S], w.side[S], dq.side[S], h.side[S], G, rows, n,
          scratch.side[S]);
     expect(c, "output_error num", &num, (size_t)(G * rows), DTYPE_F32, 1e-2);

@@ -90,8 +90,8 @@ static int factor(struct bench *m) {
 }
 
 static int gptq_bits(struct bench *m, struct grid grid) {
-    return m->ops->gptq(m->b, &m->q, m->y, m->w, m->u, m->perm, m->h, &grid, false, EXPERTS, MIDDLE,
-                        D, m->scratch);
+    return m->ops->gptq(m->b, &m->q, m->y, m->w, m->u, m->perm, (struct span){}, m->h, &grid, false,
+                        EXPERTS, MIDDLE, D, m->scratch);
 }
 
 static int gptq(struct bench *m) {

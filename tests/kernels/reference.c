@@ -251,8 +251,13 @@ static void round_column(struct ref_gptq *q, const float *u, const int32_t *perm
         q->codes[at] = ref_code(w[perm[i]], scale, zero, wbits);
         error = (w[perm[i]] - scale * (q->codes[at] - zero)) /
                 (double)u[(size_t)i * (size_t)n + (size_t)i];
-        for (int j = i + 1; j < n; j++)
-            w[perm[j]] -= error * (double)u[(size_t)i * (size_t)n + (size_t)j];
+        for (int j = i + 1; j < n; j++) {
+            size_t cell = (size_t)i * (size_t)n + (size_t)j;
+
+            w[perm[j]] -= error * (double)u[cell];
+            if (q->p)
+                w[perm[j]] += w[perm[i]] * (double)q->p[cell];
+        }
     }
 }
 

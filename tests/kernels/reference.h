@@ -51,6 +51,7 @@ int ref_code(double w, double scale, double zero, int wbits);
 struct ref_gptq {
     double *w, *steps, *scales, *zeros;
     int *codes;
+    const float *p; /* [n, n] of drift_correction(), or NULL */
 };
 void ref_gptq(struct ref_gptq *q, const float *u, const int32_t *perm, const float *h,
               const struct grid *grid, bool static_groups, int rows, int n);

@@ -22,7 +22,7 @@
 struct quantize_case {
     int G, rows, n;
     struct grid grid;
-    bool act_order, static_groups;
+    bool act_order, static_groups, drift;
 };
 
 /* What a backend made of one case, on the host. */
@@ -35,9 +35,9 @@ struct outcome {
 
 struct device {
     struct quantized q;
-    struct span dq, w, h, u, perm;
+    struct span dq, w, h, u, perm, p;
     int n_groups;
-    float *w_host, *h_host, *u_host;
+    float *w_host, *h_host, *u_host, *p_host; /* p_host: NULL without drift */
     int32_t *order;
 };
 
@@ -91,6 +91,16 @@ static bool prepare_factor(struct sweep *s, const struct quantize_case *c, struc
     d->u_host = sweep_read(s, d->u, size);
     d->order = sweep_read(s, d->perm, (size_t)c->G * n * 4);
     return true;
+}
+
+/* Any correction, with junk where it is not defined. */
+static void prepare_drift(struct sweep *s, const struct quantize_case *c, struct device *d) {
+    size_t n = (size_t)c->n, size = (size_t)c->G * n * n;
+
+    d->p_host = sweep_host(s, size, sizeof(float));
+    for (size_t i = 0; i < size; i++)
+        d->p_host[i] = i / n % n < i % n ? (float)(2 * sweep_uniform(s) - 1) / (float)n : -1e30f;
+    d->p = sweep_upload(s, d->p_host, size * sizeof(float));
 }
 
 static struct outcome read_outcome(struct sweep *s, const struct quantize_case *c,
@@ -158,11 +168,11 @@ static void compare_rows(struct sweep *s, const struct comparison *m, const char
     for (int row = 0; row < m->c->rows; row++)
         n[compare_row(m, row)]++;
     sweep_check(s, n[2] == 0 && n[1] <= 1 + TIED_ROWS * m->c->rows,
-                "%s: %dx%d, %d bits, groups of %d%s%s%s%s: %d rows wrong, %d part at a tie", what,
+                "%s: %dx%d, %d bits, groups of %d%s%s%s%s%s: %d rows wrong, %d part at a tie", what,
                 m->c->rows, m->c->n, m->c->grid.wbits, m->c->grid.groupsize,
                 m->c->grid.sym ? ", sym" : "", fit_labels[m->c->grid.fit],
-                m->c->act_order ? ", act_order" : "", m->c->static_groups ? ", static" : "", n[2],
-                n[1]);
+                m->c->act_order ? ", act_order" : "", m->c->static_groups ? ", static" : "",
+                m->c->drift ? ", drift" : "", n[2], n[1]);
 }
 
 static bool g_idx_is_right(const struct quantize_case *c, const int32_t *g_idx,
@@ -219,11 +229,13 @@ static void compare_outcome(struct sweep *s, const struct quantize_case *c, cons
             sweep_check(s, false, "%s: g_idx of matrix %d", what, i);
             return;
         }
-        if (rtn)
+        if (rtn) {
             ref_rtn(&want, &c->grid, c->rows, c->n);
-        else
+        } else {
+            want.p = d->p_host ? d->p_host + g * n * n : NULL;
             ref_gptq(&want, d->u_host + g * n * n, order, d->h_host + g * n * n, &c->grid,
                      c->static_groups, c->rows, c->n);
+        }
         compare_rows(s, &m, what);
     }
     check_dq(s, c, d, &o);
@@ -286,15 +298,17 @@ static void quantize_case(struct sweep *s, const struct quantize_case *c) {
         rtn_error = check_output_error(s, c, &d);
     }
     take_outputs(s, &d, c);
-    scratch = maybe_span(s, s->ops->gptq_scratch(s->b, c->G, c->rows, c->n));
+    if (c->drift)
+        prepare_drift(s, c, &d);
+    scratch = maybe_span(s, s->ops->gptq_scratch(s->b, c->G, c->rows, c->n, c->drift));
     if (sweep_ok(s,
-                 s->ops->gptq(s->b, &d.q, d.dq, d.w, d.u, d.perm, d.h, &c->grid, c->static_groups,
-                              c->G, c->rows, c->n, scratch),
+                 s->ops->gptq(s->b, &d.q, d.dq, d.w, d.u, d.perm, d.p, d.h, &c->grid,
+                              c->static_groups, c->G, c->rows, c->n, scratch),
                  "gptq")) {
         compare_outcome(s, c, &d, "gptq", false);
         gptq_error = check_output_error(s, c, &d);
     }
-    if (c->n >= 64 && c->rows >= 8)
+    if (c->n >= 64 && c->rows >= 8 && !c->drift) /* it aims at something else then */
         sweep_check(s, gptq_error < rtn_error, "gptq: error %g, by rounding alone %g", gptq_error,
                     rtn_error);
     sweep_end(s);
@@ -381,6 +395,14 @@ void sweep_quantize(struct sweep *s) {
         {1, 65, 136, {3, 136, false, GRID_HESSIAN}, true, false}, /* a row is a group */
         {1, 9, 400, {8, 200, false, GRID_HESSIAN}, false, false}, /* longer than a block */
         {2, 17, 96, {3, 8, false, GRID_HESSIAN}, false, true},
+        {1, 1, 8, {4, 8, false, GRID_MINMAX}, true, false, true},
+        {3, 65, 136, {4, 136, true, GRID_MINMAX}, true, false, true},
+        {1, 33, 136, {4, 8, false, GRID_MINMAX}, true, true, true},
+        {1, 17, 288, {4, 48, false, GRID_MINMAX}, true, false, true},
+        {1, 17, 480, {3, 160, false, GRID_MINMAX}, true, false, true},
+        {2, 130, 256, {4, 128, false, GRID_HESSIAN}, true, true, true},
+        {1, 9, 1160, {4, 40, false, GRID_MINMAX}, true, false, true}, /* panels of cuda's */
+        {1, 9, 1160, {4, 40, false, GRID_MINMAX}, false, true, true},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)

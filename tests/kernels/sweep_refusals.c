@@ -66,9 +66,13 @@ static void refuse_quantization(struct sweep *s, struct span big) {
     refused(s, ops->rtn(s->b, &q, big, big, &fit, 1, 4, 16), "rtn", "an unknown fit");
     refused(s, ops->rtn(s->b, &no_scales, big, big, &grid, 1, 4, 16), "rtn", "short scales");
     refused(s,
-            ops->gptq(s->b, &q, big, big, span_slice(big, 0, 4), big, (struct span){}, &grid, false,
-                      1, 4, 16, big),
+            ops->gptq(s->b, &q, big, big, span_slice(big, 0, 4), big, (struct span){},
+                      (struct span){}, &grid, false, 1, 4, 16, big),
             "gptq", "a short u");
+    refused(s,
+            ops->gptq(s->b, &q, big, big, big, big, span_slice(big, 0, 4), (struct span){}, &grid,
+                      false, 1, 4, 16, big),
+            "gptq", "a short p");
     refused(s, ops->factor(s->b, span_slice(big, 0, 8), big, big, &damp, &info, 1, 16, big),
             "factor", "a short u");
     refused(s, ops->drift_correction(s->b, big, span_slice(big, 0, 8), big, big, 1, 1, 16, big),

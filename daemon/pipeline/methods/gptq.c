@@ -16,8 +16,13 @@ static void gptq_need(const struct problem *p, struct method_need *need) {
     const struct group_shape *shape = &p->shape;
     struct backend *b = p->b;
     size_t factor = b->ops->factor_scratch(b, shape->G, shape->n);
-    size_t gptq = b->ops->gptq_scratch(b, shape->G, shape->rows, shape->n);
+    bool drift = p->options.drift > 0;
+    size_t gptq = b->ops->gptq_scratch(b, shape->G, shape->rows, shape->n, drift);
 
+    if (drift) {
+        need->p = MAX(need->p, (size_t)shape->G * shape->n * shape->n);
+        need->scratch = MAX(need->scratch, b->ops->drift_scratch(b, shape->G, shape->n));
+    }
     need->u = MAX(need->u, (size_t)shape->G * shape->n * shape->n);
     need->perm = MAX(need->perm, (size_t)shape->G * shape->n);
     need->scratch = MAX(need->scratch, MAX(factor, gptq));
@@ -76,6 +81,7 @@ static int factor_all(struct problem *p) {
 static int gptq_solve(struct problem *p) {
     const struct group_shape *shape = &p->shape;
     struct method_memory *m = &p->memory;
+    struct span correction = {};
     int r;
 
     for (int g = 0; g < shape->G; g++) {
@@ -84,9 +90,15 @@ static int gptq_solve(struct problem *p) {
             p->outcomes[g].reason = "too few calibration tokens reached this expert";
     }
     r = factor_all(p);
+    if (!r && p->options.drift > 0) {
+        correction = span_slice(m->p, 0, (size_t)shape->G * shape->n * shape->n * sizeof(float));
+        r = p->b->ops->drift_correction(p->b, correction, p->gram->d, m->u, m->perm,
+                                        (float)p->options.drift, shape->G, shape->n, m->scratch);
+    }
     if (!r)
-        r = p->b->ops->gptq(p->b, &p->q, p->dq, p->weights, m->u, m->perm, p->gram->h, &p->grid,
-                            p->options.static_groups, shape->G, shape->rows, shape->n, m->scratch);
+        r = p->b->ops->gptq(p->b, &p->q, p->dq, p->weights, m->u, m->perm, correction, p->gram->h,
+                            &p->grid, p->options.static_groups, shape->G, shape->rows, shape->n,
+                            m->scratch);
     for (int g = 0; g < shape->G && !r; g++) {
         if (!p->outcomes[g].reason)
             continue;

@@ -23,6 +23,7 @@ struct gram {
 /* What the user chose for methods that can use it. */
 struct method_options {
     double percdamp;
+    double drift; /* how much of the drift is corrected, 0 to 1; above 0 only with gram->d */
     bool act_order, static_groups;
 };
 
@@ -30,6 +31,7 @@ struct method_options {
 struct method_memory {
     struct span u;       /* [G, n, n] f32 */
     struct span perm;    /* [G, n] i32 */
+    struct span p;       /* [G, n, n] f32, of drift_correction(); empty without drift */
     struct span scratch; /* bytes */
 };
 
