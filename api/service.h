@@ -218,6 +218,21 @@ struct service {
     int (*backup_open)(void *ctx, const char *name, struct artifact *ret_file,
                        struct failure *failure);
 
+    /*
+     * Folders in jobs/ without a job, with ids above @after, at most @limit (1 .. 100):
+     * {object: "list", data: [{object: "orphan", id, state, adoptable, reason, path, bytes,
+     * changed_at, model, params}], has_more}.
+     */
+    int (*orphans)(void *ctx, int64_t after, int limit, json_t **ret_list, struct failure *failure);
+
+    /*
+     * Makes the folder @id a job again, {owner} of @request its owner. Called again, it says how
+     * far that is: *ret_adopted false: {object: "adoption", id, status: "running"}, true: the job.
+     * -EBUSY: it cannot be adopted, or another one is being adopted.
+     */
+    int (*adopt)(void *ctx, const struct caller *caller, int64_t id, const json_t *request,
+                 json_t **ret_state, bool *ret_adopted, struct failure *failure);
+
     /* {status: "ok"} when store and workers answer; else -EAGAIN with the reason. */
     int (*health)(void *ctx, json_t **ret_health, struct failure *failure);
 

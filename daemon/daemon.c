@@ -105,6 +105,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .holds = daemon->holds};
     lease_boot(daemon->jobs.boot);
     backup_init(&daemon->backup, daemon->store, &daemon->disk, config->state_dir);
+    adoption_init(&daemon->adoption, &daemon->jobs);
     daemon->jobs.quota.owner_jobs = config->owner_jobs;
     daemon->jobs.quota.queue_limit = config->queue_limit;
     daemon->jobs.quota.priority_limit = config->priority_limit;
@@ -240,6 +241,7 @@ int daemon_stop(struct daemon *daemon) {
     puller_free(daemon->puller); /* requests woke it until now */
     executors_free(daemon->executors);
     backup_done(&daemon->backup);
+    adoption_stop(&daemon->adoption);
     events_free(daemon->events);
     holds_free(daemon->holds);
     job_cache_free(daemon->cache);

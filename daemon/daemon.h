@@ -5,6 +5,7 @@
 #include "api/server/http.h"
 #include "base/cleanup.h"
 #include "daemon/access/tokens.h"
+#include "daemon/adoption.h"
 #include "daemon/backup.h"
 #include "daemon/config/config.h"
 #include "daemon/data/hub/source.h"
@@ -38,6 +39,7 @@ struct daemon {
     struct puller *puller;
     struct retention *retention;
     struct backup backup;
+    struct adoption_task adoption;
     struct service service;
     struct api *api;
     int failed_fd; /* eventfd: readable once a device can be used by a new process only */

@@ -350,6 +350,20 @@ static int open_backup(void *ctx, const char *name, struct artifact *ret_file,
     return backup_open(&daemon->backup, name, ret_file, failure);
 }
 
+static int list_orphans(void *ctx, int64_t after, int limit, json_t **ret_list,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return orphans_list(&daemon->jobs, after, limit, ret_list, failure);
+}
+
+static int adopt(void *ctx, const struct caller *caller, int64_t id, const json_t *request,
+                 json_t **ret_state, bool *ret_adopted, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return adoption_ask(&daemon->adoption, caller, id, request, ret_state, ret_adopted, failure);
+}
+
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
     struct daemon *daemon = ctx;
     struct failure why;
@@ -447,6 +461,8 @@ void service_init(struct service *service, struct daemon *daemon) {
         .backup = begin_backup,
         .backup_state = get_backup,
         .backup_open = open_backup,
+        .orphans = list_orphans,
+        .adopt = adopt,
         .health = health,
         .ready = ready,
         .stats = read_stats,

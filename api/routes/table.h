@@ -39,6 +39,8 @@ enum MHD_Result events_get(struct request *request);
 
 /* backup.c */
 enum MHD_Result backup_post(struct request *request);
+enum MHD_Result orphans_get(struct request *request);
+enum MHD_Result orphan_adopt_post(struct request *request);
 enum MHD_Result backup_get(struct request *request);
 
 /* artifacts.c */

@@ -27,6 +27,12 @@ _quantctl_tokens() {
         awk 'NR > 1 { print $1 }'
 }
 
+# Folders that can be adopted.
+_quantctl_orphans() {
+    COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" admin adopt 2>/dev/null |
+        awk '$NF == "yes" { print $1 }'
+}
+
 # The values of an option that help shows as "--NAME VALUE".
 _quantctl_values() {
     case $1 in
@@ -97,8 +103,14 @@ _quantctl_word() {
         ;;
     token:1) mapfile -t COMPREPLY < <(compgen -W "create list revoke" -- "$3") ;;
     token:2) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_tokens)" -- "$3") ;;
-    admin:1) mapfile -t COMPREPLY < <(compgen -W "backup" -- "$3") ;;
-    admin:2) _quantctl_files FILE "$3" ;;
+    admin:1) mapfile -t COMPREPLY < <(compgen -W "backup adopt" -- "$3") ;;
+    admin:*)
+        if [[ " ${words[*]} " == *" adopt "* ]]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_orphans)" -- "$3")
+        else
+            _quantctl_files FILE "$3"
+        fi
+        ;;
     help:1) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_verbs)" -- "$3") ;;
     esac
 }

@@ -191,12 +191,7 @@ int tokens_list(struct tokens *tokens, json_t **ret_list, struct failure *failur
 
 /* -------- making and revoking -------- */
 
-int token_check(const char *name, const char *owner, const char *role, struct failure *failure) {
-    enum role known;
-
-    if (!str_is_safe_name(name) || strlen(name) >= sizeof(((struct token_row *)0)->name))
-        return failure_field(failure, "name", NULL,
-                             "must be 1 to 64 letters, digits, '.', '_' and '-', the first no '.'");
+int owner_check(const char *owner, struct failure *failure) {
     if (!owner[0] || strlen(owner) >= OWNER_SIZE)
         return failure_field(failure, "owner", NULL, "must have 1 to %d characters",
                              OWNER_SIZE - 1);
@@ -204,6 +199,19 @@ int token_check(const char *name, const char *owner, const char *role, struct fa
         if (*s <= ' ' || *s > '~' || *s == '\'' || *s == '"')
             return failure_field(failure, "owner", NULL,
                                  "must be printable ASCII without blanks and quotes");
+    return 0;
+}
+
+int token_check(const char *name, const char *owner, const char *role, struct failure *failure) {
+    enum role known;
+    int r;
+
+    if (!str_is_safe_name(name) || strlen(name) >= sizeof(((struct token_row *)0)->name))
+        return failure_field(failure, "name", NULL,
+                             "must be 1 to 64 letters, digits, '.', '_' and '-', the first no '.'");
+    r = owner_check(owner, failure);
+    if (r)
+        return r;
     if (role_from_name(role, &known))
         return failure_field(failure, "role", NULL, "must be read, submit or admin");
     return 0;

@@ -49,5 +49,8 @@ int tokens_create(struct tokens *tokens, const struct caller *caller, const json
 int tokens_revoke(struct tokens *tokens, const struct caller *caller, const char *name,
                   struct failure *failure);
 
+/* owner_check() - may jobs be those of @owner? Return: 0, or -EINVAL with the field. */
+int owner_check(const char *owner, struct failure *failure);
+
 /* token_check() - may a token be called @name, be of @owner and have the role called @role? */
 int token_check(const char *name, const char *owner, const char *role, struct failure *failure);

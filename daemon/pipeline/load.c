@@ -54,21 +54,25 @@ static int read_eval(struct run *run, struct eval_set *set) {
     return r ? blame_set(run, set->name, r) : check_ids(run, set->windows, set->name);
 }
 
+json_t *load_model_facts(const struct model_config *c, const char *fingerprint) {
+    return json_pack("{s:I s:i s:i s:i s:i s:i s:i s:b s:s?}", "parameters",
+                     (json_int_t)arch_n_parameters(c), "layers", c->num_hidden_layers,
+                     "hidden_size", c->hidden_size, "intermediate_size", c->intermediate_size,
+                     "experts", c->num_experts, "experts_per_token", c->num_experts_per_tok,
+                     "vocab_size", c->vocab_size, "quantized", c->quantization.present,
+                     "fingerprint", fingerprint && fingerprint[0] ? fingerprint : NULL);
+}
+
 /* NULL when out of memory. */
 static json_t *facts(const struct run *run) {
-    const struct model_config *c = &run->checkpoint->config;
     cleanup(json_decrefp) json_t *params = params_to_json(run->params);
 
     if (json_object_set_new(params, "seqlen", json_integer(run->seqlen)) ||
         (run->calibration &&
          json_object_set_new(params, "dataset_sha256", json_string(run->calibration->sha256))))
         return NULL;
-    return json_pack("{s:O s:{s:I s:i s:i s:i s:i s:i s:i s:b s:s?}}", "params", params, "model",
-                     "parameters", (json_int_t)arch_n_parameters(c), "layers", c->num_hidden_layers,
-                     "hidden_size", c->hidden_size, "intermediate_size", c->intermediate_size,
-                     "experts", c->num_experts, "experts_per_token", c->num_experts_per_tok,
-                     "vocab_size", c->vocab_size, "quantized", c->quantization.present,
-                     "fingerprint", run->fingerprint[0] ? run->fingerprint : NULL);
+    return json_pack("{s:O s:o}", "params", params, "model",
+                     load_model_facts(&run->checkpoint->config, run->fingerprint));
 }
 
 int load_report_facts(struct run *run) {

@@ -125,6 +125,9 @@ int quantize_layers(struct run *run);   /* quantize.c */
 int evaluate_sets(struct run *run);     /* evaluate.c */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */
 
+/* load_model_facts() - what clients see of a model; the caller owns it; NULL: no memory. load.c */
+json_t *load_model_facts(const struct model_config *config, const char *fingerprint);
+
 /*
  * work_learn_fingerprint() - set run->fingerprint and report it (PIPELINE_FACTS), once all of the
  * model is hashed: wait for that, or, with @wait false, only look. Return: 0 or -errno.

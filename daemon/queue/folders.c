@@ -29,9 +29,8 @@ static int status_of(struct jobs *jobs, int64_t id, enum job_status *ret_status,
     return r;
 }
 
-/* Calls @each with every number that a folder of a job has. */
-static int each_folder(struct jobs *jobs, int (*each)(void *ctx, int64_t id), void *ctx,
-                       struct failure *failure) {
+int folders_each(struct jobs *jobs, int (*each)(void *ctx, int64_t id), void *ctx,
+                 struct failure *failure) {
     cleanup(closedirp) DIR *dir = opendir(jobs->jobs_dir);
     struct dirent *entry;
     uint64_t id;
@@ -110,8 +109,8 @@ static void log_orphans(const struct found *found, const char *numbers) {
         log_warning(
             "%d folders in '%s' belong to no job of the database, which was lost or is older "
             "than they are: %s%s; they are kept, and new jobs get numbers above %" PRId64
-            "; put the database back from a backup, or copy the folders 'artifact' that are "
-            "needed below a model root",
+            "; put the database back from a backup, or list and adopt the folders by 'quantctl "
+            "admin adopt'",
             found->n_orphans, found->jobs->jobs_dir, numbers,
             found->n_orphans > IDS_LOGGED ? ", ..." : "", found->last);
 }
@@ -122,7 +121,7 @@ int folders_clean(struct jobs *jobs, struct failure *failure) {
     int r = finish_removals(jobs, failure);
 
     if (!r)
-        r = each_folder(jobs, look_at, &found, failure);
+        r = folders_each(jobs, look_at, &found, failure);
     numbers = strbuf_steal(&found.orphans);
     if (r)
         return r;

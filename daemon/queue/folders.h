@@ -12,3 +12,10 @@
  * keeps new jobs away from the numbers of all folders, and logs the orphans. Return: 0 or -errno.
  */
 int folders_clean(struct jobs *jobs, struct failure *failure);
+
+/*
+ * folders_each() - call @each with every number that a folder of a job has, in no order; one that
+ * returns not 0 ends it with that. Return: 0 or -errno.
+ */
+int folders_each(struct jobs *jobs, int (*each)(void *ctx, int64_t id), void *ctx,
+                 struct failure *failure);

@@ -186,6 +186,15 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
 /* jobs_succeed() - it ends with the pipeline's @result (borrowed); finds its baseline. */
 int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *failure);
 
+/*
+ * jobs_find_baseline() - inside a transaction: put what the perplexities of @result compare with
+ * into it as "baseline"; of @row the owner and the parameters are used. Return: 0 or -errno.
+ */
+int jobs_find_baseline(struct jobs *jobs, const struct job_row *row, json_t *result);
+
+/* jobs_record_evals() - inside a transaction: store the perplexities of @result of the job. */
+int jobs_record_evals(struct jobs *jobs, const struct job_row *row, json_t *result);
+
 /* jobs_fail() - it ends, because of @why; its files are removed. */
 int jobs_fail(struct jobs *jobs, int64_t id, const struct failure *why, struct failure *failure);
 

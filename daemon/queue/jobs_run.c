@@ -198,14 +198,14 @@ static void count_tokens(struct jobs *jobs, const json_t *result) {
     }
 }
 
-/* Records the perplexities of @result, and puts what they compare with into it as "baseline". */
-static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *result) {
-    json_t *baseline = json_object(), *value;
+/* Calls @each with what @result says of each set, until it returns not 0. */
+static int each_eval(struct jobs *jobs, const struct job_row *row, json_t *result,
+                     int (*each)(struct jobs *jobs, const struct job_row *row,
+                                 const struct eval_row *eval, json_t *result)) {
+    json_t *value;
     const char *name;
-    int r;
+    int r = 0;
 
-    if (json_object_set_new(result, "baseline", baseline))
-        return -ENOMEM;
     json_object_foreach(json_object_get(result, "perplexity"), name, value) {
         struct eval_row eval = {
             .name = name,
@@ -215,20 +215,40 @@ static int record_evals(struct jobs *jobs, const struct job_row *row, json_t *re
             .windows_sha256 = json_string_value(json_object_get(value, "sha256")),
             .seqlen = json_integer_value(json_object_get(result, "seqlen")),
         };
-        double other;
 
-        if (!eval.model_fingerprint || !eval.windows_sha256)
-            continue;
-        r = store_find_baseline(jobs->store, &eval, row->owner, &other);
-        if (r && r != -ENOENT)
-            return r;
-        if (json_object_set_new(baseline, name, r ? json_null() : json_real(other)))
-            return -ENOMEM;
-        r = store_put_eval(jobs->store, row->id, &eval);
-        if (r)
-            return r;
+        if (!r && eval.model_fingerprint && eval.windows_sha256)
+            r = each(jobs, row, &eval, result);
     }
-    return 0;
+    return r;
+}
+
+static int compare(struct jobs *jobs, const struct job_row *row, const struct eval_row *eval,
+                   json_t *result) {
+    double other;
+    int r = store_find_baseline(jobs->store, eval, row->owner, &other);
+
+    if (r && r != -ENOENT)
+        return r;
+    return json_object_set_new(json_object_get(result, "baseline"), eval->name,
+                               r ? json_null() : json_real(other))
+               ? -ENOMEM
+               : 0;
+}
+
+int jobs_find_baseline(struct jobs *jobs, const struct job_row *row, json_t *result) {
+    if (json_object_set_new(result, "baseline", json_object()))
+        return -ENOMEM;
+    return each_eval(jobs, row, result, compare);
+}
+
+static int record(struct jobs *jobs, const struct job_row *row, const struct eval_row *eval,
+                  json_t *result) {
+    (void)result;
+    return store_put_eval(jobs->store, row->id, eval);
+}
+
+int jobs_record_evals(struct jobs *jobs, const struct job_row *row, json_t *result) {
+    return each_eval(jobs, row, result, record);
 }
 
 int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *failure) {
@@ -242,7 +262,9 @@ int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *
     r = begin_end(jobs, id, &row, failure);
     if (r)
         return r;
-    r = record_evals(jobs, row, copy);
+    r = jobs_find_baseline(jobs, row, copy);
+    if (!r)
+        r = jobs_record_evals(jobs, row, copy);
     data = json_pack("{so}", "result", job_result(copy));
     if (!r && !data)
         r = -ENOMEM;

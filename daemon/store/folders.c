@@ -41,3 +41,18 @@ int store_end_removal(struct store *store, int64_t id) {
 
     return r < 0 ? r : 0;
 }
+
+int store_is_known(struct store *store, int64_t id, bool *ret_known) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT EXISTS (SELECT 1 FROM jobs WHERE id = ?1) "
+                        "OR EXISTS (SELECT 1 FROM removals WHERE job_id = ?1)",
+                        "i", id);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r <= 0)
+        return r ? r : -EIO;
+    *ret_known = sqlite3_column_int(statement, 0) != 0;
+    return 0;
+}

@@ -104,6 +104,26 @@ int store_insert_job(struct store *store, const struct new_job *job, int64_t *re
     return 0;
 }
 
+int store_adopt_job(struct store *store, const struct new_job *job,
+                    const struct adopted_job *adopted) {
+    bool known;
+    int r = store_is_known(store, adopted->id, &known);
+
+    if (r || known)
+        return r ? r : -EEXIST;
+    r = store_exec(store,
+                   "INSERT INTO jobs (id, kind, status, owner, name, labels, priority, attempt, "
+                   "request, params, model_dir, version, created_at, finished_at, private, model, "
+                   "result) "
+                   "VALUES (?1, ?2, 'succeeded', ?3, ?4, ?5, ?6, 1, ?7, ?8, ?9, ?10, ?11, ?11, "
+                   "?12, ?13, ?14)",
+                   "isssjijjsiiijj", adopted->id, job->kind, job->owner, job->name, job->labels,
+                   (int64_t)job->priority, job->request, job->params, job->model_dir,
+                   (int64_t)next_queue_version(store), job->created_at, (int64_t)job->private,
+                   adopted->model, adopted->result);
+    return r < 0 ? r : 0;
+}
+
 int store_get_job(struct store *store, int64_t id, struct job_row **ret_row) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,

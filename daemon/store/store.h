@@ -139,6 +139,20 @@ struct new_job {
 /* store_insert_job() - append @job as queued, for its first attempt. */
 int store_insert_job(struct store *store, const struct new_job *job, int64_t *ret_id);
 
+/* What an adopted job was found with; borrowed. */
+struct adopted_job {
+    int64_t id; /* its own, which the folder has */
+    json_t *result;
+    const json_t *model; /* the model's facts; NULL: not known */
+};
+
+/*
+ * store_adopt_job() - append @job as one that has just succeeded, with the number @adopted->id: it
+ * was found on the disk. Return: 0; -EEXIST: there is or was a job of that number; or -errno.
+ */
+int store_adopt_job(struct store *store, const struct new_job *job,
+                    const struct adopted_job *adopted);
+
 /* store_get_job() - the caller owns *ret_row. Return: 0, -ENOENT, -errno. */
 int store_get_job(struct store *store, int64_t id, struct job_row **ret_row);
 
@@ -226,6 +240,9 @@ int store_reserve_ids(struct store *store, int64_t id);
 
 /* store_next_removal() - the first deleted job after @after whose folder may be there. -ENOENT. */
 int store_next_removal(struct store *store, int64_t after, int64_t *ret_id);
+
+/* store_is_known() - does job @id have a row, or was it deleted since the last start? */
+int store_is_known(struct store *store, int64_t id, bool *ret_known);
 
 /* store_end_removal() - the folder of the deleted job is gone. */
 int store_end_removal(struct store *store, int64_t id);

@@ -127,58 +127,6 @@ static void test_estimate(void **state) {
     check_allow(ASK(.path = "/v1/estimate"), "POST");
 }
 
-static void test_models(void **state) {
-    struct answer answer = ASK(.path = "/v1/models");
-    cleanup(json_decrefp) json_t *list = parse(&answer), *removed = NULL;
-
-    assert_int_equal(answer.status, 200);
-    assert_int_equal(json_array_size(json_object_get(list, "data")), 1);
-    answer_done(&answer);
-    answer = ASK(.path = "/v1/models/org/name-1.5_x", .method = "DELETE", .over_unix = true);
-    removed = parse(&answer);
-    assert_int_equal(answer.status, 200);
-    assert_string_equal(text_of(removed, "id"), "name-1.5_x");
-    answer_done(&answer);
-    check_problem(ASK(.path = "/v1/models/org/name", .method = "DELETE"), 403, "forbidden");
-    check_problem(ASK(.path = "/v1/models/busy/name", .method = "DELETE", .over_unix = true), 409,
-                  "model_in_use");
-    check_problem(ASK(.path = "/v1/models/nobody/name", .method = "DELETE", .over_unix = true), 404,
-                  "model_not_found");
-    check_problem(ASK(.path = "/v1/models/org/..", .method = "DELETE"), 404, "not_found");
-    check_problem(ASK(.path = "/v1/models/org%2f..%2fx/y", .method = "DELETE"), 404, "not_found");
-    check_problem(ASK(.path = "/v1/models/org/name", .method = "DELETE", .over_unix = true,
-                      .headers = {"Origin: http://elsewhere.example"}),
-                  403, "origin_not_allowed");
-}
-
-static void test_backup(void **state) {
-    struct site *site = *state;
-    struct answer answer =
-        ASK(.path = "/v1/backup", .body = "", .method = "POST", .over_unix = true);
-    cleanup(json_decrefp) json_t *begun = parse(&answer);
-
-    assert_int_equal(answer.status, 202);
-    assert_string_equal(text_of(begun, "url"), "/v1/backup/quantd.db");
-    answer_done(&answer);
-    answer = ASK(.path = "/v1/backup/quantd.db", .over_unix = true);
-    assert_int_equal(answer.status, 200);
-    assert_int_equal(answer.body.length, 2);
-    check_header(&answer, "Content-Type", "application/octet-stream");
-    answer_done(&answer);
-    check_problem(ASK(.path = "/v1/backup/other.db", .over_unix = true), 404, "backup_not_found");
-    site->fake->backup_runs = true;
-    check_problem(ASK(.path = "/v1/backup", .body = "", .method = "POST", .over_unix = true), 409,
-                  "backup_running");
-    site->fake->backup_runs = false;
-    check_problem(ASK(.path = "/v1/backup", .body = "{\"x\": 1}", .method = "POST",
-                      .headers = {JSON_TYPE}, .over_unix = true),
-                  422, "invalid_parameter");
-    /* For admins only. */
-    check_problem(ASK(.path = "/v1/backup", .body = "", .method = "POST"), 403, "forbidden");
-    check_problem(ASK(.path = "/v1/backup"), 403, "forbidden");
-    check_problem(ASK(.path = "/v1/backup/quantd.db"), 403, "forbidden");
-}
-
 static void test_submit(void **state) {
     struct answer answer = ASK(.path = "/v1/jobs", .headers = {JSON_TYPE, "Idempotency-Key: k1"},
                                .body = "{\"model\": \"a/b\"}");
@@ -457,8 +405,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_not_found, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_methods, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_estimate, open_site, close_site),
-        cmocka_unit_test_setup_teardown(test_models, open_site, close_site),
-        cmocka_unit_test_setup_teardown(test_backup, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_submit, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_owner_of_unix_socket, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_malformed_json, open_site, close_site),

@@ -5,7 +5,7 @@
 #include "api/server/http.h"
 #include "api/stream/sse.h"
 #include "base/str.h"
-#include "fake.h"
+#include "tests/api/fake/fake.h"
 
 #include <curl/curl.h>
 

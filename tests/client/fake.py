@@ -160,7 +160,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fake, path = self.server.fake, self.path.split("?")[0]
         parts = path.strip("/").split("/")
         try:
-            if path in fake.answers:
+            if self.path in fake.answers:
+                self.send_json(*fake.answers[self.path])
+            elif path in fake.answers:
                 self.send_json(*fake.answers[path])
             elif path == "/v1/jobs" and "status=succeeded&" in self.path:
                 self.send_json(200, listing(fake.past))

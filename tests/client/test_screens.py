@@ -87,6 +87,27 @@ def queue():
     return made
 
 
+def check_adopt():
+    made = fake.Fake()
+    reason = {"code": "folder_damaged", "detail": "'x" + fake.HOSTILE + "' is missing",
+              "hint": "bring the folder back from a copy, or delete it"}
+    orphan = {"object": "orphan", "id": 3, "state": "finished", "adoptable": True, "reason": None,
+              "path": "/x/3", "bytes": 4_200_000, "changed_at": None, "model": "olmoe-demo",
+              "params": {"wbits": 4, "format": "gptq"}}
+    made.answers["/v1/orphans?after=0"] = (200, {
+        "object": "list", "data": [orphan], "has_more": True})
+    made.answers["/v1/orphans?after=3"] = (200, {
+        "object": "list", "has_more": False, "data": [
+            {**orphan, "id": 12, "state": "damaged", "adoptable": False, "reason": reason,
+             "model": fake.HOSTILE, "params": None}]})
+    check("adopt-list", run(made, "admin", "adopt"))
+    assert [o["id"] for o in check_json(run(made, "admin", "adopt", "--json"))] == [3, 12]
+    made.answers["/v1/orphans?after=0"] = (200, {"object": "list", "data": [], "has_more": False})
+    check("adopt-none", run(made, "admin", "adopt"))
+    assert run(made, "admin", "adopt", "3", "--all").returncode == 2
+    assert run(made, "admin", "backup", "--all").returncode == 2
+
+
 def check_jobs():
     made = queue()
     for width in (80, 160):
@@ -298,6 +319,7 @@ def check_usage():
 
 
 check_jobs()
+check_adopt()
 check_doctor()
 check_down()
 check_ps()

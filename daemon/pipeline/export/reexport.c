@@ -45,6 +45,18 @@ int reexport_check(const char *artifact, const struct format_ops *format, struct
     return check_format(format, &config.quantization, &config, artifact, failure);
 }
 
+int reexport_facts(const char *artifact, const char *fingerprint, json_t **ret_model,
+                   struct failure *failure) {
+    struct model_config config;
+    int r = model_config_read(artifact, artifact, &config, failure);
+
+    if (r)
+        return r;
+    config.quantization.present = false; /* the model that was quantized was not yet */
+    *ret_model = load_model_facts(&config, fingerprint);
+    return *ret_model ? 0 : failure_oom(failure);
+}
+
 /* The parameters of the job that made the codes, but for what is asked for now. */
 static int read_params(struct run *run) {
     cleanup(json_decrefp) json_t *params = json_copy(json_object_get(run->made, "params"));

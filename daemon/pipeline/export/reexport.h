@@ -7,6 +7,8 @@
 
 #include "base/failure.h"
 
+#include <jansson.h>
+
 struct format_ops;
 
 /*
@@ -14,3 +16,11 @@ struct format_ops;
  * @format? Return: 0; -EINVAL with the field; or -errno. Any thread.
  */
 int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure);
+
+/*
+ * reexport_facts() - what clients see of the model that became the checkpoint in @artifact, whose
+ * fingerprint was @fingerprint: the caller owns *ret_model. Return: 0 or -errno with the failure.
+ * Any thread.
+ */
+int reexport_facts(const char *artifact, const char *fingerprint, json_t **ret_model,
+                   struct failure *failure);

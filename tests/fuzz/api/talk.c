@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 #include "base/hash.h"
 #include "base/macros.h"
-#include "tests/api/fake.h"
+#include "tests/api/fake/fake.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <poll.h>

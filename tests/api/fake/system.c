@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a fake daemon says of itself: devices, models, estimates. */
-#include "fake.h"
+#include "tests/api/fake/fake.h"
 
 #include "base/str.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "client/verbs/admin/admin.h"
+
 #include "base/bytes.h"
 #include "base/file.h"
-#include "client/client.h"
 #include "client/http/answer.h"
 #include "client/http/receive.h"
 #include "client/screen/interrupt.h"
@@ -128,7 +129,8 @@ static int await(struct client *client, json_t **backup, struct failure *failure
                        answer_text(json_object_get(*backup, "error"), "detail"));
 }
 
-static int run_backup(struct client *client, const char *word, struct failure *failure) {
+int admin_backup(struct client *client, const struct args *args, struct failure *failure) {
+    const char *word = args->n_positional > 1 ? args->positional[1] : NULL;
     cleanup(json_decrefp) json_t *backup = NULL;
     cleanup(freep) char *file = NULL;
     cleanup(freep) char *shown = NULL;
@@ -155,22 +157,3 @@ static int run_backup(struct client *client, const char *word, struct failure *f
             file ? "" : ", on the machine that runs quantd");
     return EXIT_OK;
 }
-
-static int run(struct client *client, const struct args *args, struct failure *failure) {
-    if (!str_equal(args->positional[0], "backup"))
-        return failure_set(failure, -EINVAL, "usage", "use quantctl admin backup",
-                           "unknown command '%s'", args->positional[0]);
-    return run_backup(client, args->n_positional > 1 ? args->positional[1] : NULL, failure);
-}
-
-const struct verb verb_admin = {
-    .name = "admin",
-    .usage = "backup [FILE]",
-    .summary = "back up the database of quantd while it runs",
-    .details = "Without FILE the backup stays with the daemon, in STATE-DIR/backups, which keeps\n"
-               "the newest three. With FILE it is downloaded too; if FILE is a folder, the file\n"
-               "in it is named by the time. No file is replaced. Checkpoints are not included.\n",
-    .least = 1,
-    .most = 2,
-    .run = run,
-};

@@ -35,7 +35,7 @@ struct fake {
     struct fake_event *events; /* seq is the index + 1 */
     size_t n_events, capacity;
     atomic_int submit_error, events_error; /* what these functions return, when not 0 */
-    atomic_bool sick, backup_runs;
+    atomic_bool sick, backup_runs, adoption_runs;
     atomic_int n_event_queries;
     char folder[64]; /* of the artifacts */
 
@@ -49,6 +49,9 @@ void fake_backup_init(struct service *service);
 
 /* fake_system_init() - those about devices, models and estimates. */
 void fake_system_init(struct service *service);
+
+/* fake_orphans_init() - the functions of @service that are about orphans. */
+void fake_orphans_init(struct service *service);
 
 struct fake *fake_new(void);
 void fake_free(struct fake *fake);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fake.h"
+#include "tests/api/fake/fake.h"
 
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -375,6 +375,7 @@ struct fake *fake_new(void) {
     fake_tokens_init(&fake->service);
     fake_backup_init(&fake->service);
     fake_system_init(&fake->service);
+    fake_orphans_init(&fake->service);
     pthread_mutex_init(&fake->mutex, NULL);
     pthread_mutex_init(&fake->wake_mutex, NULL);
     write_files(fake);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fake.h"
+#include "tests/api/fake/fake.h"
 
 #include "base/macros.h"
 #include "base/str.h"
