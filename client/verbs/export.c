@@ -16,6 +16,8 @@ static const struct arg_option options[] = {
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
      "file for torch",
      "format"},
+    {"for", "vllm|llama.cpp|transformers|gptqmodel",
+     "refuse what this program would not read, or read wrongly", "for"},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,

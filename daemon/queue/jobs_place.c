@@ -74,7 +74,7 @@ static int resolve_model(struct jobs *jobs, const struct caller *caller, const c
 /* The job at @place keeps what the format of an export job can be written from. */
 static int check_export(const struct params *params, const struct place *place,
                         struct failure *failure) {
-    int r = reexport_check(place->dir, params->format, failure);
+    int r = reexport_check(place->dir, params, failure);
 
     return r == -EBADMSG || r == -ENOENT ? -EINVAL : r;
 }

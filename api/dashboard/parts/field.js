@@ -10,7 +10,7 @@ const textInput = (schema, id, more) => el("input", { type: "text", id, autocomp
 /* By kind; others are a line of text. */
 const INPUTS = {
   choice: (schema, id) =>
-    el("select", { id }, schema.enum.map((v) => el("option", { value: v }, String(v)))),
+    el("select", { id }, schema.enum.map((v) => el("option", { value: String(v) }, v ?? "any"))),
   switch: (schema, id) => el("input", { type: "checkbox", id }),
   pairs: (schema, id) =>
     el("textarea", { id, rows: 2, spellcheck: "false", placeholder: "name=value, one on a line" }),

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
+#include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/params/check.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/run.h"
@@ -21,16 +22,17 @@ static int no_codes(struct failure *failure) {
                          "the job keeps no codes that another format could be written from");
 }
 
-/* Can @format hold the codes, with the tokenizer of the folder @artifact? */
-static int check_format(const struct format_ops *format, const struct quantization_config *q,
-                        const struct model_config *config, const char *artifact,
-                        struct failure *failure) {
-    int r = format_check(format, q, config, failure);
+/* Can the format of @params hold the codes, with the tokenizer of the folder @artifact? */
+static int check_codes(const struct params *params, const struct quantization_config *q,
+                       const struct model_config *config, const char *artifact,
+                       struct failure *failure) {
+    const struct format_ops *format = params->format;
+    int r = params_check(params, q, config, failure);
 
     return r || !format->check_files ? r : format->check_files(artifact, artifact, config, failure);
 }
 
-int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure) {
+int reexport_check(const char *artifact, const struct params *params, struct failure *failure) {
     cleanup(freep) char *dir = check_codes_dir(artifact);
     struct model_config config;
     int r;
@@ -42,7 +44,7 @@ int reexport_check(const char *artifact, const struct format_ops *format, struct
         return r;
     if (!config.quantization.present)
         return no_codes(failure);
-    return check_format(format, &config.quantization, &config, artifact, failure);
+    return check_codes(params, &config.quantization, &config, artifact, failure);
 }
 
 int reexport_facts(const char *artifact, const char *fingerprint, json_t **ret_model,
@@ -60,12 +62,14 @@ int reexport_facts(const char *artifact, const char *fingerprint, json_t **ret_m
 /* The parameters of the job that made the codes, but for what is asked for now. */
 static int read_params(struct run *run) {
     cleanup(json_decrefp) json_t *params = json_copy(json_object_get(run->made, "params"));
+    const struct engine_ops *engine = run->params->engine;
     int r;
 
     if (!params)
         return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
                            "quantd.json of '%s' has no parameters", run->params->model);
     if (json_object_set_new(params, "format", json_string(run->params->format->name)) ||
+        json_object_set_new(params, "for", engine ? json_string(engine->name) : json_null()) ||
         json_object_set_new(params, "model", json_string(run->params->model)))
         return failure_oom(run->failure);
     r = params_parse(JOB_QUANTIZE, params, &run->made_params, run->failure);
@@ -110,8 +114,8 @@ static int open_codes(struct run *run) {
         q->sym != run->quantization.sym)
         return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
                            "quantd.json and config.json of '%s' do not match", run->params->model);
-    return check_format(run->params->format, &run->quantization, &run->checkpoint->config,
-                        run->job->model_dir, run->failure);
+    return check_codes(run->params, &run->quantization, &run->checkpoint->config,
+                       run->job->model_dir, run->failure);
 }
 
 int reexport_open(struct run *run) {

@@ -9,13 +9,13 @@
 
 #include <jansson.h>
 
-struct format_ops;
+struct params;
 
 /*
- * reexport_check() - can the job whose checkpoint is in the folder @artifact be exported in
- * @format? Return: 0; -EINVAL with the field; or -errno. Any thread.
+ * reexport_check() - can the job whose checkpoint is in the folder @artifact be exported in the
+ * format of @params, for their engine? Return: 0; -EINVAL with the field; or -errno. Any thread.
  */
-int reexport_check(const char *artifact, const struct format_ops *format, struct failure *failure);
+int reexport_check(const char *artifact, const struct params *params, struct failure *failure);
 
 /*
  * reexport_facts() - what clients see of the model that became the checkpoint in @artifact, whose

@@ -69,7 +69,7 @@ static int check_shapes(const struct model_config *config, const struct params *
                 failure, -EINVAL, "model_unsupported", "only wbits 16 works for this model",
                 "the %d in-features of %s are not a multiple of 32", shape.n, shape.parts[0].name);
     }
-    return format_check(p->format, &q, config, failure);
+    return params_check(p, &q, config, failure);
 }
 
 int check_model(const struct checkpoint *checkpoint, const struct params *p,

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "daemon/data/corpus.h"
+#include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/params/params.h"
@@ -84,6 +85,25 @@ static const char *get_format(const struct params *params) {
 static const struct param_choice format_choice = {format_name, format_title, set_format,
                                                   get_format};
 
+static const char *engine_name(size_t i) {
+    return i < n_engines ? engines[i]->name : NULL;
+}
+
+static const char *engine_title(size_t i) {
+    return engines[i]->title;
+}
+
+static void set_engine(struct params *params, size_t i) {
+    params->engine = engines[i];
+}
+
+static const char *get_engine(const struct params *params) {
+    return params->engine ? params->engine->name : NULL;
+}
+
+static const struct param_choice engine_choice = {engine_name, engine_title, set_engine,
+                                                  get_engine};
+
 /* ---- the table ---- */
 
 static const json_int_t wbits[] = {2, 3, 4, 8, 16, 0};
@@ -147,6 +167,8 @@ static const struct param table[] = {
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
      "file for torch",
      NULL, .choice = &format_choice},
+    {"for", PARAM_CHOICE, QUANTIZE | EXPORT, "null",
+     "refuse what this program would not read, or read wrongly", NULL, .choice = &engine_choice},
 };
 
 const struct param *param_at(size_t i) {
@@ -362,7 +384,8 @@ json_t *param_to_json(const struct param *p, const struct params *params) {
     case PARAM_BOOLEAN:
         return json_boolean(*(const bool *)at);
     case PARAM_CHOICE:
-        return json_string(p->choice->get(params));
+        text = p->choice->get(params);
+        return text ? json_string(text) : json_null();
     case PARAM_SETS:
         return sets_to_json(params);
     case PARAM_ALIAS:

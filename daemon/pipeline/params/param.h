@@ -30,7 +30,7 @@ struct param_choice {
     const char *(*name)(size_t i);  /* NULL after the last */
     const char *(*title)(size_t i); /* what the name stands for, in a line */
     void (*set)(struct params *params, size_t i);
-    const char *(*get)(const struct params *params);
+    const char *(*get)(const struct params *params); /* NULL: none is chosen */
 };
 
 struct param {

@@ -2,6 +2,8 @@
 #include "daemon/pipeline/params/params.h"
 
 #include "base/str.h"
+#include "daemon/pipeline/engines/engine.h"
+#include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
 
 #include <errno.h>
@@ -47,4 +49,11 @@ struct quantization_config params_quantization(const struct params *params) {
 
 bool params_calibrates(const struct params *params) {
     return params->wbits != 16 && params->method->needs_hessians;
+}
+
+int params_check(const struct params *params, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure) {
+    int r = format_check(params->format, q, config, failure);
+
+    return r || !params->engine ? r : params->engine->check(params->format, q, config, failure);
 }

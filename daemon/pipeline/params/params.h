@@ -13,6 +13,7 @@
 #define PARAMS_EVALS_MAX 16
 #define PARAMS_BATCH_MAX 4096 /* windows */
 
+struct engine_ops;
 struct format_ops;
 struct method_ops;
 
@@ -44,12 +45,20 @@ struct params {
     char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
     int n_eval;
     const struct format_ops *format; /* of the checkpoint */
+    const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
 };
 
 void params_free(struct params *params); /* NULL is fine */
 
 /* params_quantization() - what @params ask of a format. */
 struct quantization_config params_quantization(const struct params *params);
+
+/*
+ * params_check() - can the format of @params hold @q, and does the engine that it is for read it?
+ * @config NULL: the model is not known yet. Return: 0, or -EINVAL with the field.
+ */
+int params_check(const struct params *params, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure);
 
 /* params_calibrates() - does the job look at the calibration text? */
 bool params_calibrates(const struct params *params);

@@ -110,7 +110,7 @@ static int check_combination(const struct params *params, struct failure *failur
     if (params->wbits != 16) {
         struct quantization_config q = params_quantization(params);
 
-        return format_check(params->format, &q, NULL, failure);
+        return params_check(params, &q, NULL, failure);
     }
     return 0;
 }

@@ -37,6 +37,18 @@ static int free_schema(void **state) {
     return 0;
 }
 
+/* What an engine reads of what a job would ask for besides; NULL: all of it. */
+static json_t *read_by(const char *engine) {
+    static const char *const reads[][2] = {
+        {"vllm", "dense"}, {"llama.cpp", "gguf"}, {"transformers", "dense"}};
+
+    for (size_t i = 0; engine && i < ARRAY_SIZE(reads); i++) {
+        if (strcmp(engine, reads[i][0]) == 0)
+            return json_string(reads[i][1]);
+    }
+    return NULL;
+}
+
 /* What the daemon says to @value (owned here) in field @name of a job of @kind: taken or not. */
 static bool takes(const char *kind, const char *name, json_t *value) {
     bool exports = !strcmp(kind, "export") || str_equal(json_string_value(value), "export");
@@ -48,6 +60,9 @@ static bool takes(const char *kind, const char *name, json_t *value) {
 
     if (strcmp(kind, "eval") && strcmp(name, "kind") && !exports)
         json_object_update_new(request, json_pack("{s:i s:s}", "wbits", 4, "dataset", "ptb"));
+    if (!strcmp(name, "for") && strcmp(kind, "eval"))
+        json_object_update_new(request,
+                               json_pack("{s:o*}", "format", read_by(json_string_value(value))));
     json_object_set_new(request, name, value);
     if (!submission_parse(request, &submission, &failure))
         return true;

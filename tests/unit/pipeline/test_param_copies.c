@@ -128,6 +128,8 @@ static json_t *enum_of(const struct param *param) {
         json_array_append_new(list, json_integer(param->values[i]));
     for (size_t i = 0; param->choice && param->choice->name(i); i++)
         json_array_append_new(list, json_string(param->choice->name(i)));
+    if (list && str_equal(param->default_value, "null"))
+        json_array_append_new(list, json_null());
     return list;
 }
 

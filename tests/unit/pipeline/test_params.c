@@ -115,7 +115,7 @@ static void test_good(void **state) {
          " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null, 'grid': null,"
          " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'method': null,"
          " 'percdamp': null,"
-         " 'format': null, 'eval': null}",
+         " 'format': null, 'for': null, 'eval': null}",
          3},
     };
 
@@ -231,6 +231,8 @@ static const struct {
     {"'percdamp': true", "percdamp", "above 0 and at most 1"},
     {"'format': 'GPTQ'", "format", "gptq"},
     {"'format': 4", "format", "gptq"},
+    {"'for': 'vLLM'", "for", "\"vllm\" or \"llama.cpp\""},
+    {"'for': 'llama.cpp'", "format", "llama.cpp does not read gptq"},
     {"'eval': 4", "eval", "array or a list"},
     {"'eval': {}", "eval", "array or a list"},
     {"'eval': ['ptb', 4]", "eval", "hold strings"},
@@ -311,9 +313,9 @@ static void test_titles(void **state) {
 /* An evaluation takes a model, a window and the sets, nothing of the quantization. */
 static void test_eval_takes_little(void **state) {
     static const char *const fields[] = {
-        "dataset",   "wbits",   "groupsize",       "nsamples",      "seed",
-        "act_order", "sym",     "true_sequential", "static_groups", "mse",
-        "grid",      "nearest", "method",          "percdamp",      "format"};
+        "dataset", "wbits",           "groupsize",     "nsamples", "seed", "act_order",
+        "sym",     "true_sequential", "static_groups", "mse",      "grid", "nearest",
+        "method",  "percdamp",        "format",        "for"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The programs that run checkpoints, one row each: what of a quantization each one takes, as
+ * docs/FORMATS.md has it from runs. A job may name the one that its checkpoint is for, and is
+ * refused then what that program would refuse or read wrongly. Any thread.
+ */
+#pragma once
+
+#include "base/failure.h"
+#include "daemon/model/arch/config.h"
+
+struct format_ops;
+
+struct engine_ops {
+    const char *name;  /* the value of the parameter `for` */
+    const char *title; /* what it takes, in a line */
+
+    /* Does it load @format with what @q asks for, and rightly? @config NULL: the model is not
+     * known yet. Return: 0, or -EINVAL with the field that is to blame. */
+    int (*check)(const struct format_ops *format, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure);
+};
+
+extern const struct engine_ops engine_vllm;
+extern const struct engine_ops engine_llama_cpp;
+extern const struct engine_ops engine_transformers;
+extern const struct engine_ops engine_gptqmodel;
+
+/* engines - all that a job can name. */
+extern const struct engine_ops *const engines[];
+extern const size_t n_engines;

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/* vLLM 0.24 to 0.33, by runs of 0.24 and by the sources of the others: docs/FORMATS.md, "vLLM". */
+#include "daemon/pipeline/engines/engine.h"
+#include "daemon/pipeline/formats/format.h"
+
+/* The kernel of packed experts, Marlin. */
+static int check_groupsize(int groupsize, const struct model_config *config,
+                           struct failure *failure) {
+    if (groupsize <= 0)
+        return 0;
+    if (groupsize != 32 && groupsize != 64 && groupsize != 128)
+        return failure_field(failure, "groupsize", "take 32, 64, 128 or -1",
+                             "vLLM has no kernel for groups of %d", groupsize);
+    if (config && groupsize >= config->intermediate_size)
+        return failure_field(failure, "groupsize", "take a smaller one, or -1",
+                             "vLLM computes wrong numbers when groups of %d are not smaller than "
+                             "the experts, which are %d wide",
+                             groupsize, config->intermediate_size);
+    return 0;
+}
+
+static int check_gptq(const struct quantization_config *q, struct failure *failure) {
+    if (!q->sym)
+        return failure_field(failure, "sym", "set it, or take the format compressed-tensors",
+                             "vLLM reads only symmetric grids from gptq");
+    if (q->desc_act)
+        return failure_field(failure, "static_groups", "set it, or leave act_order out",
+                             "vLLM wants groups whose columns are neighbours");
+    return 0;
+}
+
+static int check_compressed_tensors(const struct quantization_config *q, struct failure *failure) {
+    if (q->wbits == 8 && q->groupsize > 0)
+        return failure_field(failure, "groupsize", "take -1, or the format gptq",
+                             "vLLM reads 8 bits from compressed-tensors only with whole rows");
+    return 0;
+}
+
+static int check(const struct format_ops *format, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure) {
+    int r;
+
+    if (format == &format_dense)
+        return 0;
+    if (format != &format_gptq && format != &format_compressed_tensors)
+        return failure_field(failure, "format", "take gptq, compressed-tensors or dense",
+                             "vLLM does not read OLMoE from %s", format->name);
+    if (q->wbits != 4 && q->wbits != 8)
+        return failure_field(failure, "wbits", "take 4 or 8, or the format dense",
+                             "vLLM has no kernel for experts of %d bits", q->wbits);
+    r = format == &format_gptq ? check_gptq(q, failure) : check_compressed_tensors(q, failure);
+    return r ? r : check_groupsize(q->groupsize, config, failure);
+}
+
+const struct engine_ops engine_vllm = {
+    .name = "vllm",
+    .title = "gptq, compressed-tensors or dense; 4 or 8 bits, groups smaller than an expert",
+    .check = check,
+};
