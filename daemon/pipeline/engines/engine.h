@@ -14,6 +14,7 @@ struct format_ops;
 struct engine_ops {
     const char *name;  /* the value of the parameter `for` */
     const char *title; /* what it takes, in a line */
+    const char *usage; /* Markdown, lines of text: how to run a checkpoint in the folder . */
 
     /* Does it load @format with what @q asks for, and rightly? @config NULL: the model is not
      * known yet. Return: 0, or -EINVAL with the field that is to blame. */

@@ -16,5 +16,7 @@ static int check(const struct format_ops *format, const struct quantization_conf
 const struct engine_ops engine_gptqmodel = {
     .name = "gptqmodel",
     .title = "gptq",
+    .usage = "GPTQModel:\n\n```python\nfrom gptqmodel import GPTQModel\nmodel = "
+             "GPTQModel.load(\".\")\n```\n",
     .check = check,
 };

@@ -17,5 +17,6 @@ static int check(const struct format_ops *format, const struct quantization_conf
 const struct engine_ops engine_llama_cpp = {
     .name = "llama.cpp",
     .title = "gguf",
+    .usage = "llama.cpp:\n\n```sh\nllama-cli -m model.gguf -p \"The capital of France is\"\n```\n",
     .check = check,
 };

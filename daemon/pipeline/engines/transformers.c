@@ -20,5 +20,9 @@ static int check(const struct format_ops *format, const struct quantization_conf
 const struct engine_ops engine_transformers = {
     .name = "transformers",
     .title = "compressed-tensors with symmetric grids, or dense",
+    .usage =
+        "transformers:\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "model = AutoModelForCausalLM.from_pretrained(\".\")\n"
+        "tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n",
     .check = check,
 };

@@ -55,5 +55,6 @@ static int check(const struct format_ops *format, const struct quantization_conf
 const struct engine_ops engine_vllm = {
     .name = "vllm",
     .title = "gptq, compressed-tensors or dense; 4 or 8 bits, groups smaller than an expert",
+    .usage = "vLLM:\n\n```sh\nvllm serve .\n```\n",
     .check = check,
 };

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The checkpoint that other software loads: shards, config.json with its quantization_config,
- * tokenizer files, quantd.json (what was done, and what came of it), and manifest.json, the hash
- * of every other file. It holds no time and no path, so the same job gives the same bytes.
+ * tokenizer files, quantd.json (what was done, and what came of it), README.md, and manifest.json,
+ * the hash of every other file. It holds no time and no path, so the same job gives the same bytes.
  */
 #include "daemon/pipeline/export/folder.h"
 
 #include "base/str.h"
 #include "daemon/data/companions.h"
 #include "daemon/model/arch/json_python.h"
+#include "daemon/pipeline/export/card.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params/request.h"
 
@@ -103,11 +104,16 @@ static json_t *quantd_json(const struct run *run) {
  */
 static int write_quantd_json(struct run *run, struct folder *folder) {
     cleanup(json_decrefp) json_t *all = run->made ? json_clone(run->made) : quantd_json(run);
+    cleanup(freep) char *card = NULL;
+    int r;
 
-    if (run->made && json_object_set_new(json_object_get(all, "params"), "format",
-                                         json_string(folder->format->name)))
+    if (!all || (run->made && json_object_set_new(json_object_get(all, "params"), "format",
+                                                  json_string(folder->format->name))))
         return failure_oom(run->failure);
-    return folder_write_json(run, folder, "quantd.json", all);
+    r = folder_write_json(run, folder, "quantd.json", all);
+    if (!r)
+        r = card_new(all, run->params, &run->checkpoint->config, &card, run->failure);
+    return r ? r : folder_write(run, folder, "README.md", card, strlen(card));
 }
 
 /* The codes, for an export job, when @checkpoint does not hold them. */

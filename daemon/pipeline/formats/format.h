@@ -55,6 +55,7 @@ struct container_ops {
 struct format_ops {
     const char *name;  /* "gptq" */
     const char *title; /* what the name stands for, in a line */
+    const char *usage; /* Markdown: how to load it where there is no engine, or NULL */
     struct format_holds holds;
 
     /* By which every code, scale, zero and order is read back from its tensors, or NULL: it does

@@ -111,7 +111,7 @@ static double bits_per_weight(const struct model_config *config,
 
 const struct format_ops format_gptq = {
     .name = "gptq",
-    .title = "packed codes, scales and zeros, as GPTQModel, vLLM and transformers read them",
+    .title = "packed codes, scales and zeros, as GPTQModel and vLLM read them",
     .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8,
               .sym = true,
               .asym = true,
