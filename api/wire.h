@@ -21,17 +21,23 @@
 /*
  * Event streams (GET /v1/jobs/{id}/events and /v1/events with Accept: text/event-stream):
  *
- *   event: job         data: the job object as it is now; first, without id, only of one job
+ *   event: job         data: the job object as it is now; first, only of one job; without id, but
+ *                      when the job has ended and no event follows: then that of the last event
+ *   event: start       data: {last_seq}; first, only of all jobs: where the stream begins; without
+ *                      ?after= and Last-Event-ID also its id
  *   event: TYPE, id:   data: {seq, job, type, at, data}; a stored event, id and seq are the same
  *   event: progress    data: {job, type, at, data: the job's progress object}, without seq and
  *                      id when it was not stored: the newest state, at most 4 a second
  *   event: reset       data: {after, last_seq}: the cursor is of another store and was dropped
  *   a comment          every 15 s without other traffic
  *
- * The stream of one job ends after its last event. ?after=SEQ or the header Last-Event-ID (which
- * wins) resumes after that event.
+ * Every block has data: some clients take a block of retry or id alone, or a blank line after a
+ * comment, for an event. The stream of one job ends after its last event. ?after=SEQ or the header
+ * Last-Event-ID (which wins) resumes after that event. With that header and no event left the
+ * answer is 204, on which an EventSource does not connect again.
  */
 #define WIRE_EVENT_JOB "job"
+#define WIRE_EVENT_START "start"
 #define WIRE_EVENT_RESET "reset"
 
 #define WIRE_RETRY_MS 2000

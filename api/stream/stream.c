@@ -143,7 +143,7 @@ static int stream_fill(struct stream *stream, unsigned signals, struct failure *
         put_progress(stream);
     }
     if (r == 0 && signals & FANOUT_BEAT && stream->n_frames == 0)
-        r = push(stream, frame_text(":\n\n", 3), failure);
+        r = push(stream, frame_text(":\n", 2), failure);
     /* The client reconnects with its last id, and others get their turn. */
     stream->ended |= stream->n_left <= 0;
     if (r == 0 && stream->n_frames > 0)
@@ -203,31 +203,41 @@ static void put_reset(struct strbuf *out, uint64_t after, uint64_t newest) {
         out->failed = true;
 }
 
-/* What a client gets first: how to reconnect, and the job as it is. */
-static int put_start(struct stream *stream, uint64_t after, const json_t *job,
+/*
+ * Where the stream of all jobs begins. @now: nothing older was asked for, and with the id a client
+ * that reconnects before the first event misses none.
+ */
+static void put_where(struct strbuf *out, uint64_t cursor, bool now) {
+    cleanup(json_decrefp) json_t *data = json_pack("{s:I}", "last_seq", (json_int_t)cursor);
+
+    if (data)
+        frame_put(out, now ? cursor : 0, WIRE_EVENT_START, data);
+    else
+        out->failed = true;
+}
+
+/* What a client gets first: how to reconnect, and the job as it is. @at_end: nothing follows. */
+static int put_start(struct stream *stream, uint64_t after, const json_t *job, bool at_end,
                      struct failure *failure) {
     struct service *service = stream->api->service;
     uint64_t newest = service->last_seq(service->ctx);
     struct strbuf out = {};
     struct frame *frame;
 
-    /* No blank line: alone it would be an event without data to some clients. */
+    /* No blank line: see api/wire.h. */
     strbuf_printf(&out, "retry: %d\n", WIRE_RETRY_MS);
-    if (after == STREAM_FROM_NOW) {
-        /* An id without data: a client that reconnects before the first event misses none. */
-        stream->cursor = newest;
-        strbuf_printf(&out, "id: %" PRIu64 "\n\n", newest);
-    } else if (after > newest) {
-        stream->cursor = stream->subscriber.job ? 0 : newest;
+    stream->cursor = after == STREAM_FROM_NOW ? newest : after;
+    if (stream->cursor > newest) {
+        stream->cursor = job ? 0 : newest;
         put_reset(&out, after, newest);
-    } else {
-        stream->cursor = after;
     }
     if (job) {
         stream->progress = frame_progress(job);
         /* The job as it is may be its end already. */
         stream->ask_store = true;
-        frame_put(&out, 0, WIRE_EVENT_JOB, job);
+        frame_put(&out, at_end ? after : 0, WIRE_EVENT_JOB, job);
+    } else {
+        put_where(&out, stream->cursor, after == STREAM_FROM_NOW);
     }
     frame = out.failed ? NULL : frame_text(out.data, out.length);
     strbuf_done(&out);
@@ -280,6 +290,22 @@ static enum MHD_Result refuse(struct request *request, int r) {
     return answer_failure(request, r, &failure);
 }
 
+/* Has job @job_id ended, and is no event of it newer than @after? */
+static int look_for_end(struct request *request, int64_t job_id, uint64_t after, bool *ret_at_end,
+                        struct failure *failure) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *events = NULL;
+    bool ended = false;
+    int r;
+
+    *ret_at_end = false;
+    if (!job_id || after == 0 || after > service->last_seq(service->ctx))
+        return 0;
+    r = service->events(service->ctx, &request->caller, job_id, after, 1, &events, &ended, failure);
+    *ret_at_end = !r && ended && json_array_size(events) == 0;
+    return r;
+}
+
 enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t after) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *job = NULL;
@@ -287,12 +313,17 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
     struct failure failure = {};
     struct stream *stream;
     uint64_t version = 0;
+    bool at_end = false;
     int r = 0;
 
     if (job_id)
         r = service->job(service->ctx, &request->caller, job_id, 0, &job, &version, &failure);
+    if (!r)
+        r = look_for_end(request, job_id, after, &at_end, &failure);
     if (r)
         return answer_failure(request, r, &failure);
+    if (at_end && request_header(request, "Last-Event-ID"))
+        return answer_response(request, MHD_HTTP_NO_CONTENT, response_empty());
     stream = calloc(1, sizeof(*stream));
     if (!stream)
         return answer_failure(request, failure_oom(&failure), &failure);
@@ -309,7 +340,7 @@ enum MHD_Result stream_answer(struct request *request, int64_t job_id, uint64_t 
         free(stream);
         return refuse(request, r);
     }
-    r = put_start(stream, after, job, &failure);
+    r = put_start(stream, after, job, at_end, &failure);
     response = r ? NULL : new_response(stream);
     if (!response) {
         stream_free(stream);

@@ -226,7 +226,7 @@ static size_t take_events(char *data, size_t one, size_t n, void *arg) {
     struct watcher *watcher = arg;
 
     (void)one;
-    if (n >= 3 && memcmp(data + n - 3, ":\n\n", 3) == 0)
+    if (n >= 2 && memcmp(data + n - 2, ":\n", 2) == 0)
         watcher->n_comments++;
     return sse_parser_feed(&watcher->parser, data, n, note, watcher, NULL) ? 0 : n;
 }

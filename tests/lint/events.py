@@ -9,7 +9,7 @@ WIRE = "api/wire.h"
 OPENAPI = "api/openapi.json"
 DASHBOARD = "api/dashboard/"
 # Of a stream alone: they are not stored, and no job has them.
-OF_STREAMS = {"job", "reset"}
+OF_STREAMS = {"job", "start", "reset"}
 TYPE = re.compile(r"\b((?:job|phase|layer|eval)\.[a-z]+|progress)\b")
 QUOTED = re.compile(r"""["']((?:job|phase|layer|eval)\.[a-z]+)["']""")
 

@@ -122,6 +122,7 @@ export class Feed {
       const response = await this.#api.fetch(this.#path, { headers, signal: abort.signal });
       began();
       this.#on.state("live");
+      if (response.status === 204) return this.end(); // the job has ended, and all is here
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       const parser = new SseParser();
       for (;;) {
@@ -143,6 +144,10 @@ export class Feed {
     try {
       body = JSON.parse(event.data);
     } catch {
+      return;
+    }
+    if (event.type === "start") {
+      this.#cursor ??= body.last_seq ?? null;
       return;
     }
     if (event.type === "reset") {

@@ -26,7 +26,7 @@ const TEXTS = {
       (worst ? `; worst ${shortName(worst.name)}, error ${error(worst.error)}` : "");
   },
 };
-const QUIET = ["progress", "eval.progress", "job", "reset"];
+const QUIET = ["progress", "eval.progress", "job", "start", "reset"];
 
 export class EventLog {
   #lines = el("ol", { class: "log", reversed: true });
