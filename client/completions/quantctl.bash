@@ -84,7 +84,7 @@ _quantctl_word() {
     hold:* | release:* | prio:1)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|paused|held')" -- "$3")
         ;;
-    show:* | compare:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
+    show:* | compare:* | logs:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
     watch:* | wait:* | cancel:*)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|running|paused|held')" -- "$3")
         ;;

@@ -3,8 +3,10 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "client/screen/interrupt.h"
 #include "client/screen/text.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +28,24 @@ static void hush(struct block *block) {
     quiet = block->typed;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     block->hushed = tcsetattr(STDIN_FILENO, TCSANOW, &quiet) == 0;
+}
+
+int block_key(struct block *block, double seconds) {
+    struct pollfd typed = {.fd = STDIN_FILENO, .events = POLLIN};
+    struct termios keys;
+    char key = 0;
+
+    if (!block->hushed) {
+        interrupt_sleep(seconds);
+        return 0;
+    }
+    if (tcgetattr(STDIN_FILENO, &keys) == 0 && keys.c_lflag & ICANON) {
+        keys.c_lflag &= ~(tcflag_t)ICANON;
+        tcsetattr(STDIN_FILENO, TCSANOW, &keys);
+    }
+    if (poll(&typed, 1, (int)(seconds * 1000)) <= 0 || read(STDIN_FILENO, &key, 1) != 1)
+        return 0;
+    return (unsigned char)key;
 }
 
 void block_begin(struct block *block, struct terminal *terminal) {

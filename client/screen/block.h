@@ -36,5 +36,11 @@ void block_draw(struct block *block, const struct line *lines, int n);
 /* block_say() - print a line above the block; cleaned. It may be wider than the terminal. */
 void block_say(struct block *block, enum style style, const char *format, ...) printf_format(3, 4);
 
+/*
+ * block_key() - wait for a key, at most @seconds. Return: its first byte; 0: none was pressed, or a
+ * signal came, or keys are not for this process. From the first call on keys need no Enter.
+ */
+int block_key(struct block *block, double seconds);
+
 /* block_end() - remove the block from the screen, and echo again. */
 void block_end(struct block *block);

@@ -26,15 +26,83 @@ static const struct arg_option options[] = {
     {"limit", "N", "the newest N jobs; 20 by default"},
     {"all", NULL, "all jobs"},
     {"label", "KEY=VALUE", "only jobs with this label; may be given several times"},
+    {"method", "M", "only jobs that quantize by this method"},
     {"sort", "KEY",
      "perplexity, bits, size, time (the least first) or priority (the highest first)"},
     SHEET_OPTIONS,
 };
 
+/* ---- what quantd is asked for ---- */
+
+/* How long it has run, or ran; NAN: it waits. */
+static double run_seconds(const json_t *job) {
+    double started = answer_time(job, "started_at"), finished = answer_time(job, "finished_at");
+
+    if (!isfinite(started) || str_equal(answer_text(job, "status"), "queued"))
+        return NAN;
+    return fmax((isfinite(finished) ? finished : (double)time(NULL)) - started, 0);
+}
+
+static double size_of(const json_t *job) {
+    return answer_number(json_object_get(job, "result"), "size_bytes");
+}
+
+static double priority_of(const json_t *job) {
+    return -answer_number(job, "priority");
+}
+
+static const struct sort_key {
+    const char *name;
+    double (*value)(const json_t *job); /* the least first, NAN last; NULL: quantd sorts */
+} sort_keys[] = {
+    {"perplexity"}, {"bits"}, {"size", size_of}, {"time", run_seconds}, {"priority", priority_of},
+};
+
+static int find_key(const struct args *args, const struct sort_key **ret_key,
+                    struct failure *failure) {
+    const char *name = args_get(args, "sort");
+
+    *ret_key = NULL;
+    for (size_t i = 0; name && i < ARRAY_SIZE(sort_keys); i++)
+        if (str_equal(sort_keys[i].name, name))
+            *ret_key = &sort_keys[i];
+    if (name && !*ret_key)
+        return failure_set(failure, -EINVAL, "usage",
+                           "sort by perplexity, bits, size, time or priority",
+                           "cannot sort by '%s'", name);
+    return 0;
+}
+
+/* How many labels the command line names. */
+static int count_labels(const struct args *args) {
+    int n = 0;
+
+    for (int i = 0; i < args->n_given; i++)
+        n += str_equal(args->given[i].option->name, "label");
+    return n;
+}
+
+/* Can quantd do all of the choosing and sorting, so that only what is shown need come? */
+static bool quantd_chooses(const struct args *args, const struct sort_key *key) {
+    return count_labels(args) <= 1 && (!key || !key->value);
+}
+
+static void put_filters(struct strbuf *buf, const struct args *args, const struct sort_key *key) {
+    static const char *const filters[] = {"status", "owner", "method", "label"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(filters); i++)
+        if (args_get(args, filters[i])) {
+            strbuf_printf(buf, "&%s=", filters[i]);
+            text_escape(buf, args_get(args, filters[i]));
+        }
+    if (key && !key->value)
+        strbuf_printf(buf, "&sort=%s", key->name);
+}
+
 /* The next part of the list goes to @jobs. *ret_more: it is not the last. */
-static int get_part(struct client *client, const struct args *args, int64_t after, uint64_t limit,
-                    json_t *jobs, bool *ret_more, struct failure *failure) {
-    static const char *const filters[] = {"status", "owner"};
+static int get_part(struct client *client, const struct args *args, const struct sort_key *key,
+                    int64_t after, uint64_t limit, json_t *jobs, bool *ret_more,
+                    struct failure *failure) {
     cleanup(json_decrefp) json_t *list = NULL;
     cleanup(freep) char *path = NULL;
     struct strbuf buf = {};
@@ -43,11 +111,7 @@ static int get_part(struct client *client, const struct args *args, int64_t afte
     strbuf_printf(&buf, "/v1/jobs?limit=%" PRIu64, MIN(limit, (uint64_t)WIRE_LIMIT_MAX));
     if (after)
         strbuf_printf(&buf, "&after=%" PRId64, after);
-    for (size_t i = 0; i < ARRAY_SIZE(filters); i++)
-        if (args_get(args, filters[i])) {
-            strbuf_printf(&buf, "&%s=", filters[i]);
-            text_escape(&buf, args_get(args, filters[i]));
-        }
+    put_filters(&buf, args, key);
     path = strbuf_steal(&buf);
     if (!path)
         return failure_oom(failure);
@@ -64,34 +128,26 @@ static int get_part(struct client *client, const struct args *args, int64_t afte
     return 0;
 }
 
-static int get_jobs(struct client *client, const struct args *args, uint64_t limit, json_t *jobs,
-                    bool *ret_more, struct failure *failure) {
+static int get_jobs(struct client *client, const struct args *args, const struct sort_key *key,
+                    uint64_t limit, json_t *jobs, bool *ret_more, struct failure *failure) {
     int64_t after = 0;
 
     *ret_more = true;
     while (*ret_more && json_array_size(jobs) < limit) {
         size_t before = json_array_size(jobs);
-        int r = get_part(client, args, after, limit - before, jobs, ret_more, failure);
+        int r = get_part(client, args, key, after, limit - before, jobs, ret_more, failure);
         int64_t last;
 
         if (r)
             return r;
         last = job_id(json_array_get(jobs, json_array_size(jobs) - 1));
-        /* Ids fall from part to part: stop when a server repeats itself. */
-        if (json_array_size(jobs) == before || last == 0 || (after && last >= after))
+        /* Unsorted ids fall from part to part: stop when a server repeats itself. */
+        if (json_array_size(jobs) == before || last == 0 || last == after ||
+            (after && last > after && (!key || key->value)))
             break;
         after = last;
     }
     return 0;
-}
-
-/* How long it has run, or ran; NAN: it waits. */
-static double run_seconds(const json_t *job) {
-    double started = answer_time(job, "started_at"), finished = answer_time(job, "finished_at");
-
-    if (!isfinite(started) || str_equal(answer_text(job, "status"), "queued"))
-        return NAN;
-    return fmax((isfinite(finished) ? finished : (double)time(NULL)) - started, 0);
 }
 
 /* The columns, in their order; narrow terminals lack some. */
@@ -197,7 +253,7 @@ static int print_jobs(const struct client *client, const json_t *jobs, bool more
     return r ? failure_oom(failure) : EXIT_OK;
 }
 
-/* ---- choosing and sorting, among all jobs ---- */
+/* ---- choosing and sorting, where quantd cannot ---- */
 
 /* Has the job every label that the command line names? */
 static bool has_labels(const struct args *args, const json_t *job) {
@@ -225,47 +281,6 @@ static int check_labels(const struct args *args, struct failure *failure) {
     return 0;
 }
 
-static double perplexity_of(const json_t *job) {
-    return rows_perplexity(job, NULL);
-}
-
-static double bits_of(const json_t *job) {
-    double exact = answer_number(json_object_get(job, "result"), "bits_per_weight");
-
-    return isfinite(exact) ? exact : answer_number(json_object_get(job, "params"), "wbits");
-}
-
-static double size_of(const json_t *job) {
-    return answer_number(json_object_get(job, "result"), "size_bytes");
-}
-
-static double priority_of(const json_t *job) {
-    return -answer_number(job, "priority");
-}
-
-static const struct sort_key {
-    const char *name;
-    double (*value)(const json_t *job); /* the least first; NAN last */
-} sort_keys[] = {
-    {"perplexity", perplexity_of}, {"bits", bits_of},         {"size", size_of},
-    {"time", run_seconds},         {"priority", priority_of},
-};
-
-static int find_key(const struct args *args, const struct sort_key **ret_key,
-                    struct failure *failure) {
-    const char *name = args_get(args, "sort");
-
-    *ret_key = NULL;
-    for (size_t i = 0; name && i < ARRAY_SIZE(sort_keys); i++)
-        if (str_equal(sort_keys[i].name, name))
-            *ret_key = &sort_keys[i];
-    if (name && !*ret_key)
-        return failure_set(failure, -EINVAL, "usage",
-                           "sort by perplexity, bits, size, time or priority",
-                           "cannot sort by '%s'", name);
-    return 0;
-}
-
 static int compare_jobs(const void *a, const void *b, void *key) {
     const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
     double u = ((const struct sort_key *)key)->value(x),
@@ -290,7 +305,7 @@ static json_t *choose(const struct args *args, const json_t *jobs, const struct 
         if (has_labels(args, job))
             at[n++] = job;
     }
-    if (key)
+    if (key && key->value)
         qsort_r(at, n, sizeof(json_t *), compare_jobs, (void *)key);
     for (i = 0; i < n && i < limit; i++)
         if (json_array_append(chosen, at[i]))
@@ -328,7 +343,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     if (!r)
         r = check_labels(args, failure);
     if (!r)
-        r = get_jobs(client, args, key || args_has(args, "label") ? JOBS_MAX : limit, jobs, &more,
+        r = get_jobs(client, args, key, quantd_chooses(args, key) ? limit : JOBS_MAX, jobs, &more,
                      failure);
     if (r)
         return r;

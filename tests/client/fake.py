@@ -4,8 +4,10 @@ import hashlib
 import http.server
 import json
 import queue
+import socket
 import threading
 import time
+import urllib.parse
 
 NOW = time.time()
 HOSTILE = "evil \x1b]0;owned\x07\x1b[2J漢字"
@@ -74,6 +76,10 @@ ESTIMATE = {
     "seconds": 613.0, "history_jobs": 3, "same_model": True, "reasons": {}}
 
 
+def path_query(path):
+    return path.partition("?")[2]
+
+
 def listing(data):
     return {"object": "list", "data": data, "has_more": False}
 
@@ -123,6 +129,27 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(f"{head}event: {kind}\ndata: {json.dumps(data)}\n\n".encode())
         self.wfile.flush()
 
+    def page(self):
+        """Jobs as quantd lists them: filtered, sorted and cut by the query."""
+        query = dict(urllib.parse.parse_qsl(path_query(self.path)))
+        jobs = [job for _, job in sorted(self.server.fake.jobs.items(), reverse=True)]
+        label = query.get("label", "").split("=")
+        jobs = [job for job in jobs if label == [""] or job["labels"].get(label[0]) == label[1]]
+        for name, values in (("status", "status"), ("owner", "owner")):
+            if name in query:
+                jobs = [job for job in jobs if job[values] in query[name].split(",")]
+        if "method" in query:
+            jobs = [job for job in jobs if job["params"]["method"] == query["method"]]
+        if query.get("sort") == "perplexity":
+            jobs.sort(key=lambda job: next((entry["value"] for entry in (
+                (job["result"] or {}).get("perplexity") or {}).values()), float("inf")))
+        if "after" in query:
+            ids = [job["id"] for job in jobs]
+            jobs = jobs[ids.index(int(query["after"])) + 1:]
+        limit = int(query.get("limit", 100))
+        self.server.fake.listed.append(limit)
+        return {**listing(jobs[:limit]), "has_more": len(jobs) > limit}
+
     def artifact(self, files, name=None):
         """The list of a job's files, or the bytes of one from the offset that is asked for."""
         if name is None:
@@ -167,10 +194,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             elif path == "/v1/jobs" and "status=succeeded&" in self.path:
                 self.send_json(200, listing(fake.past))
             elif path == "/v1/jobs":
-                self.send_json(200, listing([fake.jobs[n] for n in sorted(fake.jobs)][::-1]))
+                self.send_json(200, self.page())
             elif parts[:2] == ["v1", "jobs"] and int(parts[2]) in fake.jobs:
                 number = int(parts[2])
-                if parts[3:] == ["events"]:
+                if parts[3:] == ["events"] and "json" in self.headers.get("Accept", ""):
+                    query = dict(urllib.parse.parse_qsl(path_query(self.path)))
+                    later = [event for event in fake.events if event["seq"] > int(query["after"])]
+                    limit = min(int(query["limit"]), fake.page)
+                    self.send_json(200, {**listing(later[:limit]), "has_more": len(later) > limit})
+                elif parts[3:] == ["events"]:
                     self.stream(number)
                 elif parts[3:4] == ["artifacts"]:
                     self.artifact(fake.files[number], *parts[4:])
@@ -193,13 +225,17 @@ class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, client_address):
         pass
 
+    def process_request(self, request, client_address):
+        self.requests.append(request)
+        super().process_request(request, client_address)
+
 
 class Fake:
     """Serves on a port of loopback until stop(); start() again takes the same port."""
 
     def __init__(self):
         self.jobs, self.layers, self.files = {}, {}, {}
-        self.posted, self.past = [], []
+        self.posted, self.past, self.listed, self.page = [], [], [], 500
         self.answers = {
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "user", "role": "submit", "auth": "peer"}),
@@ -215,7 +251,7 @@ class Fake:
 
     def start(self):
         self.server = Server(("127.0.0.1", self.port), Handler)
-        self.server.fake = self
+        self.server.fake, self.server.requests = self, []
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -223,6 +259,11 @@ class Fake:
         self.server.shutdown()
         self.server.server_close()
         self.hang_up()
+        for request in self.server.requests:  # those that are kept open
+            try:
+                request.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
     def hang_up(self):
         """Ends all streams."""

@@ -123,8 +123,14 @@ def check_jobs():
     check("watch-cancelled", run(made, "watch", "5"), 4)
     check("list-40", run(made, "list", width=40))
     check("list-120", run(made, "list", width=120))
+    made.listed.clear()
     check("list-sort", run(made, "list", "--sort", "perplexity", "--limit", "3"))
     check("list-label", run(made, "list", "--label", "for=paper"))
+    assert made.listed == [3, 20], "more came than is shown"
+    both = ("list", "--label", "for=paper", "--label", "for=other", "--json")
+    assert not check_json(run(made, *both))["data"]
+    rtn = check_json(run(made, "list", "--method", "rtn", "--json"))["data"]
+    assert [job["params"]["method"] for job in rtn] == ["rtn"] * len(rtn), rtn
     assert run(made, "list", "--label", "for").returncode == 2
     assert run(made, "list", "--sort", "x").returncode == 2
     assert run(made, "list", "--csv", "--json").returncode == 2
@@ -248,6 +254,29 @@ def check_ps():
     made.stop()
 
 
+def check_logs():
+    """Every event that says something, over several pages, cleaned."""
+    made = fake.Fake()
+    made.page = 4
+    made.jobs = {1: fake.job(1), 2: fake.job(2)}
+    for kind, data in (
+            ("job.queued", {"attempt": 1}), ("job.reordered", {"priority": 3, "held": True}),
+            ("job.started", {"device": "cuda:0", "attempt": 1}), ("phase.started", {"phase": "load"}),
+            ("progress", {"phase": "load", "fraction": 0.5}), ("layer.finished", fake.LAYERS[0]),
+            ("job.interrupted", {"reason": "the daemon stopped"}), ("job.paused", {"detail": "no room"}),
+            ("job.resumed", {"layer": 1}), ("job.warning", {"code": "x", "detail": fake.HOSTILE}),
+            ("eval.finished", {"set": "ptb", "perplexity": 7.25, "stderr": 0.031}),
+            ("new.kind", {"x": 1}), ("job.cancelling", {}), ("job.cancelled", {}),
+            ("job.failed", {"error": {"detail": "it broke", "hint": "mend it"}}),
+            ("job.succeeded", {})):
+        made.push(kind, **data)
+    check("logs", run(made, "logs", "1"))
+    assert len(check_json(run(made, "logs", "1", "--json"))) == 16
+    assert run(made, "logs", "1", "2").stdout.count("job 2\n") == 1
+    assert run(made, "logs", "9").returncode == 3
+    made.stop()
+
+
 def check_estimate():
     """All that is known, what is not, and the line before a job."""
     made = fake.Fake()
@@ -323,6 +352,7 @@ check_adopt()
 check_doctor()
 check_down()
 check_ps()
+check_logs()
 check_estimate()
 check_usage()
 for failure in failures:

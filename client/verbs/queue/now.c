@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Devices, running jobs, and the queue with the starts that the history of this quantd suggests. */
+#include "client/verbs/queue/now.h"
+
 #include "base/macros.h"
 #include "base/str.h"
-#include "client/client.h"
 #include "client/http/answer.h"
 #include "client/job/job.h"
 #include "client/screen/table.h"
@@ -18,11 +18,7 @@
 #define HISTORY_PATH "/v1/jobs?status=succeeded&limit=200"
 #define ACTIVE_PATH "/v1/jobs?status=running,cancelling,queued&limit=500"
 
-struct now {
-    json_t *devices, *active, *past; /* answers: lists; owned */
-};
-
-static void now_done(struct now *now) {
+void now_done(struct now *now) {
     json_decref(now->devices);
     json_decref(now->active);
     json_decref(now->past);
@@ -250,16 +246,26 @@ static int print_queue(const struct terminal *terminal, const struct now *now) {
     return r;
 }
 
-static int run(struct client *client, const struct args *args, struct failure *failure) {
-    cleanup(now_done) struct now now = {};
-    int r;
+int now_get(struct client *client, struct now *ret_now, struct failure *failure) {
+    int r = http_get(client->http, "/v1/devices", &ret_now->devices, failure);
 
-    (void)args;
-    r = http_get(client->http, "/v1/devices", &now.devices, failure);
     if (!r)
-        r = http_get(client->http, ACTIVE_PATH, &now.active, failure);
+        r = http_get(client->http, ACTIVE_PATH, &ret_now->active, failure);
     if (!r)
-        r = http_get(client->http, HISTORY_PATH, &now.past, failure);
+        r = http_get(client->http, HISTORY_PATH, &ret_now->past, failure);
+    return r;
+}
+
+int now_print(const struct now *now, const struct terminal *terminal) {
+    int r = print_devices(terminal, now);
+
+    return r ? r : print_queue(terminal, now);
+}
+
+int now_show(struct client *client, struct failure *failure) {
+    cleanup(now_done) struct now now = {};
+    int r = now_get(client, &now, failure);
+
     if (r)
         return r;
     if (client->json) {
@@ -268,17 +274,5 @@ static int run(struct client *client, const struct args *args, struct failure *f
 
         return all ? client_print_json(all, failure) : failure_oom(failure);
     }
-    r = print_devices(&client->terminal, &now);
-    if (!r)
-        r = print_queue(&client->terminal, &now);
-    return r ? failure_oom(failure) : EXIT_OK;
+    return now_print(&now, &client->terminal) ? failure_oom(failure) : EXIT_OK;
 }
-
-const struct verb verb_ps = {
-    .name = "ps",
-    .usage = "",
-    .summary = "show devices, running jobs and the queue",
-    .details = "Times are those that earlier jobs of the same kind, model, bits and method took.\n"
-               "What is not known is left out.\n",
-    .run = run,
-};
