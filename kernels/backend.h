@@ -84,6 +84,24 @@ struct head_side {
     struct span best; /* [T] i32: out, as of head() */
 };
 
+/*
+ * What refine() works on: G matrices that gptq() has put on their grids. All but the results q,
+ * dq, before and after, and square, is left alone.
+ */
+struct refinement {
+    struct quantized q;        /* codes and scales may change */
+    struct span dq;            /* [G, rows, n] act: the weights on their grid; likewise */
+    struct span w;             /* [G, rows, n] act */
+    struct span h;             /* [G, n, n] f32, lower triangle */
+    struct span d;             /* [G, n, n] f32, as in cross_add(); empty: none */
+    struct span perm;          /* [G, n] i32: the order of a sweep */
+    struct span square;        /* [G, n, n] f32: for the op's own use */
+    struct span before, after; /* [G, rows] f32: the objective of each row */
+    const float *damp;         /* [G], on the host, as in factor() */
+    int wbits, groupsize;      /* of the grids */
+    int sweeps, rounds;
+};
+
 struct backend_ops {
     const char *name; /* "cpu", "cuda" */
     enum dtype act;
@@ -278,6 +296,24 @@ struct backend_ops {
                 struct span u, struct span perm, struct span p, struct span h,
                 const struct grid *grid, bool static_groups, int G, int rows, int n,
                 struct span scratch);
+
+    /*
+     * Codes and scales that fit the inputs better. With H = h, damped as in factor(), q the weights
+     * on their grid and e = q - w, the objective of a row is e H e' - 2 w d e'; half its gradient
+     * is e H - w d, which is 0 where q H = w (H + d). @rounds times:
+     * - @sweeps sweeps of coordinate descent (arXiv 2309.01885, 2406.17542), column by column in
+     *   the order of perm, in blocks of 128: q_j becomes the point of its grid nearest to q_j -
+     *   gradient_j / H_jj.
+     * - scales by least squares, for fixed codes: with c_i the codes minus the zero in group i,
+     *   A_ij = c_i H_ij c_j' and slope_i = gradient_i c_i', the scales change by the solution of
+     *   (A + ridge) x = -slope, ridge being 1e-4 of the mean of A's diagonal. A scale is rounded
+     *   to f16 (at least 2^-24, at most 65504), and stays when it would leave 0.5 to 1.5 times its
+     *   value; all scales of a row stay when the objective would not fall.
+     * A row whose objective in the end is not less than it was keeps what it had. Zeros stay.
+     */
+    size_t (*refine_scratch)(struct backend *b, const struct refinement *r, int G, int rows, int n);
+    int (*refine)(struct backend *b, const struct refinement *r, int G, int rows, int n,
+                  struct span scratch);
 
     /* Round to nearest: the same grid (not GRID_HESSIAN) and outputs, groups in the model's order.
      */

@@ -111,6 +111,7 @@ static const struct column columns[] = {
     {"nsamples", parameter, "nsamples", true},
     {"seqlen", parameter, "seqlen", true},
     {"seed", parameter, "seed", true},
+    {"refine", parameter, "refine", true},
     {"percdamp", parameter, "percdamp", true},
     {"format", parameter, "format", true},
     {"bits per weight", bits_per_weight, "bits_per_weight"},

@@ -32,6 +32,10 @@ static const struct arg_option options[] = {
     {"batch", "N", "windows at a time; by default as many as the device's memory allows", "batch",
      ARG_INT},
     {"seed", "N", "chooses the calibration windows; 0 by default", "seed", ARG_INT},
+    {"refine", "N",
+     "sweeps that refine each matrix after gptq: two rounds of so many, each with a fit of the "
+     "scales; 0 (the default): none",
+     "refine", ARG_INT},
     {"percdamp", "F", "damping, as a fraction of the mean diagonal; 0.01 by default", "percdamp",
      ARG_REAL},
     {"eval", "LIST",

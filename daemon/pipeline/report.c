@@ -22,17 +22,32 @@ static double sum(const float *values, int n) {
     return total;
 }
 
-static json_t *matrix_report(const struct problem *problem, const char *name, int g, double num,
-                             double den, double seconds) {
+/* Of one matrix: sums over its rows. */
+struct sums {
+    double num, den;      /* of the output error */
+    double before, after; /* of the objective of refinement */
+};
+
+/* What refinement gained, as parts of the same whole as the error; NULL when there was none. */
+static json_t *refine_report(const struct outcome *outcome, const struct sums *sums) {
+    if (!outcome->refined || !(sums->den > 0))
+        return NULL;
+    return json_pack("{s:f s:f}", "before", sums->before / sums->den, "after",
+                     sums->after / sums->den);
+}
+
+static json_t *matrix_report(const struct problem *problem, const char *name, int g,
+                             const struct sums *sums, double seconds) {
     const struct outcome *outcome = &problem->outcomes[g];
     const struct gram *gram = problem->gram;
-    double error = MAX(num, 0) / den; /* a sum that cancels may end just below zero */
+    double error = MAX(sums->num, 0) / sums->den; /* a sum that cancels may end just below zero */
 
-    return json_pack(
-        "{s:s s:s s:o s:o s:o s:f s:s*}", "name", name, "method", outcome->method->name, "tokens",
-        gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(), "damping",
-        outcome->damping > 0 ? json_real(outcome->damping) : json_null(), "error",
-        den > 0 ? json_real(error) : json_null(), "seconds", seconds, "reason", outcome->reason);
+    return json_pack("{s:s s:s s:o s:o s:o s:o* s:f s:s*}", "name", name, "method",
+                     outcome->method->name, "tokens",
+                     gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(), "damping",
+                     outcome->damping > 0 ? json_real(outcome->damping) : json_null(), "error",
+                     sums->den > 0 ? json_real(error) : json_null(), "refine",
+                     refine_report(outcome, sums), "seconds", seconds, "reason", outcome->reason);
 }
 
 /* Reports a matrix that did not go as asked for. */
@@ -78,9 +93,18 @@ int report_scales(struct run *run, const struct layer_codes *layer, size_t first
     return 0;
 }
 
-/* num and den [G, rows] of the output error, on the host; untouched without Hessians. */
-static int measure_error(const struct problem *problem, const struct error_memory *memory,
-                         float *num, float *den) {
+/* What is measured of each row of a group, on the host: [G, rows] each. */
+struct rows {
+    float *num, *den, *before, *after;
+};
+
+static int download_rows(struct backend *b, float *rows, struct span span, size_t size) {
+    return b->ops->download(b, rows, span_slice(span, 0, size));
+}
+
+/* Leaves @rows as they are without Hessians. */
+static int measure_rows(const struct problem *problem, const struct error_memory *memory,
+                        struct rows *rows) {
     const struct group_shape *shape = &problem->shape;
     size_t size = (size_t)shape->G * shape->rows * sizeof(float);
     struct backend *b = problem->b;
@@ -91,33 +115,39 @@ static int measure_error(const struct problem *problem, const struct error_memor
     r = b->ops->output_error(b, memory->num, memory->den, problem->weights, problem->dq,
                              problem->gram->h, shape->G, shape->rows, shape->n, memory->scratch);
     if (!r)
-        r = b->ops->download(b, num, span_slice(memory->num, 0, size));
+        r = download_rows(b, rows->num, memory->num, size);
     if (!r)
-        r = b->ops->download(b, den, span_slice(memory->den, 0, size));
+        r = download_rows(b, rows->den, memory->den, size);
+    if (!r && problem->options.refine)
+        r = download_rows(b, rows->before, problem->memory.before, size);
+    if (!r && problem->options.refine)
+        r = download_rows(b, rows->after, problem->memory.after, size);
     return r;
 }
 
 int report_group(struct run *run, int layer, const struct problem *problem,
                  const struct error_memory *memory, double seconds, json_t *matrices) {
     const struct group_shape *shape = &problem->shape;
-    size_t rows = (size_t)shape->G * shape->rows;
-    cleanup(freep) float *num = calloc(rows, sizeof(*num));
-    cleanup(freep) float *den = calloc(rows, sizeof(*den));
+    size_t n_rows = (size_t)shape->G * shape->rows;
+    cleanup(freep) float *all = calloc(4 * n_rows, sizeof(*all));
+    struct rows rows = {all, all + n_rows, all + 2 * n_rows, all + 3 * n_rows};
     int r;
 
-    if (!num || !den)
+    if (!all)
         return failure_oom(run->failure);
-    r = measure_error(problem, memory, num, den);
+    r = measure_rows(problem, memory, &rows);
     for (int g = 0; g < shape->G && !r; g++) {
         for (int p = 0; p < shape->n_parts && !r; p++) {
             const struct group_part *part = &shape->parts[p];
             size_t first = (size_t)g * shape->rows + part->row;
+            struct sums sums = {
+                sum(rows.num + first, part->rows), sum(rows.den + first, part->rows),
+                sum(rows.before + first, part->rows), sum(rows.after + first, part->rows)};
             char name[MATRIX_NAME_SIZE];
             json_t *report;
 
             group_matrix_name(shape, layer, g, p, name);
-            report = matrix_report(problem, name, g, sum(num + first, part->rows),
-                                   sum(den + first, part->rows), seconds * part->rows / rows);
+            report = matrix_report(problem, name, g, &sums, seconds * part->rows / n_rows);
             if (json_array_append_new(matrices, report))
                 return failure_oom(run->failure);
             r = warn(run, problem, name, g);

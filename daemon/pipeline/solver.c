@@ -24,6 +24,7 @@ static void describe_problem(const struct run *run, enum group group, struct pro
         .percdamp = params->percdamp,
         .act_order = params->act_order,
         .static_groups = params->static_groups,
+        .refine = params->refine,
     };
     p->n_groups = p->shape.n / p->grid.groupsize;
 }
@@ -51,6 +52,8 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
     arena_take(arena, &s->memory.u, sizeof(float), 1, need.u);
     arena_take(arena, &s->memory.perm, sizeof(int32_t), 1, need.perm);
     arena_take(arena, &s->memory.p, sizeof(float), 1, need.p);
+    arena_take(arena, &s->memory.before, sizeof(float), 1, need.before);
+    arena_take(arena, &s->memory.after, sizeof(float), 1, need.after);
     arena_take(arena, &s->error.num, sizeof(float), 1, rows);
     arena_take(arena, &s->error.den, sizeof(float), 1, rows);
     arena_take(arena, &s->memory.scratch, 1, 1, need.scratch);

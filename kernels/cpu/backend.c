@@ -130,6 +130,8 @@ const struct backend_ops backend_cpu = {
     OP(drift_correction),
     OP(gptq_scratch),
     OP(gptq),
+    OP(refine_scratch),
+    OP(refine),
     OP(rtn),
     OP(output_error_scratch),
     OP(output_error),

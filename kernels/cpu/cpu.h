@@ -74,6 +74,14 @@ static inline void *cpu_scratch(const struct cpu *c, int worker) {
     return c->scratch + (size_t)worker * c->scratch_size;
 }
 
+/* What a zero on a Hessian's diagonal, a dead column, counts as. */
+static inline float cpu_alive(float diagonal) {
+    return diagonal == 0 ? 1.0f : diagonal;
+}
+
+/* cpu_damping() - what is added to the diagonal of h [n, n]: @damp of its mean (factor.c). */
+float cpu_damping(const float *h, size_t n, float damp);
+
 /* The counters of info(). */
 void cpu_count_allocated(struct cpu *c, size_t size);
 void cpu_count_freed(struct cpu *c, size_t size);
@@ -126,6 +134,8 @@ CPU_OP(drift_scratch);
 CPU_OP(drift_correction);
 CPU_OP(gptq_scratch);
 CPU_OP(gptq);
+CPU_OP(refine_scratch);
+CPU_OP(refine);
 CPU_OP(rtn);
 CPU_OP(output_error_scratch);
 CPU_OP(output_error);

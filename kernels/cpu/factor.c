@@ -29,15 +29,11 @@ size_t cpu_factor_scratch(struct backend *b, int G, int n) {
     return 0;
 }
 
-static float alive(float diagonal) {
-    return diagonal == 0 ? 1.0f : diagonal;
-}
-
-static float damping(const float *h, size_t n, float damp) {
+float cpu_damping(const float *h, size_t n, float damp) {
     double sum = 0;
 
     for (size_t i = 0; i < n; i++)
-        sum += alive(h[i * n + i]);
+        sum += cpu_alive(h[i * n + i]);
     return (float)((double)damp * (sum / (double)n));
 }
 
@@ -51,7 +47,7 @@ static void load_reversed(float *a, const float *h, const int32_t *perm, size_t 
 
             a[i * n + j] = h[MAX(p, q) * n + MIN(p, q)];
         }
-        a[i * n + i] = alive(h[p * n + p]) + damp;
+        a[i * n + i] = cpu_alive(h[p * n + p]) + damp;
     }
 }
 
@@ -84,7 +80,7 @@ static void factor_one(const void *arg, size_t g, int worker) {
     lapack_int ld = (lapack_int)n, info;
 
     (void)worker;
-    load_reversed(a, h, op->perm + g * n, n, damping(h, n, op->damp[g]));
+    load_reversed(a, h, op->perm + g * n, n, cpu_damping(h, n, op->damp[g]));
     info = LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'U', ld, a, ld);
     if (info == 0)
         info = LAPACKE_strtri_work(LAPACK_COL_MAJOR, 'U', 'N', ld, a, ld);

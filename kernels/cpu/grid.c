@@ -44,7 +44,7 @@ vector_clones static void find_range(const float *w, size_t n, struct range *ran
     }
 }
 
-static float stored_scale(float scale) {
+float grid_stored_scale(float scale) {
     scale = scale > SCALE_MIN ? scale : SCALE_MIN;
     scale = scale < SCALE_MAX ? scale : SCALE_MAX;
     return f16_to_f32(f32_to_f16(scale));
@@ -64,12 +64,12 @@ static void grids_of_range(const struct grid *grid, const struct range *range, f
         }
         if (grid->sym) {
             max = -min > max ? -min : max;
-            grids->scale[r] = stored_scale(p * (2 * max) / maxq);
+            grids->scale[r] = grid_stored_scale(p * (2 * max) / maxq);
             grids->zero[r] = (float)(1 << (grid->wbits - 1));
         } else {
             float zero;
 
-            grids->scale[r] = stored_scale(p * (max - min) / maxq);
+            grids->scale[r] = grid_stored_scale(p * (max - min) / maxq);
             zero = rintf(-(p * min) / grids->scale[r]);
             grids->zero[r] = zero < maxq ? zero : maxq;
         }

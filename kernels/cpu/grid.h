@@ -22,6 +22,9 @@ struct grid_rows {
 void grid_find(const struct grid *grid, const float *w, const float *weights, size_t n,
                struct grid_rows *ret_grids);
 
+/* grid_stored_scale() - the f16 that stands for @scale, as a float. */
+float grid_stored_scale(float scale);
+
 /*
  * grid_quantize() - one column: w [GRID_ROWS] on its grid as @codes and @dq.
  * @dq may be @w.

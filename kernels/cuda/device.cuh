@@ -216,6 +216,8 @@ extern CUDA_OP(drift_scratch);
 extern CUDA_OP(drift_correction);
 extern CUDA_OP(gptq_scratch);
 extern CUDA_OP(gptq);
+extern CUDA_OP(refine_scratch);
+extern CUDA_OP(refine);
 extern CUDA_OP(rtn);
 extern CUDA_OP(output_error_scratch);
 extern CUDA_OP(output_error);

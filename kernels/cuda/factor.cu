@@ -57,7 +57,7 @@ size_t cuda_factor_scratch(struct backend *base, int G, int n) {
 /* -------- the damped, permuted, reversed matrix -------- */
 
 /* One block a matrix: what is added to its diagonal. */
-__global__ void damping_kernel(float *added, int *info, const float *damp, const float *h, int n) {
+__global__ void damping_kernel(float *added, const float *damp, const float *h, int n) {
     __shared__ float sums[8];
     size_t g = blockIdx.x;
     float sum = 0.0f;
@@ -77,7 +77,11 @@ __global__ void damping_kernel(float *added, int *info, const float *damp, const
     for (int i = 1; i < 8; i++)
         sum += sums[i];
     added[g] = damp[g] * (sum / n);
-    info[g] = 0;
+}
+
+void damping_launch(cudaStream_t stream, float *added, const float *damp, const float *h, int G,
+                    int n) {
+    damping_kernel<<<G, 256, 0, stream>>>(added, damp, h, n);
 }
 
 /* full = h with both triangles, from the lower one; a block is a tile of 32 x 32 of it */
@@ -212,8 +216,9 @@ static int factor_all(const struct factoring *f, const float *h, const int *perm
     size_t size = (size_t)f->n * f->n;
 
     CUDA_TRY(b, cudaMemcpyAsync(damp, damp_host, 4 * (size_t)f->G, cudaMemcpyHostToDevice, stream));
-    damping_kernel<<<f->G, 256, 0, stream>>>(added, f->info, damp, h, f->n);
+    damping_launch(stream, added, damp, h, f->G, f->n);
     LAUNCH_TRY(b);
+    CUDA_TRY(b, cudaMemsetAsync(f->info, 0, 4 * (size_t)f->G, stream));
     mirror_kernel<<<dim3(tiles, tiles, f->G), dim3(32, 8), 0, stream>>>(f->u, h, f->n);
     LAUNCH_TRY(b);
     gather_kernel<<<dim3(blocks_for(f->n, 256), f->n, f->G), 256, 0, stream>>>(f->a, f->u, perm,

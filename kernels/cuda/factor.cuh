@@ -4,6 +4,10 @@
 
 #include "kernels/cuda/device.cuh"
 
+/* added[g] = damp[g] of the mean of the diagonal of h [G, n, n], a zero on it counting as 1. */
+void damping_launch(cudaStream_t stream, float *added, const float *damp, const float *h, int G,
+                    int n);
+
 enum { DIAGONAL = 128 }; /* columns of a block at most */
 
 /*

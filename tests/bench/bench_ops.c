@@ -243,6 +243,28 @@ static const struct {
     {"gptq, hessian, static groups", {4, 128, false, GRID_HESSIAN}, true, false},
 };
 
+/* Refinement of what gptq() made; @u is no factor any more. */
+static void bench_refine(struct bench *m, const struct refinement *like, struct span d, int G,
+                         int rows, int n) {
+    double flops = (double)G * rows * n * n;
+    struct refinement r = *like;
+    struct span scratch = take(m, m->ops->refine_scratch(m->b, &r, G, rows, n));
+
+    r.sweeps = 1;
+    r.rounds = 1;
+    MEASURE(m, "refine, 1 sweep, 1 round", flops * 2 * 4, 0,
+            m->ops->refine(m->b, &r, G, rows, n, scratch));
+    r.sweeps = 2;
+    MEASURE(m, "refine, 2 sweeps, 1 round", flops * 2 * 5, 0,
+            m->ops->refine(m->b, &r, G, rows, n, scratch));
+    r.sweeps = 3;
+    r.rounds = 2;
+    MEASURE(m, "refine 3", flops * 2 * 11, 0, m->ops->refine(m->b, &r, G, rows, n, scratch));
+    r.d = d;
+    MEASURE(m, "refine 3, drift", flops * 2 * 12, 0, m->ops->refine(m->b, &r, G, rows, n, scratch));
+    m->ops->free(m->b, &scratch);
+}
+
 /* Solver of G matrices [rows, n] that share a Hessian by G. */
 static void bench_solver(struct bench *m, const char *what, struct span x, const int32_t *offsets,
                          int G, int rows, int n) {
@@ -288,6 +310,8 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
         MEASURE(m, variants[i].what, g * rows * nn * (variants[i].drift ? 2 : 1), 0,
                 m->ops->gptq(m->b, &q, dq, w, u, perm, variants[i].drift ? p : none, h,
                              &variants[i].grid, variants[i].static_groups, G, rows, n, scratch));
+    bench_refine(m, &(struct refinement){q, dq, w, h, none, perm, u, num, den, damp, 4, 128}, d, G,
+                 rows, n);
     MEASURE(m, "output_error", g * rows * nn * 4, 0,
             m->ops->output_error(m->b, num, den, w, dq, h, G, rows, n, scratch));
     MEASURE(m, "rtn", 0, (double)weights * 5, m->ops->rtn(m->b, &q, dq, w, &grid, G, rows, n));

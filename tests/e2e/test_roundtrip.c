@@ -26,6 +26,9 @@ static const struct {
     {"b3-mse-sequential", "'wbits': 3, 'mse': true, 'sym': true, 'true_sequential': true"},
     {"b3-hessian-g64-act-static",
      "'wbits': 3, 'groupsize': 64, 'grid': 'hessian', 'act_order': true, 'static_groups': true"},
+    {"b3-refine-g64-act-static", "'wbits': 3, 'groupsize': 64, 'grid': 'hessian', 'refine': 2,"
+                                 " 'act_order': true, 'static_groups': true"},
+    {"b4-refine-sym", "'wbits': 4, 'groupsize': 32, 'sym': true, 'act_order': true, 'refine': 1"},
     {"b2-hessian-act", "'wbits': 2, 'grid': 'hessian', 'act_order': true"},
     {"b4-nearest-g64", "'wbits': 4, 'groupsize': 64, 'nearest': true"},
     {"b3-nearest-sym-mse", "'wbits': 3, 'sym': true, 'mse': true, 'nearest': true"},

@@ -106,6 +106,14 @@ static int gptq_hessian(struct bench *m) {
     return gptq_bits(m, (struct grid){4, 128, true, GRID_HESSIAN});
 }
 
+static int refine(struct bench *m) {
+    float damp[EXPERTS] = {[0 ... EXPERTS - 1] = 0.01f};
+    struct refinement r = {m->q,   m->y,   m->w, m->h, {},  m->perm, m->u,
+                           m->num, m->den, damp, 4,    128, 3,       2};
+
+    return m->ops->refine(m->b, &r, EXPERTS, MIDDLE, D, m->scratch);
+}
+
 static int rtn(struct bench *m) {
     struct grid grid = {4, 128, true, GRID_MINMAX};
 
@@ -146,6 +154,7 @@ static const struct {
     {"output_error", output_error, 2.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
     {"gptq, mse", gptq_mse, 1.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
     {"gptq, hessian", gptq_hessian, 1.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
+    {"refine 3", refine, 22.0 * EXPERTS *MIDDLE *D *D / 1e9, "GFLOP"},
     {"rtn", rtn, 9.0 * EXPERTS *MIDDLE *D / 1e9, "GB"},
     {"dequantize", dequantize, 5.0 * EXPERTS *MIDDLE *D / 1e9, "GB"},
     {"pack", pack, 1.5 * EXPERTS *MIDDLE *D / 1e9, "GB"},

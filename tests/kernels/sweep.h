@@ -32,6 +32,7 @@ void sweep_forward(struct sweep *s);
 void sweep_moe(struct sweep *s);
 void sweep_hessian(struct sweep *s);
 void sweep_quantize(struct sweep *s);
+void sweep_refine(struct sweep *s);
 void sweep_layout(struct sweep *s);
 void sweep_refusals(struct sweep *s);
 

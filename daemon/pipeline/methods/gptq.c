@@ -10,7 +10,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define REFINE_ROUNDS                                                                              \
+    2                   /* each of so many sweeps as the user asked for, and a fit of the scales   \
+                         */
 #define DAMPING_STEP 10 /* a factor that fails is tried again with so many times the damping */
+
+/* Without damp: for the size of the scratch. */
+static struct refinement describe_refinement(const struct problem *p) {
+    return (struct refinement){
+        .q = p->q,
+        .dq = p->dq,
+        .w = p->weights,
+        .perm = p->memory.perm,
+        .square = p->memory.u,
+        .before = p->memory.before,
+        .after = p->memory.after,
+        .wbits = p->grid.wbits,
+        .groupsize = p->grid.groupsize,
+        .sweeps = p->options.refine,
+        .rounds = REFINE_ROUNDS,
+    };
+}
+
+static void refine_need(const struct problem *p, struct method_need *need) {
+    const struct group_shape *shape = &p->shape;
+    struct refinement r = describe_refinement(p);
+    size_t rows = (size_t)shape->G * shape->rows;
+
+    if (!p->options.refine)
+        return;
+    need->before = MAX(need->before, rows);
+    need->after = MAX(need->after, rows);
+    need->scratch =
+        MAX(need->scratch, p->b->ops->refine_scratch(p->b, &r, shape->G, shape->rows, shape->n));
+}
 
 static void gptq_need(const struct problem *p, struct method_need *need) {
     const struct group_shape *shape = &p->shape;
@@ -26,6 +59,7 @@ static void gptq_need(const struct problem *p, struct method_need *need) {
     need->u = MAX(need->u, (size_t)shape->G * shape->n * shape->n);
     need->perm = MAX(need->perm, (size_t)shape->G * shape->n);
     need->scratch = MAX(need->scratch, MAX(factor, gptq));
+    refine_need(p, need);
 }
 
 /* ---- damping ---- */
@@ -77,6 +111,25 @@ static int factor_all(struct problem *p) {
 
 /* ---- the method ---- */
 
+/* All stacks at once; what it makes of those that cannot have GPTQ does not count. */
+static int refine_all(struct problem *p) {
+    int G = p->shape.G, n = p->shape.n, r;
+    cleanup(freep) float *damping = calloc(G, sizeof(*damping));
+    struct refinement refinement = describe_refinement(p);
+
+    if (!damping)
+        return failure_oom(p->failure);
+    for (int g = 0; g < G; g++) {
+        damping[g] = p->outcomes[g].damping;
+        p->outcomes[g].refined = !p->outcomes[g].reason;
+    }
+    refinement.h = p->gram->h;
+    refinement.d = p->gram->d;
+    refinement.damp = damping;
+    r = p->b->ops->hessian_order(p->b, p->memory.perm, p->gram->h, G, n, true);
+    return r ? r : p->b->ops->refine(p->b, &refinement, G, p->shape.rows, n, p->memory.scratch);
+}
+
 /* All stacks at once; then those that cannot have GPTQ are overwritten by rounding. */
 static int gptq_solve(struct problem *p) {
     const struct group_shape *shape = &p->shape;
@@ -99,6 +152,8 @@ static int gptq_solve(struct problem *p) {
         r = p->b->ops->gptq(p->b, &p->q, p->dq, p->weights, m->u, m->perm, correction, p->gram->h,
                             &p->grid, p->options.static_groups, shape->G, shape->rows, shape->n,
                             m->scratch);
+    if (!r && p->options.refine)
+        r = refine_all(p);
     for (int g = 0; g < shape->G && !r; g++) {
         if (!p->outcomes[g].reason)
             continue;

@@ -9,8 +9,8 @@
 
 /* The most elements of each array of struct method_memory over all groups. */
 struct method_need {
-    size_t u, perm, p; /* elements */
-    size_t scratch;    /* bytes */
+    size_t u, perm, p, before, after; /* elements */
+    size_t scratch;                   /* bytes */
 };
 
 /* What a person reads of a stack that did not go as asked for. */

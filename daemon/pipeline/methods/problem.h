@@ -25,14 +25,16 @@ struct method_options {
     double percdamp;
     double drift; /* how much of the drift is corrected, 0 to 1; above 0 only with gram->d */
     bool act_order, static_groups;
+    int refine; /* sweeps of coordinate descent in each of its rounds; 0: none */
 };
 
 /* Device memory that a method uses beside its results. Its content is lost between groups. */
 struct method_memory {
-    struct span u;       /* [G, n, n] f32 */
-    struct span perm;    /* [G, n] i32 */
-    struct span p;       /* [G, n, n] f32, of drift_correction(); empty without drift */
-    struct span scratch; /* bytes */
+    struct span u;             /* [G, n, n] f32 */
+    struct span perm;          /* [G, n] i32 */
+    struct span p;             /* [G, n, n] f32, of drift_correction(); empty without drift */
+    struct span scratch;       /* bytes */
+    struct span before, after; /* [G, rows] f32: the objective of each row, see outcome.refined */
 };
 
 /* What became of one stack. */
@@ -40,6 +42,7 @@ struct outcome {
     const struct method_ops *method; /* that made it: the one asked for, or what stood in for it */
     const char *reason;              /* why another stood in, or NULL; static */
     float damping;                   /* fraction of mean(diag H) that was added; 0: none */
+    bool refined;                    /* memory.before and after say what it gained */
 };
 
 struct problem {

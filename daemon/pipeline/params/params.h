@@ -41,6 +41,7 @@ struct params {
     bool act_order, sym, true_sequential, static_groups;
     const struct method_ops *method;
     enum grid_fit grid;
+    int refine; /* sweeps of each round of refinement; 0: none */
     double percdamp;
     char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
     int n_eval;

@@ -104,6 +104,9 @@ static int check_combination(const struct params *params, struct failure *failur
         return failure_field(failure, "grid", "choose mse, which needs no calibration",
                              "hessian weighs errors by the calibration, which %s does without",
                              method->name);
+    if (!method->needs_hessians && params->refine > 0)
+        return failure_field(failure, "refine", "leave it out, or choose method gptq",
+                             "%s has no calibration to refine by", method->name);
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");

@@ -57,10 +57,15 @@ static void layout(struct arena *arena, const struct method_ops *method, struct 
     arena_take(arena, &p->memory.u, sizeof(float), 1, need.u);
     arena_take(arena, &p->memory.perm, sizeof(int32_t), 1, need.perm);
     arena_take(arena, &p->memory.scratch, 1, 1, need.scratch);
+    arena_take(arena, &p->memory.before, sizeof(float), 1, need.before);
+    arena_take(arena, &p->memory.after, sizeof(float), 1, need.after);
 }
 
-/* Weights of some size and identities for Hessians; the caller may change them, then solves. */
-static void setup(struct fixture *f, const struct method_ops *method) {
+/*
+ * Weights of some size and identities for Hessians; the caller may change them, then solves.
+ * @refine: sweeps.
+ */
+static void setup_refined(struct fixture *f, const struct method_ops *method, int refine) {
     struct arena arena = {};
 
     *f = (struct fixture){.tokens = {100, 100}, .gram = {.least_tokens = 10}};
@@ -69,7 +74,7 @@ static void setup(struct fixture *f, const struct method_ops *method) {
         .shape = {.G = G, .rows = ROWS, .n = N},
         .grid = {.wbits = 3, .groupsize = N, .fit = GRID_MINMAX},
         .n_groups = 1,
-        .options = {.percdamp = 0.01},
+        .options = {.percdamp = 0.01, .refine = refine},
         .gram = method->needs_hessians ? &f->gram : NULL,
         .outcomes = f->outcomes,
     };
@@ -82,6 +87,10 @@ static void setup(struct fixture *f, const struct method_ops *method) {
     for (int g = 0; g < G; g++)
         for (int i = 0; i < N; i++)
             f->h[(g * N + i) * N + i] = 1;
+}
+
+static void setup(struct fixture *f, const struct method_ops *method) {
+    setup_refined(f, method, 0);
 }
 
 static void solve(struct fixture *f, const struct method_ops *method) {
@@ -198,11 +207,48 @@ static void test_damping(void **state) {
     done(&f);
 }
 
+/* Sums of the objectives of stack @g. */
+static void objectives(const struct fixture *f, int g, double *ret_before, double *ret_after) {
+    float rows[2][G * ROWS];
+
+    assert_int_equal(backend->ops->download(backend, rows[0], f->problem.memory.before), 0);
+    assert_int_equal(backend->ops->download(backend, rows[1], f->problem.memory.after), 0);
+    *ret_before = *ret_after = 0;
+    for (int r = g * ROWS; r < (g + 1) * ROWS; r++) {
+        assert_true(rows[1][r] <= rows[0][r]);
+        *ret_before += (double)rows[0][r];
+        *ret_after += (double)rows[1][r];
+    }
+}
+
+/* Refinement gains where inputs go together; a stack that was rounded to nearest stays as it is. */
+static void test_refine(void **state) {
+    struct fixture f, rounded;
+    double before, after;
+
+    (void)state;
+    setup(&rounded, &method_rtn);
+    solve(&rounded, &method_rtn);
+    setup_refined(&f, &method_gptq, 3);
+    f.tokens[1] = 9;
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < i; j++)
+            f.h[i * N + j] = 0.9f;
+    solve(&f, &method_gptq);
+    assert_true(f.outcomes[0].refined);
+    assert_false(f.outcomes[1].refined);
+    objectives(&f, 0, &before, &after);
+    assert_true(after < 0.99 * before);
+    assert_memory_equal(f.dq + ROWS * N, rounded.dq + ROWS * N, ROWS * N * sizeof(float));
+    done(&f);
+    done(&rounded);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),      cmocka_unit_test(test_rtn),
         cmocka_unit_test(test_few_tokens), cmocka_unit_test(test_few_tokens_hessian),
-        cmocka_unit_test(test_damping),
+        cmocka_unit_test(test_damping),    cmocka_unit_test(test_refine),
     };
 
     return cmocka_run_group_tests(tests, open_backend, close_backend);

@@ -54,6 +54,7 @@ static void test_defaults(void **state) {
     assert_false(p->act_order || p->sym || p->true_sequential || p->static_groups);
     assert_ptr_equal(p->method, &method_gptq);
     assert_int_equal(p->grid, GRID_MINMAX);
+    assert_int_equal(p->refine, 0);
     assert_ptr_equal(p->format, &format_gptq);
     assert_int_equal(p->n_eval, 3);
     assert_string_equal(p->eval[0], "wikitext2");
@@ -63,11 +64,12 @@ static void test_defaults(void **state) {
 
 static void test_every_field(void **state) {
     cleanup(params_freep) struct params *p = parse(
-        JOB_QUANTIZE, "{'model': 'org/m@r', 'dataset': 'file:a/b.txt', 'wbits': 3, 'groupsize': 64,"
-                      " 'nsamples': 7, 'seqlen': 33, 'seed': 9223372036854775807,"
-                      " 'act_order': true, 'sym': true, 'true_sequential': true,"
-                      " 'static_groups': true, 'grid': 'mse', 'method': 'gptq', 'percdamp': 1,"
-                      " 'eval': ['ptb-new', 'c4-new', 'file:x'], 'format': 'dense'}");
+        JOB_QUANTIZE,
+        "{'model': 'org/m@r', 'dataset': 'file:a/b.txt', 'wbits': 3, 'groupsize': 64,"
+        " 'nsamples': 7, 'seqlen': 33, 'seed': 9223372036854775807,"
+        " 'act_order': true, 'sym': true, 'true_sequential': true,"
+        " 'static_groups': true, 'grid': 'mse', 'method': 'gptq', 'percdamp': 1, 'refine': 16,"
+        " 'eval': ['ptb-new', 'c4-new', 'file:x'], 'format': 'dense'}");
     cleanup(json_decrefp) json_t *object = params_to_json(p), *again = NULL;
     cleanup(params_freep) struct params *copy = NULL;
     struct failure failure = {};
@@ -84,6 +86,7 @@ static void test_every_field(void **state) {
     assert_int_equal(p->grid, GRID_MSE);
     assert_ptr_equal(p->method, &method_gptq);
     assert_true(p->percdamp == 1);
+    assert_int_equal(p->refine, 16);
     assert_ptr_equal(p->format, &format_dense);
     assert_int_equal(p->n_eval, 3);
 
@@ -114,7 +117,7 @@ static void test_good(void **state) {
          "{'model': 'm', 'wbits': 4, 'dataset': 'ptb', 'groupsize': null, 'nsamples': null,"
          " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null, 'grid': null,"
          " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'method': null,"
-         " 'percdamp': null,"
+         " 'percdamp': null, 'refine': null,"
          " 'format': null, 'for': null, 'eval': null}",
          3},
     };
@@ -261,6 +264,11 @@ static const struct {
     {"'method': true", "method", "\"gptq\" or \"rtn\""},
     {"'grid': 'max'", "grid", "\"minmax\" or \"mse\" or \"hessian\""},
     {"'grid': []", "grid", "\"minmax\" or \"mse\" or \"hessian\""},
+    {"'refine': -1", "refine", "whole number from 0 to 16"},
+    {"'refine': 17", "refine", "whole number from 0 to 16"},
+    {"'refine': 1.5", "refine", "whole number from 0 to 16"},
+    {"'refine': true", "refine", "whole number from 0 to 16"},
+    {"'method': 'rtn', 'refine': 1", "refine", "no calibration to refine by"},
     {"'method': 'rtn', 'grid': 'hessian'", "grid", "weighs errors by the calibration"},
     {"'nearest': true, 'method': 'gptq'", "nearest", "contradicts method 'gptq'"},
     {"'nearest': false, 'method': 'rtn'", "nearest", "contradicts method 'rtn'"},
@@ -313,9 +321,9 @@ static void test_titles(void **state) {
 /* An evaluation takes a model, a window and the sets, nothing of the quantization. */
 static void test_eval_takes_little(void **state) {
     static const char *const fields[] = {
-        "dataset", "wbits",           "groupsize",     "nsamples", "seed", "act_order",
-        "sym",     "true_sequential", "static_groups", "mse",      "grid", "nearest",
-        "method",  "percdamp",        "format",        "for"};
+        "dataset", "wbits",           "groupsize",     "nsamples", "seed",  "act_order",
+        "sym",     "true_sequential", "static_groups", "mse",      "grid",  "nearest",
+        "method",  "percdamp",        "format",        "for",      "refine"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {

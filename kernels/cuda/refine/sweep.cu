@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One sweep of coordinate descent for all rows of all matrices at once: refine()'s column loop.
+ *
+ * Blocks of 128 columns. Before a block, products bring the gradients of its columns up to date
+ * with the last change of every column: those of this sweep before the block, those of the last
+ * sweep in and behind it. Within it a step of 32 columns is held in registers, H's block in shared
+ * memory, and a step's changes then reach the rest of the block by a copy of its gradients: the
+ * changes of a block reach its own gradients, like all others, by the next product.
+ *
+ * Numerics: f32 within a block. Memory a block: its gradients and changes once or twice.
+ */
+#include "kernels/cuda/refine/refine.cuh"
+
+enum { BLOCK = 128, STEP = 32, THREADS = 128, SHARED = (BLOCK * BLOCK + BLOCK) * 4 };
+
+/* One row of one matrix, as its thread sees it; column c of the block at [c * rows]. */
+struct sweep_row {
+    const float *gradient;
+    float *work;
+    unsigned char *codes;
+    bf16 *high, *low;
+    const __half *scales; /* group i at scales[i * rows] */
+    const unsigned char *zeros;
+};
+
+/* A column's code, zero and scale in one register. */
+__device__ __forceinline__ unsigned pack_point(unsigned char code, unsigned char zero,
+                                               __half scale) {
+    return (unsigned)__half_as_ushort(scale) << 16 | (unsigned)zero << 8 | code;
+}
+
+/* The column's code becomes the nearest to the least objective. Returns the change of q. */
+__device__ __forceinline__ float move_point(unsigned packed, float gradient, float reciprocal,
+                                            float maxq, unsigned char *code) {
+    struct point_scale at = {__half2float(__ushort_as_half(packed >> 16)),
+                             (float)(packed >> 8 & 0xff)};
+    float q = at.scale * ((float)(packed & 0xff) - at.zero);
+    float next = grid_code(q - gradient * reciprocal, at, maxq);
+
+    *code = (unsigned char)next;
+    return at.scale * (next - at.zero) - q;
+}
+
+/* The gradients of the block's columns from @s + W on, after the changes of W columns. */
+template <int W>
+__device__ __forceinline__ void sweep_rest(const struct sweep_row &row, const float *h,
+                                           const float changes[W], size_t rows, int s, int width) {
+    enum { AT_ONCE = W == 1 ? 1 : 8 };
+    const float *from = s ? row.work : row.gradient;
+
+    for (int j = s + W; j < width; j += AT_ONCE) {
+        float v[AT_ONCE];
+
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++)
+            v[k] = j + k < width ? from[(j + k) * rows] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < W; i++) {
+            const float *at = h + (s + i) * BLOCK + j;
+
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; k += 4) {
+                if (W == 1) {
+                    v[0] += changes[i] * at[0];
+                } else {
+                    float4 f = *(const float4 *)(at + k);
+
+                    v[k] += changes[i] * f.x;
+                    v[k + 1] += changes[i] * f.y;
+                    v[k + 2] += changes[i] * f.z;
+                    v[k + 3] += changes[i] * f.w;
+                }
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < AT_ONCE; k++)
+            if (j + k < width)
+                row.work[(j + k) * rows] = v[k];
+    }
+}
+
+/* W columns in registers, from column @s of the block; its columns' groups at @groups. */
+template <int W>
+__device__ __forceinline__ void sweep_step(const struct sweep_row &row, const float *h,
+                                           const float *reciprocal, const int *groups, size_t rows,
+                                           float maxq, int s, int width) {
+    const float *from = s ? row.work : row.gradient;
+    float g[W]; /* gradients, then changes */
+    unsigned point[W];
+
+#pragma unroll
+    for (int i = 0; i < W; i++) {
+        size_t grid = groups[s + i] * rows;
+
+        g[i] = from[(s + i) * rows];
+        point[i] = pack_point(row.codes[(s + i) * rows], row.zeros[grid], row.scales[grid]);
+    }
+#pragma unroll
+    for (int i = 0; i < W; i++) {
+        g[i] = move_point(point[i], g[i], reciprocal[s + i], maxq, &row.codes[(s + i) * rows]);
+#pragma unroll
+        for (int j = i + 1; j < W; j++)
+            g[j] += g[i] * h[(s + i) * BLOCK + s + j];
+    }
+#pragma unroll
+    for (int i = 0; i < W; i++) {
+        bf16 high = __float2bfloat16_rn(g[i]);
+
+        row.high[(s + i) * rows] = high;
+        row.low[(s + i) * rows] = __float2bfloat16_rn(g[i] - __bfloat162float(high));
+    }
+    sweep_rest<W>(row, h, g, rows, s, width);
+}
+
+/* Columns c0 .. c0 + width - 1 of all rows of all matrices. */
+__global__ void __launch_bounds__(THREADS, 3)
+    sweep_kernel(const struct refine_args args, int c0, int width) {
+    extern __shared__ float h[]; /* [BLOCK][BLOCK], then the reciprocals of its diagonal */
+    __shared__ int groups[BLOCK];
+    float *reciprocal = h + BLOCK * BLOCK;
+    size_t g = blockIdx.y, at = blockIdx.x * THREADS + threadIdx.x, rows = args.rows;
+    size_t square = (g * args.n + c0) * args.n + c0, first = refine_at(args, g) + c0 * rows + at;
+    struct sweep_row row;
+
+    for (int i = threadIdx.x; i < BLOCK * BLOCK; i += THREADS) {
+        size_t k = i / BLOCK, j = i % BLOCK, from = square + k * args.n + j;
+        bool inside = k < width && j < width;
+
+        h[i] = inside ? __bfloat162float(args.high[from]) + __bfloat162float(args.low[from]) : 0.0f;
+    }
+    if (threadIdx.x < width)
+        groups[threadIdx.x] = args.groups[g * args.n + c0 + threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x < width)
+        reciprocal[threadIdx.x] = 1.0f / h[threadIdx.x * BLOCK + threadIdx.x];
+    __syncthreads();
+    if (at >= rows)
+        return;
+    row.gradient = args.gradient + first;
+    row.work = args.work + g * BLOCK * rows + at;
+    row.codes = args.codes + first;
+    row.high = args.e_high + first;
+    row.low = args.e_low + first;
+    row.scales = args.scales + refine_grids(args, g) + at;
+    row.zeros = args.zeros + refine_grids(args, g) + at;
+    for (int s = 0; s < width;) {
+        if (width - s >= STEP) {
+            sweep_step<STEP>(row, h, reciprocal, groups, rows, args.maxq, s, width);
+            s += STEP;
+        } else if (width - s >= 8) {
+            sweep_step<8>(row, h, reciprocal, groups, rows, args.maxq, s, width);
+            s += 8;
+        } else {
+            sweep_step<1>(row, h, reciprocal, groups, rows, args.maxq, s, width);
+            s++;
+        }
+    }
+}
+
+int refine_sweep(struct cuda_backend *b, const struct refine_args &a, bool first) {
+    dim3 grid(blocks_for(a.rows, THREADS), a.G);
+
+    CUDA_TRY(
+        b, cudaFuncSetAttribute(sweep_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED));
+    for (int c0 = 0; c0 < a.n; c0 += BLOCK) {
+        int width = min(a.n - c0, (int)BLOCK);
+
+        TRY(refine_add(b, a, c0, width, first ? c0 : a.n, 1.0f));
+        sweep_kernel<<<grid, THREADS, SHARED, b->lanes[0].stream>>>(a, c0, width);
+        LAUNCH_TRY(b);
+    }
+    return 0;
+}
