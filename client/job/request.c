@@ -85,6 +85,20 @@ static int add_label(json_t *request, const struct arg_option *option, const cha
     return 0;
 }
 
+/* One more string of a list. */
+static int add_to_list(json_t *request, const struct arg_option *option, const char *value,
+                       struct failure *failure) {
+    json_t *list = json_object_get(request, option->field);
+
+    if (!list) {
+        list = json_array();
+        if (json_object_set_new(request, option->field, list))
+            return failure_oom(failure);
+    }
+    return json_array_append_new(list, json_string(value)) ? not_utf8(option->name, value, failure)
+                                                           : 0;
+}
+
 static int add_option(struct client *client, json_t *request, const struct arg_option *option,
                       const char *value, struct failure *failure) {
     if (!option->value)
@@ -98,6 +112,8 @@ static int add_option(struct client *client, json_t *request, const struct arg_o
         return add_sets(client, request, option, value, failure);
     case ARG_LABEL:
         return add_label(request, option, value, failure);
+    case ARG_LIST:
+        return add_to_list(request, option, value, failure);
     case ARG_TEXT:
         break;
     }

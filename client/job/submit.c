@@ -72,6 +72,8 @@ int submit_detached(struct client *client, const char *path, const json_t *reque
         fprintf(client->terminal.file,
                 "job %" PRId64 " is %s; follow it with: quantctl watch %" PRId64 "\n", id,
                 str_equal(answer_text(*ret_job, "status"), "queued") ? "queued" : "submitted", id);
+    if (!r && !client->json && answer_text(*ret_job, "warning")[0])
+        fprintf(client->terminal.file, "warning: %s\n", answer_text(*ret_job, "warning"));
     return r;
 }
 

@@ -49,6 +49,10 @@ static const struct arg_option options[] = {
      "format"},
     {"for", "vllm|llama.cpp|transformers|gptqmodel",
      "refuse what this program would not read, or read wrongly", "for"},
+    {"rule", "RULE",
+     "some matrices otherwise, for example self_attn:wbits=8, or "
+     "layers=0-3,15/down_proj:wbits=4,groupsize=64; may be repeated, the first that fits holds",
+     "rules", ARG_LIST},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,

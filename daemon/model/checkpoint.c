@@ -203,6 +203,16 @@ static void hash_block(struct sha256 *hash, const void *data, size_t size) {
     sha256_update(hash, data, size);
 }
 
+static void hash_schemes(struct sha256 *hash, const struct schemes *schemes) {
+    for (int i = 0; i < schemes->n; i++) {
+        const struct scheme *s = &schemes->list[i];
+        const int numbers[] = {s->wbits, s->groupsize, s->sym, s->desc_act};
+
+        hash_block(hash, numbers, sizeof(numbers));
+    }
+    hash_block(hash, schemes->of, schemes->n_matrices);
+}
+
 /* What is part of the fingerprint beside the shards. */
 static int describe(struct checkpoint *checkpoint, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/config.json", checkpoint->dir);
@@ -221,6 +231,8 @@ static int describe(struct checkpoint *checkpoint, struct failure *failure) {
         return failure_open(failure, r, "cannot read", path);
     hash_block(hash, config, size);
     hash_block(hash, quantization, sizeof(quantization));
+    if (q->schemes)
+        hash_schemes(hash, q->schemes);
     sha256_finish(hash, checkpoint->description);
     return 0;
 }
@@ -311,6 +323,7 @@ void checkpoint_free(struct checkpoint *checkpoint) {
         free((char *)checkpoint->files[i].path);
     }
     watch_done(&checkpoint->watch);
+    model_config_done(&checkpoint->config);
     free(checkpoint->files);
     free(checkpoint->shards);
     free(checkpoint->dir);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/checkpoint_check.h"
 
-#include "daemon/model/arch/geometry.h"
+#include "daemon/model/arch/scheme.h"
 #include "daemon/model/safetensors/expect.h"
 
 #include <errno.h>
@@ -34,7 +34,8 @@ static int check_plain(const struct check *check, const struct arch_tensor *t, c
 }
 
 /* A linear map that may be quantized. */
-static int check_matrix(const struct check *check, const struct arch_tensor *t, const char *name) {
+static int check_matrix(const struct check *check, const struct arch_tensor *t, int layer,
+                        int expert, const char *name) {
     const struct checked_model *model = check->model;
     const struct quantization_config *q = &model->config->quantization;
 
@@ -42,9 +43,13 @@ static int check_matrix(const struct check *check, const struct arch_tensor *t, 
         return failure_set(check->expecting.failure, -EBADMSG, "model_unsupported",
                            "the projections of this architecture have no bias",
                            "model '%s': tensor '%s.bias' is not supported", model->dir, name);
-    if (q->present && (q->reader->has(&model->tensors, name) || !has(check, name, "weight")))
-        return q->reader->check(&check->expecting, q, name, arch_dim(model->config, t->rows),
+    if (q->present && (q->reader->has(&model->tensors, name) || !has(check, name, "weight"))) {
+        const struct quantization_config one =
+            quantization_as(q, scheme_of(model->config, q, t, layer, expert));
+
+        return q->reader->check(&check->expecting, &one, name, arch_dim(model->config, t->rows),
                                 arch_dim(model->config, t->columns));
+    }
     if (!q->present && !has(check, name, "weight") && has(check, name, "qweight"))
         return failure_set(check->expecting.failure, -EBADMSG, "model_invalid",
                            "add the quantize_config.json that belongs to the model",
@@ -82,7 +87,8 @@ static int check_tensor(void *ctx, const struct arch_tensor *t, int layer, int e
         return check_fused(check, t->group, fused, name);
     if (arch_is_tied(check->model->config, t) && !has(check, name, "weight"))
         return 0;
-    return t->role == ROLE_MATRIX ? check_matrix(check, t, name) : check_plain(check, t, name);
+    return t->role == ROLE_MATRIX ? check_matrix(check, t, layer, expert, name)
+                                  : check_plain(check, t, name);
 }
 
 int checkpoint_check(const struct checked_model *model, struct failure *failure) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/contents.h"
 
-#include "daemon/model/arch/geometry.h"
+#include "daemon/model/arch/scheme.h"
 #include "daemon/model/safetensors/finite.h"
 
 #include <errno.h>
@@ -24,9 +24,12 @@ static int look_at_plain(struct look *look, const char *name) {
     return !t || tensor_is_finite(t) ? 0 : tensor_not_finite(full, look->failure);
 }
 
-static int look_at_zeros(struct look *look, const struct arch_tensor *t, const char *name) {
+static int look_at_zeros(struct look *look, const struct arch_tensor *t, int layer, int expert,
+                         const char *name) {
     const struct model_config *c = &look->checkpoint->config;
-    const struct quantization_config *q = &c->quantization;
+    const struct quantization_config one =
+        quantization_as(&c->quantization, scheme_of(c, &c->quantization, t, layer, expert));
+    const struct quantization_config *q = &one;
     enum zeros_say says = ZEROS_AS_LABELLED;
     int r;
 
@@ -49,7 +52,9 @@ static int look_at(void *ctx, const struct arch_tensor *t, int layer, int expert
     arch_name(t->name, layer, expert, name);
     if (t->role != ROLE_MATRIX)
         return look_at_plain(look, name);
-    return look->checkpoint->config.quantization.present ? look_at_zeros(look, t, name) : 0;
+    return look->checkpoint->config.quantization.present
+               ? look_at_zeros(look, t, layer, expert, name)
+               : 0;
 }
 
 int contents_check(struct checkpoint *checkpoint, struct contents *ret_contents,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/weights.h"
 
+#include "daemon/model/arch/scheme.h"
 #include "daemon/model/safetensors/finite.h"
 
 #include <errno.h>
@@ -58,18 +59,20 @@ int weights_queue_matrix(struct backend *b, const struct quantized_matrix *m,
     return r;
 }
 
-/* Brings part @p of stack @g to @dst; *@matrix, if it is quantized, stays until the queue is done
- * with it. */
+/* Brings the matrix @name [rows, n] of @scheme to @dst; *@matrix, if it is quantized, stays until
+ * the queue is done with it. */
 static int stage_matrix(struct backend *b, const struct weights_source *source,
-                        const struct tensor_finder *tensors, const struct group_shape *shape, int p,
-                        const char *name, struct span dst, struct code_memory *codes,
+                        const struct tensor_finder *tensors, const struct scheme *scheme, int rows,
+                        int n, const char *name, struct span dst, struct code_memory *codes,
                         struct quantized_matrix *matrix, struct failure *failure) {
     const struct quantization_config *q = source->quantization;
     char full[MATRIX_NAME_SIZE + 8];
     int r;
 
     if (q->present && q->reader->has(tensors, name)) {
-        r = q->reader->read(tensors, q, name, shape->parts[p].rows, shape->n, matrix, failure);
+        const struct quantization_config one = quantization_as(q, scheme);
+
+        r = q->reader->read(tensors, &one, name, rows, n, matrix, failure);
         return r ? r : weights_queue_matrix(b, matrix, codes, dst);
     }
     snprintf(full, sizeof(full), "%s.weight", name);
@@ -80,6 +83,7 @@ static int stage_matrix(struct backend *b, const struct weights_source *source,
 static int stage_stacks(struct backend *b, const struct weights_source *source, int layer,
                         const struct group_shape *shape, struct span dst, struct code_memory *codes,
                         struct quantized_matrix *matrices, struct failure *failure) {
+    const struct model_config *c = &source->checkpoint->config;
     struct tensor_finder tensors = weights_finder(source, layer);
     size_t act = dtype_size(b->ops->act), offset = 0;
 
@@ -90,7 +94,9 @@ static int stage_stacks(struct backend *b, const struct weights_source *source, 
             int r;
 
             group_matrix_name(shape, layer, g, p, name);
-            r = stage_matrix(b, source, &tensors, shape, p, name, span_slice(dst, offset, size),
+            r = stage_matrix(b, source, &tensors,
+                             scheme_of_part(c, source->quantization, layer, shape, g, p),
+                             shape->parts[p].rows, shape->n, name, span_slice(dst, offset, size),
                              codes, &matrices[g * shape->n_parts + p], failure);
             if (r)
                 return r;

@@ -54,7 +54,7 @@ static void rest_layout(const struct run *run, struct arena *arena, struct evalu
     size_t T = (size_t)run->batch * run->seqlen;
 
     if (run_source(run).quantization->present)
-        code_memory_take(c, run_source(run).quantization->groupsize, arena, &e->codes);
+        code_memory_take(c, run_source(run).quantization, arena, &e->codes);
     arena_take(arena, &e->memory, 1, 1,
                forward_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
     arena_take(arena, &e->x, 1, chunk_windows(run), run_window_bytes(run));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/keep.h"
 
+#include "daemon/model/arch/scheme.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +14,7 @@ void keeper_take(const struct run *run, struct arena *arena, struct keeper *ret_
         struct group_shape shape;
 
         group_shape(&run->checkpoint->config, i, &shape);
-        size += group_size(&shape) * run->params->wbits / 8;
+        size += group_size(&shape) * quantization_most_bits(&run->quantization) / 8;
     }
     ret_keeper->used = 0;
     arena_take(arena, &ret_keeper->packed, 1, 1, size);
@@ -66,6 +68,7 @@ static int add_matrix(const struct problem *problem, struct layer_codes *layer, 
     size_t n = (size_t)problem->n_groups * part->rows, columns = shape->n * sizeof(int32_t);
     size_t first = (size_t)g * problem->n_groups * shape->rows;
     struct matrix_codes matrix = {
+        .sym = problem->grid.sym,
         .codes = {.wbits = problem->grid.wbits,
                   .rows = part->rows,
                   .n = shape->n,

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/pipeline.h"
 
+#include "api/wire.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "daemon/pipeline/params/check.h"
+#include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
@@ -132,7 +135,10 @@ static int run_init(struct run *run) {
     run->reports = calloc(layers, sizeof(*run->reports));
     run->quantization = params_quantization(run->params);
     run->quantization.reader = run_work_format(run)->reader;
-    return run->shards && run->reports ? 0 : failure_oom(run->failure);
+    if (!run->shards || !run->reports)
+        return failure_oom(run->failure);
+    return rules_schemes(run->params, &run->checkpoint->config, &run->quantization.schemes,
+                         run->failure);
 }
 
 static void run_done(struct run *run) {
@@ -146,6 +152,7 @@ static void run_done(struct run *run) {
         windows_free(run->evals[i].windows);
         json_decref(run->evals[i].result);
     }
+    free(run->quantization.schemes);
     free(run->shards);
     free(run->reports);
     windows_free(run->calibration);
@@ -161,7 +168,8 @@ static void run_done(struct run *run) {
 
 /* A finished layer costs only the second pass, and nothing when all are finished. */
 static void begin_units(struct run *run) {
-    double windows = run->calibration ? run->calibration->n : 0, solve = run->method->solve_units;
+    double windows = run->calibration ? run->calibration->n : 0,
+           solve = run->params->method->solve_units;
     int layers = run_layers(run);
     struct progress_plan plan = {.layers = layers};
 
@@ -185,6 +193,17 @@ static void begin_units(struct run *run) {
     progress_begin(&run->progress, &plan);
 }
 
+/* What was said when the job was taken, if its model was here. */
+static int warn(struct run *run) {
+    char text[CHECK_WARNING_SIZE];
+    int r = check_warning(&run->checkpoint->config, run->params, text, run->failure);
+
+    if (r || !text[0] || run->n_finished > 0)
+        return r;
+    return run_event(run, WIRE_EVENT_JOB_WARNING,
+                     json_pack("{s:s s:s}", "code", "loaders", "detail", text));
+}
+
 /* Load, calibrate, quantize and evaluate. */
 static int compute(struct run *run) {
     int r = load_inputs(run);
@@ -193,6 +212,8 @@ static int compute(struct run *run) {
         r = run_init(run);
     if (!r)
         r = work_open(run);
+    if (!r)
+        r = warn(run);
     if (r)
         return r;
     begin_units(run);
@@ -243,7 +264,6 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
         .params = job->params,
         .b = backend,
         .failure = failure,
-        .method = job->params->method,
         .quantizes = job->params->wbits != 16,
         .exports = job->params->wbits != 16 || job->kind == JOB_EXPORT,
         .progress = {.observer = job->observer, .failure = failure},

@@ -278,12 +278,14 @@ static int quantize_layer(struct quantizer *q, int layer, struct layer_codes *co
     solver_begin_layer(&q->solver);
     r = layer_codes_add_plain(codes, &source, layer, run->failure);
     if (!r)
+        r = layer_codes_add_left(codes, &source, &run->quantization, layer, run->failure);
+    if (!r)
         r = solve_layer(q, layer, codes, matrices);
     if (r)
         return r;
     *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
                             "matrices", matrices);
-    return *ret_report ? progress_add(&run->progress, run->method->solve_units)
+    return *ret_report ? progress_add(&run->progress, run->params->method->solve_units)
                        : failure_oom(run->failure);
 }
 

@@ -55,7 +55,7 @@ static int warn(struct run *run, const struct problem *problem, const char *name
     struct notice notice = {};
     char detail[MATRIX_NAME_SIZE + sizeof(notice.text)];
 
-    if (!run->method->explain(problem, g, &notice))
+    if (!problem->method->explain(problem, g, &notice))
         return 0;
     snprintf(detail, sizeof(detail), "%s %s", name, notice.text);
     return run_event(run, WIRE_EVENT_JOB_WARNING,

@@ -21,7 +21,6 @@ struct eval_set {
 struct run {
     const struct pipeline_job *job;
     const struct params *params;
-    const struct method_ops *method;
     struct backend *b;
     struct failure *failure;
 

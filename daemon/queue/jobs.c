@@ -293,7 +293,7 @@ static int append(struct jobs *jobs, const struct caller *caller, const char *ke
 /* Checks the request and appends it. -EEXIST: @key came in through another thread meanwhile. */
 static int submit(struct jobs *jobs, const struct caller *caller, const char *key,
                   const char *sha256, const json_t *json, int64_t *ret_id,
-                  struct failure *failure) {
+                  char ret_warning[CHECK_WARNING_SIZE], struct failure *failure) {
     cleanup(submission_freep) struct submission *submission = NULL;
     cleanup(place_done) struct place place = {};
     int r;
@@ -308,6 +308,8 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
         hub_hold(jobs->hub);
     r = jobs_check(jobs, caller, submission, &place, failure);
     if (!r)
+        snprintf(ret_warning, CHECK_WARNING_SIZE, "%s", place.warning);
+    if (!r)
         r = append(jobs, caller, key, sha256, submission, &place, ret_id, failure);
     if (jobs->hub)
         hub_release(jobs->hub);
@@ -321,7 +323,7 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
 int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
                 const json_t *request, json_t **ret_job, bool *ret_created,
                 struct failure *failure) {
-    char sha256[SHA256_TEXT_SIZE];
+    char sha256[SHA256_TEXT_SIZE], warning[CHECK_WARNING_SIZE] = "";
     int64_t id = 0;
     uint64_t version;
     int r = 0;
@@ -338,7 +340,7 @@ int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
         *ret_created = !r && !id;
         if (r || id)
             break;
-        r = submit(jobs, caller, key, sha256, request, &id, failure);
+        r = submit(jobs, caller, key, sha256, request, &id, warning, failure);
         if (r != -EEXIST || !key)
             break;
     }
@@ -346,7 +348,12 @@ int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
         return r;
     if (*ret_created)
         events_wake(jobs->events);
-    return jobs_object(jobs, caller, id, 0, ret_job, &version, failure);
+    r = jobs_object(jobs, caller, id, 0, ret_job, &version, failure);
+    if (!r && warning[0] && json_object_set_new(*ret_job, "warning", json_string(warning))) {
+        json_decref(*ret_job);
+        return failure_oom(failure);
+    }
+    return r;
 }
 
 /* -------- cancelling -------- */

@@ -89,6 +89,7 @@ int jobs_check(struct jobs *jobs, const struct caller *caller, const struct subm
     if (!r && submission->kind == JOB_EXPORT)
         r = check_export(params, ret_place, failure);
     else if (!r && jobs->corpora)
-        r = check_job(ret_place->root, ret_place->dir, params, jobs->corpora, failure);
+        r = check_job(ret_place->root, ret_place->dir, params, jobs->corpora, ret_place->warning,
+                      failure);
     return r ? r : jobs_check_offline(jobs, params, submission->kind, failure);
 }

@@ -142,14 +142,16 @@ static void fill_in(json_t *request, const char *model, enum job_kind *ret_kind)
         lab_json("{'nsamples': 8, 'dataset': 'file:calibration.txt'}");
     cleanup(json_decrefp) json_t *always = lab_json("{'eval': '" LAB_EVAL "', 'seqlen': 128}");
 
-    *ret_kind = JOB_EVAL;
-    if (!json_object_get(request, "kind")) {
-        *ret_kind = JOB_QUANTIZE;
-        json_object_update_missing(request, defaults);
-    }
+    const char *kind = json_string_value(json_object_get(request, "kind"));
+
+    if (job_kind_from_name(kind ? kind : "quantize", ret_kind))
+        fail_msg("there is no kind '%s'", kind);
     json_object_del(request, "kind");
-    json_object_update_missing(request, always);
-    json_object_set_new(request, "model", json_string(model));
+    if (*ret_kind == JOB_QUANTIZE)
+        json_object_update_missing(request, defaults);
+    if (*ret_kind != JOB_EXPORT)
+        json_object_update_missing(request, always);
+    json_object_set_new(request, "model", json_string(*ret_kind == JOB_EXPORT ? "job:1" : model));
 }
 
 int lab_run(struct lab *lab, const char *job, const char *model, const char *request,

@@ -58,7 +58,8 @@ json_t *lab_json(const char *text);
 /*
  * lab_run() - run @request (JSON, ' for ") in ROOT/jobs/@job on the model at @model (NULL: the
  * demo). What the request leaves out is filled in: dataset file:calibration.txt, eval LAB_EVAL,
- * nsamples 8, seqlen 128; {'kind': 'eval'} makes it an evaluation. Return: as pipeline_run().
+ * nsamples 8, seqlen 128; {'kind': 'eval'} makes it an evaluation, and
+ * {'kind': 'export'} an export of the job whose checkpoint is @model. Return: as pipeline_run().
  */
 int lab_run(struct lab *lab, const char *job, const char *model, const char *request,
             json_t **ret_result, struct failure *failure);

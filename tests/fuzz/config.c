@@ -9,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *end = size ? memchr(data, '\0', size) : NULL;
     size_t first = end ? (size_t)(end - data) : size;
-    struct model_config config = {};
+    cleanup(model_config_done) struct model_config config = {};
     struct failure failure = {};
     int r;
 

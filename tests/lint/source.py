@@ -97,7 +97,7 @@ HEADERS = {
     r"openssl/.*": ["base/hash.c"],
     r"zip\.h": ["daemon/data/text/zip_member.c"],
     r"zlib\.h": ["daemon/data/text/reader.c", "daemon/pipeline/formats/zip.c"],
-    r"pcre2.*": ["daemon/model/tokenizer/"],
+    r"pcre2.*": ["daemon/model/tokenizer/", "daemon/model/readers/pattern.c"],
     r"utf8proc.*": ["daemon/model/tokenizer/", "client/screen/text.c"],
     r"cblas.*|lapack.*|openblas.*": ["kernels/cpu/"],
     r"systemd/.*": ["daemon/notify", "base/log/journal_systemd.c"],

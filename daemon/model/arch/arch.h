@@ -64,6 +64,15 @@ struct arch_key {
     double min, max, fallback; /* fallback: of transformers' class of the configuration */
 };
 
+/*
+ * A module in which loaders hold all matrices of some groups of a layer, which then must be alike.
+ */
+struct arch_merged {
+    const char *name;    /* behind that of the layer */
+    unsigned int groups; /* set of 1 << enum group */
+    bool is_prefix;      /* the names of its matrices begin so */
+};
+
 struct layer_weights;
 struct forward_work;
 struct forward_tap;
@@ -78,6 +87,9 @@ struct arch {
     /* Names under which some writers hold a whole group in one tensor [stacks, rows, columns],
      * without ".weight"; NULL: none do. */
     const char *fused[N_GROUPS];
+
+    const struct arch_merged *merged;
+    size_t n_merged;
 
     /*
      * One layer over x [n_windows * seqlen, d] act, in place; @tap as forward.h says. The thread of

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 struct arch;
 
@@ -35,4 +36,10 @@ static inline int model_config_q_width(const struct model_config *c) {
 }
 static inline int model_config_kv_width(const struct model_config *c) {
     return c->num_key_value_heads * c->head_dim;
+}
+
+/* model_config_done() - free what it owns. */
+static inline void model_config_done(struct model_config *config) {
+    free(config->quantization.schemes);
+    config->quantization.schemes = NULL;
 }

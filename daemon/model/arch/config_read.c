@@ -5,11 +5,13 @@
 #include "base/str.h"
 #include "daemon/model/arch/architectures.h"
 #include "daemon/model/arch/json_python.h"
+#include "daemon/model/arch/scheme.h"
 #include "daemon/model/readers/readers.h"
 
 #include <errno.h>
 
 #define CONFIG_BYTES_MAX (1 << 20)
+#define QUESTIONS_MAX 1000000 /* expressions times names */
 #define HINT "quantd reads OLMoE models (model_type olmoe) in the layout of transformers"
 
 struct config_source {
@@ -203,13 +205,67 @@ static int check_geometry(const struct config_source *source, struct model_confi
                : unsupported(source, "head_dim", "hidden_size / num_attention_heads");
 }
 
+/* ---- matrices that differ ---- */
+
+struct naming {
+    const struct model_config *config;
+    const struct overrides *overrides;
+    bool odd_group; /* a groupsize does not divide the in-features of its matrix */
+};
+
+static int find_scheme(void *ctx, const struct arch_tensor *t, int layer, int expert,
+                       struct scheme *scheme) {
+    struct naming *naming = ctx;
+    const struct scheme *found;
+    char name[MATRIX_NAME_SIZE];
+    int r;
+
+    arch_name(t->name, layer, expert, name);
+    r = overrides_find(naming->overrides, name, &found);
+    if (r)
+        return r;
+    if (found)
+        *scheme = *found;
+    if (scheme->wbits == SCHEME_PLAIN || scheme->groupsize == -1 ||
+        arch_dim(naming->config, t->columns) % scheme->groupsize == 0)
+        return 0;
+    naming->odd_group = true;
+    return -EINVAL;
+}
+
+/* Asks @overrides for each matrix. */
+static int read_schemes(const char *path, const struct overrides *overrides,
+                        const struct config_source *source, struct model_config *config) {
+    const struct quantization_config *q = &config->quantization;
+    const struct scheme base = {q->wbits, q->groupsize, q->sym, q->desc_act, NULL};
+    struct naming naming = {config, overrides, false};
+    int r = overrides->n > QUESTIONS_MAX / schemes_count(config)
+                ? -EINVAL
+                : schemes_make(config, &base, find_scheme, &naming, &config->quantization.schemes);
+
+    if (!r)
+        return 0;
+    if (r == -ENOMEM)
+        return failure_oom(source->failure);
+    return failure_set(
+        source->failure, -EBADMSG, naming.odd_group ? "model_invalid" : "model_unsupported",
+        "fetch the model again, or one with simpler rules", "cannot use '%s': %s", path,
+        naming.odd_group ? "a group size of its quantization does not divide the in-features of "
+                           "its matrix"
+                         : "its quantization has too many rules or schemes, or expressions that "
+                           "take too long");
+}
+
 static int parse_quantization(const json_t *value, const char *path, bool needs_method,
                               const struct config_source *source, struct model_config *config) {
     const int in_features[] = {config->hidden_size, config->intermediate_size};
+    cleanup(overrides_done) struct overrides overrides = {};
     const struct quantization_source quantization = {
-        value, path, needs_method, in_features, ARRAY_SIZE(in_features), source->failure};
+        value,      path,           needs_method, in_features, ARRAY_SIZE(in_features),
+        &overrides, source->failure};
+    int r = quantization_config_parse(&quantization, &config->quantization);
 
-    return quantization_config_parse(&quantization, &config->quantization);
+    return r || overrides.n == 0 ? r : read_schemes(path, &overrides, source, config);
 }
 
 static int read_quantization(const char *beneath, const char *dir,
@@ -258,7 +314,7 @@ int model_config_read(const char *root, const char *dir, struct model_config *re
                       struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/config.json", dir);
     cleanup(json_decrefp) json_t *object = NULL;
-    struct model_config config = {};
+    cleanup(model_config_done) struct model_config config = {};
     int r;
 
     if (!path)
@@ -273,5 +329,6 @@ int model_config_read(const char *root, const char *dir, struct model_config *re
     if (r)
         return r;
     *ret_config = config;
+    config.quantization.schemes = NULL;
     return 0;
 }

@@ -9,8 +9,8 @@
  * architecture of ours, every number in a range that keeps later products within size_t,
  * rope_scaling null, hidden_act silu, no attention bias. quantize_config.json is read when
  * config.json has no quantization_config and it exists. Missing optional keys take the defaults of
- * the class in transformers. Return: 0, -EBADMSG (code model_invalid, or model_unsupported), or
- * -errno. Any thread.
+ * the class in transformers. The caller calls model_config_done(). Return: 0, -EBADMSG (code
+ * model_invalid, or model_unsupported), or -errno. Any thread.
  */
 int model_config_read(const char *root, const char *dir, struct model_config *ret_config,
                       struct failure *failure);

@@ -25,5 +25,21 @@ void group_shape(const struct model_config *c, enum group group, struct group_sh
 
 void group_matrix_name(const struct group_shape *shape, int layer, int g, int part,
                        char ret_name[MATRIX_NAME_SIZE]) {
-    arch_name(shape->parts[part].tensor->name, layer, g, ret_name);
+    arch_name(shape->parts[part].tensor->name, layer, shape->first + g, ret_name);
+}
+
+struct group_shape group_cut(const struct group_shape *shape, int first, int G, int part,
+                             int n_parts) {
+    struct group_shape cut = *shape;
+
+    cut.first += first;
+    cut.G = G;
+    cut.n_parts = n_parts;
+    cut.rows = 0;
+    for (int i = 0; i < n_parts; i++) {
+        cut.parts[i] = shape->parts[part + i];
+        cut.parts[i].row = cut.rows;
+        cut.rows += cut.parts[i].rows;
+    }
+    return cut;
 }

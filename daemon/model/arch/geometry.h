@@ -21,6 +21,7 @@ struct group_part {
 
 struct group_shape {
     int G, rows, n; /* stacks, rows of a stack, columns (in-features) */
+    int first;      /* the number of its first stack */
     struct group_part parts[GROUP_PARTS_MAX];
     int n_parts;
     bool experts; /* a stack is an expert's */
@@ -36,6 +37,13 @@ void group_shape(const struct model_config *config, enum group group,
  */
 void group_matrix_name(const struct group_shape *shape, int layer, int g, int part,
                        char ret_name[MATRIX_NAME_SIZE]);
+
+/*
+ * group_cut() - the parts from @part on, @n_parts of them, of @G stacks of @shape from @first on.
+ * They are neighbours in memory when G is 1 or all parts are taken.
+ */
+struct group_shape group_cut(const struct group_shape *shape, int first, int G, int part,
+                             int n_parts);
 
 /* Elements of one stack. */
 static inline size_t group_stack_size(const struct group_shape *shape) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/arch/layer.h"
 
+#include "daemon/model/arch/scheme.h"
+
 #include <errno.h>
 
 static void layer_layout(const struct model_config *c, size_t act, struct arena *arena,
@@ -50,8 +52,9 @@ void layer_weights_free(struct backend *b, struct layer_weights *layer) {
     *layer = (struct layer_weights){};
 }
 
-void code_memory_take(const struct model_config *c, int groupsize, struct arena *arena,
-                      struct code_memory *codes) {
+void code_memory_take(const struct model_config *c, const struct quantization_config *q,
+                      struct arena *arena, struct code_memory *codes) {
+    int groupsize = quantization_least_groupsize(q);
     size_t elements = 0, grids = 0, columns = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
@@ -59,7 +62,7 @@ void code_memory_take(const struct model_config *c, int groupsize, struct arena 
         size_t n_groups;
 
         group_shape(c, i, &shape);
-        n_groups = groupsize > 0 ? shape.n / groupsize : 1;
+        n_groups = groupsize > 0 ? MAX(shape.n / groupsize, 1) : 1;
         elements = MAX(elements, group_size(&shape));
         grids = MAX(grids, shape.G * n_groups * shape.rows);
         columns = MAX(columns, (size_t)shape.G * shape.n);

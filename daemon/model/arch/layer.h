@@ -35,9 +35,9 @@ struct code_memory {
     struct span g_idx;  /* i32 [G, n] */
 };
 
-/* code_memory_take() - the next arrays of @arena; groups of @groupsize columns, -1: one a row. */
-void code_memory_take(const struct model_config *config, int groupsize, struct arena *arena,
-                      struct code_memory *ret_codes);
+/* code_memory_take() - the next arrays of @arena, for matrices as @q says. */
+void code_memory_take(const struct model_config *config, const struct quantization_config *q,
+                      struct arena *arena, struct code_memory *ret_codes);
 
 /* code_memory_view() - its spans cut to the size of a group; n_groups per row. */
 struct quantized code_memory_view(const struct code_memory *codes, const struct group_shape *shape,

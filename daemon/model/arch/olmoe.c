@@ -156,6 +156,12 @@ static int forward(struct backend *b, const struct model_config *c,
     return r ? r : experts_forward(b, c, layer, work, x, T, tap);
 }
 
+/* In vLLM. */
+static const struct arch_merged merged[] = {
+    {"self_attn.qkv_proj", 1u << GROUP_QKV, false},
+    {"mlp.experts", 1u << GROUP_GATE_UP | 1u << GROUP_DOWN, true},
+};
+
 const struct arch arch_olmoe = {
     .model_type = "olmoe",
     .class_name = "OlmoeForCausalLM",
@@ -168,5 +174,7 @@ const struct arch arch_olmoe = {
     /* since version 5 of transformers */
     .fused = {[GROUP_GATE_UP] = OF_LAYER("mlp.experts.gate_up_proj"),
               [GROUP_DOWN] = OF_LAYER("mlp.experts.down_proj")},
+    .merged = merged,
+    .n_merged = ARRAY_SIZE(merged),
     .forward = forward,
 };

@@ -8,12 +8,8 @@
 #include <string.h>
 
 #define HINT                                                                                       \
-    "quantd reads compressed-tensors checkpoints in pack-quantized of 2, 3, 4 or 8 bits with one " \
-    "scheme for all layers and no quantized activations"
-
-/* The keys of a scheme's weights that say how they are read. */
-static const char *const keys[] = {"num_bits", "type",       "symmetric",
-                                   "strategy", "group_size", "actorder"};
+    "quantd reads compressed-tensors checkpoints in pack-quantized of 2, 3, 4 or 8 bits with no "  \
+    "quantized activations"
 
 static int refuse(const struct quantization_source *s, const char *code, const char *key,
                   const char *what) {
@@ -58,41 +54,6 @@ static int check_group(const struct quantization_source *s, const json_t *group)
     return check_layout(s, group);
 }
 
-static bool same_scheme(const json_t *a, const json_t *b) {
-    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-        const json_t *x = json_object_get(a, keys[i]), *y = json_object_get(b, keys[i]);
-
-        if (!(is_none(x) && is_none(y)) && !json_equal(x, y))
-            return false;
-    }
-    return true;
-}
-
-/*
- * The scheme of the weights, one for all groups. Which matrices are quantized is what their tensors
- * say: "targets" and "ignore" are not looked at.
- */
-static int find_scheme(const struct quantization_source *s, const json_t **ret_weights) {
-    json_t *groups = json_object_get(s->value, "config_groups"), *group;
-    const json_t *weights = NULL;
-    const char *name;
-
-    json_object_foreach(groups, name, group) {
-        const json_t *its = json_object_get(group, "weights");
-        int r = check_group(s, group);
-
-        if (r)
-            return r;
-        if (weights && !same_scheme(weights, its))
-            return refuse(s, "model_unsupported", "config_groups", "one scheme for all layers");
-        weights = its;
-    }
-    if (!weights)
-        return refuse(s, "model_invalid", "config_groups", "an object with a group");
-    *ret_weights = weights;
-    return 0;
-}
-
 static int read_bits(const struct quantization_source *s, const json_t *weights, int *ret_bits) {
     const json_t *value = json_object_get(weights, "num_bits");
     const json_t *type = json_object_get(weights, "type");
@@ -127,7 +88,7 @@ static int read_groupsize(const struct quantization_source *s, const json_t *wei
         return refuse(s, "model_unsupported", "strategy", "group or channel");
     if (str_equal(name, "channel"))
         size = -1;
-    else if (size < 1 || !divides_all(s, size, 1))
+    else if (size < 1 || size > INT32_MAX)
         return refuse(s, "model_invalid", "group_size",
                       "a divisor of hidden_size and intermediate_size");
     *ret_groupsize = (int)size;
@@ -157,27 +118,116 @@ static int read_order(const struct quantization_source *s, const json_t *weights
     return refuse(s, "model_unsupported", "actorder", "null, static, weight or group");
 }
 
+static int read_scheme(const struct quantization_source *s, const json_t *group,
+                       struct scheme *scheme) {
+    const json_t *weights = json_object_get(group, "weights");
+    int r = check_group(s, group);
+
+    if (!r)
+        r = read_bits(s, weights, &scheme->wbits);
+    if (!r)
+        r = read_groupsize(s, weights, &scheme->groupsize);
+    if (!r)
+        r = read_symmetric(s, weights, &scheme->sym);
+    return r ? r : read_order(s, weights, &scheme->desc_act);
+}
+
+/* ---- groups ---- */
+
+/* An exact name goes before an expression, and an expression before a class of modules. */
+enum target { TARGET_NAME, TARGET_PATTERN, TARGET_CLASS };
+
+static enum target kind_of(const char *target) {
+    return strncmp(target, "re:", 3) == 0 ? TARGET_PATTERN
+           : strchr(target, '.')          ? TARGET_NAME
+                                          : TARGET_CLASS;
+}
+
+/* The targets of @group that are of @kind. *ret_found: there is one. */
+static int add_targets(const struct quantization_source *s, const json_t *group, enum target kind,
+                       const struct scheme *scheme, bool *ret_found) {
+    json_t *targets = json_object_get(group, "targets"), *target;
+    int r = 0;
+    size_t i;
+
+    json_array_foreach(targets, i, target) {
+        const char *name = json_string_value(target);
+
+        if (!name)
+            return refuse(s, "model_invalid", "targets", "an array of strings");
+        if (kind_of(name) != kind)
+            continue;
+        *ret_found = true;
+        if (kind == TARGET_NAME)
+            r = overrides_add_name(s->overrides, name, scheme);
+        else if (kind == TARGET_PATTERN)
+            r = overrides_add_pattern(s->overrides, name + 3, scheme);
+        if (r == -ENOMEM)
+            return failure_oom(s->failure);
+        if (r)
+            return refuse(s, "model_unsupported", "targets",
+                          "at most 4096 regular expressions that PCRE2 understands");
+    }
+    return 0;
+}
+
+/*
+ * The group of a class of modules, else the first, holds for what no other names. Which matrices
+ * are quantized is what their tensors say: "ignore" is not looked at.
+ */
+static int read_groups(const struct quantization_source *s, enum target kind,
+                       struct scheme *ret_base) {
+    json_t *groups = json_object_get(s->value, "config_groups"), *group;
+    bool has_base = false;
+    const char *name;
+
+    json_object_foreach(groups, name, group) {
+        struct scheme scheme = {};
+        bool found = false;
+        int r = read_scheme(s, group, &scheme);
+
+        if (!r)
+            r = add_targets(s, group, kind, &scheme, &found);
+        if (r)
+            return r;
+        if (kind == TARGET_CLASS && found && has_base && !scheme_equal(&scheme, ret_base))
+            return refuse(s, "model_unsupported", "config_groups",
+                          "of at most one scheme for a class of modules");
+        if (kind == TARGET_CLASS && (found || (!has_base && ret_base->wbits == 0)))
+            *ret_base = scheme;
+        has_base |= kind == TARGET_CLASS && found;
+    }
+    return 0;
+}
+
+static int check_groupsize(const struct quantization_source *s, int groupsize) {
+    if (groupsize == -1 || s->overrides->n > 0 || divides_all(s, groupsize, 1))
+        return 0;
+    return refuse(s, "model_invalid", "group_size",
+                  "a divisor of hidden_size and intermediate_size");
+}
+
 int compressed_tensors_parse(const struct quantization_source *s,
                              struct quantization_config *ret_config) {
-    struct quantization_config q = {.present = true, .v2 = true};
-    const json_t *weights = NULL;
+    struct scheme base = {};
     int r = 0;
 
     if (!is_none(json_object_get(s->value, "kv_cache_scheme")))
         return refuse(s, "model_unsupported", "kv_cache_scheme", "null");
+    if (json_object_size(json_object_get(s->value, "config_groups")) == 0)
+        return refuse(s, "model_invalid", "config_groups", "an object with a group");
     r = check_layout(s, s->value);
+    for (enum target kind = TARGET_NAME; kind <= TARGET_CLASS && !r; kind++)
+        r = read_groups(s, kind, &base);
     if (!r)
-        r = find_scheme(s, &weights);
-    if (!r)
-        r = read_bits(s, weights, &q.wbits);
-    if (!r)
-        r = read_groupsize(s, weights, &q.groupsize);
-    if (!r)
-        r = read_symmetric(s, weights, &q.sym);
-    if (!r)
-        r = read_order(s, weights, &q.desc_act);
+        r = check_groupsize(s, base.groupsize);
     if (r)
         return r;
-    *ret_config = q;
+    *ret_config = (struct quantization_config){.present = true,
+                                               .v2 = true,
+                                               .wbits = base.wbits,
+                                               .groupsize = base.groupsize,
+                                               .sym = base.sym,
+                                               .desc_act = base.desc_act};
     return 0;
 }

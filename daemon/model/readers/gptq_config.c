@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/readers/gptq_config.h"
 
+#include "base/macros.h"
 #include "base/str.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits with one scheme for all layers"
+#define HINT "quantd reads GPTQ checkpoints of 2, 3, 4 or 8 bits"
 
 static int refuse(const struct quantization_source *s, const char *code, const char *key,
                   const char *what) {
@@ -90,9 +91,9 @@ static int read_format(const struct quantization_source *s, bool *ret_v2) {
     return 0;
 }
 
-static int read_bool(const struct quantization_source *s, const char *key, bool fallback,
-                     bool *ret_value) {
-    const json_t *value = json_object_get(s->value, key);
+static int read_bool(const struct quantization_source *s, const json_t *object, const char *key,
+                     bool fallback, bool *ret_value) {
+    const json_t *value = json_object_get(object, key);
 
     if (value && !json_is_null(value) && !json_is_boolean(value))
         return refuse(s, "model_invalid", key, "true or false");
@@ -109,8 +110,7 @@ static bool divides_all(const struct quantization_source *s, json_int_t whole, j
     return true;
 }
 
-static int read_bits(const struct quantization_source *s, int *ret_bits) {
-    const json_t *value = json_object_get(s->value, "bits");
+static int read_bits(const struct quantization_source *s, const json_t *value, int *ret_bits) {
     json_int_t bits = json_integer_value(value);
 
     if (!json_is_integer(value))
@@ -124,17 +124,25 @@ static int read_bits(const struct quantization_source *s, int *ret_bits) {
     return 0;
 }
 
-static int read_groupsize(const struct quantization_source *s, int *ret_groupsize) {
-    const json_t *value = json_object_get(s->value, "group_size");
+static int read_groupsize(const struct quantization_source *s, const json_t *value,
+                          int *ret_groupsize) {
     json_int_t size = json_integer_value(value);
 
     if (!json_is_integer(value))
         return refuse(s, "model_invalid", "group_size", "an integer");
-    if (size != -1 && (size < 1 || !divides_all(s, size, 1)))
+    if (size != -1 && (size < 1 || size > INT32_MAX))
         return refuse(s, "model_invalid", "group_size",
                       "-1 or a divisor of hidden_size and intermediate_size");
     *ret_groupsize = (int)size;
     return 0;
+}
+
+/* With rules it is asked of each matrix by whoever knows which it is. */
+static int check_groupsize(const struct quantization_source *s, int groupsize) {
+    if (groupsize == -1 || s->overrides->n > 0 || divides_all(s, groupsize, 1))
+        return 0;
+    return refuse(s, "model_invalid", "group_size",
+                  "-1 or a divisor of hidden_size and intermediate_size");
 }
 
 /* Does @rule ask for what all matrices have anyway, or for a matrix that stays plain? */
@@ -153,21 +161,19 @@ static bool changes_nothing(const struct quantization_source *s, const json_t *r
     return true;
 }
 
-/*
- * What would make some matrices differ from the rest. A rule that leaves matrices out ("-:" of
- * `dynamic`) says nothing here: whether a matrix is quantized is what its tensors say.
- */
-static int check_rules(const struct quantization_source *s, const char *name, const char *what) {
-    json_t *rules = json_object_get(s->value, name), *rule;
+/* What would make some matrices of AutoRound differ from the rest. */
+static int check_extra(const struct quantization_source *s) {
+    json_t *rules = json_object_get(s->value, "extra_config"), *rule;
     const char *pattern;
 
     if (!rules || json_is_null(rules))
         return 0;
     if (!json_is_object(rules))
-        return refuse(s, "model_unsupported", name, "an object");
+        return refuse(s, "model_unsupported", "extra_config", "an object");
     json_object_foreach(rules, pattern, rule) {
-        if (strncmp(pattern, "-:", 2) != 0 && !changes_nothing(s, rule))
-            return refuse(s, "model_unsupported", name, what);
+        if (!changes_nothing(s, rule))
+            return refuse(s, "model_unsupported", "extra_config",
+                          "of matrices with the same scheme, or of 16 bits");
     }
     return 0;
 }
@@ -176,14 +182,75 @@ static int check_uniform(const struct quantization_source *s) {
     bool lm_head = false;
     int r;
 
-    r = read_bool(s, "lm_head", false, &lm_head);
+    r = read_bool(s, s->value, "lm_head", false, &lm_head);
     if (r)
         return r;
     if (lm_head)
         return refuse(s, "model_unsupported", "lm_head", "false");
-    r = check_rules(s, "dynamic", "empty, or of rules that leave matrices out ('-:...')");
-    return r ? r
-             : check_rules(s, "extra_config", "of matrices with the same scheme, or of 16 bits");
+    return check_extra(s);
+}
+
+/* ---- dynamic: what GPTQModel says of some modules; the first expression that matches holds ----
+ */
+
+/* Keys of a rule that would change the layout, which is one for all. */
+static const char *const layout_keys[] = {"pack_dtype", "checkpoint_format", "format",
+                                          "quant_method", "method"};
+
+static int read_rule(const struct quantization_source *s, const json_t *rule,
+                     struct scheme *scheme) {
+    const json_t *bits = json_object_get(rule, "bits"), *size = json_object_get(rule, "group_size");
+    int r = 0;
+
+    if (!json_is_object(rule))
+        return refuse(s, "model_invalid", "dynamic", "an object of objects");
+    for (size_t i = 0; i < ARRAY_SIZE(layout_keys); i++) {
+        const json_t *value = json_object_get(rule, layout_keys[i]);
+
+        if (value && !json_is_null(value) &&
+            !json_equal(value, json_object_get(s->value, layout_keys[i])))
+            return refuse(s, "model_unsupported", "dynamic", "of rules that keep the layout");
+    }
+    if (json_integer_value(bits) >= SCHEME_PLAIN) {
+        scheme->wbits = SCHEME_PLAIN;
+        return 0;
+    }
+    if (bits && !json_is_null(bits))
+        r = read_bits(s, bits, &scheme->wbits);
+    if (!r && size && !json_is_null(size))
+        r = read_groupsize(s, size, &scheme->groupsize);
+    if (!r)
+        r = read_bool(s, rule, "sym", scheme->sym, &scheme->sym);
+    if (!r)
+        r = read_bool(s, rule, "desc_act", scheme->desc_act, &scheme->desc_act);
+    return r;
+}
+
+/* A rule whose name begins with "-:" leaves modules as they are. */
+static int read_dynamic(const struct quantization_source *s, const struct quantization_config *q) {
+    json_t *rules = json_object_get(s->value, "dynamic"), *rule;
+    const char *name;
+
+    if (!rules || json_is_null(rules))
+        return 0;
+    if (!json_is_object(rules))
+        return refuse(s, "model_unsupported", "dynamic", "an object");
+    json_object_foreach(rules, name, rule) {
+        bool plain = strncmp(name, "-:", 2) == 0, prefixed = plain || strncmp(name, "+:", 2) == 0;
+        struct scheme scheme = {plain ? SCHEME_PLAIN : q->wbits, q->groupsize, q->sym, q->desc_act,
+                                NULL};
+        int r = plain ? 0 : read_rule(s, rule, &scheme);
+
+        if (r)
+            return r;
+        r = overrides_add_pattern(s->overrides, name + (prefixed ? 2 : 0), &scheme);
+        if (r == -ENOMEM)
+            return failure_oom(s->failure);
+        if (r)
+            return refuse(s, "model_unsupported", "dynamic",
+                          "of at most 4096 regular expressions that PCRE2 understands");
+    }
+    return 0;
 }
 
 int gptq_parse(const struct quantization_source *s, struct quantization_config *ret_config) {
@@ -194,13 +261,17 @@ int gptq_parse(const struct quantization_source *s, struct quantization_config *
     if (!r)
         r = read_format(s, &q.v2);
     if (!r)
-        r = read_bits(s, &q.wbits);
+        r = read_bits(s, json_object_get(s->value, "bits"), &q.wbits);
     if (!r)
-        r = read_groupsize(s, &q.groupsize);
+        r = read_groupsize(s, json_object_get(s->value, "group_size"), &q.groupsize);
     if (!r)
-        r = read_bool(s, "sym", false, &q.sym);
+        r = read_bool(s, s->value, "sym", false, &q.sym);
     if (!r)
-        r = read_bool(s, "desc_act", false, &q.desc_act);
+        r = read_bool(s, s->value, "desc_act", false, &q.desc_act);
+    if (!r)
+        r = read_dynamic(s, &q);
+    if (!r)
+        r = check_groupsize(s, q.groupsize);
     if (r)
         return r;
     *ret_config = q;

@@ -8,6 +8,7 @@
 
 #include "base/failure.h"
 #include "base/json.h"
+#include "daemon/model/readers/schemes.h"
 #include "daemon/model/safetensors/expect.h"
 
 #include <stdbool.h>
@@ -22,6 +23,7 @@ struct quantization_config {
     bool sym;                        /* said to be: all zeros are 2^(wbits-1) */
     bool desc_act;
     bool v2; /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
+    struct schemes *schemes; /* of each matrix; NULL: all are alike. Owned by whose config it is */
 };
 
 /*
@@ -64,6 +66,7 @@ struct quantization_source {
     /* [n]: the numbers of in-features of all matrices; bits and groups must divide each */
     const int *in_features;
     size_t n;
+    struct overrides *overrides; /* where parse() puts what is said of some modules */
     struct failure *failure;
 };
 

@@ -13,8 +13,7 @@ const struct reader_ops *const readers[] = {&reader_gptq, &reader_neutral,
 const int n_readers = ARRAY_SIZE(readers);
 
 #define HINT                                                                                       \
-    "quantd reads checkpoints of 2, 3, 4 or 8 bits in the layouts of GPTQ and compressed-tensors " \
-    "with one scheme for all layers"
+    "quantd reads checkpoints of 2, 3, 4 or 8 bits in the layouts of GPTQ and compressed-tensors"
 
 int quantization_config_parse(const struct quantization_source *source,
                               struct quantization_config *ret_config) {

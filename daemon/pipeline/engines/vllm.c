@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* vLLM 0.24 to 0.33, by runs of 0.24 and by the sources of the others: docs/FORMATS.md, "vLLM". */
+#include "daemon/model/arch/scheme.h"
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 
@@ -36,6 +37,19 @@ static int check_compressed_tensors(const struct quantization_config *q, struct 
     return 0;
 }
 
+/* q, k and v of a layer are one module there, and its experts another. */
+static int check_rules(const struct quantization_config *q, const struct model_config *config,
+                       struct failure *failure) {
+    struct split split;
+
+    if (!config || !schemes_split(config, q, &split))
+        return 0;
+    return failure_field(failure, "rules", "let the rules treat them alike",
+                         "vLLM holds %s in one module, and the rules make its matrices differ in "
+                         "layer %d",
+                         split.module, split.layer);
+}
+
 static int check(const struct format_ops *format, const struct quantization_config *q,
                  const struct model_config *config, struct failure *failure) {
     int r;
@@ -49,7 +63,9 @@ static int check(const struct format_ops *format, const struct quantization_conf
         return failure_field(failure, "wbits", "take 4 or 8, or the format dense",
                              "vLLM has no kernel for experts of %d bits", q->wbits);
     r = format == &format_gptq ? check_gptq(q, failure) : check_compressed_tensors(q, failure);
-    return r ? r : check_groupsize(q->groupsize, config, failure);
+    if (!r)
+        r = check_groupsize(q->groupsize, config, failure);
+    return r ? r : check_rules(q, config, failure);
 }
 
 const struct engine_ops engine_vllm = {

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "daemon/pipeline/params/check.h"
+#include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
@@ -14,6 +15,7 @@ struct still {
     struct backend backend;
     struct windows calibration, evals[PARAMS_EVALS_MAX];
     struct run run;
+    struct schemes *schemes; /* owned */
 };
 
 /* ---- the windows ---- */
@@ -63,14 +65,13 @@ static int windows_or_most(int n) {
     return n >= 0 ? n : INT_MAX;
 }
 
-static void make_still(const struct estimate_request *request, const struct estimate *e,
-                       struct checkpoint *checkpoint, struct still *still) {
+static int make_still(const struct estimate_request *request, const struct estimate *e,
+                      struct checkpoint *checkpoint, struct still *still, struct failure *failure) {
     const struct params *p = request->params;
     struct run *run = &still->run;
 
     *still = (struct still){.backend.ops = request->ops};
     *run = (struct run){.params = p,
-                        .method = p->method,
                         .b = &still->backend,
                         .checkpoint = checkpoint,
                         .quantizes = e->shape.quantizes,
@@ -87,6 +88,7 @@ static void make_still(const struct estimate_request *request, const struct esti
             (struct windows){.n = windows_or_most(e->windows[i]), .seqlen = run->seqlen};
         run->evals[i] = (struct eval_set){.name = p->eval[i], .windows = &still->evals[i]};
     }
+    return e->shape.quantizes ? rules_schemes(p, &checkpoint->config, &still->schemes, failure) : 0;
 }
 
 /*
@@ -190,6 +192,7 @@ static void shape_of(const struct estimate_request *request, const struct model_
 int estimate_make(const struct estimate_request *request, struct estimate *ret_estimate,
                   struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
+    cleanup(freep) struct schemes *schemes = NULL;
     struct estimate e = {};
     struct still still;
     int r = check_open(request->root, request->dir, request->params, &checkpoint, failure);
@@ -200,7 +203,12 @@ int estimate_make(const struct estimate_request *request, struct estimate *ret_e
     r = count_sets(request, &e, failure);
     if (r)
         return r;
-    make_still(request, &e, checkpoint, &still);
+    r = make_still(request, &e, checkpoint, &still, failure);
+    schemes = still.schemes;
+    if (r)
+        return r;
+    if (schemes)
+        still.run.quantization.schemes = schemes;
     if (request->ops && request->kind != JOB_EXPORT) {
         e.device = plan_batch(&still.run, 0, request->memory_total);
         e.fits = request->memory_total == 0 || batch_fits(e.device, request->memory_total);

@@ -5,9 +5,11 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
+#include "daemon/model/arch/scheme.h"
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/params/check.h"
 #include "daemon/pipeline/params/request.h"
+#include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/run.h"
 
 #include <errno.h>
@@ -34,7 +36,7 @@ static int check_codes(const struct params *params, const struct quantization_co
 
 int reexport_check(const char *artifact, const struct params *params, struct failure *failure) {
     cleanup(freep) char *dir = check_codes_dir(artifact);
-    struct model_config config;
+    cleanup(model_config_done) struct model_config config = {};
     int r;
 
     if (!dir)
@@ -96,6 +98,33 @@ static int read_made(struct run *run) {
     return 0;
 }
 
+struct comparing {
+    const struct model_config *config;
+    const struct quantization_config *q;
+};
+
+/* Is the matrix otherwise in the checkpoint than as it was asked for? */
+static int compare(void *ctx, const struct arch_tensor *t, int layer, int expert) {
+    const struct comparing *comparing = ctx;
+    const struct model_config *c = comparing->config;
+    struct quantization_config is, asked;
+
+    if (t->role != ROLE_MATRIX)
+        return 0;
+    is = quantization_as(&c->quantization, scheme_of(c, &c->quantization, t, layer, expert));
+    asked = quantization_as(comparing->q, scheme_of(c, comparing->q, t, layer, expert));
+    return is.present != asked.present ||
+           (is.present &&
+            (is.wbits != asked.wbits || is.groupsize != asked.groupsize || is.sym != asked.sym));
+}
+
+/* Does config.json of the codes say what quantd.json says? */
+static bool same_codes(const struct run *run) {
+    struct comparing comparing = {&run->checkpoint->config, &run->quantization};
+
+    return arch_walk(&run->checkpoint->config, compare, &comparing) == 0;
+}
+
 static int open_codes(struct run *run) {
     cleanup(freep) char *dir = check_codes_dir(run->job->model_dir);
     const struct quantization_config *q;
@@ -110,8 +139,11 @@ static int open_codes(struct run *run) {
     run->quantization = params_quantization(run->params);
     if (!q->present)
         return no_codes(run->failure);
-    if (q->wbits != run->quantization.wbits || q->groupsize != run->quantization.groupsize ||
-        q->sym != run->quantization.sym)
+    r = rules_schemes(run->params, &run->checkpoint->config, &run->quantization.schemes,
+                      run->failure);
+    if (r)
+        return r;
+    if (!same_codes(run))
         return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
                            "quantd.json and config.json of '%s' do not match", run->params->model);
     return check_codes(run->params, &run->quantization, &run->checkpoint->config,

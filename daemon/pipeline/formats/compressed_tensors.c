@@ -8,9 +8,11 @@
 #include "daemon/model/readers/compressed_tensors.h"
 #include "daemon/model/readers/compressed_tensors_config.h"
 #include "daemon/model/readers/packing.h"
+#include "daemon/pipeline/formats/dynamic.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include "base/cleanup.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -64,8 +66,7 @@ static int add_zeros(const struct matrix_codes *m, struct shard *shard) {
     return shard_add(shard, name, DTYPE_I32, words, m->codes.n_groups, packed);
 }
 
-static int add_matrix(const struct format_context *c, const struct matrix_codes *m,
-                      struct shard *shard) {
+static int add_matrix(const struct matrix_codes *m, struct shard *shard) {
     const struct quantized_matrix *g = &m->codes;
     int words = (int)((int64_t)g->n * g->wbits / 32), r;
     uint32_t *packed = shard_block(shard, quantized_matrix_bytes(g));
@@ -87,7 +88,7 @@ static int add_matrix(const struct format_context *c, const struct matrix_codes 
     snprintf(name, sizeof(name), "%s.weight_shape", m->name);
     if (!r)
         r = shard_add(shard, name, DTYPE_I64, 2, 0, shape);
-    if (!r && !c->q->sym)
+    if (!r && !m->sym)
         r = add_zeros(m, shard);
     return r;
 }
@@ -106,12 +107,12 @@ static int add_layer(const struct format_context *c, const struct layer_codes *l
     for (size_t i = 0; i < layer->n_matrices && !r; i++) {
         const struct matrix_codes *m = &layer->matrices[i];
 
-        if (c->q->sym && !are_symmetric(&m->codes))
+        if (m->sym && !are_symmetric(&m->codes))
             return failure_set(c->failure, -EBADMSG, "damaged", "quantize the model again",
                                "the codes of the matrix '%s' are damaged: its grids are not "
                                "symmetric",
                                m->name);
-        r = add_matrix(c, m, shard);
+        r = add_matrix(m, shard);
     }
     return r ? failure_oom(c->failure) : 0;
 }
@@ -136,32 +137,90 @@ static json_t *ignored(const struct model_config *config) {
     return names;
 }
 
-static json_t *scheme(const struct quantization_config *q) {
-    bool grouped = q->groupsize > 0;
+static json_t *weights(const struct scheme *scheme) {
+    bool grouped = scheme->groupsize > 0;
 
-    return json_pack("{s:i s:s s:b s:s s:o s:b s:n}", "num_bits", q->wbits, "type", "int",
-                     "symmetric", q->sym, "strategy", grouped ? "group" : "channel", "group_size",
-                     grouped ? json_integer(q->groupsize) : json_null(), "dynamic", false,
-                     "actorder");
+    return json_pack("{s:i s:s s:b s:s s:o s:b s:n}", "num_bits", scheme->wbits, "type", "int",
+                     "symmetric", scheme->sym, "strategy", grouped ? "group" : "channel",
+                     "group_size", grouped ? json_integer(scheme->groupsize) : json_null(),
+                     "dynamic", false, "actorder");
+}
+
+/* A group of modules; takes @targets. */
+static int add_group(json_t *groups, json_t *targets, const struct scheme *scheme) {
+    char name[32];
+
+    snprintf(name, sizeof(name), "group_%zu", json_object_size(groups));
+    return json_object_set_new(groups, name,
+                               json_pack("{s:o s:n s:n s:o}", "targets", targets,
+                                         "input_activations", "output_activations", "weights",
+                                         weights(scheme)));
+}
+
+/* The expressions of scheme @i as targets: "re:...". */
+static json_t *targets_of(const struct format_context *c, int i) {
+    cleanup(json_decrefp) json_t *patterns = scheme_patterns(c->config, c->q, i);
+    cleanup(json_decrefp) json_t *targets = json_array();
+    json_t *pattern;
+    size_t j;
+
+    json_array_foreach(patterns, j, pattern) {
+        cleanup(freep) char *target = str_format("re:%s", json_string_value(pattern));
+
+        if (!target || json_array_append_new(targets, json_string(target)))
+            return NULL;
+    }
+    return patterns ? steal_ptr(targets) : NULL;
+}
+
+/* What differs from the rest: a group of its own, or ignored. An expression goes before "Linear".
+ */
+static int add_schemes(const struct format_context *c, json_t *groups, json_t *ignore) {
+    for (int i = 1; c->q->schemes && i < c->q->schemes->n; i++) {
+        const struct scheme *scheme = &c->q->schemes->list[i];
+        json_t *targets = scheme_is_new(c->q, i) ? targets_of(c, i) : NULL;
+        int r;
+
+        if (!scheme_is_new(c->q, i))
+            continue;
+        if (!targets)
+            return -ENOMEM;
+        if (scheme->wbits != SCHEME_PLAIN) {
+            r = add_group(groups, targets, scheme);
+        } else {
+            r = json_array_extend(ignore, targets);
+            json_decref(targets);
+        }
+        if (r)
+            return -ENOMEM;
+    }
+    return 0;
 }
 
 /* The keys that transformers and vLLM read; how it was made is in quantd.json. */
 static int describe(const struct format_context *c, json_t *meta, json_t *config) {
+    const struct scheme base = {c->q->wbits, c->q->groupsize, c->q->sym, c->q->desc_act, NULL};
+    cleanup(json_decrefp) json_t *groups = json_object(), *ignore = ignored(c->config);
     json_t *value;
 
     (void)meta;
-    value = json_pack("{s:s s:s s:s s:n s:n s:o s:{s:{s:[s] s:n s:n s:o}}}", "quant_method",
-                      COMPRESSED_TENSORS_METHOD, "format", COMPRESSED_TENSORS_PACKED,
-                      "quantization_status", "compressed", "global_compression_ratio",
-                      "kv_cache_scheme", "ignore", ignored(c->config), "config_groups", "group_0",
-                      "targets", "Linear", "input_activations", "output_activations", "weights",
-                      scheme(c->q));
+    if (!groups || !ignore || add_group(groups, json_pack("[s]", "Linear"), &base) ||
+        add_schemes(c, groups, ignore))
+        return failure_oom(c->failure);
+    value = json_pack("{s:s s:s s:s s:n s:n s:O s:O}", "quant_method", COMPRESSED_TENSORS_METHOD,
+                      "format", COMPRESSED_TENSORS_PACKED, "quantization_status", "compressed",
+                      "global_compression_ratio", "kv_cache_scheme", "ignore", ignore,
+                      "config_groups", groups);
     return json_object_set_new(config, "quantization_config", value) ? failure_oom(c->failure) : 0;
+}
+
+static struct code_bits bits_of(const struct quantization_config *q) {
+    return (struct code_bits){.grid = (q->sym ? 0 : q->wbits) + 16, .matrix = 2 * 64};
 }
 
 static double bits_per_weight(const struct model_config *config,
                               const struct quantization_config *q) {
-    return codes_bits_per_weight(config, q, (q->sym ? 0 : q->wbits) + 16, 0, 2 * 64);
+    return codes_bits_per_weight(config, q, bits_of);
 }
 
 const struct format_ops format_compressed_tensors = {

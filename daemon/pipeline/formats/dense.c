@@ -36,7 +36,7 @@ static void layout(const struct format_context *c, struct arena *arena, struct r
         for (int p = 0; p < shape.n_parts; p++)
             most = MAX(most, (size_t)shape.parts[p].rows * shape.n);
     }
-    code_memory_take(c->config, c->q->groupsize, arena, &room->codes);
+    code_memory_take(c->config, c->q, arena, &room->codes);
     arena_take(arena, &room->weights, dtype_size(c->b->ops->act), 1, most);
 }
 

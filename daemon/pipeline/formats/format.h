@@ -67,7 +67,8 @@ struct format_ops {
      * with a reader has none, as its layers are linked from work/. */
     const struct container_ops *container;
 
-    /* What `holds` cannot say. @config NULL: the model is not known yet. Any thread. */
+    /* What `holds` cannot say; @q has schemes only when @config is there, and may be plain then.
+     * @config NULL: the model is not known yet. Any thread. */
     int (*check)(const struct quantization_config *q, const struct model_config *config,
                  struct failure *failure);
 

@@ -3,6 +3,7 @@
 
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/model/arch/scheme.h"
 
 #include <errno.h>
 
@@ -31,8 +32,9 @@ static int refuse(const struct format_ops *format, struct failure *failure, cons
     return failure_field(failure, "format", hint, "%s cannot hold %s", format->name, what);
 }
 
-int format_check(const struct format_ops *format, const struct quantization_config *q,
-                 const struct model_config *config, struct failure *failure) {
+/* One scheme. */
+static int check_holds(const struct format_ops *format, const struct quantization_config *q,
+                       struct failure *failure) {
     const struct format_holds *holds = &format->holds;
     char what[64];
 
@@ -51,5 +53,17 @@ int format_check(const struct format_ops *format, const struct quantization_conf
                       "add static_groups, leave act_order out, or take another "
                       "format",
                       "groups whose columns are not neighbours");
-    return format->check(q, config, failure);
+    return 0;
+}
+
+int format_check(const struct format_ops *format, const struct quantization_config *q,
+                 const struct model_config *config, struct failure *failure) {
+    int r = q->schemes ? 0 : check_holds(format, q, failure);
+
+    for (int i = 0; q->schemes && i < q->schemes->n && !r; i++) {
+        const struct quantization_config one = quantization_as(q, &q->schemes->list[i]);
+
+        r = one.present ? check_holds(format, &one, failure) : 0;
+    }
+    return r ? r : format->check(q, config, failure);
 }

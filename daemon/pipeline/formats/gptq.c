@@ -5,6 +5,7 @@
  */
 #include "daemon/model/readers/gptq.h"
 #include "daemon/model/readers/packing.h"
+#include "daemon/pipeline/formats/dynamic.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include "base/cleanup.h"
@@ -101,12 +102,20 @@ static int describe(const struct format_context *c, json_t *meta, json_t *config
                               "lm_head", 0, "pack_dtype", "int32", "modules_in_block_to_quantize",
                               quantized_modules(c->config), "meta", meta);
 
+    if (q->schemes && json_object_set_new(value, "dynamic", dynamic_rules(c->config, q))) {
+        json_decref(value);
+        return failure_oom(c->failure);
+    }
     return json_object_set_new(config, "quantization_config", value) ? failure_oom(c->failure) : 0;
+}
+
+static struct code_bits bits_of(const struct quantization_config *q) {
+    return (struct code_bits){.grid = q->wbits + 16, .column = 32};
 }
 
 static double bits_per_weight(const struct model_config *config,
                               const struct quantization_config *q) {
-    return codes_bits_per_weight(config, q, q->wbits + 16, 32, 0);
+    return codes_bits_per_weight(config, q, bits_of);
 }
 
 const struct format_ops format_gptq = {

@@ -6,6 +6,7 @@
  * 7 B model at 4 bits are written once and not twice, as the disk bounds the whole job.
  */
 #include "daemon/model/readers/neutral.h"
+#include "daemon/pipeline/formats/dynamic.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
@@ -58,12 +59,21 @@ static int describe(const struct format_context *c, json_t *meta, json_t *config
         json_pack("{s:s s:i s:i s:b s:b s:O}", "quant_method", NEUTRAL_METHOD, "bits", q->wbits,
                   "group_size", q->groupsize, "sym", q->sym, "desc_act", q->desc_act, "meta", meta);
 
+    if (q->schemes && json_object_set_new(value, "dynamic", dynamic_rules(c->config, q))) {
+        json_decref(value);
+        return failure_oom(c->failure);
+    }
     return json_object_set_new(config, "quantization_config", value) ? failure_oom(c->failure) : 0;
+}
+
+static struct code_bits bits_of(const struct quantization_config *q) {
+    (void)q;
+    return (struct code_bits){.grid = 8 + 16, .column = 32};
 }
 
 static double bits_per_weight(const struct model_config *config,
                               const struct quantization_config *q) {
-    return codes_bits_per_weight(config, q, 8 + 16, 32, 0);
+    return codes_bits_per_weight(config, q, bits_of);
 }
 
 const struct format_ops format_neutral = {

@@ -37,6 +37,15 @@ struct method_memory {
     struct span before, after; /* [G, rows] f32: the objective of each row, see outcome.refined */
 };
 
+/* gram_slice() - of the stacks from @first on, with @n columns; it borrows from @gram. */
+static inline struct gram gram_slice(const struct gram *gram, int first, int G, int n) {
+    size_t square = (size_t)n * n * sizeof(float);
+
+    return (struct gram){.h = span_slice(gram->h, first * square, G * square),
+                         .tokens = gram->tokens + first,
+                         .least_tokens = gram->least_tokens};
+}
+
 /* What became of one stack. */
 struct outcome {
     const struct method_ops *method; /* that made it: the one asked for, or what stood in for it */
@@ -48,6 +57,7 @@ struct outcome {
 struct problem {
     struct backend *b; /* all pointers are borrowed */
     struct failure *failure;
+    const struct method_ops *method;
     struct group_shape shape;
     struct grid grid;
     int n_groups; /* of columns: shape.n / grid.groupsize */

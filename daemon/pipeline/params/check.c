@@ -6,6 +6,7 @@
 #include "daemon/model/arch/geometry.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params/request.h"
+#include "daemon/pipeline/params/schemes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -53,13 +54,15 @@ static int check_positions(const struct model_config *config, const struct param
 /* A grid is shared by whole groups, and the packed codes of a row are whole words. */
 static int check_shapes(const struct model_config *config, const struct params *p,
                         struct failure *failure) {
-    const struct quantization_config q = params_quantization(p);
+    struct quantization_config q = params_quantization(p);
+    cleanup(freep) struct schemes *schemes = NULL;
+    int r;
 
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
 
         group_shape(config, i, &shape);
-        if (p->groupsize > 0 && shape.n % p->groupsize)
+        if (p->rules.n == 0 && p->groupsize > 0 && shape.n % p->groupsize)
             return failure_field(failure, "groupsize",
                                  "take a divisor of both, or -1 for one grid per row",
                                  "%d does not divide the %d in-features of %s", p->groupsize,
@@ -69,7 +72,13 @@ static int check_shapes(const struct model_config *config, const struct params *
                 failure, -EINVAL, "model_unsupported", "only wbits 16 works for this model",
                 "the %d in-features of %s are not a multiple of 32", shape.n, shape.parts[0].name);
     }
-    return params_check(p, &q, config, failure);
+    r = p->rules.n > 0 ? rules_check(p, config, failure) : 0;
+    if (!r)
+        r = rules_check_formats(p, config, failure);
+    if (!r)
+        r = rules_schemes(p, config, &schemes, failure);
+    q.schemes = schemes;
+    return r ? r : params_check(p, &q, config, failure);
 }
 
 int check_model(const struct checkpoint *checkpoint, const struct params *p,
@@ -116,26 +125,47 @@ static int blame(int r, const char *field, struct failure *failure) {
     return -EINVAL;
 }
 
+int check_warning(const struct model_config *config, const struct params *p,
+                  char ret_text[CHECK_WARNING_SIZE], struct failure *failure) {
+    struct quantization_config q = params_quantization(p);
+    cleanup(freep) struct schemes *schemes = NULL;
+    struct split split;
+    int r = rules_schemes(p, config, &schemes, failure);
+
+    ret_text[0] = '\0';
+    q.schemes = schemes;
+    if (!r && p->format->reader && schemes_split(config, &q, &split))
+        snprintf(ret_text, CHECK_WARNING_SIZE,
+                 "the rules make the matrices of %s in layer %d differ, which vLLM holds in one "
+                 "module: it cannot load the checkpoint",
+                 split.module, split.layer);
+    return r;
+}
+
 static int check_folder(const char *root, const char *dir, const struct params *p,
-                        struct failure *failure) {
+                        char ret_warning[CHECK_WARNING_SIZE], struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
     int r = check_open(root, dir, p, &checkpoint, failure);
 
     if (!r)
         r = check_model(checkpoint, p, failure);
+    if (!r)
+        r = check_warning(&checkpoint->config, p, ret_warning, failure);
     return r ? r : check_tokenizer(root, dir, p->model, &tokenizer, failure);
 }
 
 int check_job(const char *root, const char *dir, const struct params *p,
-              const struct corpora *corpora, struct failure *failure) {
+              const struct corpora *corpora, char ret_warning[CHECK_WARNING_SIZE],
+              struct failure *failure) {
     int r = 0;
 
+    ret_warning[0] = '\0';
     if (params_calibrates(p))
         r = blame(corpus_check(corpora, p->dataset, failure), "dataset", failure);
     for (int i = 0; i < p->n_eval && !r; i++)
         r = blame(corpus_check(corpora, p->eval[i], failure), "eval", failure);
     if (!r && dir[0])
-        r = blame(check_folder(root ? root : dir, dir, p, failure), "model", failure);
+        r = blame(check_folder(root ? root : dir, dir, p, ret_warning, failure), "model", failure);
     return r;
 }

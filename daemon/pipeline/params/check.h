@@ -39,11 +39,22 @@ int check_model(const struct checkpoint *checkpoint, const struct params *p,
 int check_tokenizer(const char *root, const char *dir, const char *model,
                     struct tokenizer **ret_tokenizer, struct failure *failure);
 
+#define CHECK_WARNING_SIZE 256
+
+/*
+ * check_warning() - what a user should know of a job that is taken, with a model of @config: a
+ * sentence for people; "": nothing. Return: 0 or -ENOMEM. Any thread.
+ */
+int check_warning(const struct model_config *config, const struct params *p,
+                  char ret_text[CHECK_WARNING_SIZE], struct failure *failure);
+
 /*
  * check_job() - all of the above, and the data sets, from headers and first bytes alone: some ten
  * milliseconds. @dir: the folder of the model; "": it is not here yet, and not looked at.
  * @root: what no link in it may leave; NULL: the folder itself.
+ * @ret_warning: as check_warning() has it; "" when the model is not here
  * Return: 0; -EINVAL; or -errno when the machine is to blame. Any thread.
  */
 int check_job(const char *root, const char *dir, const struct params *p,
-              const struct corpora *corpora, struct failure *failure);
+              const struct corpora *corpora, char ret_warning[CHECK_WARNING_SIZE],
+              struct failure *failure);

@@ -173,6 +173,10 @@ static const struct param table[] = {
      NULL, .choice = &format_choice},
     {"for", PARAM_CHOICE, QUANTIZE | EXPORT, "null",
      "refuse what this program would not read, or read wrongly", NULL, .choice = &engine_choice},
+    {"rules", PARAM_RULES, QUANTIZE, "[]",
+     "some matrices otherwise, for example self_attn:wbits=8, or "
+     "layers=0-3,15/down_proj:wbits=4,groupsize=64; may be repeated, the first that fits holds",
+     NULL, AT(rules), .most = RULES_MAX},
 };
 
 const struct param *param_at(size_t i) {
@@ -353,6 +357,8 @@ int param_read(const struct param *p, const json_t *value, struct params *params
         return read_choice(p, value, params, failure);
     case PARAM_SETS:
         return read_sets(value, params, failure);
+    case PARAM_RULES:
+        return rules_read(value, at, failure);
     case PARAM_ALIAS:
         break;
     }
@@ -394,6 +400,8 @@ json_t *param_to_json(const struct param *p, const struct params *params) {
         return text ? json_string(text) : json_null();
     case PARAM_SETS:
         return sets_to_json(params);
+    case PARAM_RULES:
+        return rules_to_json(at);
     case PARAM_ALIAS:
         break;
     }

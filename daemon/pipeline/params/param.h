@@ -22,6 +22,7 @@ enum param_type {
     PARAM_BOOLEAN, /* bool */
     PARAM_CHOICE,  /* a string of a table's names */
     PARAM_SETS,    /* names of evaluation texts: an array, or a list with commas */
+    PARAM_RULES,   /* struct rules; an array */
     PARAM_ALIAS,   /* a boolean that stands for a choice: an older spelling */
 };
 

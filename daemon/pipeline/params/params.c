@@ -31,9 +31,23 @@ void params_free(struct params *params) {
         return;
     for (int i = 0; i < params->n_eval; i++)
         free(params->eval[i]);
+    rules_done(&params->rules);
     free(params->dataset);
     free(params->model);
     free(params);
+}
+
+bool params_reorders(const struct params *params, int groupsize) {
+    return params->act_order && !params->static_groups && groupsize > 0;
+}
+
+/* An asymmetric zero may be 0, which "minus one" cannot hold. */
+static bool has_asymmetric(const struct params *params) {
+    bool found = !params->sym;
+
+    for (int i = 0; i < params->rules.n; i++)
+        found |= params->rules.list[i].sym == 0;
+    return found;
 }
 
 struct quantization_config params_quantization(const struct params *params) {
@@ -42,18 +56,29 @@ struct quantization_config params_quantization(const struct params *params) {
         .wbits = params->wbits,
         .groupsize = params->groupsize,
         .sym = params->sym,
-        .desc_act = params->act_order && !params->static_groups && params->groupsize > 0,
-        .v2 = !params->sym, /* an asymmetric zero may be 0, which "minus one" cannot hold */
+        .desc_act = params_reorders(params, params->groupsize),
+        .v2 = has_asymmetric(params),
     };
 }
 
 bool params_calibrates(const struct params *params) {
-    return params->wbits != 16 && params->method->needs_hessians;
+    bool needs = params->method->needs_hessians;
+
+    for (int i = 0; i < params->rules.n; i++)
+        needs |= params->rules.list[i].method && params->rules.list[i].method->needs_hessians;
+    return params->wbits != 16 && needs;
 }
 
 int params_check(const struct params *params, const struct quantization_config *q,
                  const struct model_config *config, struct failure *failure) {
     int r = format_check(params->format, q, config, failure);
 
-    return r || !params->engine ? r : params->engine->check(params->format, q, config, failure);
+    if (r || !params->engine)
+        return r;
+    for (int i = 1; q->schemes && i < q->schemes->n && !r; i++) {
+        const struct quantization_config one = quantization_as(q, &q->schemes->list[i]);
+
+        r = one.present ? params->engine->check(params->format, &one, config, failure) : 0;
+    }
+    return r ? r : params->engine->check(params->format, q, config, failure);
 }

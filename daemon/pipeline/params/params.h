@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/failure.h"
-#include "daemon/model/arch/config.h"
+#include "daemon/pipeline/params/rule.h"
 #include "kernels/backend.h"
 
 #include <stdbool.h>
@@ -47,11 +47,15 @@ struct params {
     int n_eval;
     const struct format_ops *format; /* of the checkpoint */
     const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
+    struct rules rules;              /* which matrices differ from the rest */
 };
 
 void params_free(struct params *params); /* NULL is fine */
 
-/* params_quantization() - what @params ask of a format. */
+/* params_reorders() - are columns of a group of @groupsize no neighbours, once it is solved? */
+bool params_reorders(const struct params *params, int groupsize);
+
+/* params_quantization() - what @params ask of a format, but for rules. */
 struct quantization_config params_quantization(const struct params *params);
 
 /*

@@ -4,9 +4,9 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/data/corpus.h"
-#include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/params/param.h"
+#include "daemon/pipeline/params/schemes.h"
 
 #include <errno.h>
 #include <string.h>
@@ -97,7 +97,8 @@ static int check_combination(const struct params *params, struct failure *failur
         return failure_field(failure, "dataset",
                              "name wikitext2, ptb, c4 or file:PATH, or choose method rtn",
                              "method %s needs a calibration set", method->name);
-    if (!method->needs_hessians && (params->act_order || params->true_sequential))
+    if (!params_calibrates(params) && !method->needs_hessians &&
+        (params->act_order || params->true_sequential))
         return failure_field(failure, "method", "leave act_order and true_sequential out",
                              "%s has no calibration to order or repeat", method->name);
     if (!method->needs_hessians && params->grid == GRID_HESSIAN)
@@ -110,12 +111,11 @@ static int check_combination(const struct params *params, struct failure *failur
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");
-    if (params->wbits != 16) {
-        struct quantization_config q = params_quantization(params);
-
-        return params_check(params, &q, NULL, failure);
-    }
-    return 0;
+    if (params->wbits == 16 && params->rules.n > 0)
+        return failure_field(failure, "rules",
+                             "set wbits to 2, 3, 4 or 8; a rule with wbits=16 leaves matrices out",
+                             "rules need the wbits of what no rule fits");
+    return params->wbits == 16 ? 0 : rules_check_formats(params, NULL, failure);
 }
 
 static int check_export(struct params *params, struct failure *failure) {

@@ -106,9 +106,9 @@ static inline void forward_alloc(struct forward *f) {
     }
     forward_ok(layer_weights_alloc(f->b, c, &f->layer));
     if (c->quantization.present) {
-        code_memory_take(c, c->quantization.groupsize, &sizing, &f->codes);
+        code_memory_take(c, &c->quantization, &sizing, &f->codes);
         forward_ok(arena_alloc(f->b, &sizing, &arena.all));
-        code_memory_take(c, c->quantization.groupsize, &arena, &f->codes);
+        code_memory_take(c, &c->quantization, &arena, &f->codes);
     }
     forward_ok(outer_weights_load(f->b, f->checkpoint, true, &f->ends, &failure));
     forward_ok(forward_work_init(c, sizeof(float), f->T, f->memory, &f->work));

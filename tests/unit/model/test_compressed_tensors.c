@@ -15,12 +15,16 @@
 
 #include <cmocka.h>
 
+static size_t n_overrides; /* of the last parse() */
+
 static int parse(const char *fields, struct quantization_config *ret_config, struct failure *f) {
     static const int in_features[] = {2048, 1024};
+    struct overrides overrides = {};
     struct quantization_source source = {.path = "config.json",
                                          .needs_method = true,
                                          .in_features = in_features,
                                          .n = ARRAY_SIZE(in_features),
+                                         .overrides = &overrides,
                                          .failure = f};
     char text[1200];
     json_t *value;
@@ -32,6 +36,8 @@ static int parse(const char *fields, struct quantization_config *ret_config, str
     source.value = value;
     r = quantization_config_parse(&source, ret_config);
     json_decref(value);
+    n_overrides = overrides.n;
+    overrides_done(&overrides);
     return r;
 }
 
@@ -94,9 +100,12 @@ static const struct {
      "model_unsupported", "input_activations"},
     {GROUPS("{\"weights\":{" BITS_4 "},\"output_activations\":{}}"), "model_unsupported",
      "output_activations"},
-    {",\"config_groups\":{\"a\":{\"weights\":{" BITS_4 "}},"
-     "\"b\":{\"weights\":{\"num_bits\":8,\"strategy\":\"channel\"}}}",
+    {",\"config_groups\":{\"a\":{\"targets\":[\"Linear\"],\"weights\":{" BITS_4 "}},"
+     "\"b\":{\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":8,\"strategy\":\"channel\"}}}",
      "model_unsupported", "one scheme"},
+    {GROUPS("{\"targets\":[1],\"weights\":{" BITS_4 "}}"), "model_invalid", "strings"},
+    {GROUPS("{\"targets\":[\"re:(\"],\"weights\":{" BITS_4 "}}"), "model_unsupported",
+     "expressions"},
     {WEIGHTS("\"strategy\":\"channel\""), "model_invalid", "num_bits"},
     {WEIGHTS("\"num_bits\":4.0,\"strategy\":\"channel\""), "model_invalid", "num_bits"},
     {WEIGHTS("\"num_bits\":5,\"strategy\":\"channel\""), "model_unsupported", "2, 3, 4 or 8"},
@@ -119,6 +128,21 @@ static const struct {
     {WEIGHTS(BITS_4 ",\"actorder\":1"), "model_unsupported", "actorder"},
 };
 
+/* What is named goes before what is matched; the class holds for the rest. */
+static void test_groups(void **state) {
+    struct quantization_config q = {};
+    struct failure f = {};
+
+    (void)state;
+    if (parse(",\"config_groups\":{\"a\":{\"targets\":[\"re:.*q_proj\",\"x.y\"],\"weights\":{"
+              "\"num_bits\":8,\"strategy\":\"channel\"}},\"b\":{\"targets\":[\"Linear\"],"
+              "\"weights\":{" BITS_4 "}}}",
+              &q, &f))
+        fail_msg("%s", f.detail);
+    assert_int_equal(q.wbits, 4);
+    assert_int_equal(n_overrides, 2);
+}
+
 static void test_bad(void **state) {
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -137,6 +161,7 @@ static void test_bad(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
+        cmocka_unit_test(test_groups),
         cmocka_unit_test(test_bad),
     };
 

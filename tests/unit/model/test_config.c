@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
+#include "daemon/model/arch/scheme.h"
 
 #include "daemon/model/arch/arch.h"
 #include <errno.h>
@@ -230,6 +231,39 @@ static void test_quantization(void **state) {
     assert_int_equal(c.quantization.wbits, 3);
 }
 
+static const struct scheme *scheme(const struct model_config *c, enum group group, int layer, int g,
+                                   int part) {
+    struct group_shape shape;
+
+    group_shape(c, group, &shape);
+    return scheme_of_part(c, &c->quantization, layer, &shape, g, part);
+}
+
+/* GPTQModel's rules: the first that matches holds, and what it leaves out is as for the rest. */
+static void test_dynamic(void **state) {
+    cleanup(model_config_done) struct model_config c = {};
+    struct failure f = {};
+
+    (void)state;
+    if (read_quantized(
+            "\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:model.layers.1.self_attn\":{},"
+            "\"+:.*self_attn\":{\"bits\":8,\"sym\":true},"
+            "\".*experts\\\\.(2|3)\\\\.down\":{\"group_size\":64,\"bits\":null},\"lm_head\":{"
+            "\"bits\":8}}",
+            &c, &f))
+        fail_msg("%s", f.detail);
+    assert_int_equal(c.quantization.schemes->n, 4);
+    assert_int_equal(scheme(&c, GROUP_QKV, 0, 0, 2)->wbits, 8);
+    assert_true(scheme(&c, GROUP_O, 0, 0, 0)->sym);
+    assert_int_equal(scheme(&c, GROUP_O, 1, 0, 0)->wbits, SCHEME_PLAIN);
+    assert_int_equal(scheme(&c, GROUP_GATE_UP, 1, 2, 1)->groupsize, 128);
+    assert_int_equal(scheme(&c, GROUP_DOWN, 1, 2, 0)->groupsize, 64);
+    assert_int_equal(scheme(&c, GROUP_DOWN, 0, 3, 0)->wbits, 4);
+    assert_int_equal(scheme(&c, GROUP_DOWN, 0, 4, 0)->groupsize, 128);
+    assert_int_equal(quantization_least_groupsize(&c.quantization), 64);
+    assert_int_equal(quantization_most_bits(&c.quantization), 8);
+}
+
 /* What AutoRound writes; which zeros it means is in packing_format. */
 static void test_auto_round(void **state) {
     static const struct {
@@ -314,10 +348,18 @@ static const struct {
     {"\"bits\":4,\"group_size\":2048", "model_invalid", "divisor"},
     {"\"bits\":4,\"group_size\":4294967424", "model_invalid", "divisor"},
     {"\"bits\":4,\"group_size\":128,\"lm_head\":true", "model_unsupported", "lm_head"},
-    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"x\":{\"bits\":8}}", "model_unsupported",
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"x\":{\"bits\":5}}", "model_unsupported", "bits"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"(x\":{\"bits\":8}}", "model_unsupported",
      "dynamic"},
-    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:x\":{},\"+:y\":{\"group_size\":32}}",
-     "model_unsupported", "dynamic"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"x\":8}", "model_invalid", "dynamic"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"x\":{\"pack_dtype\":\"int64\"}}",
+     "model_unsupported", "layout"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\".*down\":{\"group_size\":96}}", "model_invalid",
+     "does not divide"},
+    {"\"bits\":4,\"group_size\":96,\"dynamic\":{\".*down\":{\"group_size\":128}}", "model_invalid",
+     "does not divide"},
+    {"\"bits\":4,\"group_size\":128,\"dynamic\":{\"(.*.*.*.*)*jx\":{\"bits\":8}}",
+     "model_unsupported", "too long"},
     {"\"bits\":4,\"group_size\":128,\"dynamic\":1", "model_unsupported", "dynamic"},
     {"\"bits\":4,\"group_size\":128,\"checkpoint_format\":\"marlin\"", "model_unsupported",
      "checkpoint_format"},
@@ -375,12 +417,13 @@ static void test_quantize_config(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),          cmocka_unit_test(test_all_keys),
-        cmocka_unit_test(test_rope_parameters),   cmocka_unit_test(test_bad_configs),
-        cmocka_unit_test(test_missing),           cmocka_unit_test(test_untouched),
-        cmocka_unit_test(test_auto_round),        cmocka_unit_test(test_unused_keys),
-        cmocka_unit_test(test_architecture),      cmocka_unit_test(test_quantization),
-        cmocka_unit_test(test_bad_quantizations), cmocka_unit_test(test_quantize_config),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_all_keys),
+        cmocka_unit_test(test_rope_parameters), cmocka_unit_test(test_bad_configs),
+        cmocka_unit_test(test_missing),         cmocka_unit_test(test_untouched),
+        cmocka_unit_test(test_auto_round),      cmocka_unit_test(test_unused_keys),
+        cmocka_unit_test(test_architecture),    cmocka_unit_test(test_quantization),
+        cmocka_unit_test(test_dynamic),         cmocka_unit_test(test_bad_quantizations),
+        cmocka_unit_test(test_quantize_config),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);

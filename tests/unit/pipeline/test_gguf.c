@@ -197,7 +197,8 @@ static void test_out_of_range(void **state) {
 
 /* OLMoE-1B-7B at 8 bits: more than 32 bits count. */
 static void test_large(void **state) {
-    const struct quantization_config q = {.wbits = 8, .groupsize = 128, .sym = true};
+    const struct quantization_config q = {
+        .present = true, .wbits = 8, .groupsize = 128, .sym = true};
     struct model_config config = {.arch = &arch_olmoe,
                                   .hidden_size = 2048,
                                   .intermediate_size = 1024,

@@ -116,6 +116,8 @@ static json_t *type_of(const struct param *param) {
 
     if (param->type == PARAM_SETS)
         return json_pack("[s,s,s]", "array", "string", "null");
+    if (param->type == PARAM_RULES)
+        return json_pack("[s,s]", "array", "null");
     if (str_equal(param->default_value, "null"))
         return json_pack("[s,s]", names[param->type], "null");
     return json_string(names[param->type]);
@@ -193,7 +195,9 @@ static void test_schema(void **state) {
         expect_key(p->name, property, "minLength", string ? json_integer(p->least) : NULL);
         expect_key(p->name, property, "maxLength", string ? json_integer(p->most) : NULL);
         expect_key(p->name, property, "maxItems",
-                   p->type == PARAM_SETS ? json_integer(PARAMS_EVALS_MAX) : NULL);
+                   p->type == PARAM_SETS    ? json_integer(PARAMS_EVALS_MAX)
+                   : p->type == PARAM_RULES ? json_integer(p->most)
+                                            : NULL);
         expect_key(p->name, property, "enum", enum_of(p));
         expect_key(p->name, property, "x-kinds", kinds_of(p));
         expect_key(p->name, property, "deprecated", p->type == PARAM_ALIAS ? json_true() : NULL);
@@ -205,8 +209,9 @@ static void test_schema(void **state) {
 
 /* ---- quantctl ---- */
 
+/* An option that is repeated names one. */
 static char *option_of(const struct param *param) {
-    char *name = strdup(param->name);
+    char *name = strdup(param->type == PARAM_RULES ? "rule" : param->name);
 
     for (char *c = name; c && *c; c++)
         *c = *c == '_' ? '-' : *c;

@@ -65,7 +65,10 @@ static void pad(struct strbuf *to) {
 
 /* In what most of the model is: the experts' matrices. */
 static const struct ggml_type *main_type(const struct format_context *c) {
-    return gguf_matrix_type(c->q, c->config->hidden_size);
+    struct group_shape shape;
+
+    group_shape(c->config, GROUP_GATE_UP, &shape);
+    return gguf_part_type(c->config, c->q, 0, &shape, 0);
 }
 
 static int write_header(const struct format_context *c, struct container *container) {

@@ -3,6 +3,8 @@
  * The one file that llama.cpp reads, and what is built on it. The codes, scales and zeros of a job
  * are points of the grids of some of ggml's types, so nothing is rounded again.
  */
+#include "base/cleanup.h"
+#include "daemon/model/arch/scheme.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/formats/gguf/file.h"
 #include "daemon/pipeline/formats/gguf/keys.h"
@@ -33,8 +35,7 @@ static int check_model(const struct model_config *config, struct failure *failur
     return 0;
 }
 
-static int check(const struct quantization_config *q, const struct model_config *config,
-                 struct failure *failure) {
+static int check_scheme(const struct quantization_config *q, struct failure *failure) {
     if (q->wbits == 8 && !q->sym)
         return failure_field(failure, "format", "add sym, or take 4 bits or another format",
                              "gguf cannot hold 8 bits on asymmetric grids");
@@ -42,16 +43,51 @@ static int check(const struct quantization_config *q, const struct model_config 
         return failure_field(failure, "format",
                              "take a groupsize that is a multiple of 32, or another format",
                              "gguf cannot hold groups of %d columns", q->groupsize);
-    for (int i = 0; config && i < N_GROUPS; i++) {
-        struct group_shape shape;
+    return 0;
+}
 
-        group_shape(config, i, &shape);
-        if (!gguf_matrix_type(q, shape.n))
-            return failure_set(failure, -EINVAL, "model_unsupported", "take another format",
-                               "gguf cannot hold %s: its %d in-features are not a multiple of 32",
-                               shape.parts[0].name, shape.n);
+/* The experts of a layer are one tensor, and rows are whole blocks. */
+static int check_parts(const struct quantization_config *q, const struct model_config *config,
+                       int layer, const struct group_shape *shape, struct failure *failure) {
+    for (int p = 0; p < shape->n_parts; p++) {
+        for (int g = 0; g < shape->G; g++) {
+            const struct quantization_config one =
+                quantization_as(q, scheme_of_part(config, q, layer, shape, g, p));
+
+            if (!gguf_matrix_type(&one, shape->n))
+                return failure_set(
+                    failure, -EINVAL, "model_unsupported", "take another format",
+                    "gguf cannot hold %s: its %d in-features are not a multiple of 32",
+                    shape->parts[p].name, shape->n);
+        }
+        if (!gguf_part_type(config, q, layer, shape, p))
+            return failure_field(failure, "rules",
+                                 "treat all experts alike, or take another format",
+                                 "gguf cannot hold experts of layer %d that differ in %s", layer,
+                                 shape->parts[p].name);
     }
-    return config ? check_model(config, failure) : 0;
+    return 0;
+}
+
+static int check(const struct quantization_config *q, const struct model_config *config,
+                 struct failure *failure) {
+    int r = q->schemes ? 0 : check_scheme(q, failure);
+
+    for (int i = 0; q->schemes && i < q->schemes->n && !r; i++) {
+        const struct quantization_config one = quantization_as(q, &q->schemes->list[i]);
+
+        r = one.present ? check_scheme(&one, failure) : 0;
+    }
+    for (int layer = 0; config && layer < (q->schemes ? config->num_hidden_layers : 1) && !r;
+         layer++) {
+        for (int i = 0; i < N_GROUPS && !r; i++) {
+            struct group_shape shape;
+
+            group_shape(config, i, &shape);
+            r = check_parts(q, config, layer, &shape, failure);
+        }
+    }
+    return config && !r ? check_model(config, failure) : r;
 }
 
 static int check_files(const char *model_root, const char *model_dir,
@@ -96,43 +132,65 @@ static int damaged(const struct format_context *c, const char *name) {
                        "the codes of '%s' are not on the grid that the job asked for", name);
 }
 
-/* Part @p of all stacks of a group, whose matrices begin at @first, stack after stack. */
+/* A plain matrix called @name as BF16 to @to. */
+static int pack_plain(const struct layer_codes *layer, const char *name, unsigned char *to) {
+    cleanup(shard_done) struct shard shard = {};
+    char full[MATRIX_NAME_SIZE + 8];
+
+    snprintf(full, sizeof(full), "%s.weight", name);
+    for (size_t i = 0; i < layer->plain.n_tensors; i++) {
+        const struct tensor *t = &layer->plain.tensors[i];
+        int r;
+
+        if (strcmp(t->name, full) != 0)
+            continue;
+        r = shard_add_float(&shard, full, t, DTYPE_BF16);
+        if (!r)
+            memcpy(to, shard.tensors[0].data, shard.tensors[0].size);
+        return r;
+    }
+    return -EINVAL;
+}
+
+/* Part @p of all stacks of a group. */
 static int add_part(const struct format_context *c, const struct group_shape *shape, int p,
-                    const struct matrix_codes *first, const char *name, struct shard *shard) {
-    const struct ggml_type *type = gguf_matrix_type(c->q, shape->n);
+                    const struct layer_codes *layer, const char *name, struct shard *shard) {
+    const struct ggml_type *type = gguf_part_type(c->config, c->q, layer->number, shape, p);
     size_t size = ggml_row_bytes(type, (size_t)shape->n) * shape->parts[p].rows;
     unsigned char *to = shard_block(shard, size * shape->G);
 
     if (!to)
         return failure_oom(c->failure);
     for (int g = 0; g < shape->G; g++) {
-        const struct matrix_codes *m = &first[g * shape->n_parts + p];
-        int r = ggml_pack(type, &m->codes, to + g * size);
+        const struct matrix_codes *m;
+        char matrix[MATRIX_NAME_SIZE];
+        int r;
 
+        group_matrix_name(shape, layer->number, g, p, matrix);
+        m = layer_codes_find(layer, matrix);
+        r = type == &ggml_bf16 ? pack_plain(layer, matrix, to + g * size)
+            : m                ? ggml_pack(type, &m->codes, to + g * size)
+                               : -EINVAL;
         if (r)
-            return r == -ENOMEM ? failure_oom(c->failure) : damaged(c, m->name);
+            return r == -ENOMEM ? failure_oom(c->failure) : damaged(c, matrix);
     }
     return shard_add(shard, name, DTYPE_U8, size * shape->G, 0, to) ? failure_oom(c->failure) : 0;
 }
 
 static int add_matrices(const struct format_context *c, const struct layer_codes *layer,
                         struct shard *shard) {
-    size_t first = 0;
     int r = 0;
 
     for (int i = 0; i < N_GROUPS && !r; i++) {
         struct group_shape shape;
 
         group_shape(c->config, i, &shape);
-        if (first + (size_t)shape.G * shape.n_parts > layer->n_matrices)
-            return damaged(c, "a layer");
         for (int p = 0; p < shape.n_parts && !r; p++) {
             char name[GGUF_NAME_SIZE];
 
             gguf_part_name(i, p, layer->number, name);
-            r = add_part(c, &shape, p, &layer->matrices[first], name, shard);
+            r = add_part(c, &shape, p, layer, name, shard);
         }
-        first += (size_t)shape.G * shape.n_parts;
     }
     return r;
 }
@@ -164,14 +222,17 @@ static double bits_per_weight(const struct model_config *config,
                               const struct quantization_config *q) {
     double bits = 0, weights = 0;
 
-    for (int i = 0; i < N_GROUPS; i++) {
-        const struct ggml_type *type;
+    for (int j = 0; j < config->num_hidden_layers * N_GROUPS; j++) {
         struct group_shape shape;
 
-        group_shape(config, i, &shape);
-        type = gguf_matrix_type(q, shape.n);
-        weights += (double)group_size(&shape);
-        bits += 8 * (double)ggml_row_bytes(type, group_size(&shape));
+        group_shape(config, j % N_GROUPS, &shape);
+        for (int p = 0; p < shape.n_parts; p++) {
+            const struct ggml_type *type = gguf_part_type(config, q, j / N_GROUPS, &shape, p);
+            size_t n = (size_t)shape.G * shape.parts[p].rows * shape.n;
+
+            weights += (double)n;
+            bits += 8 * (double)ggml_row_bytes(type, n);
+        }
     }
     return bits / weights;
 }

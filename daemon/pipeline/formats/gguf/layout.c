@@ -2,6 +2,7 @@
 #include "daemon/pipeline/formats/gguf/layout.h"
 
 #include "base/macros.h"
+#include "daemon/model/arch/scheme.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +23,26 @@ static const char *const part_names[N_GROUPS][GROUP_PARTS_MAX] = {
 };
 
 const struct ggml_type *gguf_matrix_type(const struct quantization_config *q, int n) {
+    if (!q->present)
+        return &ggml_bf16;
     return ggml_type_for(q->wbits, q->sym, q->groupsize > 0 ? q->groupsize : n);
+}
+
+const struct ggml_type *gguf_part_type(const struct model_config *config,
+                                       const struct quantization_config *q, int layer,
+                                       const struct group_shape *shape, int part) {
+    const struct ggml_type *type = NULL;
+
+    for (int g = 0; g < shape->G; g++) {
+        const struct quantization_config one =
+            quantization_as(q, scheme_of_part(config, q, layer, shape, g, part));
+        const struct ggml_type *own = gguf_matrix_type(&one, shape->n);
+
+        if (g > 0 && own != type)
+            return NULL;
+        type = own;
+    }
+    return type;
 }
 
 const struct ggml_type *gguf_plain_type(enum tensor_role role) {
@@ -73,7 +93,7 @@ static void append_group(struct gguf_layout *layout, const struct model_config *
 
     group_shape(config, group, &shape);
     for (int p = 0; p < shape.n_parts; p++) {
-        struct gguf_tensor *t = append(layout, gguf_matrix_type(q, shape.n), shape.n,
+        struct gguf_tensor *t = append(layout, gguf_part_type(config, q, layer, &shape, p), shape.n,
                                        shape.parts[p].rows, shape.experts ? shape.G : 0);
 
         gguf_part_name(group, p, layer, t->name);

@@ -29,8 +29,17 @@ int gguf_layout_init(const struct model_config *config, const struct quantizatio
                      struct gguf_layout *ret_layout);
 void gguf_layout_done(struct gguf_layout *layout);
 
-/* gguf_matrix_type() - in what matrices with @n columns are kept; NULL: nothing holds them. */
+/* gguf_matrix_type() - in what matrices with @n columns are kept, BF16 when they are plain; NULL:
+ * nothing holds them. */
 const struct ggml_type *gguf_matrix_type(const struct quantization_config *q, int n);
+
+/*
+ * gguf_part_type() - in what part @part of @shape in @layer is kept, for all of its stacks, which
+ * one tensor holds; NULL: they differ.
+ */
+const struct ggml_type *gguf_part_type(const struct model_config *config,
+                                       const struct quantization_config *q, int layer,
+                                       const struct group_shape *shape, int part);
 
 /* gguf_plain_type() - of a tensor that is not quantized: F32, or BF16 of embedding and head. */
 const struct ggml_type *gguf_plain_type(enum tensor_role role);

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Matrices that differ by rules: every format gives back the weights that the job measured, also
+ * after an interruption and by way of an export.
+ */
+#include "tests/e2e/lab.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+
+#define REQUEST                                                                                    \
+    "{'wbits': 3, 'groupsize': 128, 'sym': true, 'act_order': true, 'static_groups': true, "       \
+    "'true_sequential': true, 'format': '%s', 'rules': ["
+/* q, k and v apart, experts apart, parts of an expert apart, plain ones among all of them. */
+#define APART                                                                                      \
+    REQUEST "'layers=0/q_proj:wbits=4,sym=false', 'layers=1/experts=0-2/down_proj:wbits=16', "     \
+            "'experts=5/gate_proj:wbits=4,groupsize=64', 'layers=1-2/self_attn:wbits=16', "        \
+            "'up_proj:method=rtn,wbits=8']}"
+#define ALIKE                                                                                      \
+    REQUEST "'self_attn:wbits=8', 'layers=2/down_proj:wbits=16', 'layers=0/up_proj:wbits=2']}"
+
+static void expect(double value, double expected, double tolerance) {
+    if (!(fabs(value / expected - 1) <= tolerance))
+        fail_msg("%.9g, not %.9g", value, expected);
+}
+
+static double evaluate(struct lab *lab, const char *job) {
+    cleanup(freep) char *model = lab_path(lab, "jobs/%s/artifact", job);
+    cleanup(freep) char *name = str_format("%s-eval", job);
+    cleanup(json_decrefp) json_t *result = lab_must(lab, name, model, "{'kind': 'eval'}");
+
+    return lab_perplexity(result);
+}
+
+static double quantize(struct lab *lab, const char *job, const char *rules, const char *format) {
+    cleanup(freep) char *request = NULL;
+    cleanup(json_decrefp) json_t *result = NULL;
+    struct strbuf text = {};
+
+    /* "%s" of REQUEST stands for the format */
+    for (const char *at = rules; *at; at++) {
+        if (strncmp(at, "%s", 2) == 0)
+            strbuf_puts(&text, format), at++;
+        else
+            strbuf_append(&text, at, 1);
+    }
+    request = strbuf_steal(&text);
+    result = lab_must(lab, job, NULL, request);
+    return lab_perplexity(result);
+}
+
+static void test_apart(void **state) {
+    struct lab *lab = *state;
+    double gptq = quantize(lab, "apart-gptq", APART, "gptq");
+
+    assert_int_equal(lab_count(lab, "job.warning"), 1); /* vLLM cannot load it */
+    expect(evaluate(lab, "apart-gptq"), gptq, 1e-12);
+    expect(quantize(lab, "apart-ct", APART, "compressed-tensors"), gptq, 1e-12);
+    expect(evaluate(lab, "apart-ct"), gptq, 1e-12);
+    expect(quantize(lab, "apart-dense", APART, "dense"), gptq, 1e-12);
+    expect(evaluate(lab, "apart-dense"), gptq, 1e-3); /* its points are rounded to bf16 */
+}
+
+static void test_gguf(void **state) {
+    struct lab *lab = *state;
+    cleanup(freep) char *model = lab_path(lab, "jobs/alike-gguf/artifact");
+    cleanup(json_decrefp) json_t *result = NULL;
+    double gguf = quantize(lab, "alike-gguf", ALIKE, "gguf");
+
+    result = lab_must(lab, "alike-again", model, "{'kind': 'export', 'format': 'gptq'}");
+    expect(evaluate(lab, "alike-again"), gguf, 1e-12);
+    expect(quantize(lab, "alike-gptq", ALIKE, "gptq"), gguf, 1e-12);
+    lab_must_fail(lab, "apart-gguf", NULL,
+                  "{'wbits': 4, 'groupsize': 32, 'sym': true, 'format': 'gguf', "
+                  "'rules': ['experts=1/down_proj:wbits=8']}",
+                  "invalid_parameter", "experts of layer 0 that differ in down_proj");
+}
+
+/* The bytes of an undisturbed run. */
+static void test_resume(void **state) {
+    struct lab *lab = *state;
+    cleanup(json_decrefp) json_t *whole = NULL, *resumed = NULL;
+    cleanup(json_decrefp) json_t *result = NULL;
+    static const char request[] =
+        "{'wbits': 3, 'groupsize': 128, 'nearest': true, 'rules': ['layers=1/q_proj:wbits=16', "
+        "'experts=1-3:wbits=4']}";
+    struct failure failure = {};
+
+    result = lab_must(lab, "whole", NULL, request);
+    whole = lab_digest(lab, "whole");
+    lab->stop_kind = "layer.finished";
+    lab->stop_at = 2;
+    assert_int_equal(lab_run(lab, "stopped", NULL, request, &resumed, &failure), -ECANCELED);
+    lab->stop_at = 0;
+    json_decref(result);
+    result = lab_must(lab, "stopped", NULL, request);
+    assert_int_equal(lab_count(lab, "job.resumed"), 1);
+    resumed = lab_digest(lab, "stopped");
+    assert_true(json_equal(whole, resumed));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_apart),
+        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_resume),
+    };
+
+    return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
+}
