@@ -107,7 +107,7 @@ def check_heat_map(board):
     page.press("ArrowRight")
     page.press("ArrowDown")
     assert page.focused.label.startswith("layer 1, expert 1,"), page.focused.label
-    assert page.find(".told").text == page.focused.label
+    assert page.find("[aria-labelledby=heat-title] .told").text == page.focused.label
     page.press("Control", "End")
     assert page.focused.label.startswith("layer 2, expert 15,")
     page.find("label[for=heat-metric-tokens]").click()
@@ -130,13 +130,11 @@ def check_compare(board, job):
     assert page.url.endswith(f"?with={other}"), page.url
     page.reload()
     board.see(".compare tbody", "rtn 3 bit")
-    drawn = "const c = document.querySelector('[aria-labelledby=comparison-title] canvas');" \
-        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some((v) => v)"
-    page.wait_until(lambda: page.script(drawn), "the plot")
+    page.wait_until(lambda: len(page.find_all("svg.scatter a")) == 2, "a point for each")
     board.open(f"#/?compare={job},{other}")
     board.press("Compare 2 jobs")
     page.wait_until(lambda: len(page.find_all(".compare tbody tr:not(.baseline)")) == 2, "both")
-    page.find(".compare tbody button").click()
+    page.find(".compare tbody .leave").click()
     page.wait_until(lambda: len(page.find_all(".compare tbody tr:not(.baseline)")) == 1, "one left out")
     board.quiet()
 

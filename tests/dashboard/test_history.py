@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 
+import compare
 import history
 import webdriver
 from board import Daemon, Dashboard
@@ -25,8 +26,8 @@ QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 SHOTS = sys.argv[4] if len(sys.argv) > 4 else None
 SHORT = {"method": "rtn", "dataset": None, "eval": [], "name": "short one"}
 BEHIND_MS = 1000  # how far the list may be behind the daemon
-VIEWS = {"list": "#/", "submit": "#/submit", "compare": "#/compare?jobs=26,27,28,50,60", "job": "#/jobs/26?with=2,4,50",
-         "failed": "#/jobs/99", "nearest": "#/jobs/50"}
+VIEWS = {"list": "#/", "submit": "#/submit", "compare": "#/compare?label=sweep", "job": "#/jobs/26?with=2,4,50",
+         "failed": "#/jobs/99", "nearest": "#/jobs/50", "two": "#/compare?jobs=26,28&heat=26,28"}
 
 # The wall clock at which the list first shows that a job ended, by its number.
 WATCH = """
@@ -213,6 +214,7 @@ def run(board):
     check_nearest(board)
     check_held(board)
     check_empty_queue(board)
+    compare.run(board)
     check_list_keeps_up(board)
     check_looks(board)
     check_stop(board)

@@ -218,15 +218,79 @@ async function soon() {
 
 /* Texts at points that lie on each other are apart, or left out. */
 async function labels() {
-  const { placeOf } = await import("/assets/charts/charts.js");
+  const { placeOf } = await import("/assets/charts/placement.js");
   const area = { left: 0, right: 300, top: 0, bottom: 200 };
   const taken = [];
-  const places = Array.from({ length: 12 }, () => placeOf({ x: 150, y: 100 }, 20, false, area, taken)).filter(Boolean);
+  const places = Array.from({ length: 12 }, () => placeOf({ x: 150, y: 100 }, 20, area, taken)).filter(Boolean);
   same(places.length, taken.length, "each text that is drawn has its room");
   same(places.length >= 4 && places.length < 12, true, `some find room: ${places.length}`);
   const apart = (a, b) => a === b || a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
   same(taken.every((a) => taken.every((b) => apart(a, b))), true, "no text covers another");
 }
 
-Promise.all([soon(), labels(), devices(), feed(), sse(), units(), router(), schema(), layers(), job()])
+async function columns() {
+  const c = await import("/assets/comparison/columns.js");
+  const usual = { method: "gptq", act_order: false, wbits: 4, eval: ["a,b"] };
+  const make = (id, value, bits, params) => ({ id, name: `job ${id}`, owner: "user", status: "succeeded", labels: {},
+    params: { ...usual, ...params }, result: { bits_per_weight: bits, baseline: { "a,b": 10 },
+      perplexity: { "a,b": { value, stderr: value / 40 } } } });
+  const jobs = [make(1, 11, 4, {}), make(2, 10.5, 5, { act_order: true }), make(3, 12, 5, { wbits: 3 }),
+    { id: 4, status: "failed", owner: "user", params: usual }];
+  const all = c.columnsOf(jobs);
+  const by = (key) => all.find((column) => column.key === key);
+  same(all.some((column) => column.key.startsWith("labels:") || column.key === "size"), false,
+    "columns that say nothing");
+  same(c.usual(jobs, all).map((column) => column.key),
+    ["perplexity:a,b", "bits", "params:act_order", "params:wbits", "status"], "figures, and what differs");
+  const order = (key, down) => c.sorted(jobs, by(key), down).map((job) => job.id);
+  same([order("perplexity:a,b", false), order("perplexity:a,b", true), order("bits", true)],
+    [[2, 1, 3, 4], [3, 1, 2, 4], [2, 3, 1, 4]], "sorted, what has no value last");
+  const change = (job, base) => c.changeOf(by("perplexity:a,b"), job, base);
+  const first = change(jobs[0], null);
+  same([first.share.toFixed(3), first.error.toFixed(4), first.most],
+    ["0.100", (1.1 * Math.hypot(1 / 40, 1 / 40)).toFixed(4), true], "the change from the unquantized model");
+  same([change(jobs[0], jobs[1]).share.toFixed(4), change(jobs[1], jobs[1]), change(jobs[3], null)],
+    ["0.0476", null, null], "the change from another job, from itself, and of a job that failed");
+  const more = [...jobs, make(5, 10.5, 6, {}), make(6, 13, 3.9, {})];
+  same(c.front(more, by("bits"), by("perplexity:a,b")).map((job) => job.id), [6, 1, 2],
+    "the front: what equals one of it in one figure and is worse in the other is not on it");
+  same(c.rowsOf(jobs.slice(0, 1), [by("perplexity:a,b"), by("params:act_order")], null)[1].map((v) =>
+    (typeof v === "number" ? Number(v.toFixed(3)) : v)), [1, "job 1", 11, 0.275, 0.1, 0.039, "no"],
+  "a row for a program");
+  const { csv } = await import("/assets/lib/csv.js");
+  same(csv([["a,b", "say \"x\"", "=1+1", -1.5, null, "two\nlines", NaN]]),
+    "\"a,b\",\"say \"\"x\"\"\",'=1+1,-1.5,,\"two\nlines\",\r\n", "csv");
+}
+
+async function comparisonState() {
+  const { readState, writeState } = await import("/assets/comparison/state.js");
+  const { format, parse } = await import("/assets/lib/router.js");
+  const again = (state) => readState(parse(format("compare", null, writeState(state))).query);
+  const plain = readState({ jobs: "3,1,3,x" });
+  same(plain.jobs, ["3", "1"], "jobs");
+  const full = { jobs: null, filter: { label: "sweep=a,b &c", owner: "user" },
+    columns: ["perplexity:file:a,b.txt", "labels:50 %"], sort: { key: "labels:-x", down: true }, base: "7",
+    x: "size", y: "bits", colour: "labels:a=b", log: { x: true, y: false }, heat: ["3", "4"] };
+  same([again(plain), again(full)], [plain, full], "a link shows the same");
+  same(again({ ...plain, log: { x: false, y: false } }).log, { x: false, y: false }, "no axis is logarithmic");
+  same(readState({ columns: "%E0%A4%A", base: "<b>", heat: "1,2,3", log: "q" }), { ...readState({}),
+    columns: ["%E0%A4%A"], heat: ["1", "2"], log: { x: false, y: false } }, "a hostile link");
+}
+
+async function ticks() {
+  const { scaleOf } = await import("/assets/lib/ticks.js");
+  same(scaleOf([2, 5], false).ticks, [2, 2.5, 3, 3.5, 4, 4.5, 5], "round numbers");
+  same(scaleOf([0.003, 40], true).ticks, [0.01, 0.1, 1, 10], "powers of ten when there are many");
+  same(scaleOf([0.03, 4], true).ticks, [0.05, 0.1, 0.2, 0.5, 1, 2, 5], "1, 2 and 5 of them else");
+  const cases = [[[1, 1], false], [[0, 0], false], [[7], true], [[-3, 1e9], false], [[1e-9, 1e9], true]];
+  for (const [values, log] of cases) {
+    const scale = scaleOf(values, log);
+    const places = values.map(scale.place);
+    same(places.every((p) => p > 0 && p < 1) && scale.ticks.length > 0 && scale.ticks.length < 25, true,
+      `a scale of ${values}: ${places}, ${scale.ticks.length} ticks`);
+  }
+}
+
+const checks = [columns, comparisonState, ticks, soon, labels, devices, feed, sse, units, router, schema, layers, job];
+Promise.all(checks.map((check) => check()))
   .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));

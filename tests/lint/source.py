@@ -83,7 +83,8 @@ MODULE_LAYERS = {
     "lib/": ["lib/"],
     "parts/": ["lib/", "parts/"],
     "charts/": ["lib/", "charts/"],
-    "pages/": ["lib/", "parts/", "charts/", "pages/"],
+    "comparison/": ["lib/", "charts/", "comparison/"],
+    "pages/": ["lib/", "parts/", "charts/", "comparison/", "pages/"],
 }
 # A backend knows the contract, and nothing of another backend.
 BACKENDS = ("kernels/cpu/", "kernels/cuda/")

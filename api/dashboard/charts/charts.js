@@ -24,54 +24,6 @@ function axis(options) {
   };
 }
 
-const LINE = 12; // height of a text
-
-/*
- * Where a text of @width goes beside @point so that it covers none of @taken, which then has it too:
- * {x, y} of its left end; null when there is no room. @below: under the point first, as for a line.
- */
-export function placeOf(point, width, below, area, taken) {
-  const right = [point.x + 9, point.y + 4];
-  const left = [point.x - 9 - width, point.y + 4];
-  const under = [point.x + 9, point.y + 15];
-  const over = [point.x + 9, point.y - 6];
-  const middle = point.x - width / 2;
-  const places = below ? [under, over] : [right, left, [middle, point.y - 9], [middle, point.y + 18],
-    under, over, [left[0], under[1]], [left[0], over[1]]];
-  for (const [x, y] of places) {
-    const box = { left: x, right: x + width, top: y - LINE + 2, bottom: y + 2 };
-    const inside = box.left >= area.left && box.right <= area.right + 8 && box.bottom <= area.bottom &&
-      box.top >= area.top - LINE;
-    const free = taken.every((other) => box.right <= other.left || box.left >= other.right ||
-      box.bottom <= other.top || box.top >= other.bottom);
-    if (!inside || !free) continue;
-    taken.push(box);
-    return { x, y };
-  }
-  return null;
-}
-
-/* Words beside each point, as a canvas has no labels of its own. */
-const pointLabels = {
-  id: "pointLabels",
-  afterDatasetsDraw(chart) {
-    const { ctx, chartArea } = chart;
-    ctx.save();
-    ctx.fillStyle = colour("ink");
-    ctx.font = `12px ${font().family}`;
-    const taken = [];
-    chart.data.datasets.forEach((set, i) => {
-      if (!set.words || !chart.isDatasetVisible(i)) return;
-      chart.getDatasetMeta(i).data.forEach((point, j) => {
-        const text = set.words[j] ?? "";
-        const place = placeOf(point, ctx.measureText(text).width, set.wordsBelow, chartArea, taken);
-        if (place) ctx.fillText(text, place.x, place.y);
-      });
-    });
-    ctx.restore();
-  },
-};
-
 /*
  * A chart on @canvas. @describe() gives {label, x, y, datasets, tooltip}, and is asked again when
  * the colours change or update() is called.
@@ -112,7 +64,7 @@ export class LineChart {
       this.#chart.update("none");
     } else {
       this.#chart = new globalThis.Chart(this.#canvas, {
-        type: "line", data: { datasets }, options, plugins: [pointLabels],
+        type: "line", data: { datasets }, options,
       });
     }
   }

@@ -17,47 +17,63 @@ function radio(name, value, text, checked, onchange) {
     el("label", { for: id }, text)];
 }
 
+/* What the colours of heat maps show: the metric, and of which matrix. */
+export class HeatChoice {
+  metric = "error";
+  part = "worst";
+  #parts;
+  node;
+
+  constructor(onChange) {
+    const part = el("select", { id: "heat-part", onchange: () => {
+      this.part = part.value;
+      onChange();
+    } }, ["worst", ...EXPERT_PARTS].map((p) =>
+      el("option", { value: p }, p === "worst" ? "the worst of the three" : p)));
+    const choose = (metric) => () => {
+      this.metric = metric;
+      this.#parts.hidden = metric !== "error";
+      onChange();
+    };
+    this.#parts = el("div", { class: "inline" }, el("label", { for: "heat-part" }, "Matrix"), part);
+    this.node = el("div", { class: "inline" },
+      el("fieldset", { class: "choice" }, el("legend", { class: "unseen" }, "Colour shows"),
+        radio("heat-metric", "error", "Relative error", true, choose("error")),
+        radio("heat-metric", "tokens", "Tokens seen", false, choose("tokens"))),
+      this.#parts);
+  }
+}
+
 export class HeatMap {
   #layers;
-  #metric = "error";
-  #part = "worst";
+  #choice;
   #at = [0, 0]; // row and column that the keyboard stops at
   #cells = [];
   #clipped = [false, false]; // are there values below and above the scale?
-  #grid = el("table", { class: "heat", role: "grid", "aria-labelledby": "heat-title",
-    "aria-describedby": "heat-help" });
+  #grid;
   #told = el("p", { class: "told", "aria-hidden": "true" });
   #legend = el("div", { class: "scale" });
-  #table = el("div", { class: "scroll", tabindex: "0", role: "region",
-    "aria-label": "Figures of each expert" });
+  #table;
   #details;
-  #parts;
-  #summary = el("p", { class: "help", id: "heat-help" });
+  #summary;
+  #scale = undefined; // that of several maps, or undefined: its own
   #onNarrow = () => this.update();
   node;
 
-  constructor(layers) {
+  /* @choice: a HeatChoice that several maps share; null: one of its own. @id: begins those of its elements. */
+  constructor(layers, { choice = null, id = "heat", heading = "Layers and experts" } = {}) {
     this.#layers = layers;
-    const part = el("select", { id: "heat-part" },
-      ["worst", ...EXPERT_PARTS].map((p) => el("option", { value: p }, p === "worst" ? "the worst of the three" : p)));
-    part.addEventListener("change", () => {
-      this.#part = part.value;
-      this.update();
-    });
-    const choose = (metric) => () => {
-      this.#metric = metric;
-      this.update();
-    };
-    this.#parts = el("div", { class: "inline" }, el("label", { for: "heat-part" }, "Matrix"), part);
+    this.#choice = choice ?? new HeatChoice(() => this.update());
+    this.#grid = el("table", { class: "heat", role: "grid", "aria-labelledby": `${id}-title`,
+      "aria-describedby": `${id}-help` });
+    this.#summary = el("p", { class: "help", id: `${id}-help` });
+    this.#table = el("div", { class: "scroll", tabindex: "0", role: "region",
+      "aria-label": `Figures of each expert${choice ? ` of ${heading}` : ""}` });
     this.#details = el("details", { ontoggle: () => this.#drawTable() },
       el("summary", {}, "As a table"), this.#table);
-    this.node = el("section", { class: "card", "aria-labelledby": "heat-title" },
-      el("div", { class: "spread" }, el("h2", { id: "heat-title" }, "Layers and experts"),
-        el("div", { class: "inline" },
-          el("fieldset", { class: "choice" }, el("legend", { class: "unseen" }, "Colour shows"),
-            radio("heat-metric", "error", "Relative error", true, choose("error")),
-            radio("heat-metric", "tokens", "Tokens seen", false, choose("tokens"))),
-          this.#parts)),
+    this.node = el("section", { class: choice ? null : "card", "aria-labelledby": `${id}-title` },
+      el("div", { class: "spread" }, el(choice ? "h3" : "h2", { id: `${id}-title` }, heading),
+        choice ? null : this.#choice.node),
       this.#summary, el("div", { class: "scroll heat-scroll" }, this.#grid), this.#told,
       this.#legend, this.#details);
     this.#grid.addEventListener("keydown", (event) => this.#key(event));
@@ -78,9 +94,8 @@ export class HeatMap {
     this.node.hidden = list.length === 0;
     if (this.node.hidden) return;
     const places = this.#layers.places;
-    this.#parts.hidden = this.#metric !== "error";
-    const values = list.flatMap((layer) => layer.experts.map((expert) => this.#value(expert)));
-    const scale = edges(values, STEPS);
+    const values = this.values;
+    const scale = this.#scale ?? edges(values, STEPS);
     this.#clipped = [values.some((v) => v < scale?.[0]), values.some((v) => v > scale?.at(-1))];
     this.#summarize(list);
     this.#drawGrid(places, n, scale);
@@ -88,12 +103,23 @@ export class HeatMap {
     this.#drawTable();
   }
 
+  /* What it shows, a number for each expert that is reported. */
+  get values() {
+    return this.#layers.list.flatMap((layer) => layer.experts.map((expert) => this.#value(expert)));
+  }
+
+  /* Draws with the colours of all @values, which are those of several maps. */
+  drawAmong(values) {
+    this.#scale = edges(values, STEPS);
+    this.update();
+  }
+
   #value(expert) {
-    return Layers.value(expert, this.#metric, this.#part);
+    return Layers.value(expert, this.#choice.metric, this.#choice.part);
   }
 
   #text(value) {
-    return this.#metric === "tokens" ? count(value) : error(value);
+    return this.#choice.metric === "tokens" ? count(value) : error(value);
   }
 
   #summarize(list) {
@@ -136,8 +162,8 @@ export class HeatMap {
     const words = [`layer ${layer}, expert ${i}`];
     if (!expert) words.push("not finished yet");
     else {
-      words.push(`relative error ${error(Layers.value(expert, "error", this.#part))}` +
-        (this.#part === "worst" ? "" : ` of ${this.#part}`));
+      words.push(`relative error ${error(Layers.value(expert, "error", this.#choice.part))}` +
+        (this.#choice.part === "worst" ? "" : ` of ${this.#choice.part}`));
       if (this.#layers.hasTokens) words.push(`${count(expert.tokens)} tokens`);
       if (expert.few) words.push("few tokens");
       if (expert.reason) words.push(`fell back to another method: ${expert.reason}`);

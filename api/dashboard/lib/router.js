@@ -22,11 +22,8 @@ export function format(page, id, query = {}) {
   return `#${path}${text ? "?" + text : ""}`;
 }
 
-/* How many jobs are compared at once. */
-export const COMPARED_MAX = 50;
-
 /* Ids of a list as "3,4": whole numbers, each once, at most @most. */
-export function ids(text, most = COMPARED_MAX) {
+export function ids(text, most = Infinity) {
   const found = String(text || "").split(",").filter((id) => /^[1-9][0-9]{0,17}$/.test(id));
   return [...new Set(found)].slice(0, most);
 }

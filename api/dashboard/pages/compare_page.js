@@ -1,57 +1,194 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Jobs side by side, as the address names them. */
-import { Comparison } from "../charts/comparison.js";
+/* Jobs side by side: those that the address names by their numbers, or by a label and the like. */
+import { columnsOf, rowsOf, sorted, usual } from "../comparison/columns.js";
+import { FILTERS, readState, writeState } from "../comparison/state.js";
+import { csv } from "../lib/csv.js";
 import { el, setText, show } from "../lib/dom.js";
-import { COMPARED_MAX, format, ids } from "../lib/router.js";
+import { Feed } from "../lib/feed.js";
+import { hasEnded, title } from "../lib/job.js";
+import { format } from "../lib/router.js";
+import { save } from "../lib/save.js";
+import { Soon } from "../lib/soon.js";
+import { ColumnChooser } from "../comparison/chooser.js";
+import { CompareTable } from "../comparison/table.js";
+import { HeatPair } from "../comparison/heat_pair.js";
+import { JobAdder } from "../comparison/adder.js";
+import { ParetoPlot } from "../comparison/plot.js";
+
+const JOBS_MAX = 500; // of one comparison
+const AT_ONCE = 6; // requests
+const REFRESH_MS = 1000;
+const OF_RESULTS = ["job.succeeded", "job.failed", "job.cancelled", "job.started"];
 
 class ComparePage {
   #context;
-  #comparison;
-  #problem = el("p", { class: "problem", role: "alert", hidden: true });
-  #hint = el("p", { class: "help" }, "Choose jobs here, or tick them in the list of jobs.");
+  #state;
+  #jobs = [];
   #asked = 0;
+  #feed;
+  #refreshing = new Soon(() => this.#load(), REFRESH_MS);
+  #heading = el("h1", { tabindex: "-1" });
+  #count = el("p", { class: "help" });
+  #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #cut = el("p", { class: "problem", role: "alert", hidden: true });
+  #hint = el("p", { class: "help" }, "Choose jobs here, or tick them in the list of jobs.");
+  #base = el("select", { id: "comparison-base", onchange: () => this.#set({ base: this.#base.value || null }) });
+  #adder;
+  #tools;
+  #chooser = new ColumnChooser((columns) => this.#set({ columns }));
+  #table = new CompareTable({ sort: (sort) => this.#set({ sort }), leave: (id) => this.#leave(id) });
+  #plot = new ParetoPlot("Pareto front", (change) => this.#set(change));
+  #heat;
   title = "Compare";
   node;
 
   constructor(context, route) {
     this.#context = context;
-    this.#comparison = new Comparison(context.api, null, "Perplexity and size", (list) => {
-      history.replaceState(null, "", format("compare", null, { jobs: list.join(",") }));
-      this.#load(list);
+    this.#state = readState(route.query);
+    this.#adder = new JobAdder(context.api, "Add", (id) => this.#choose([...this.#numbers(), id]));
+    this.#heat = new HeatPair(context.api, (heat) => this.#set({ heat }));
+    this.#tools = el("div", { class: "spread" },
+      el("div", { class: "inline" }, el("label", { for: "comparison-base" }, "Changes from"), this.#base),
+      el("button", { type: "button", class: "small", onclick: () => this.#saveCsv() }, "Save as CSV"));
+    this.node = el("div", {},
+      el("div", { class: "head" }, el("div", {}, this.#heading, this.#count), this.#adder.node),
+      this.#problem, this.#cut, this.#hint,
+      el("section", { class: "card", "aria-labelledby": "comparison-title" },
+        el("div", { class: "spread" }, el("h2", { id: "comparison-title" }, "Figures and parameters"), this.#tools),
+        this.#chooser.node, this.#table.node),
+      this.#plot.node, this.#heat.node);
+    this.#start();
+  }
+
+  #start() {
+    this.#feed = new Feed(this.#context.api, "/v1/events", null, {
+      event: (event) => OF_RESULTS.includes(event.type) && this.#concerns(event.job) && this.#refreshing.ask(),
+      poll: () => this.#load(),
+      state: (state) => this.#context.connection(state),
+      refused: () => {},
     });
-    this.node = el("div", {}, el("div", { class: "head" }, el("h1", { tabindex: "-1" }, "Compare jobs")),
-      this.#problem, this.#cut, this.#hint, this.#comparison.node);
-    this.#loadRoute(route);
+    this.#load().catch(() => {});
+    this.#feed.start();
   }
 
   close() {
-    this.#comparison.close();
+    this.#feed.stop();
+    this.#refreshing.stop();
+    this.#plot.close();
+    this.#heat.close();
   }
 
   change(route) {
     if (route.page !== "compare") return false;
-    this.#loadRoute(route);
+    this.#state = readState(route.query);
+    this.#load().catch(() => {});
     return true;
   }
 
-  #loadRoute(route) {
-    const all = ids(route.query.jobs, Infinity);
-    this.#cut.hidden = all.length <= COMPARED_MAX;
-    setText(this.#cut, `The first ${COMPARED_MAX} of ${all.length} jobs are shown.`);
-    this.#load(all.slice(0, COMPARED_MAX));
+  #numbers() {
+    return this.#jobs.map((job) => String(job.id));
   }
 
-  async #load(list) {
+  /* May the end of job @id change what is shown? */
+  #concerns(id) {
+    return this.#state.jobs === null || this.#state.jobs.includes(String(id));
+  }
+
+  /* The same jobs, shown otherwise; the address follows. */
+  #set(change) {
+    Object.assign(this.#state, change);
+    this.#show();
+    history.replaceState(null, "", format("compare", null, writeState(this.#state)));
+  }
+
+  /* Other jobs. */
+  #choose(jobs) {
+    Object.assign(this.#state, { jobs, filter: {} });
+    history.replaceState(null, "", format("compare", null, writeState(this.#state)));
+    this.#load().catch(() => {});
+  }
+
+  #leave(id) {
+    this.#choose(this.#numbers().filter((other) => other !== id));
+  }
+
+  async #load() {
     const asked = ++this.#asked;
-    const answers = await Promise.allSettled(list.map((id) => this.#context.api.get(`/v1/jobs/${id}`)));
+    const { jobs, more, failed } = this.#state.jobs === null ? await this.#matching() : await this.#named();
     if (asked !== this.#asked) return;
-    const jobs = answers.filter((a) => a.status === "fulfilled").map((a) => a.value.data);
-    const failed = answers.find((a) => a.status === "rejected");
-    show(this.#problem, failed ? failed.reason.message : "");
+    this.#jobs = jobs;
+    setText(this.#problem, failed ? failed.message : "");
     this.#problem.hidden = !failed;
-    this.#hint.hidden = jobs.length > 1;
-    this.#comparison.update(jobs);
+    setText(this.#cut, more);
+    this.#cut.hidden = !more;
+    this.#show();
+  }
+
+  /* The jobs of the filter, the oldest first, as they were submitted. */
+  async #matching() {
+    const query = new URLSearchParams({ ...this.#state.filter, limit: JOBS_MAX });
+    const { data: list } = await this.#context.api.get(`/v1/jobs?${query}`);
+    return { jobs: list.data.reverse(), failed: null,
+      more: list.has_more ? `There are more jobs. The newest ${JOBS_MAX} are compared.` : "" };
+  }
+
+  /* The jobs by their numbers, in that order. */
+  async #named() {
+    const wanted = this.#state.jobs.slice(0, JOBS_MAX);
+    const found = new Map();
+    let failed = null;
+    const left = [...wanted];
+    const ask = async () => {
+      for (let id = left.shift(); id; id = left.shift()) {
+        try {
+          found.set(id, (await this.#context.api.get(`/v1/jobs/${id}`)).data);
+        } catch (error) {
+          failed ??= error;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, ask));
+    const all = this.#state.jobs.length;
+    return { jobs: wanted.map((id) => found.get(id)).filter(Boolean), failed,
+      more: all > JOBS_MAX ? `The first ${JOBS_MAX} of ${all} jobs are compared.` : "" };
+  }
+
+  #show() {
+    const state = this.#state;
+    const all = columnsOf(this.#jobs);
+    const columns = this.#columns(all);
+    const base = this.#jobs.find((job) => String(job.id) === state.base) ?? null;
+    this.#drawHeading();
+    this.#hint.hidden = this.#jobs.length > 1;
+    this.#adder.update(this.#jobs);
+    show(this.#base, el("option", { value: "" }, "the unquantized model"), this.#jobs.map((job) =>
+      el("option", { value: job.id, selected: job === base }, `${job.id}: ${title(job)}`)));
+    this.#chooser.update(all, columns);
+    this.#table.update({ jobs: this.#jobs, columns, sort: state.sort, base });
+    this.#plot.update({ jobs: this.#jobs, columns: all, state });
+    this.#heat.update(this.#jobs, state.heat);
+  }
+
+  #columns(all) {
+    const { columns } = this.#state;
+    return columns ? all.filter((column) => columns.includes(column.key)) : usual(this.#jobs, all);
+  }
+
+  #drawHeading() {
+    const chosen = FILTERS.filter((name) => this.#state.filter[name])
+      .map((name) => `${name} ${this.#state.filter[name]}`).join(", ");
+    setText(this.#heading, chosen ? `Compare jobs of ${chosen}` : "Compare jobs");
+    const open = this.#jobs.filter((job) => !hasEnded(job)).length;
+    const words = [`${this.#jobs.length} jobs`, open ? `${open} of them have not ended` : ""];
+    setText(this.#count, this.#jobs.length ? words.filter(Boolean).join(", ") : "");
+  }
+
+  #saveCsv() {
+    const all = columnsOf(this.#jobs);
+    const { sort, base } = this.#state;
+    const jobs = sorted(this.#jobs, sort && all.find((column) => column.key === sort.key), sort?.down);
+    const from = this.#jobs.find((job) => String(job.id) === base) ?? null;
+    save(new Blob([csv(rowsOf(jobs, this.#columns(all), from))], { type: "text/csv" }), "comparison.csv");
   }
 }
 

@@ -2,7 +2,7 @@
 /* One job, as it goes on. */
 import { Problem, newKey } from "../lib/api.js";
 import { Artifacts } from "../parts/artifacts.js";
-import { Comparison } from "../charts/comparison.js";
+import { Comparison } from "../comparison/panel.js";
 import { DepthChart } from "../charts/depth_chart.js";
 import { Devices } from "../parts/devices.js";
 import { confirmed } from "../lib/dialog.js";
@@ -75,7 +75,7 @@ class JobPage {
     this.#heat = new HeatMap(this.#layers);
     this.#depth = new DepthChart(this.#layers);
     this.#files = new Artifacts(context.api, context.session);
-    this.#comparison = new Comparison(context.api, route.id, "Perplexity", (list) => this.#compare(list));
+    this.#comparison = new Comparison(context.api, route.id, (list) => this.#compare(list));
     this.node = el("div", {}, this.#message, this.#body);
     this.#open();
   }

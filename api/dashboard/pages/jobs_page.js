@@ -2,6 +2,7 @@
 /* Queue and history, with filters that are part of the address. */
 import { Problem } from "../lib/api.js";
 import { announce, el, setText, show } from "../lib/dom.js";
+import { FILTERS as COMPARED } from "../comparison/state.js";
 import { Devices } from "../parts/devices.js";
 import { Feed } from "../lib/feed.js";
 import { hasEnded, refusal } from "../lib/job.js";
@@ -11,7 +12,7 @@ import { Soon } from "../lib/soon.js";
 
 const PAGE_SIZE = 50;
 const ROWS_MAX = 1000; // as many as are kept when more and more are asked for
-const REFRESH_MS = 300; // several events, one question
+const REFRESH_MS = 200; // several events, one question
 const FILTERS = ["text", "status", "kind", "label", "owner"];
 const TICK_MS = 20000;
 const TYPING_MS = 300;
@@ -93,6 +94,7 @@ class JobsPage {
   #history;
   #more = el("button", { type: "button", hidden: true }, "Show older jobs");
   #compare = el("a", { class: "button main" });
+  #compareAll = el("a", { class: "button" }, "Compare all that match");
   #picker = el("div", { class: "picker", hidden: true }, this.#compare);
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #filters = {};
@@ -116,7 +118,7 @@ class JobsPage {
         refused ? el("span", { class: "help" }, `Submitting ${refused}`)
           : el("a", { class: "button main", href: format("submit") }, "Submit a job")),
       this.#devices.node, this.#filterForm(), this.#problem, this.#queue.node, this.#history.node,
-      el("div", { class: "actions" }, this.#more), this.#picker);
+      el("div", { class: "actions" }, this.#more, this.#compareAll), this.#picker);
     this.#more.addEventListener("click", () => {
       this.#pages++;
       this.#refresh();
@@ -232,6 +234,9 @@ class JobsPage {
   /* Why a table has no rows: what devices run may be of others, or not in the list yet. */
   #sayEmpty() {
     const filtered = FILTERS.some((name) => this.#query[name]);
+    const chosen = Object.fromEntries(COMPARED.map((name) => [name, this.#query[name]]));
+    this.#compareAll.hidden = !COMPARED.some((name) => chosen[name]) || Boolean(this.#query.status);
+    this.#compareAll.href = format("compare", null, chosen);
     this.#queue.empty = filtered ? "No waiting or running job matches these filters."
       : this.#running ? "No job is waiting." : "No job is waiting or running.";
     this.#history.empty = filtered ? "No ended job matches these filters."

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a comparison shows, as the address says it: a link shows the same to whoever opens it. */
+import { ids } from "../lib/router.js";
+
+/* The parts of the address that choose jobs instead of a list of numbers, as GET /v1/jobs has them. */
+export const FILTERS = ["label", "owner", "kind", "text"];
+
+const KEYS_MAX = 200;
+
+/* Keys of columns have commas when a set or a label has. */
+function keys(text) {
+  return String(text).split(",").slice(0, KEYS_MAX).map((key) => {
+    try {
+      return decodeURIComponent(key);
+    } catch {
+      return key;
+    }
+  }).filter(Boolean);
+}
+
+/*
+ * {jobs: numbers or null, filter, columns: keys or null for the usual ones, sort: {key, down} or null, base: number or
+ * null, x, y, colour: keys or null, log: {x, y} of true, false, or null for what suits, heat: numbers}.
+ */
+export function readState(query) {
+  const down = String(query.sort || "").startsWith("-");
+  const [base] = ids(query.base, 1);
+  const filter = Object.fromEntries(FILTERS.filter((name) => query[name]).map((name) => [name, query[name]]));
+  const log = query.log === undefined ? null : String(query.log);
+  return {
+    jobs: Object.keys(filter).length ? null : ids(query.jobs, Infinity), filter,
+    columns: query.columns ? keys(query.columns) : null,
+    sort: query.sort ? { key: down ? query.sort.slice(1) : query.sort, down } : null,
+    base: base ?? null, x: query.x || null, y: query.y || null, colour: query.colour || null,
+    log: { x: log === null ? null : log.includes("x"), y: log === null ? null : log.includes("y") },
+    heat: ids(query.heat, 2),
+  };
+}
+
+/* The query of readState(): what is as it is without it is left out. */
+export function writeState(state) {
+  const { log, sort } = state;
+  const named = log.x === null && log.y === null ? null : `${log.x ? "x" : ""}${log.y ? "y" : ""}` || "none";
+  return {
+    ...state.filter, jobs: state.jobs?.join(",") ?? null,
+    columns: state.columns?.map(encodeURIComponent).join(",") ?? null,
+    sort: sort ? `${sort.down ? "-" : ""}${sort.key}` : null, base: state.base,
+    x: state.x, y: state.y, colour: state.colour, log: named, heat: state.heat.join(","),
+  };
+}
