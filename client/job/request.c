@@ -41,6 +41,17 @@ static int add_real(json_t *request, const struct arg_option *option, const char
     return 0;
 }
 
+static int add_yes(json_t *request, const struct arg_option *option, const char *value,
+                   struct failure *failure) {
+    bool yes = str_equal(value, "yes");
+
+    if (!yes && !str_equal(value, "no"))
+        return failure_set(failure, -EINVAL, "usage", NULL,
+                           "option '--%s' takes yes or no, not '%s'", option->name, value);
+    return json_object_set_new(request, option->field, json_boolean(yes)) ? failure_oom(failure)
+                                                                          : 0;
+}
+
 /* Words with commas between them; "none" is an empty list. */
 static int add_sets(struct client *client, json_t *request, const struct arg_option *option,
                     const char *value, struct failure *failure) {
@@ -108,6 +119,8 @@ static int add_option(struct client *client, json_t *request, const struct arg_o
         return add_int(request, option, value, failure);
     case ARG_REAL:
         return add_real(request, option, value, failure);
+    case ARG_YES:
+        return add_yes(request, option, value, failure);
     case ARG_SETS:
         return add_sets(client, request, option, value, failure);
     case ARG_LABEL:

@@ -8,6 +8,10 @@ static const struct arg_option options[] = {
     {"eval", "LIST",
      "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, file:PATH",
      "eval", ARG_SETS},
+    {"difference", "yes|no",
+     "compare a quantized model with its original on these sets, token by token (the default); "
+     "takes one more pass over their windows",
+     "difference", ARG_YES},
     {"seqlen", "N", "tokens of a window; by default 2048, or as many as the model takes", "seqlen",
      ARG_INT},
     {"batch", "N", "windows at a time; by default as many as the device's memory allows", "batch",

@@ -42,6 +42,10 @@ static const struct arg_option options[] = {
      "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, file:PATH, "
      "none",
      "eval", ARG_SETS},
+    {"difference", "yes|no",
+     "compare a quantized model with its original on these sets, token by token (the default); "
+     "takes one more pass over their windows",
+     "difference", ARG_YES},
     {"format", "gptq|compressed-tensors|dense|gguf|pt",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "

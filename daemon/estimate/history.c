@@ -49,6 +49,7 @@ static bool shape_of_run(const json_t *run, struct work_shape *ret_shape) {
         .seqlen = (int)number(params, "seqlen"),
         .quantizes = str_equal(json_string_value(json_object_get(run, "kind")), "quantize") &&
                      number(params, "wbits") < 16,
+        .compares = json_is_object(json_object_get(run, "original")),
         .method = method_find(method ? method : "gptq"),
     };
     const char *name;

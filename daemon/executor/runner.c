@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "daemon/executor/leftover.h"
+#include "daemon/executor/original.h"
 #include "daemon/files/paths.h"
 #include "daemon/pipeline/pipeline.h"
 
@@ -39,6 +40,7 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
                         json_t **ret_result, struct failure *failure) {
     const struct job_row *row = sink->row;
     cleanup(params_freep) struct params *params = NULL;
+    cleanup(original_done) struct named_original named = {};
     cleanup(freep) char *dir = NULL, *root = NULL;
     struct pipeline_observer observer = {.ctx = sink, .event = on_event, .cancelled = on_cancelled};
     struct pipeline_job job = {.model_dir = row->model_dir,
@@ -53,6 +55,8 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
     r = params_parse(job.kind, row->request, &params, failure);
     if (!r)
         r = jobs_model_root(sink->jobs, row->model_dir, row->hub_model, &root, failure);
+    if (!r && job.kind == JOB_EVAL)
+        r = original_find(sink->jobs, row, root, &named, failure);
     if (!r)
         r = make_dir(sink, &dir, failure);
     if (r)
@@ -60,6 +64,7 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
     job.params = params;
     job.dir = dir;
     job.model_root = root;
+    job.original = named.record ? &named.original : NULL;
     return pipeline_run(&job, backend, ret_result, failure);
 }
 

@@ -141,7 +141,10 @@ static int on_facts(struct sink *sink, const char *kind, json_t *data) {
     return r;
 }
 
-/* A perplexity goes out beside that of the model as it is, when an earlier job has measured it. */
+/*
+ * A perplexity goes out beside that of the model as it is, when the job itself or an earlier one
+ * has measured it.
+ */
 static int on_eval(struct sink *sink, const char *kind, json_t *data) {
     struct jobs *jobs = sink->jobs;
     struct eval_row eval = {
@@ -158,7 +161,8 @@ static int on_eval(struct sink *sink, const char *kind, json_t *data) {
     r = store_end(jobs->store, found == -ENOENT ? 0 : found, &sink->failure);
     if (r)
         return r;
-    if (json_object_set_new(data, "baseline", found ? json_null() : json_real(baseline)))
+    if (!json_is_number(json_object_get(data, "baseline")) &&
+        json_object_set_new(data, "baseline", found ? json_null() : json_real(baseline)))
         return failure_oom(&sink->failure);
     return events_append(jobs->events, sink->row->id, kind, data, &sink->failure);
 }

@@ -40,6 +40,14 @@ struct pipeline_observer {
     bool (*cancelled)(void *ctx);
 };
 
+/* The model that a quantized one says it was made from. All borrowed. */
+struct job_original {
+    const char *name;        /* as its job asked for it */
+    const char *dir, *root;  /* as model_dir and model_root; dir NULL: it was not found */
+    const char *fingerprint; /* of the model then */
+    const char *why;         /* it was not found, for people */
+};
+
 struct pipeline_job {
     enum job_kind kind;
     const struct params *params; /* all borrowed */
@@ -48,6 +56,7 @@ struct pipeline_job {
     const char *dir;        /* the job's own folder, there already; no one else writes into it */
     const struct corpora *corpora;
     const struct pipeline_observer *observer;
+    const struct job_original *original; /* of an eval job's model; NULL: nothing names one */
     const char *hash_cache; /* where hashes of models are kept, or NULL (model/fingerprint) */
 };
 

@@ -128,6 +128,8 @@ int load_inputs(struct run *run) {
         if (!r)
             r = read_eval(run, &run->evals[i]);
     }
+    if (!r)
+        r = original_open(run);
     if (!r && fingerprint_is_known(run->hashing))
         return work_learn_fingerprint(run, true);
     return r ? r : load_report_facts(run);

@@ -48,6 +48,34 @@ static json_t *perplexity_of(const struct run *run) {
     return steal_ptr(perplexity);
 }
 
+/*
+ * @name {set: value} of what comparing with the original gave, or what it gave when the layers
+ * were made; NULL when out of memory.
+ */
+static json_t *details_of(const struct run *run, const char *name) {
+    const json_t *made = json_object_get(run->made, name);
+    cleanup(json_decrefp) json_t *all = made ? json_clone(made) : json_object();
+
+    for (int i = 0; i < run->n_evals; i++) {
+        json_t *value = json_object_get(run->evals[i].details, name);
+
+        if (value && json_object_set(all, run->evals[i].name, value))
+            return NULL;
+    }
+    return steal_ptr(all);
+}
+
+/* How the original was measured, or why it was not. */
+static int add_original(const struct run *run, json_t *result) {
+    if (run->no_original[0])
+        return json_object_set_new(result, "no_difference", json_string(run->no_original));
+    if (run->original_seconds > 0)
+        return json_object_set_new(result, "original",
+                                   json_pack("{s:f s:s}", "seconds", run->original_seconds,
+                                             "memory", run->original_on_host ? "host" : "device"));
+    return 0;
+}
+
 /* Completes *@result, which holds what the export gave or is NULL. */
 static int complete_result(struct run *run, json_t **result) {
     double bits = run->exports ? run->params->format->bits_per_weight(&run->checkpoint->config,
@@ -61,15 +89,39 @@ static int complete_result(struct run *run, json_t **result) {
     run->b->ops->info(run->b, &info);
     if (!*result)
         *result = json_pack("{s:n s:[]}", "size_bytes", "artifacts");
-    rest = json_pack("{s:o s:o s:{s:I s:I} s:s s:i s:o}", "perplexity", perplexity_of(run),
-                     "seconds", seconds_of(run), "peak_memory", "device",
-                     (json_int_t)info.memory_peak, "host", (json_int_t)usage.ru_maxrss * 1024,
-                     "model_fingerprint", run->fingerprint, "seqlen", run->seqlen,
-                     "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
-    return rest && !json_object_update(*result, rest) ? 0 : failure_oom(run->failure);
+    rest = json_pack(
+        "{s:o s:o s:o s:o s:{s:I s:I} s:s s:i s:o}", "perplexity", perplexity_of(run), "baseline",
+        details_of(run, "baseline"), "difference", details_of(run, "difference"), "seconds",
+        seconds_of(run), "peak_memory", "device", (json_int_t)info.memory_peak, "host",
+        (json_int_t)usage.ru_maxrss * 1024, "model_fingerprint", run->fingerprint, "seqlen",
+        run->seqlen, "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
+    return rest && !json_object_update(*result, rest) && !add_original(run, *result)
+               ? 0
+               : failure_oom(run->failure);
 }
 
 /* ---- publication ---- */
+
+/* DIR/windows.json: {set: {sha256, nll: [mean NLL of each window]}}, to compare jobs in pairs. */
+static int write_windows(struct run *run) {
+    cleanup(freep) char *path = str_format("%s/windows.json", run->job->dir), *text = NULL;
+    cleanup(json_decrefp) json_t *sets = json_object();
+    int r;
+
+    for (int i = 0; i < run->n_evals; i++) {
+        const struct eval_set *set = &run->evals[i];
+
+        if (json_object_set_new(sets, set->name,
+                                json_pack("{s:s s:O}", "sha256", set->windows->sha256, "nll",
+                                          json_object_get(set->details, "nll"))))
+            return failure_oom(run->failure);
+    }
+    text = sets ? json_text(sets, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
+    if (!path || !text)
+        return failure_oom(run->failure);
+    r = file_replace(path, text, strlen(text));
+    return r ? failure_errno(run->failure, r, "cannot write", path) : 0;
+}
 
 /* The folder @name of work/ becomes @path. */
 static int publish_folder(struct run *run, const char *name, const char *path) {
@@ -93,6 +145,9 @@ static int publish(struct run *run, const json_t *result) {
 
     if (!path || !text)
         return failure_oom(run->failure);
+    r = run->n_evals ? write_windows(run) : 0;
+    if (r)
+        return r;
     r = file_replace(path, text, strlen(text));
     if (r)
         return failure_errno(run->failure, r, "cannot write", path);
@@ -151,8 +206,10 @@ static void run_done(struct run *run) {
     for (int i = 0; i < run->n_evals; i++) {
         windows_free(run->evals[i].windows);
         json_decref(run->evals[i].result);
+        json_decref(run->evals[i].details);
     }
     free(run->quantization.schemes);
+    original_close(run);
     free(run->shards);
     free(run->reports);
     windows_free(run->calibration);
@@ -185,7 +242,8 @@ static void begin_units(struct run *run) {
         plan.total = layers;
     plan.tokens_per_unit[PHASE_EVALUATE] = run->seqlen / (layers + 1.0);
     for (int i = 0; i < run->n_evals; i++) {
-        double units = progress_evaluate_units(layers, run->evals[i].windows->n);
+        double units =
+            progress_evaluate_units(layers, run->evals[i].windows->n, run->original != NULL);
 
         plan.total += units;
         plan.done += run->evals[i].result ? units : 0;

@@ -18,8 +18,9 @@ static inline double progress_quantize_units(int layers, double windows, double 
     return layers * (2 * windows + solve);
 }
 
-static inline double progress_evaluate_units(int layers, double windows) {
-    return windows * (layers + 1);
+/* @compares: the original's layers see the windows too. */
+static inline double progress_evaluate_units(int layers, double windows, bool compares) {
+    return windows * (compares ? 2 * layers + 1 : layers + 1);
 }
 
 /* How much there is to do, once the inputs are known and the finished layers are counted. */

@@ -16,7 +16,14 @@ struct eval_set {
     const char *name; /* borrowed from the parameters */
     struct windows *windows;
     json_t *result; /* {value, stderr, tokens, windows, sha256}; NULL until measured */
+    /*
+     * {nll: [mean NLL of each window]}, and, compared with the original, {difference, baseline:
+     * the original's perplexity}; NULL until measured.
+     */
+    json_t *details;
 };
+
+struct original; /* evaluate/original.h */
 
 struct run {
     const struct pipeline_job *job;
@@ -40,6 +47,11 @@ struct run {
     struct safetensors **shards;             /* [layers]: quantized layers; NULL: not yet */
     json_t **reports;                        /* [layers]: what layer.finished reported */
     int n_finished;                          /* layers that are in work/ */
+
+    struct original *original; /* that the evaluated model is compared with; owned; NULL: none */
+    char no_original[256];     /* why there is none, of a quantized model; "": there is no reason */
+    double original_seconds;   /* that its passes took */
+    bool original_on_host;     /* where its hidden states are kept; false: on the device */
 
     json_t *made;               /* of an export job: quantd.json of the job whose codes it has */
     struct params *made_params; /* of that job, with the format that is asked for; owned */
@@ -113,7 +125,12 @@ bool batch_fits(size_t size, size_t memory);
 
 /* Bytes of device memory that a phase takes with run->batch; SIZE_MAX when they do not fit. */
 size_t quantize_size(const struct run *run); /* quantize.c */
-size_t evaluate_size(const struct run *run); /* evaluate.c */
+size_t evaluate_size(const struct run *run); /* evaluate/ */
+/*
+ * comparison_size() - bytes that comparing with the original takes beside evaluate_size() where the
+ * device has them (evaluate/); @own: the original is another model than the run's.
+ */
+size_t comparison_size(const struct run *run, bool own);
 
 /* The phases, each with its own file. 0 or -errno. */
 int reexport_open(struct run *run);     /* export/: what an export job has instead of inputs */
@@ -121,11 +138,18 @@ int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, window
 int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
 int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */
 int quantize_layers(struct run *run);   /* quantize.c */
-int evaluate_sets(struct run *run);     /* evaluate.c */
+int evaluate_sets(struct run *run);     /* evaluate/ */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */
 
 /* load_model_facts() - what clients see of a model; the caller owns it; NULL: no memory. load.c */
 json_t *load_model_facts(const struct model_config *config, const char *fingerprint);
+
+/*
+ * original_open() - open what the model is to be compared with, if that is wanted and known; one
+ * that cannot be opened is a reason in run->no_original (evaluate/). Return: 0 or -errno.
+ */
+int original_open(struct run *run);
+void original_close(struct run *run);
 
 /*
  * work_learn_fingerprint() - set run->fingerprint and report it (PIPELINE_FACTS), once all of the

@@ -55,7 +55,13 @@ static int tell_layer(struct run *run, const char *kind, int layer) {
 static int tell_eval(struct run *run, const char *kind, int i) {
     const struct eval_set *set = &run->evals[i];
     cleanup(json_decrefp) json_t *event = json_clone(set->result);
+    const char *name;
+    json_t *value;
 
+    json_object_foreach(set->details, name, value) {
+        if (!str_equal(name, "nll") && json_object_set(event, name, value))
+            return failure_oom(run->failure);
+    }
     if (!event || json_object_set(event, "perplexity", json_object_get(event, "value")) ||
         json_object_del(event, "value") ||
         json_object_set_new(event, "set", json_string(set->name)))
@@ -107,9 +113,11 @@ static int find_evals(struct run *run) {
 
         if (!str_equal(model, run->fingerprint) ||
             !json_is_number(json_object_get(result, "value")) ||
+            !json_is_object(json_object_get(record, "details")) ||
             !str_equal(json_string_value(json_object_get(result, "sha256")), set->windows->sha256))
             continue;
         set->result = json_incref(result);
+        set->details = json_incref(json_object_get(record, "details"));
         r = tell_eval(run, PIPELINE_EVAL_FOUND, i);
         if (r)
             return r;
@@ -240,7 +248,8 @@ int work_keep_eval(struct run *run, int i) {
 
     if (r)
         return r;
-    record = json_pack("{s:s s:O}", "model", run->fingerprint, "result", run->evals[i].result);
+    record = json_pack("{s:s s:O s:O}", "model", run->fingerprint, "result", run->evals[i].result,
+                       "details", run->evals[i].details);
     r = record ? write_json(run, eval_path(run, i), record) : failure_oom(run->failure);
     return r ? r : tell_eval(run, WIRE_EVENT_EVAL_FINISHED, i);
 }

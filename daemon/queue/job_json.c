@@ -10,7 +10,8 @@
 #include <inttypes.h>
 
 /* What a result shows; the rest is for the daemon's own use. */
-static const char *const result_fields[] = {"perplexity",      "baseline", "size_bytes",
+static const char *const result_fields[] = {"perplexity",      "baseline", "difference",
+                                            "no_difference",   "original", "size_bytes",
                                             "bits_per_weight", "seconds",  "peak_memory"};
 
 /* A new reference to @value, null for NULL. */

@@ -188,7 +188,8 @@ int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *
 
 /*
  * jobs_find_baseline() - inside a transaction: put what the perplexities of @result compare with
- * into it as "baseline"; of @row the owner and the parameters are used. Return: 0 or -errno.
+ * into it as "baseline", unless it is there; of @row the owner and the parameters are used.
+ * Return: 0 or -errno.
  */
 int jobs_find_baseline(struct jobs *jobs, const struct job_row *row, json_t *result);
 

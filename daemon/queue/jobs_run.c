@@ -222,21 +222,27 @@ static int each_eval(struct jobs *jobs, const struct job_row *row, json_t *resul
     return r;
 }
 
+/* Beside what the job itself has measured of the original, what an earlier one has. */
 static int compare(struct jobs *jobs, const struct job_row *row, const struct eval_row *eval,
                    json_t *result) {
+    json_t *baseline = json_object_get(result, "baseline");
     double other;
-    int r = store_find_baseline(jobs->store, eval, row->owner, &other);
+    int r;
 
+    if (json_is_number(json_object_get(baseline, eval->name)))
+        return 0;
+    r = store_find_baseline(jobs->store, eval, row->owner, &other);
     if (r && r != -ENOENT)
         return r;
-    return json_object_set_new(json_object_get(result, "baseline"), eval->name,
-                               r ? json_null() : json_real(other))
-               ? -ENOMEM
-               : 0;
+    return json_object_set_new(baseline, eval->name, r ? json_null() : json_real(other)) ? -ENOMEM
+                                                                                         : 0;
 }
 
 int jobs_find_baseline(struct jobs *jobs, const struct job_row *row, json_t *result) {
-    if (json_object_set_new(result, "baseline", json_object()))
+    const json_t *measured = json_object_get(result, "baseline");
+    json_t *baseline = measured ? json_clone(measured) : json_object();
+
+    if (json_object_set_new(result, "baseline", baseline))
         return -ENOMEM;
     return each_eval(jobs, row, result, compare);
 }

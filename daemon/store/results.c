@@ -54,7 +54,8 @@ int store_list_layers(struct store *store, int64_t job_id, json_t **ret_layers) 
     "SELECT json_object('kind', kind, 'device', (SELECT data ->> '$.device' FROM events "          \
     "WHERE job_id = jobs.id AND type = '" WIRE_EVENT_JOB_STARTED "' ORDER BY seq LIMIT 1), "       \
     "'params', json(params), 'model', json(model), 'seconds', json(result -> '$.seconds'), "       \
-    "'perplexity', json(result -> '$.perplexity')) FROM jobs "                                     \
+    "'perplexity', json(result -> '$.perplexity'), "                                               \
+    "'original', json(result -> '$.original')) FROM jobs "                                         \
     "WHERE status = 'succeeded' AND attempt = 1 AND kind <> 'export' "                             \
     "AND (?1 IS NULL OR private = 0 OR owner = ?1) ORDER BY id DESC LIMIT ?2"
 

@@ -340,7 +340,8 @@ struct eval_row {
 
 /*
  * store_list_runs() - the newest @limit jobs that succeeded in one attempt and ran on a device:
- * [{kind, device, params, model, seconds, perplexity}], without private jobs that are not of
+ * [{kind, device, params, model, seconds, perplexity, original}], without private jobs that are not
+ * of
  * @viewer (NULL: with all). The caller owns *ret_runs.
  */
 int store_list_runs(struct store *store, const char *viewer, int limit, json_t **ret_runs);

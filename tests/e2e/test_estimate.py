@@ -74,7 +74,7 @@ def sizes():
     guess = estimate(GPTQ)
     assert guess["seconds"] is None and guess["history_jobs"] == 0, guess
     job = run(GPTQ)
-    near("device memory", guess["memory"]["device"], job["result"]["peak_memory"]["device"], 0.03)
+    near("device memory", guess["memory"]["device"], job["result"]["peak_memory"]["device"], 0.05)
     assert guess["windows"] == {
         "file:short.txt": job["result"]["perplexity"]["file:short.txt"]["windows"]}, guess
     near("bits per weight", guess["bits_per_weight"], job["result"]["bits_per_weight"], 1e-9)

@@ -169,7 +169,8 @@ struct work work_of(const struct work_shape *shape) {
     if (shape->quantizes)
         work.quantize = unit * progress_quantize_units(shape->layers, shape->calibration,
                                                        shape->method->solve_units);
-    work.evaluate = unit * progress_evaluate_units(shape->layers, shape->evaluation);
+    work.evaluate =
+        unit * progress_evaluate_units(shape->layers, shape->evaluation, shape->compares);
     return work;
 }
 
@@ -183,10 +184,21 @@ static void shape_of(const struct estimate_request *request, const struct model_
         .parameters = (double)arch_n_parameters(config),
         .seqlen = check_seqlen(config, p),
         .quantizes = request->kind == JOB_QUANTIZE && p->wbits != 16,
+        .compares = p->difference && (p->wbits != 16 || config->quantization.present),
         .method = p->method,
     };
     if (ret_shape->quantizes && params_calibrates(p))
         ret_shape->calibration = p->nsamples;
+}
+
+/* The comparison with the original takes what the device has left, if that is enough. */
+static void add_comparison(const struct estimate_request *request, const struct run *run,
+                           struct estimate *e) {
+    size_t size = evaluate_size(run) + comparison_size(run, !run->quantizes);
+
+    if (e->shape.compares && e->n_evals && size > e->device &&
+        (request->memory_total == 0 || batch_fits(size, request->memory_total)))
+        e->device = size;
 }
 
 int estimate_make(const struct estimate_request *request, struct estimate *ret_estimate,
@@ -213,6 +225,7 @@ int estimate_make(const struct estimate_request *request, struct estimate *ret_e
         e.device = plan_batch(&still.run, 0, request->memory_total);
         e.fits = request->memory_total == 0 || batch_fits(e.device, request->memory_total);
         e.batch = still.run.batch;
+        add_comparison(request, &still.run, &e);
     }
     if (e.shape.quantizes || request->kind == JOB_EXPORT)
         estimate_files(request, &still.run, &e);

@@ -27,6 +27,7 @@ struct work_shape {
     double calibration; /* windows; 0: it does not calibrate */
     double evaluation;  /* windows of all sets */
     bool quantizes;
+    bool compares; /* with the original, on these windows */
     const struct method_ops *method;
 };
 

@@ -86,18 +86,25 @@ static json_t *matrices_of(const struct run *run) {
 /* What was done, and what came of it. */
 static json_t *quantd_json(const struct run *run) {
     json_t *params = params_to_json(run->params), *perplexity = json_object();
+    json_t *difference = json_object();
     struct backend_info info;
 
     json_object_set_new(params, "seqlen", json_integer(run->seqlen));
     json_object_set_new(params, "batch", json_integer(run->batch));
     for (int i = 0; i < run->n_evals; i++)
         json_object_set(perplexity, run->evals[i].name, run->evals[i].result);
+    for (int i = 0; i < run->n_evals; i++) {
+        json_t *value = json_object_get(run->evals[i].details, "difference");
+
+        if (value)
+            json_object_set(difference, run->evals[i].name, value);
+    }
     run->b->ops->info(run->b, &info);
-    return json_pack("{s:s s:s s:s s:o s:s s:s s:o s:o}", "quantd", QUANTD_VERSION, "device",
+    return json_pack("{s:s s:s s:s s:o s:s s:s s:o s:o s:o}", "quantd", QUANTD_VERSION, "device",
                      run->b->ops->name, "library", info.library, "params", params,
                      "model_fingerprint", run->fingerprint, "calibration_sha256",
                      run->calibration ? run->calibration->sha256 : "", "perplexity", perplexity,
-                     "matrices", matrices_of(run));
+                     "difference", difference, "matrices", matrices_of(run));
 }
 
 /* An export job records the parameters of the job whose codes it has; only the format is its own.

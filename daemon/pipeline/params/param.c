@@ -166,6 +166,10 @@ static const struct param table[] = {
      "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, "
      "file:PATH, none",
      NULL},
+    {"difference", PARAM_BOOLEAN, QUANTIZE | EVAL, "true",
+     "compare a quantized model with its original on these sets, token by token (the default); "
+     "takes one more pass over their windows",
+     NULL, AT(difference)},
     {"format", PARAM_CHOICE, QUANTIZE | EXPORT, "\"gptq\"",
      "gptq: packed weights (the default); compressed-tensors: the same in its layout; "
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "

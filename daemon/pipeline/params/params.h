@@ -45,6 +45,7 @@ struct params {
     double percdamp;
     char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
     int n_eval;
+    bool difference;                 /* compare a quantized model with its original on these */
     const struct format_ops *format; /* of the checkpoint */
     const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
     struct rules rules;              /* which matrices differ from the rest */

@@ -236,12 +236,15 @@ static void expect_option(const char *verb, const struct param *param) {
 
     for (size_t i = 0; i < table->n_options; i++) {
         const struct arg_option *option = &table->options[i];
-        bool is_switch = param->type == PARAM_BOOLEAN || param->type == PARAM_ALIAS;
+        bool on = str_equal(param->default_value, "true"); /* so it needs a way to say no */
+        bool is_switch = (param->type == PARAM_BOOLEAN && !on) || param->type == PARAM_ALIAS;
 
         if (!str_equal(option->name, name))
             continue;
         assert_string_equal(option->help, param->help);
         assert_int_equal(option->value == NULL, is_switch);
+        if (on)
+            assert_string_equal(option->value, "yes|no");
         if (values)
             assert_string_equal(option->value, values);
         return;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/pipeline/evaluate/pass.h"
+
+#include <errno.h>
+
+/* Hidden states of a chunk, bytes: more on a device whose layers come over a bus. */
+#define CHUNK_BYTES ((size_t)256 << 20)
+#define CHUNK_BYTES_STREAMED ((size_t)1280 << 20)
+
+static int chunk_windows(const struct run *run) {
+    size_t bytes = run->b->ops->streams ? CHUNK_BYTES_STREAMED : CHUNK_BYTES;
+    int longest = 1;
+
+    for (int i = 0; i < run->n_evals; i++)
+        longest = MAX(longest, run->evals[i].windows->n);
+    return (int)MIN((size_t)longest, MAX(bytes / run_window_bytes(run), (size_t)run->batch));
+}
+
+void pass_take(const struct run *run, struct arena *arena, struct pass *pass) {
+    const struct model_config *c = &run->checkpoint->config;
+    const struct quantization_config *quantization = run_source(run).quantization;
+
+    pass->chunk = chunk_windows(run);
+    if (quantization->present)
+        code_memory_take(c, quantization, arena, &pass->codes);
+    arena_take(arena, &pass->memory, 1, 1,
+               forward_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
+    arena_take(arena, &pass->x, 1, pass->chunk, run_window_bytes(run));
+}
+
+/* Streaming pays where the device can, and the layers are plain. */
+int pass_layers(const struct run *run) {
+    return run->b->ops->streams && !run_source(run).quantization->present ? 2 : 1;
+}
+
+int pass_init(struct pass *pass, struct run *run) {
+    const struct model_config *c = &run->checkpoint->config;
+    int r;
+
+    pass->run = run;
+    pass->b = run->b;
+    for (int n = pass_layers(run); pass->n_layers < n; pass->n_layers++) {
+        r = layer_weights_alloc(run->b, c, &pass->layers[pass->n_layers]);
+        if (r)
+            return r;
+    }
+    r = forward_work_init(c, dtype_size(run->b->ops->act), run->batch * run->seqlen, pass->memory,
+                          &pass->work);
+    return r ? failure_oom(run->failure) : 0;
+}
+
+void pass_done(struct pass *pass) {
+    if (!pass->run)
+        return;
+    pass->b->ops->stage_wait(pass->b); /* nothing may still read the model or write to its memory */
+    forward_work_done(&pass->work);
+    for (size_t i = 0; i < ARRAY_SIZE(pass->layers); i++)
+        layer_weights_free(pass->b, &pass->layers[i]);
+}
+
+/* Runs @count windows, which are the hidden states pass->x, through one layer. */
+static int run_layer(struct pass *pass, const struct model_config *config,
+                     const struct layer_weights *layer, int count) {
+    struct run *run = pass->run;
+    size_t window = run_window_bytes(run);
+
+    for (int first = 0; first < count; first += run->batch) {
+        int some = MIN(run->batch, count - first), r = run_cancelled(run);
+
+        if (!r)
+            r = layer_forward(pass->b, config, layer, &pass->work,
+                              span_slice(pass->x, first * window, some * window), some, run->seqlen,
+                              NULL);
+        if (!r)
+            r = pass->b->ops->sync(pass->b);
+        if (!r)
+            r = progress_add(&run->progress, some);
+        if (r)
+            return r;
+    }
+    return 0;
+}
+
+static struct layer_weights *memory_of(struct pass *pass, int layer, bool streams) {
+    return &pass->layers[streams ? layer % 2 : 0];
+}
+
+static int stage(struct pass *pass, const struct eval_model *model, int layer, bool streams) {
+    return layer_weights_stage(pass->b, &model->source, layer, memory_of(pass, layer, streams),
+                               &pass->codes, pass->run->failure);
+}
+
+/* All layers over the chunk; where streaming pays, the next one comes while one computes. */
+static int run_layers_over(struct pass *pass, const struct eval_model *model, int count) {
+    struct run *run = pass->run;
+    bool streams = pass->n_layers == 2 && !model->source.quantization->present;
+    int r = stage(pass, model, 0, streams);
+
+    for (int i = 0; i < run_layers(run) && !r; i++) {
+        struct layer_weights *layer = memory_of(pass, i, streams);
+        bool last = i == run_layers(run) - 1;
+
+        run->progress.layer = i;
+        r = layer_weights_ready(pass->b, &model->source, i, layer, run->failure);
+        if (!r && streams && !last)
+            r = stage(pass, model, i + 1, streams);
+        if (!r)
+            r = run_layer(pass, model->config, layer, count);
+        if (!r && !streams && !last)
+            r = stage(pass, model, i + 1, streams);
+    }
+    return r;
+}
+
+int pass_run(struct pass *pass, const struct eval_model *model, const int32_t *ids, int count) {
+    int r = embed_windows(pass->run, pass->x, model->ends, ids, count, pass->run->seqlen);
+
+    return r ? r : run_layers_over(pass, model, count);
+}

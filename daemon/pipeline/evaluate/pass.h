@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A chunk of windows through all layers of a model. The memory is the same for a quantized model
+ * and for the original that it is compared with. The thread of the run.
+ */
+#pragma once
+
+#include "daemon/pipeline/run.h"
+
+struct eval_model {
+    const struct model_config *config; /* borrowed */
+    struct weights_source source;
+    const struct outer_weights *ends; /* borrowed */
+};
+
+struct pass {
+    struct run *run;
+    struct backend *b;
+    struct layer_weights layers[2]; /* the one at work and, when streaming pays, the next */
+    int n_layers;                   /* how many of these there are */
+    struct code_memory codes;
+    struct span memory; /* of work */
+    struct forward_work work;
+    struct span x; /* [chunk, seqlen, d] act */
+    int chunk;     /* windows */
+};
+
+/* pass_take() - lay out what is neither layers nor ends; also sets pass->chunk. */
+void pass_take(const struct run *run, struct arena *arena, struct pass *pass);
+
+/* pass_layers() - how many layers of the run's model are in memory at a time: 1 or 2. */
+int pass_layers(const struct run *run);
+
+/* pass_init() - what pass_take() laid out is there: the rest. Return: 0 or -errno. */
+int pass_init(struct pass *pass, struct run *run);
+void pass_done(struct pass *pass);
+
+/*
+ * pass_run() - pass->x = the last hidden states, before the norm, of @count windows @ids
+ * [count, seqlen] of @model. Return: 0 or -errno.
+ */
+int pass_run(struct pass *pass, const struct eval_model *model, const int32_t *ids, int count);
