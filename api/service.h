@@ -174,10 +174,17 @@ struct service {
     int (*status)(void *ctx, json_t **ret_status, struct failure *failure);
 
     /*
-     * Models that were fetched: {object: "list", data: [{id, object, revisions, bytes,
-     * last_used_at, pinned}], has_more: false}.
+     * Models that were fetched, then those below the model roots: {object: "list", data: [{id,
+     * object, source: hub|root, root, revisions, bytes, last_used_at, pinned}], has_more,
+     * unreadable}; has_more: a bound was met.
      */
     int (*models)(void *ctx, json_t **ret_list, struct failure *failure);
+
+    /*
+     * Public data sets, then the texts below the data roots: {object: "list", data: [{id, object,
+     * source: hub|root, root, bytes, here: {calibration, evaluation}}], has_more, unreadable}.
+     */
+    int (*datasets)(void *ctx, json_t **ret_list, struct failure *failure);
 
     /*
      * Deletes the fetched model @org/@name: {id, object: "model", deleted: true, bytes}. -EBUSY

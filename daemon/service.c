@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
+#include "daemon/inventory.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/status.h"
@@ -266,11 +267,11 @@ static int get_status(void *ctx, json_t **ret_status, struct failure *failure) {
 }
 
 static int list_models(void *ctx, json_t **ret_list, struct failure *failure) {
-    struct daemon *daemon = ctx;
-    json_t *data = NULL;
-    int r = hub_list_models(daemon->hub, &data, failure);
+    return inventory_models(ctx, ret_list, failure);
+}
 
-    return r ? r : make_list(data, ret_list, failure);
+static int list_datasets(void *ctx, json_t **ret_list, struct failure *failure) {
+    return inventory_datasets(ctx, ret_list, failure);
 }
 
 static int remove_model(void *ctx, const struct caller *caller, const char *org, const char *name,
@@ -451,6 +452,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .devices = list_devices,
         .status = get_status,
         .models = list_models,
+        .datasets = list_datasets,
         .remove_model = remove_model,
         .has_tokens = has_tokens,
         .find_token = find_token,

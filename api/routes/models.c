@@ -17,6 +17,17 @@ enum MHD_Result models_get(struct request *request) {
     return answer_json(request, MHD_HTTP_OK, list, NULL);
 }
 
+enum MHD_Result datasets_get(struct request *request) {
+    struct service *service = request->api->service;
+    cleanup(json_decrefp) json_t *list = NULL;
+    struct failure failure = {};
+    int r = service->datasets(service->ctx, &list, &failure);
+
+    if (r)
+        return answer_failure(request, r, &failure);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
+}
+
 enum MHD_Result model_delete(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *removed = NULL;

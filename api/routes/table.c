@@ -56,6 +56,7 @@ const struct route routes[] = {
     {"/v1/orphans/{id}/adopt", orphan_adopt_post, .type = WIRE_JSON, .method = ROUTE_POST,
      .body_is_optional = true, .needs = ROLE_ADMIN},
     {"/v1/models", models_get, .type = WIRE_JSON},
+    {"/v1/datasets", datasets_get, .type = WIRE_JSON},
     {"/v1/models/{org}/{name}", model_delete, .type = WIRE_JSON, .method = ROUTE_DELETE,
      .needs = ROLE_ADMIN},
 };

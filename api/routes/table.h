@@ -53,6 +53,7 @@ enum MHD_Result metrics_get(struct request *request);
 
 /* models.c */
 enum MHD_Result models_get(struct request *request);
+enum MHD_Result datasets_get(struct request *request);
 enum MHD_Result model_delete(struct request *request);
 
 /* tokens.c */

@@ -18,8 +18,19 @@ _quantctl_jobs() {
 
 _quantctl_models() {
     COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" models 2>/dev/null |
-        awk 'NR > 1 && $1 ~ /\// { print $1 }'
+        awk 'NR > 1 && $2 ~ /^[0-9]/ { print $1 }'
     _quantctl_jobs succeeded | sed 's/^/job:/'
+}
+
+_quantctl_fetched() {
+    COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" models 2>/dev/null |
+        awk 'NR > 1 && / hub(,|$)/ { print $1 }'
+}
+
+# The texts below the data roots.
+_quantctl_texts() {
+    COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" datasets 2>/dev/null |
+        awk 'NR > 1 && /^file:/ { print $1 }'
 }
 
 _quantctl_tokens() {
@@ -36,7 +47,10 @@ _quantctl_orphans() {
 # The values of an option that help shows as "--NAME VALUE".
 _quantctl_values() {
     case $1 in
-    --eval) echo wikitext2 ptb c4 ptb-new c4-new none file: ;;
+    --eval)
+        echo wikitext2 ptb c4 ptb-new c4-new none file:
+        _quantctl_texts
+        ;;
     --status) echo queued running cancelling succeeded failed cancelled ;;
     --sort) echo perplexity bits size time priority ;;
     --server) echo unix: http:// ;;
@@ -79,7 +93,10 @@ _quantctl_word() {
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models)" -- "$3"; compgen -d -- "$3")
         ;;
     quantize:2)
-        mapfile -t COMPREPLY < <(compgen -W "wikitext2 ptb c4 file:" -- "$3"; compgen -f -- "$3")
+        mapfile -t COMPREPLY < <(
+            compgen -W "wikitext2 ptb c4 file: $(_quantctl_texts)" -- "$3"
+            compgen -f -- "$3"
+        )
         ;;
     hold:* | release:* | prio:1)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|paused|held')" -- "$3")
@@ -99,7 +116,7 @@ _quantctl_word() {
         ;;
     download:2) _quantctl_files DIR "$3" ;;
     rm-model:1)
-        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models | grep -v '^job:')" -- "$3")
+        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_fetched)" -- "$3")
         ;;
     token:1) mapfile -t COMPREPLY < <(compgen -W "create list revoke" -- "$3") ;;
     token:2) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_tokens)" -- "$3") ;;

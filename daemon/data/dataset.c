@@ -8,6 +8,10 @@ static const struct dataset *const datasets[] = {
     &dataset_wikitext2, &dataset_ptb, &dataset_c4, &dataset_ptb_new, &dataset_c4_new,
 };
 
+const struct dataset *dataset_at(size_t i) {
+    return i < ARRAY_SIZE(datasets) ? datasets[i] : NULL;
+}
+
 const struct dataset *dataset_find(const char *name) {
     for (size_t i = 0; i < ARRAY_SIZE(datasets); i++) {
         if (str_equal(datasets[i]->name, name))

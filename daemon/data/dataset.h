@@ -28,6 +28,9 @@ struct dataset {
 extern const struct dataset dataset_wikitext2, dataset_ptb, dataset_ptb_new, dataset_c4,
     dataset_c4_new;
 
+/* dataset_at() - row @i, NULL after the last. */
+const struct dataset *dataset_at(size_t i);
+
 /* dataset_find() - the row of that name, or NULL. */
 const struct dataset *dataset_find(const char *name);
 

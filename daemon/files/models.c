@@ -196,14 +196,22 @@ int models_root(struct models *models, const char *dir, char **ret_root) {
 
 int models_resolve(struct models *models, const char *name, char **ret_dir,
                    struct failure *failure) {
+    cleanup(strbuf_done) struct strbuf hint = {};
     int r = models_find(models, name, ret_dir, failure);
 
     if (r != -ENOENT)
         return r;
-    return not_found(name[0] == '/' ? "give a folder inside a --model-root of the daemon"
-                                    : "name a folder below a --model-root of the daemon, or a "
-                                      "model of the hub as org/name[@revision]",
-                     failure,
+    strbuf_puts(&hint, name[0] == '/'
+                           ? "name a folder inside a model root"
+                           : "name a folder below a model root, or a model of the hub as "
+                             "org/name[@revision]; the model roots");
+    pthread_rwlock_rdlock(&models->lock);
+    for (int i = 0; i < models->n_roots; i++)
+        strbuf_printf(&hint, "%s%s", i ? ", " : ": ", models->roots[i]);
+    if (models->n_roots == 0)
+        strbuf_puts(&hint, ": none (--model-root DIR)");
+    pthread_rwlock_unlock(&models->lock);
+    return not_found(hint.data, failure,
                      name[0] == '/' ? "no such folder in a model root:"
                                     : "no such folder below a model root:",
                      name);

@@ -11,6 +11,10 @@ _values() {
     shift
     print -rl -- "${@//\\/}"
 }
+compadd() {
+    shift
+    print -rl -- "$@"
+}
 _describe() {
     local array=$argv[-1]
     print -rl -- "${(@P)array%%:*}"

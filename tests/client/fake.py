@@ -76,6 +76,34 @@ ESTIMATE = {
     "seconds": 613.0, "history_jobs": 3, "same_model": True, "reasons": {}}
 
 
+def fetched(name, **fields):
+    return {"id": name, "object": "model", "source": "hub", "root": None, "bytes": 13_800_000_000,
+            "revisions": [{"commit": "0" * 40, "complete": True}], "last_used_at": stamp(7300),
+            "pinned": False, **fields}
+
+
+MODELS = {
+    "object": "list", "has_more": False, "unreadable": 1, "data": [
+        fetched("allenai/olmoe", pinned=True), fetched("allenai/other", last_used_at=None),
+        fetched("org/half", revisions=[], bytes=5_000_000),
+        {"id": "olmoe-demo", "object": "model", "source": "root", "root": "/srv/models",
+         "revisions": [], "bytes": 15_000_000, "last_used_at": None, "pinned": False},
+        {"id": "a/b/" + HOSTILE, "object": "model", "source": "root", "root": "/srv/models",
+         "revisions": [], "bytes": 864, "last_used_at": None, "pinned": False}]}
+
+
+def dataset(name, calibration, evaluation, root=None, size=None):
+    return {"id": name, "object": "dataset", "source": "root" if root else "hub", "root": root,
+            "bytes": size, "here": {"calibration": calibration, "evaluation": evaluation}}
+
+
+DATASETS = {
+    "object": "list", "has_more": True, "unreadable": 0, "data": [
+        dataset("wikitext2", True, True), dataset("ptb", False, True), dataset("c4", True, False),
+        dataset("c4-new", False, False), dataset("file:a.txt", True, True, "/srv/texts", 864_000),
+        dataset("file:b/c.jsonl", True, True, "/srv/texts", 12)]}
+
+
 def path_query(path):
     return path.partition("?")[2]
 
@@ -240,7 +268,8 @@ class Fake:
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "user", "role": "submit", "auth": "peer"}),
             "/readyz": (200, {"status": "ok"}), "/v1/devices": (200, listing([DEVICE])),
-            "/v1/estimate": (200, ESTIMATE), "/v1/status": (200, STATUS), "/v1/models": (200, listing([]))}
+            "/v1/estimate": (200, ESTIMATE), "/v1/status": (200, STATUS),
+            "/v1/models": (200, MODELS), "/v1/datasets": (200, DATASETS)}
         self.events, self.mailboxes, self.lock = [], [], threading.Lock()
         self.port = 0
         self.start()

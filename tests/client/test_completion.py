@@ -82,6 +82,12 @@ def check_jobs():
                        (["retry", ""], "32"), (["delete", ""], "321"), (["download", ""], "1"),
                        (["compare", "1", ""], "54321")):
         assert offered(made.url, *words) == list(ids), (words, offered(made.url, *words))
+    assert offered(made.url, "eval", "al") == ["allenai/olmoe", "allenai/other"]
+    assert offered(made.url, "eval", "olm") == ["olmoe-demo"]
+    assert offered(made.url, "rm-model", "") == ["allenai/olmoe", "allenai/other", "org/half"]
+    # bash takes ':' for the end of a word, and offers what follows it
+    texts = offered(made.url, "quantize", "m", "file:" if SHELL == "zsh" else "file")
+    assert {"a.txt", "b/c.jsonl"} <= {text.rpartition(":")[2] for text in texts}, texts
     # a server that is named on the line is the one that is asked
     assert offered("http://127.0.0.1:1", "--server", made.url, "retry", "") == ["3", "2"]
     made.stop()

@@ -174,6 +174,12 @@ def check_jobs():
     assert check_json(run(made, "prio", "8", "2", "--json"))["priority"] == 2
     check("retry-several", run(made, "retry", "4", "5"))
     assert run(made, "retry", "4", "5", "--save", "x").returncode == 2
+    for width in (40, 80, 120):
+        check(f"models-{width}", run(made, "models", width=width))
+        check(f"datasets-{width}", run(made, "datasets", width=width))
+    assert check_json(run(made, "models", "--json")) == fake.MODELS
+    assert check_json(run(made, "datasets", "--json")) == fake.DATASETS
+    made.answers["/v1/models"] = 200, fake.listing([])
     check("models", run(made, "models"))
     check("unknown-job", run(made, "show", "99"), 3)
     check("ascii", run(made, "show", "2", LC_ALL="C"))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""POST /v1/estimate beside what the jobs then take: memory, size, disk, seconds.
+"""POST /v1/estimate beside what the jobs then take: memory, size, disk, seconds; what is there.
 
 Usage: test_estimate.py QUANTD SOURCE. Prints a table; exits with 0 when all passed.
 """
@@ -120,6 +120,30 @@ def unknown():
     assert ask("GET", "/v1/jobs")[1]["data"][0]["id"] <= 8, "an estimate was submitted"
 
 
+def inventory():
+    """What is below the roots is listed, and each text can be named in a job as it is listed."""
+    os.makedirs(HOME + "/texts/sub")
+    for name, data in (("sub/a.jsonl", b'{"text": "x"}\n'), ("picture.parquet", b"PAR1" + bytes(99)),
+                       (b"\xff.txt".decode(errors="surrogateescape"), b"text")):
+        with open(f"{HOME}/texts/{name}", "wb") as f:
+            f.write(data)
+    os.symlink("/etc/passwd", HOME + "/texts/link.txt")
+    os.mkfifo(HOME + "/texts/pipe.txt")
+    status, sets = ask("GET", "/v1/datasets")
+    assert status == 200 and sets["unreadable"] == 1 and not sets["has_more"], sets
+    names = [each["id"] for each in sets["data"]]
+    assert names == ["wikitext2", "ptb", "c4", "ptb-new", "c4-new", "file:short.txt",
+                     "file:sub/a.jsonl", "file:tiny.txt"], names
+    assert sets["data"][5]["bytes"] >= 40000 and sets["data"][5]["root"] == HOME + "/texts", sets
+    assert not sets["data"][0]["here"]["evaluation"], sets
+    status, models = ask("GET", "/v1/models")
+    assert status == 200, models
+    assert [(each["id"], each["source"], each["bytes"] > 1_000_000) for each in models["data"]] == [
+        ("olmoe-demo", "root", True)], models
+    answer = ask("POST", "/v1/jobs", {**GPTQ, "model": "nope"})[1]
+    assert SOURCE + "/data" in answer["hint"], answer
+
+
 def speed():
     """Who types sees it follow: the text is counted once."""
     began = time.monotonic()
@@ -148,7 +172,7 @@ def main():
         while not os.path.exists(SOCKET):
             assert time.monotonic() < end and daemon.poll() is None, "quantd did not start"
             time.sleep(0.05)
-        for check in (sizes, times, unknown, speed):
+        for check in (sizes, times, unknown, inventory, speed):
             check()
     finally:
         daemon.terminate()

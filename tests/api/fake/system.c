@@ -41,9 +41,19 @@ static int status(void *ctx, json_t **ret_status, struct failure *failure) {
 static int models(void *ctx, json_t **ret_list, struct failure *failure) {
     (void)ctx;
     (void)failure;
+    *ret_list = json_pack("{ss s[{ss ss ss sn s[] si sn sb}] sb si}", "object", "list", "data",
+                          "id", "org/name", "object", "model", "source", "hub", "root", "revisions",
+                          "bytes", 5, "last_used_at", "pinned", 0, "has_more", 0, "unreadable", 0);
+    return 0;
+}
+
+static int datasets(void *ctx, json_t **ret_list, struct failure *failure) {
+    (void)ctx;
+    (void)failure;
     *ret_list =
-        json_pack("{s:s, s:[{s:s, s:[], s:i, s:n, s:b}], s:b}", "object", "list", "data", "id",
-                  "org/name", "revisions", "bytes", 5, "last_used_at", "pinned", 0, "has_more", 0);
+        json_pack("{ss s[{ss ss ss ss si s{sb sb}}] sb si}", "object", "list", "data", "id",
+                  "file:a.txt", "object", "dataset", "source", "root", "root", "/texts", "bytes", 5,
+                  "here", "calibration", 1, "evaluation", 1, "has_more", 0, "unreadable", 0);
     return 0;
 }
 
@@ -80,6 +90,7 @@ void fake_system_init(struct service *service) {
     service->devices = devices;
     service->status = status;
     service->models = models;
+    service->datasets = datasets;
     service->remove_model = remove_model;
     service->stats = stats;
 }
