@@ -63,6 +63,7 @@ char *job_title(const json_t *job) {
     cleanup(freep) char *model = job_model(job);
     int64_t wbits = answer_int(params, "wbits", 16);
     int64_t groupsize = answer_int(params, "groupsize", -1);
+    double drift = json_number_value(json_object_get(params, "drift"));
     struct strbuf title = {};
     char *result;
 
@@ -83,6 +84,8 @@ char *job_title(const json_t *job) {
         for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
             if (json_is_true(json_object_get(params, switches[i].field)))
                 strbuf_puts(&title, switches[i].text);
+        if (drift > 0)
+            strbuf_printf(&title, ", drift %g", drift);
     }
     result = strbuf_steal(&title);
     if (result)

@@ -113,6 +113,7 @@ static const struct column columns[] = {
     {"seed", parameter, "seed", true},
     {"refine", parameter, "refine", true},
     {"percdamp", parameter, "percdamp", true},
+    {"drift", parameter, "drift", true},
     {"format", parameter, "format", true},
     {"bits per weight", bits_per_weight, "bits_per_weight"},
     {"size", size, "size_bytes"},

@@ -47,6 +47,7 @@ static const struct {
     {"seed", "seed"},
     {"batch", "batch"},
     {"percdamp", "percdamp"},
+    {"drift", "drift"},
     {"format", "format"},
 };
 

@@ -38,6 +38,9 @@ static const struct arg_option options[] = {
      "refine", ARG_INT},
     {"percdamp", "F", "damping, as a fraction of the mean diagonal; 0.01 by default", "percdamp",
      ARG_REAL},
+    {"drift", "F",
+     "correct this share of how inputs drift from the original model's; 0 (the default): off",
+     "drift", ARG_REAL},
     {"eval", "LIST",
      "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, file:PATH, "
      "none",

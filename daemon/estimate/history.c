@@ -59,6 +59,7 @@ static bool shape_of_run(const json_t *run, struct work_shape *ret_shape) {
         number(set, "windows");
     if (shape.quantizes && shape.method && shape.method->needs_hessians)
         shape.calibration = number(params, "nsamples");
+    shape.drift = shape.calibration > 0 && number(params, "drift") > 0;
     *ret_shape = shape;
     return shape.layers > 0 && shape.parameters > 0 && shape.seqlen > 0 && shape.method;
 }

@@ -227,14 +227,15 @@ static void run_done(struct run *run) {
 static void begin_units(struct run *run) {
     double windows = run->calibration ? run->calibration->n : 0,
            solve = run->params->method->solve_units;
+    double passes = windows * run_sides(run); /* of a window through a layer */
     int layers = run_layers(run);
     struct progress_plan plan = {.layers = layers};
 
     if (run->quantizes) {
-        plan.total = progress_quantize_units(layers, windows, solve);
-        plan.done = run->n_finished * (windows + solve);
+        plan.total = progress_quantize_units(layers, passes, solve);
+        plan.done = run->n_finished * (passes + solve);
         plan.tokens_per_unit[PHASE_QUANTIZE] =
-            windows * run->seqlen / layers / (2 * windows + solve);
+            windows * run->seqlen / layers / (2 * passes + solve);
         if (run->n_finished == layers)
             plan.done = plan.total;
     }

@@ -11,8 +11,9 @@ enum phase { PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_EVALUATE, PHASE_
 extern const char *const phase_names[N_PHASES];
 
 /*
- * A window costs one unit a layer and pass. A layer that is quantized takes two passes and its
- * solver, @solve units; the head of the model counts as one more layer.
+ * A window costs one unit a layer and pass. A layer that is quantized takes two passes of @windows,
+ * which count twice when two models go through it, and its solver, @solve units; the head of the
+ * model counts as one more layer.
  */
 static inline double progress_quantize_units(int layers, double windows, double solve) {
     return layers * (2 * windows + solve);

@@ -3,6 +3,8 @@
  * Quantizes layer after layer. The hidden states of all calibration windows stand in device
  * memory; a layer's first pass gathers the Hessians, then its matrices are solved, and the second
  * pass, with the quantized weights, makes the next layer's input (arXiv 2210.17323, section 4).
+ * Against drift the hidden states of the original model go along, with its own weights: what the
+ * inputs of a matrix are there is gathered beside the Hessian (arXiv 2504.02692).
  */
 #include "base/clock.h"
 #include "daemon/pipeline/run.h"
@@ -15,17 +17,25 @@
 /* A stack that saw less than this share of its fair share of tokens is rounded to nearest. */
 #define TOKENS_LEAST 0.005
 
+enum { QUANTIZED, ORIGINAL, N_SIDES };
+
+/* A model that goes through the layers. */
+struct side {
+    struct span x;     /* [windows, seqlen, d] act: the hidden states */
+    struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
+    struct forward_work work;
+};
+
 struct quantizer {
     struct run *run;
     struct backend *b;
     struct layer_weights layers[2]; /* the one at work and, on a device that streams, the next */
     int staged;                     /* the layer that is staged in the other one; -1: none */
-    struct span shared;             /* of work and solver, which take turns */
-    struct forward_work work;
+    struct layer_weights original;  /* the one at work as it was; only against drift */
+    struct span shared;             /* of works and solver, which take turns */
     struct solver solver;
     struct writer writer;
-    struct span x;     /* [windows, seqlen, d] act: the hidden states; empty without calibration */
-    struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
+    struct side sides[N_SIDES]; /* run_sides() of them */
     struct span grams;
     struct gram gram[N_GROUPS];
 };
@@ -38,6 +48,8 @@ static void grams_layout(struct quantizer *q, struct arena *arena) {
 
         group_shape(&q->run->checkpoint->config, i, &shape);
         arena_take(arena, &q->gram[i].h, sizeof(float), (size_t)shape.G * shape.n, shape.n);
+        if (run_sides(q->run) > ORIGINAL)
+            arena_take(arena, &q->gram[i].d, sizeof(float), (size_t)shape.G * shape.n, shape.n);
     }
 }
 
@@ -71,10 +83,13 @@ static int calibration_alloc(struct quantizer *q) {
     int r;
 
     r = grams_alloc(q);
-    if (!r)
-        r = q->b->ops->alloc(q->b, run->calibration->n * window, &q->x);
-    if (!r)
-        r = q->b->ops->alloc(q->b, run->batch * window, &q->batch);
+    for (int i = 0; i < run_sides(run) && !r; i++) {
+        r = q->b->ops->alloc(q->b, run->calibration->n * window, &q->sides[i].x);
+        if (!r)
+            r = q->b->ops->alloc(q->b, run->batch * window, &q->sides[i].batch);
+    }
+    if (!r && run_sides(run) > ORIGINAL)
+        r = layer_weights_alloc(q->b, &run->checkpoint->config, &q->original);
     return r;
 }
 
@@ -83,14 +98,22 @@ static struct layer_weights *layer_of(struct quantizer *q, int layer) {
     return &q->layers[q->b->ops->streams ? layer % 2 : 0];
 }
 
-/* A pass and the solver never run at the same time, and leave nothing in their memory. */
-static size_t shared_size(const struct run *run) {
-    size_t work = run->calibration
-                      ? forward_work_size(&run->checkpoint->config, dtype_size(run->b->ops->act),
-                                          run->batch * run->seqlen)
-                      : 0;
+/* Of the work of one side. */
+static size_t work_size(const struct run *run) {
+    return forward_work_size(&run->checkpoint->config, dtype_size(run->b->ops->act),
+                             run->batch * run->seqlen);
+}
 
-    return MAX(work, solver_size(run));
+/*
+ * A pass and the solver never run at the same time, and leave nothing in their memory. SIZE_MAX
+ * when it does not fit.
+ */
+static size_t shared_size(const struct run *run) {
+    size_t works = 0;
+
+    if (run->calibration && checked_mul(work_size(run), (size_t)run_sides(run), &works))
+        return SIZE_MAX;
+    return MAX(works, solver_size(run));
 }
 
 static int shared_alloc(struct quantizer *q) {
@@ -101,10 +124,10 @@ static int shared_alloc(struct quantizer *q) {
     if (r)
         return r;
     solver_init(&q->solver, run, q->shared);
-    if (!run->calibration)
-        return 0;
-    r = forward_work_init(&run->checkpoint->config, dtype_size(q->b->ops->act),
-                          run->batch * run->seqlen, q->shared, &q->work);
+    for (int i = 0; run->calibration && i < run_sides(run) && !r; i++)
+        r = forward_work_init(
+            &run->checkpoint->config, dtype_size(q->b->ops->act), run->batch * run->seqlen,
+            span_slice(q->shared, i * work_size(run), work_size(run)), &q->sides[i].work);
     return r ? failure_oom(run->failure) : 0;
 }
 
@@ -128,10 +151,13 @@ static void quantizer_done(struct quantizer *q) {
     for (int i = 0; i < N_GROUPS; i++)
         free(q->gram[i].tokens);
     q->b->ops->free(q->b, &q->grams);
-    q->b->ops->free(q->b, &q->batch);
-    q->b->ops->free(q->b, &q->x);
-    forward_work_done(&q->work);
+    for (int i = 0; i < N_SIDES; i++) {
+        q->b->ops->free(q->b, &q->sides[i].batch);
+        q->b->ops->free(q->b, &q->sides[i].x);
+        forward_work_done(&q->sides[i].work);
+    }
     q->b->ops->free(q->b, &q->shared);
+    layer_weights_free(q->b, &q->original);
     for (size_t i = 0; i < ARRAY_SIZE(q->layers); i++)
         layer_weights_free(q->b, &q->layers[i]);
 }
@@ -141,15 +167,18 @@ size_t quantize_size(const struct run *run) {
     size_t act = dtype_size(run->b->ops->act), window = run_window_bytes(run), total = 0;
     struct quantizer q = {.run = (struct run *)run};
     struct arena arena = {};
+    int layers = (run->b->ops->streams ? 2 : 1) + run_sides(run) - 1;
     bool failed = false;
 
-    for (int i = 0; i < (run->b->ops->streams ? 2 : 1); i++)
+    for (int i = 0; i < layers; i++)
         failed |= checked_add(total, layer_weights_size(c, act), &total);
     failed |= checked_add(total, shared_size(run), &total);
     if (run->calibration) {
+        size_t windows = run_sides(run) * ((size_t)run->calibration->n + run->batch);
+
         grams_layout(&q, &arena);
         failed |= checked_add(total, arena_size(&arena), &total);
-        failed |= checked_add(total, window * (run->calibration->n + run->batch), &total);
+        failed |= checked_add(total, window * windows, &total);
         failed |= checked_add(total, outer_weights_size(c, act, false), &total);
     }
     return failed ? SIZE_MAX : total;
@@ -168,44 +197,83 @@ static double gather_share(const struct gather *gather) {
     return (double)(gather->last - gather->first + 1) / N_GROUPS;
 }
 
-static int take_input(void *ctx, enum group group, struct span x, const int32_t *offsets) {
+static int take_input(void *ctx, enum group group, struct span x, struct span x0,
+                      const int32_t *offsets) {
     struct gather *gather = ctx;
     struct quantizer *q = gather->q;
+    struct gram *gram = &q->gram[group];
     struct group_shape shape;
+    int r;
 
     if (group < gather->first || group > gather->last)
         return 0;
     group_shape(&q->run->checkpoint->config, group, &shape);
     for (int g = 0; g < shape.G; g++)
-        q->gram[group].tokens[g] += offsets[g + 1] - offsets[g];
-    return q->b->ops->hessian_add(q->b, q->gram[group].h, x, offsets, shape.G, shape.n);
+        gram->tokens[g] += offsets[g + 1] - offsets[g];
+    r = q->b->ops->hessian_add(q->b, gram->h, x, offsets, shape.G, shape.n);
+    if (!r && x0.size > 0)
+        r = q->b->ops->cross_add(q->b, gram->d, x0, x, offsets, shape.G, shape.n);
+    return r;
+}
+
+/* The weights of @layer on side @i. */
+static const struct layer_weights *weights_of_side(struct quantizer *q, int i, int layer) {
+    return i == ORIGINAL ? &q->original : layer_of(q, layer);
+}
+
+/* Runs @count windows from @first on through the layer, each side by itself, in place. */
+static int advance_windows(struct quantizer *q, int layer, int first, int count) {
+    struct run *run = q->run;
+    size_t window = run_window_bytes(run);
+    int r = 0;
+
+    for (int i = 0; i < run_sides(run) && !r; i++)
+        r = layer_forward(
+            q->b, &run->checkpoint->config, weights_of_side(q, i, layer), &q->sides[i].work,
+            span_slice(q->sides[i].x, first * window, count * window), count, run->seqlen, NULL);
+    return r;
+}
+
+/* Looks at what they would be within the layer, on copies, both sides step by step. */
+static int gather_windows(struct quantizer *q, int layer, int first, int count,
+                          struct gather *gather) {
+    struct run *run = q->run;
+    size_t window = run_window_bytes(run);
+    struct side *side = q->sides;
+    const struct forward_side original = {weights_of_side(q, ORIGINAL, layer), &side[ORIGINAL].work,
+                                          span_slice(side[ORIGINAL].batch, 0, count * window)};
+    const struct forward_tap tap = {take_input, gather, gather->last,
+                                    run_sides(run) > ORIGINAL ? &original : NULL};
+    int r = 0;
+
+    for (int i = 0; i < run_sides(run) && !r; i++)
+        r = q->b->ops->copy(q->b, span_slice(side[i].batch, 0, count * window),
+                            span_slice(side[i].x, first * window, count * window));
+    return r ? r
+             : layer_forward(
+                   q->b, &run->checkpoint->config, layer_of(q, layer), &side[QUANTIZED].work,
+                   span_slice(side[QUANTIZED].batch, 0, count * window), count, run->seqlen, &tap);
 }
 
 /* Runs all windows through the layer: with @gather on copies, else in place. */
 static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
-    const struct forward_tap tap = {take_input, gather, gather ? gather->last : 0};
+    double share = (gather ? gather_share(gather) : 1) * run_sides(run);
     int n = run->calibration->n;
 
     for (int first = 0; first < n; first += run->batch) {
         int count = MIN(run->batch, n - first), r = run_cancelled(run);
-        size_t window = run_window_bytes(run), size = count * window;
-        struct span x = span_slice(q->x, first * window, size);
 
-        if (!r && gather) {
-            r = q->b->ops->copy(q->b, span_slice(q->batch, 0, size), x);
-            x = span_slice(q->batch, 0, size);
-        }
         if (!r)
-            r = layer_forward(q->b, &run->checkpoint->config, layer_of(q, layer), &q->work, x,
-                              count, run->seqlen, gather ? &tap : NULL);
+            r = gather ? gather_windows(q, layer, first, count, gather)
+                       : advance_windows(q, layer, first, count);
         /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
         if (!r)
             r = q->b->ops->sync(q->b);
         if (!r)
             r = writer_poll(&q->writer, run);
         if (!r)
-            r = progress_add(&run->progress, gather ? count * gather_share(gather) : count);
+            r = progress_add(&run->progress, count * share);
         if (r)
             return r;
     }
@@ -222,6 +290,8 @@ static int gather_inputs(struct quantizer *q, int layer, enum group first, enum 
         group_shape(&q->run->checkpoint->config, i, &shape);
         memset(q->gram[i].tokens, 0, shape.G * sizeof(uint64_t));
         r = q->b->ops->zero(q->b, q->gram[i].h);
+        if (!r && q->gram[i].d.size > 0)
+            r = q->b->ops->zero(q->b, q->gram[i].d);
         if (r)
             return r;
     }
@@ -255,10 +325,10 @@ static int solve_layer(struct quantizer *q, int layer, struct layer_codes *codes
     return r;
 }
 
+static const struct quantization_config plain = {};
+
 /* The weights of @layer as this run continues from them. */
 static struct weights_source source_of(const struct run *run, int layer) {
-    static const struct quantization_config plain = {};
-
     if (layer < run->n_finished)
         return run_source(run);
     return (struct weights_source){run->checkpoint, &plain, NULL};
@@ -289,6 +359,21 @@ static int quantize_layer(struct quantizer *q, int layer, struct layer_codes *co
                        : failure_oom(run->failure);
 }
 
+/*
+ * The weights of @layer as they are in the model, beside those that layer_of() has: a copy of
+ * these, as long as none is quantized.
+ */
+static int bring_original(struct quantizer *q, int layer) {
+    struct run *run = q->run;
+    const struct weights_source model = {run->checkpoint, &plain, NULL};
+
+    if (run_sides(run) == ORIGINAL)
+        return 0;
+    if (layer >= run->n_finished)
+        return q->b->ops->copy(q->b, q->original.all, layer_of(q, layer)->all);
+    return layer_weights_load(q->b, &model, layer, &q->original, NULL, run->failure);
+}
+
 /* Has the weights of @layer ready, and those of the next one, if unquantized, on their way. */
 static int bring_layer(struct quantizer *q, int layer) {
     struct run *run = q->run;
@@ -300,6 +385,8 @@ static int bring_layer(struct quantizer *q, int layer) {
                                 run->failure);
     if (!r)
         r = layer_weights_ready(q->b, &source, layer, layer_of(q, layer), run->failure);
+    if (!r)
+        r = bring_original(q, layer);
     if (r || !q->b->ops->streams || next < run->n_finished || next == run_layers(run))
         return r;
     r = q->b->ops->sync(q->b); /* the work on the layer before is done */
@@ -350,8 +437,10 @@ static int embed_calibration(struct quantizer *q) {
     if (!r)
         r = outer_weights_load(q->b, run->checkpoint, false, &ends, run->failure);
     if (!r)
-        r = embed_windows(run, q->x, &ends, run->calibration->ids, run->calibration->n,
-                          run->seqlen);
+        r = embed_windows(run, q->sides[QUANTIZED].x, &ends, run->calibration->ids,
+                          run->calibration->n, run->seqlen);
+    if (!r && run_sides(run) > ORIGINAL)
+        r = q->b->ops->copy(q->b, q->sides[ORIGINAL].x, q->sides[QUANTIZED].x);
     outer_weights_free(q->b, &ends);
     return r;
 }

@@ -88,6 +88,11 @@ static inline size_t run_window_bytes(const struct run *run) {
     return (size_t)run->seqlen * run->checkpoint->config.hidden_size * dtype_size(run->b->ops->act);
 }
 
+/* run_sides() - the models that calibration windows go through: 2 when drift is corrected. */
+static inline int run_sides(const struct run *run) {
+    return run->calibration && run->params->drift > 0 ? 2 : 1;
+}
+
 /* run_source() - the weights as they are to be evaluated, and to be continued from. */
 struct weights_source run_source(const struct run *run);
 

@@ -26,6 +26,7 @@ static void describe_problem(const struct run *run, const struct group_shape *sh
     };
     p->options = (struct method_options){
         .percdamp = params->percdamp,
+        .drift = params->drift,
         .act_order = params->act_order,
         .static_groups = params->static_groups,
         .refine = params->refine,

@@ -15,6 +15,8 @@
 
 #define REQUEST "{'wbits': 4, 'groupsize': 128, 'act_order': true}"
 #define DENSE "{'wbits': 3, 'groupsize': 64, 'format': 'dense'}"
+#define DRIFT                                                                                      \
+    "{'wbits': 3, 'groupsize': 64, 'act_order': true, 'true_sequential': true, 'drift': 0.5}"
 #define ATTEMPTS_MAX 64
 
 /* ---- dying ---- */
@@ -99,6 +101,7 @@ static int setup(void **state) {
     lab = *state;
     json_decref(lab_must(lab, "whole", NULL, REQUEST));
     json_decref(lab_must(lab, "whole-dense", NULL, DENSE));
+    json_decref(lab_must(lab, "whole-drift", NULL, DRIFT));
     return 0;
 }
 
@@ -199,6 +202,11 @@ static void test_killed_dense(void **state) {
     die_often(*state, "dies-dense", DENSE, "whole-dense", true);
 }
 
+/* The original's hidden states are made again, with the weights of the model. */
+static void test_killed_drift(void **state) {
+    die_often(*state, "dies-drift", DRIFT, "whole-drift", true);
+}
+
 static void test_killed_eval(void **state) {
     cleanup(json_decrefp) json_t *whole = NULL, *result = NULL;
     struct lab *lab = *state;
@@ -285,7 +293,7 @@ static void expect_start_over(struct lab *lab, const char *job, const char *mode
 
 static void test_changed_parameters(void **state) {
     static const char *const changes[] = {
-        "'seed': 1",     "'nsamples': 7",   "'percdamp': 0.02",
+        "'seed': 1",     "'nsamples': 7",   "'percdamp': 0.02",      "'drift': 0.5",
         "'seqlen': 127", "'groupsize': 64", "'static_groups': true",
     };
     cleanup(json_decrefp) json_t *before = lab_json(REQUEST);
@@ -349,6 +357,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killed_before_rename),
         cmocka_unit_test(test_killed_after_rename),
         cmocka_unit_test(test_killed_dense),
+        cmocka_unit_test(test_killed_drift),
         cmocka_unit_test(test_killed_eval),
         cmocka_unit_test(test_damaged_work),
         cmocka_unit_test(test_absurd_batch),

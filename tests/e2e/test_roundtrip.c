@@ -30,6 +30,9 @@ static const struct {
                                  " 'act_order': true, 'static_groups': true"},
     {"b4-refine-sym", "'wbits': 4, 'groupsize': 32, 'sym': true, 'act_order': true, 'refine': 1"},
     {"b2-hessian-act", "'wbits': 2, 'grid': 'hessian', 'act_order': true"},
+    {"b3-drift-g64-act", "'wbits': 3, 'groupsize': 64, 'act_order': true, 'drift': 1"},
+    {"b3-drift-sequential", "'wbits': 3, 'groupsize': 64, 'act_order': true, 'static_groups': true,"
+                            " 'true_sequential': true, 'drift': 0.5"},
     {"b4-nearest-g64", "'wbits': 4, 'groupsize': 64, 'nearest': true"},
     {"b3-nearest-sym-mse", "'wbits': 3, 'sym': true, 'mse': true, 'nearest': true"},
 };

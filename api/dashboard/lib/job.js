@@ -26,6 +26,7 @@ export function method(job) {
     ["true_sequential", "true-sequential"], ["static_groups", "static groups"]])
     if (p[name]) words.push(word);
   if (p.grid && p.grid !== "minmax") words.push(p.grid);
+  if (p.drift > 0) words.push(`drift ${p.drift}`);
   if (p.refine) words.push(`refine ${p.refine}`);
   return words.join(" ");
 }

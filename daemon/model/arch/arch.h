@@ -75,7 +75,6 @@ struct arch_merged {
 
 struct layer_weights;
 struct forward_work;
-struct forward_tap;
 
 struct arch {
     const char *model_type; /* as config.json has it */
@@ -92,12 +91,14 @@ struct arch {
     size_t n_merged;
 
     /*
-     * One layer over x [n_windows * seqlen, d] act, in place; @tap as forward.h says. The thread of
+     * A step of a layer over x [n_windows * seqlen, d] act, in place: from the input of one group
+     * (the first one: from x) to that of the next, @to, or, N_GROUPS, to the end. The input of a
+     * group is where forward.h says; work->routing says whose experts tokens go to. The thread of
      * the backend. 0 or -errno
      */
-    int (*forward)(struct backend *b, const struct model_config *config,
-                   const struct layer_weights *layer, struct forward_work *work, struct span x,
-                   int n_windows, int seqlen, const struct forward_tap *tap);
+    int (*step)(struct backend *b, const struct model_config *config,
+                const struct layer_weights *layer, struct forward_work *work, struct span x,
+                int n_windows, int seqlen, enum group to);
 };
 
 /* arch_dim() - elements; 1 for DIM_NONE. */

@@ -49,13 +49,54 @@ void forward_work_done(struct forward_work *work) {
     *work = (struct forward_work){};
 }
 
+static struct span input_of(const struct forward_work *work, enum group group) {
+    const struct span inputs[N_GROUPS] = {
+        [GROUP_QKV] = work->normed,
+        [GROUP_O] = work->attention,
+        [GROUP_GATE_UP] = work->slots,
+        [GROUP_DOWN] = work->activations,
+    };
+
+    return inputs[group];
+}
+
+/* Both passes stand before @group. */
+static int look(const struct forward_tap *tap, const struct forward_work *work, enum group group,
+                int T) {
+    const int32_t all[2] = {0, T};
+    bool experts = group == GROUP_GATE_UP || group == GROUP_DOWN;
+    struct span x0 = tap->original ? input_of(tap->original->work, group) : (struct span){};
+
+    return tap->take(tap->ctx, group, input_of(work, group), x0, experts ? work->offsets : all);
+}
+
+/* One step of the original, whose tokens go where those of @work go. */
+static int step_original(struct backend *b, const struct model_config *c,
+                         const struct forward_side *original, const struct forward_work *work,
+                         int n_windows, int seqlen, enum group to) {
+    int r;
+
+    original->work->routing = work;
+    r = c->arch->step(b, c, original->layer, original->work, original->x, n_windows, seqlen, to);
+    original->work->routing = NULL;
+    return r;
+}
+
 int layer_forward(struct backend *b, const struct model_config *c,
                   const struct layer_weights *layer, struct forward_work *work, struct span x,
                   int n_windows, int seqlen, const struct forward_tap *tap) {
-    int T = n_windows * seqlen;
+    const struct forward_side *original = tap ? tap->original : NULL;
+    int T = n_windows * seqlen, r = 0;
 
     /* The arrays hold work->T tokens; ops take them as large as they say, so the first T. */
-    if (T < 1 || T > work->T)
+    if (T < 1 || T > work->T || (original && T > original->work->T))
         return -EINVAL;
-    return c->arch->forward(b, c, layer, work, x, n_windows, seqlen, tap);
+    for (int to = 0; to <= (tap ? (int)tap->last : N_GROUPS) && !r; to++) {
+        r = c->arch->step(b, c, layer, work, x, n_windows, seqlen, to);
+        if (!r && original)
+            r = step_original(b, c, original, work, n_windows, seqlen, to);
+        if (!r && tap)
+            r = look(tap, work, to, T);
+    }
+    return r;
 }

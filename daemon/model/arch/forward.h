@@ -11,16 +11,24 @@
 /* Memory of one forward pass over at most T tokens; nothing in it lasts beyond the pass. */
 struct forward_work {
     int T;
-    struct span normed;           /* [T, d] act */
+    struct span normed;           /* [T, d] act; the input of GROUP_QKV */
     struct span qkv;              /* [T, qw + 2 kvw] act */
-    struct span attention;        /* [T, qw] act */
+    struct span attention;        /* [T, qw] act; the input of GROUP_O */
     struct span experts, weights; /* [T, k] i32, f32 */
     struct span order, position;  /* [T * k] i32, [T, k] i32 */
-    struct span slots;            /* [T * k, d] act: what experts read, then what they give */
+    struct span slots;            /* [T * k, d] act: what experts read, the input of
+                                     GROUP_GATE_UP; then what they give */
     struct span gate_up;          /* [T * k, 2 I] act */
-    struct span activations;      /* [T * k, I] act */
+    struct span activations;      /* [T * k, I] act; the input of GROUP_DOWN */
     int32_t *offsets;             /* [E + 1], on the host */
+    /* The pass whose order and offsets send tokens to experts; NULL: this one's own router. */
+    const struct forward_work *routing;
 };
+
+/* forward_routing() - the pass that sent the tokens of @work to their experts. */
+static inline const struct forward_work *forward_routing(const struct forward_work *work) {
+    return work->routing ? work->routing : work;
+}
 
 /* forward_work_size() - bytes of device memory for T tokens; SIZE_MAX when it does not fit. */
 size_t forward_work_size(const struct model_config *config, size_t act_size, int T);
@@ -32,20 +40,29 @@ int forward_work_init(const struct model_config *config, size_t act_size, int T,
                       struct forward_work *ret_work);
 void forward_work_done(struct forward_work *work);
 
-/*
- * A look at the inputs of the matrices during a pass. @take is called for each group in turn with
- * its input x [rows, n] act; stack g reads rows offsets[g] .. offsets[g + 1] - 1. After @last the
- * pass ends early.
- */
-struct forward_tap {
-    int (*take)(void *ctx, enum group group, struct span x, const int32_t *offsets);
-    void *ctx;
-    enum group last;
+/* A model that goes along with another: its weights, memory and hidden states x, in place. */
+struct forward_side {
+    const struct layer_weights *layer;
+    struct forward_work *work;
+    struct span x;
 };
 
 /*
- * layer_forward() - one layer over x [n_windows * seqlen, d] act, in place. With a tap, x is
- * what it was until the group @last, and is then of no more use.
+ * A look at the inputs of the matrices during a pass. @take is called for each group in turn with
+ * its input x [rows, n] act; stack g reads rows offsets[g] .. offsets[g + 1] - 1. After @last the
+ * pass ends early. With an @original x0 is the input of the same group there, row by row of the
+ * same tokens: they go to the experts that the pass itself chooses. Without, x0 is empty.
+ */
+struct forward_tap {
+    int (*take)(void *ctx, enum group group, struct span x, struct span x0, const int32_t *offsets);
+    void *ctx;
+    enum group last;
+    const struct forward_side *original; /* NULL: none */
+};
+
+/*
+ * layer_forward() - one layer over x [n_windows * seqlen, d] act, in place. With a tap, x (and
+ * that of the original) is what it was until the group @last, and is then of no more use.
  */
 int layer_forward(struct backend *b, const struct model_config *config,
                   const struct layer_weights *layer, struct forward_work *work, struct span x,

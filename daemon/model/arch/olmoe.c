@@ -50,15 +50,6 @@ static const struct arch_tensor tensors[] = {
 
 /* ---- the forward pass ---- */
 
-static int look(const struct forward_tap *tap, enum group group, struct span x,
-                const int32_t *offsets) {
-    return tap ? tap->take(tap->ctx, group, x, offsets) : 0;
-}
-
-static bool ends_at(const struct forward_tap *tap, enum group group) {
-    return tap && tap->last == group;
-}
-
 /* Attention without its output projection: work->attention. */
 static int attend(struct backend *b, const struct model_config *c,
                   const struct layer_weights *layer, struct forward_work *w, int n_windows,
@@ -91,69 +82,68 @@ static int attend(struct backend *b, const struct model_config *c,
 /* Sends each token of work->normed to its experts: work->slots, weights, position, offsets. */
 static int send_to_experts(struct backend *b, const struct model_config *c,
                            const struct layer_weights *layer, struct forward_work *w, int T) {
+    int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok, r = 0;
+
+    if (!w->routing)
+        r = b->ops->route(b, w->experts, w->weights, w->normed, layer->plain[ROLE_ROUTER], T, d, E,
+                          k, c->norm_topk_prob);
+    if (!r && !w->routing)
+        r = b->ops->dispatch(b, w->order, w->position, w->offsets, w->experts, T, E, k);
+    return r ? r : b->ops->gather(b, w->slots, w->normed, forward_routing(w)->order, T * k, T, d);
+}
+
+/* To what the experts read: x goes on, with what attention gives. */
+static int to_experts(struct backend *b, const struct model_config *c,
+                      const struct layer_weights *layer, struct forward_work *w, struct span x,
+                      int T) {
+    int d = c->hidden_size, r;
+
+    r = b->ops->linear(b, x, w->attention, layer->matrices[GROUP_O], T, model_config_q_width(c), d,
+                       true);
+    if (!r)
+        r = b->ops->rmsnorm(b, w->normed, d, x, d, layer->plain[ROLE_POST_NORM], T, d,
+                            c->rms_norm_eps);
+    return r ? r : send_to_experts(b, c, layer, w, T);
+}
+
+static int to_activations(struct backend *b, const struct model_config *c,
+                          const struct layer_weights *layer, struct forward_work *w, int T) {
+    int E = c->num_experts, k = c->num_experts_per_tok, I = c->intermediate_size, r;
+
+    r = b->ops->expert_linear(b, w->gate_up, w->slots, layer->matrices[GROUP_GATE_UP],
+                              forward_routing(w)->offsets, E, c->hidden_size, 2 * I);
+    return r ? r : b->ops->swiglu(b, w->activations, w->gate_up, T * k, I);
+}
+
+static int to_end(struct backend *b, const struct model_config *c,
+                  const struct layer_weights *layer, struct forward_work *w, struct span x, int T) {
+    const struct forward_work *routing = forward_routing(w);
     int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok, r;
 
-    r = b->ops->route(b, w->experts, w->weights, w->normed, layer->plain[ROLE_ROUTER], T, d, E, k,
-                      c->norm_topk_prob);
-    if (!r)
-        r = b->ops->dispatch(b, w->order, w->position, w->offsets, w->experts, T, E, k);
-    if (!r)
-        r = b->ops->gather(b, w->slots, w->normed, w->order, T * k, T, d);
-    return r;
+    r = b->ops->expert_linear(b, w->slots, w->activations, layer->matrices[GROUP_DOWN],
+                              routing->offsets, E, c->intermediate_size, d);
+    return r ? r : b->ops->combine(b, x, w->slots, routing->position, routing->weights, T, d, k);
 }
 
-static int experts_forward(struct backend *b, const struct model_config *c,
-                           const struct layer_weights *layer, struct forward_work *w, struct span x,
-                           int T, const struct forward_tap *tap) {
-    int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok;
-    int I = c->intermediate_size, r;
+static int step(struct backend *b, const struct model_config *c, const struct layer_weights *layer,
+                struct forward_work *work, struct span x, int n_windows, int seqlen,
+                enum group to) {
+    int T = n_windows * seqlen, d = c->hidden_size;
 
-    r = b->ops->rmsnorm(b, w->normed, d, x, d, layer->plain[ROLE_POST_NORM], T, d, c->rms_norm_eps);
-    if (!r)
-        r = send_to_experts(b, c, layer, w, T);
-    if (!r)
-        r = look(tap, GROUP_GATE_UP, w->slots, w->offsets);
-    if (r || ends_at(tap, GROUP_GATE_UP))
-        return r;
-
-    r = b->ops->expert_linear(b, w->gate_up, w->slots, layer->matrices[GROUP_GATE_UP], w->offsets,
-                              E, d, 2 * I);
-    if (!r)
-        r = b->ops->swiglu(b, w->activations, w->gate_up, T * k, I);
-    if (!r)
-        r = look(tap, GROUP_DOWN, w->activations, w->offsets);
-    if (r || ends_at(tap, GROUP_DOWN))
-        return r;
-
-    r = b->ops->expert_linear(b, w->slots, w->activations, layer->matrices[GROUP_DOWN], w->offsets,
-                              E, I, d);
-    if (!r)
-        r = b->ops->combine(b, x, w->slots, w->position, w->weights, T, d, k);
-    return r;
-}
-
-static int forward(struct backend *b, const struct model_config *c,
-                   const struct layer_weights *layer, struct forward_work *work, struct span x,
-                   int n_windows, int seqlen, const struct forward_tap *tap) {
-    int T = n_windows * seqlen, d = c->hidden_size, r;
-    const int32_t all[2] = {0, T};
-
-    r = b->ops->rmsnorm(b, work->normed, d, x, d, layer->plain[ROLE_INPUT_NORM], T, d,
-                        c->rms_norm_eps);
-    if (!r)
-        r = look(tap, GROUP_QKV, work->normed, all);
-    if (r || ends_at(tap, GROUP_QKV))
-        return r;
-
-    r = attend(b, c, layer, work, n_windows, seqlen);
-    if (!r)
-        r = look(tap, GROUP_O, work->attention, all);
-    if (r || ends_at(tap, GROUP_O))
-        return r;
-
-    r = b->ops->linear(b, x, work->attention, layer->matrices[GROUP_O], T, model_config_q_width(c),
-                       d, true);
-    return r ? r : experts_forward(b, c, layer, work, x, T, tap);
+    switch (to) {
+    case GROUP_QKV:
+        return b->ops->rmsnorm(b, work->normed, d, x, d, layer->plain[ROLE_INPUT_NORM], T, d,
+                               c->rms_norm_eps);
+    case GROUP_O:
+        return attend(b, c, layer, work, n_windows, seqlen);
+    case GROUP_GATE_UP:
+        return to_experts(b, c, layer, work, x, T);
+    case GROUP_DOWN:
+        return to_activations(b, c, layer, work, T);
+    case N_GROUPS:
+        break;
+    }
+    return to_end(b, c, layer, work, x, T);
 }
 
 /* In vLLM. */
@@ -176,5 +166,5 @@ const struct arch arch_olmoe = {
               [GROUP_DOWN] = OF_LAYER("mlp.experts.down_proj")},
     .merged = merged,
     .n_merged = ARRAY_SIZE(merged),
-    .forward = forward,
+    .step = step,
 };

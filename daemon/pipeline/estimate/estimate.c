@@ -167,7 +167,8 @@ struct work work_of(const struct work_shape *shape) {
     struct work work = {.rest = shape->parameters};
 
     if (shape->quantizes)
-        work.quantize = unit * progress_quantize_units(shape->layers, shape->calibration,
+        work.quantize = unit * progress_quantize_units(shape->layers,
+                                                       shape->calibration * (shape->drift ? 2 : 1),
                                                        shape->method->solve_units);
     work.evaluate =
         unit * progress_evaluate_units(shape->layers, shape->evaluation, shape->compares);
@@ -189,6 +190,7 @@ static void shape_of(const struct estimate_request *request, const struct model_
     };
     if (ret_shape->quantizes && params_calibrates(p))
         ret_shape->calibration = p->nsamples;
+    ret_shape->drift = ret_shape->calibration > 0 && p->drift > 0;
 }
 
 /* The comparison with the original takes what the device has left, if that is enough. */

@@ -26,6 +26,7 @@ struct work_shape {
     int seqlen;
     double calibration; /* windows; 0: it does not calibrate */
     double evaluation;  /* windows of all sets */
+    bool drift;         /* the original model goes along in calibration */
     bool quantizes;
     bool compares; /* with the original, on these windows */
     const struct method_ops *method;

@@ -162,6 +162,9 @@ static const struct param table[] = {
     {"percdamp", PARAM_NUMBER, QUANTIZE, "0.01",
      "damping, as a fraction of the mean diagonal; 0.01 by default", "0.01 is the usual choice",
      AT(percdamp), .least = 0, .most = 1, .least_excluded = true},
+    {"drift", PARAM_NUMBER, QUANTIZE, "0",
+     "correct this share of how inputs drift from the original model's; 0 (the default): off",
+     "0.5 is the usual choice, with true_sequential", AT(drift), .least = 0, .most = 1},
     {"eval", PARAM_SETS, QUANTIZE | EVAL, "[\"wikitext2\", \"ptb\", \"c4\"]",
      "sets to measure, with commas; by default wikitext2,ptb,c4; also ptb-new, c4-new, "
      "file:PATH, none",

@@ -43,6 +43,7 @@ struct params {
     enum grid_fit grid;
     int refine; /* sweeps of each round of refinement; 0: none */
     double percdamp;
+    double drift; /* how much of the drift of a matrix's inputs its solver corrects, 0 to 1 */
     char *eval[PARAMS_EVALS_MAX]; /* data sets to measure */
     int n_eval;
     bool difference;                 /* compare a quantized model with its original on these */

@@ -108,6 +108,9 @@ static int check_combination(const struct params *params, struct failure *failur
     if (!method->needs_hessians && params->refine > 0)
         return failure_field(failure, "refine", "leave it out, or choose method gptq",
                              "%s has no calibration to refine by", method->name);
+    if (!method->needs_hessians && params->drift > 0)
+        return failure_field(failure, "drift", "leave drift out, or choose method gptq",
+                             "%s has no calibration to see a drift in", method->name);
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");

@@ -50,7 +50,7 @@ static void test_defaults(void **state) {
     assert_int_equal(p->nsamples, 128);
     assert_int_equal(p->seqlen, 0);
     assert_true(p->seed == 0);
-    assert_true(p->percdamp == 0.01);
+    assert_true(p->percdamp == 0.01 && p->drift == 0);
     assert_false(p->act_order || p->sym || p->true_sequential || p->static_groups);
     assert_ptr_equal(p->method, &method_gptq);
     assert_int_equal(p->grid, GRID_MINMAX);
@@ -64,12 +64,12 @@ static void test_defaults(void **state) {
 
 static void test_every_field(void **state) {
     cleanup(params_freep) struct params *p = parse(
-        JOB_QUANTIZE,
-        "{'model': 'org/m@r', 'dataset': 'file:a/b.txt', 'wbits': 3, 'groupsize': 64,"
-        " 'nsamples': 7, 'seqlen': 33, 'seed': 9223372036854775807,"
-        " 'act_order': true, 'sym': true, 'true_sequential': true,"
-        " 'static_groups': true, 'grid': 'mse', 'method': 'gptq', 'percdamp': 1, 'refine': 16,"
-        " 'eval': ['ptb-new', 'c4-new', 'file:x'], 'format': 'dense'}");
+        JOB_QUANTIZE, "{'model': 'org/m@r', 'dataset': 'file:a/b.txt', 'wbits': 3, 'groupsize': 64,"
+                      " 'nsamples': 7, 'seqlen': 33, 'seed': 9223372036854775807,"
+                      " 'act_order': true, 'sym': true, 'true_sequential': true,"
+                      " 'static_groups': true, 'grid': 'mse', 'method': 'gptq', 'percdamp': 1, "
+                      "'drift': 0.5, 'refine': 16,"
+                      " 'eval': ['ptb-new', 'c4-new', 'file:x'], 'format': 'dense'}");
     cleanup(json_decrefp) json_t *object = params_to_json(p), *again = NULL;
     cleanup(params_freep) struct params *copy = NULL;
     struct failure failure = {};
@@ -85,7 +85,7 @@ static void test_every_field(void **state) {
     assert_true(p->act_order && p->sym && p->true_sequential && p->static_groups);
     assert_int_equal(p->grid, GRID_MSE);
     assert_ptr_equal(p->method, &method_gptq);
-    assert_true(p->percdamp == 1);
+    assert_true(p->percdamp == 1 && p->drift == 0.5);
     assert_int_equal(p->refine, 16);
     assert_ptr_equal(p->format, &format_dense);
     assert_int_equal(p->n_eval, 3);
@@ -117,7 +117,7 @@ static void test_good(void **state) {
          "{'model': 'm', 'wbits': 4, 'dataset': 'ptb', 'groupsize': null, 'nsamples': null,"
          " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null, 'grid': null,"
          " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'method': null,"
-         " 'percdamp': null, 'refine': null,"
+         " 'percdamp': null, 'drift': null, 'refine': null,"
          " 'format': null, 'for': null, 'eval': null}",
          3},
     };
@@ -232,6 +232,10 @@ static const struct {
     {"'percdamp': 1.0001", "percdamp", "above 0 and at most 1"},
     {"'percdamp': '0.01'", "percdamp", "above 0 and at most 1"},
     {"'percdamp': true", "percdamp", "above 0 and at most 1"},
+    {"'drift': -0.1", "drift", "of at least 0 and at most 1"},
+    {"'drift': 1.5", "drift", "of at least 0 and at most 1"},
+    {"'drift': true", "drift", "of at least 0 and at most 1"},
+    {"'nearest': true, 'drift': 0.5", "drift", "no calibration"},
     {"'format': 'GPTQ'", "format", "gptq"},
     {"'format': 4", "format", "gptq"},
     {"'for': 'vLLM'", "for", "\"vllm\" or \"llama.cpp\""},
@@ -321,9 +325,9 @@ static void test_titles(void **state) {
 /* An evaluation takes a model, a window and the sets, nothing of the quantization. */
 static void test_eval_takes_little(void **state) {
     static const char *const fields[] = {
-        "dataset", "wbits",           "groupsize",     "nsamples", "seed",  "act_order",
-        "sym",     "true_sequential", "static_groups", "mse",      "grid",  "nearest",
-        "method",  "percdamp",        "format",        "for",      "refine"};
+        "dataset", "wbits",           "groupsize",     "nsamples", "seed",   "act_order",
+        "sym",     "true_sequential", "static_groups", "mse",      "grid",   "nearest",
+        "method",  "percdamp",        "format",        "for",      "refine", "drift"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
