@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/jobdir/job_file.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/str.h"
 
@@ -8,6 +9,34 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+static json_t *spec_to_json(const struct job_file_spec *spec) {
+    cleanup(json_decrefp) json_t *roots = json_array();
+
+    for (int i = 0; i < spec->n_data_roots; i++) {
+        if (json_array_append_new(roots, json_string(spec->data_roots[i])))
+            return NULL;
+    }
+    return json_pack("{si ss sI ss sO ss ss* sO sO ss}", "format", JOB_FILE_FORMAT, "version",
+                     QUANTD_VERSION, "id", (json_int_t)spec->id, "kind", spec->kind, "request",
+                     spec->request, "model_dir", spec->model_dir, "model_root", spec->model_root,
+                     "files", spec->files, "data_roots", roots, "device", spec->device);
+}
+
+int job_file_write(const char *dir, const struct job_file_spec *spec, struct failure *failure) {
+    cleanup(json_decrefp) json_t *json = spec_to_json(spec);
+    cleanup(freep) char *path = str_format("%s/job.json", dir), *before = NULL;
+    cleanup(freep) char *text = json ? json_text(json, JSON_SORT_KEYS | JSON_INDENT(2)) : NULL;
+    size_t size;
+    int r;
+
+    if (!path || !text)
+        return failure_oom(failure);
+    if (!file_read(path, JOB_FILE_MAX, &before, &size) && str_equal(before, text))
+        return 0;
+    r = file_replace(path, text, strlen(text));
+    return r ? failure_errno(failure, r, "cannot write", path) : 0;
+}
 
 static int fetch(struct source *source, const char *host, const char *path, char **ret_path,
                  struct failure *failure) {

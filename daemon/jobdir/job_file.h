@@ -39,6 +39,24 @@ struct job_file {
     struct corpora corpora;  /* over the two above */
 };
 
+/* What job.json says, for its writer; all borrowed. */
+struct job_file_spec {
+    int64_t id;
+    const char *kind;
+    const json_t *request;
+    const char *model_dir, *model_root; /* model_root NULL: the folder itself */
+    const json_t *files;                /* {"HOST/PATH": path} */
+    char *const *data_roots;            /* [n_data_roots] */
+    int n_data_roots;
+    const char *device;
+};
+
+/*
+ * job_file_write() - write DIR/job.json, whole or not at all; one that says the same stays. Any
+ * thread. Return: 0 or -errno with the failure.
+ */
+int job_file_write(const char *dir, const struct job_file_spec *spec, struct failure *failure);
+
 /*
  * job_file_read() - read DIR/job.json, untrusted; the caller owns *ret_file. Any thread.
  * Return: 0; -EPROTONOSUPPORT (job_file_other: of another format or version); -EBADMSG

@@ -3,9 +3,11 @@
  * quantd-run: does the job of one folder, without queue, database or network, and reports what
  * happens as lines of JSON (line.h).
  */
+#include "base/clock.h"
 #include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/jobdir/end.h"
+#include "daemon/jobdir/fence.h"
 #include "daemon/jobdir/job_file.h"
 #include "daemon/jobdir/line.h"
 #include "daemon/pipeline/pipeline.h"
@@ -17,17 +19,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* Beside 0: the job succeeded; and 1: it failed, as its last line says. */
 #define EXIT_CALL 2     /* called wrongly, or the folder holds no job that can be read */
 #define EXIT_STOPPED 75 /* stopped by a signal; called again on the folder it goes on */
-#define EXIT_BUSY 76    /* another run works in the folder */
+#define EXIT_BUSY 76    /* the folder is another run's */
 #define EXIT_OTHER 77   /* job.json is of another format or version */
 
-#define NONCE_MAX 64 /* bytes */
+#define LOOK_SECONDS 1 /* between looks at the fence */
+#define LOCK_SECONDS                                                                               \
+    150 /* a run before this one ends, or the server forgets a machine that died                   \
+         */
 
 static const char usage[] =
     "usage: quantd-run JOBDIR [NONCE]\n"
@@ -35,6 +39,7 @@ static const char usage[] =
     "Does the job that JOBDIR/job.json describes: its layers go into JOBDIR/work, the checkpoint\n"
     "into JOBDIR/artifact. What happens is written as lines of JSON to JOBDIR/events.NONCE, or to\n"
     "standard output. TERM, INT and USR1 stop it at its next step; called again it goes on.\n"
+    "When JOBDIR/run is there and holds another nonce, the job is another run's: it ends.\n"
     "Exit status: 0 done, 1 failed, 2 called wrongly, 75 stopped, 76 another run works there,\n"
     "77 job.json is of another version.\n";
 
@@ -54,35 +59,48 @@ static void catch_signals(void) {
     sigaction(SIGUSR1, &stop, NULL);
 }
 
-static int on_event(void *ctx, const char *kind, json_t *data) {
-    return line_write(ctx, kind, data);
-}
-
-static bool on_cancelled(void *ctx) {
-    return stop_wanted || line_write_alive(ctx);
-}
-
 /* -------- the folder -------- */
 
-/* One run at a time works in a folder; the lock goes with the process. */
-static int lock_folder(const char *dir, int *ret_fd, struct failure *failure) {
-    cleanup(freep) char *path = str_format("%s/job.json", dir);
-    cleanup(closep) int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+/* Where this run works. */
+struct place {
+    const char *dir, *nonce; /* nonce NULL: none */
+    bool fenced;             /* the folder has a fence, which held the nonce */
+    bool superseded;         /* and holds another one now */
+    double looked_at;        /* monotonic: at the fence */
+};
 
-    if (!path)
-        return failure_oom(failure);
-    if (fd < 0)
-        return failure_errno(failure, -errno, "cannot open", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        return failure_set(failure, -EBUSY, "job_folder_busy", "wait for its end",
-                           "another run works in '%s'", dir);
-    *ret_fd = steal_fd(&fd);
-    return 0;
+static bool is_superseded(struct place *place) {
+    double now = clock_monotonic();
+
+    if (!place->fenced || place->superseded || now - place->looked_at < LOOK_SECONDS)
+        return place->superseded;
+    place->looked_at = now;
+    /* A fence that has gone was removed with the job. */
+    place->superseded = fence_look(place->dir, place->nonce) != FENCE_MINE;
+    return place->superseded;
 }
 
-static bool is_nonce(const char *text) {
-    return *text && strlen(text) <= NONCE_MAX &&
-           !text[strspn(text, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_")];
+static int superseded(const struct place *place, struct failure *failure) {
+    return failure_set(failure, -EBUSY, "job_folder_busy", NULL,
+                       "the job in '%s' is another run's now", place->dir);
+}
+
+/* A run that found the fence its own waits for the end of the one before. */
+static int lock_place(struct place *place, int *ret_fd, struct failure *failure) {
+    double until = clock_monotonic() + LOCK_SECONDS;
+    enum fence fence = place->nonce ? fence_look(place->dir, place->nonce) : FENCE_OPEN;
+    int r;
+
+    if (fence == FENCE_OTHER)
+        return superseded(place, failure);
+    place->fenced = fence == FENCE_MINE;
+    while ((r = fence_lock(place->dir, ret_fd, failure)) == -EBUSY && place->fenced &&
+           !stop_wanted && clock_monotonic() < until) {
+        sleep(LOOK_SECONDS);
+        if (is_superseded(place))
+            return superseded(place, failure);
+    }
+    return r;
 }
 
 /* One file for each run, so that no line of one is ever mixed with those of another. */
@@ -105,6 +123,23 @@ static int open_events(const char *dir, const char *nonce, int *ret_fd, struct f
 
 /* -------- the run -------- */
 
+struct watch {
+    struct line_writer writer;
+    struct place place;
+};
+
+static int on_event(void *ctx, const char *kind, json_t *data) {
+    struct watch *watch = ctx;
+
+    return line_write(&watch->writer, kind, data);
+}
+
+static bool on_cancelled(void *ctx) {
+    struct watch *watch = ctx;
+
+    return stop_wanted || is_superseded(&watch->place) || line_write_alive(&watch->writer);
+}
+
 static int report_start(struct line_writer *writer, struct backend *backend) {
     cleanup(json_decrefp) json_t *data = NULL;
     struct backend_info info;
@@ -117,21 +152,21 @@ static int report_start(struct line_writer *writer, struct backend *backend) {
     return data ? line_write(writer, LINE_RUN_STARTED, data) : -ENOMEM;
 }
 
-static struct run_end run_on(struct backend *backend, const struct job_file *file, const char *dir,
-                             struct line_writer *writer) {
+static struct run_end run_on(struct backend *backend, const struct job_file *file,
+                             struct watch *watch) {
     const struct pipeline_observer observer = {
-        .ctx = writer, .event = on_event, .cancelled = on_cancelled};
+        .ctx = watch, .event = on_event, .cancelled = on_cancelled};
     const struct pipeline_job job = {.kind = file->kind,
                                      .params = file->params,
                                      .model_dir = file->model_dir,
                                      .model_root = file->model_root,
-                                     .dir = dir,
+                                     .dir = watch->place.dir,
                                      .corpora = &file->corpora,
                                      .observer = &observer};
     struct backend_info info;
     struct failure failure;
     json_t *result = NULL;
-    int r = report_start(writer, backend);
+    int r = report_start(&watch->writer, backend);
 
     if (r)
         failure_errno(&failure, r, "cannot write", "the run's events");
@@ -141,8 +176,7 @@ static struct run_end run_on(struct backend *backend, const struct job_file *fil
     return run_end_make(r, result, &failure, info.poisoned);
 }
 
-static struct run_end run(const struct job_file *file, const char *dir,
-                          struct line_writer *writer) {
+static struct run_end run(const struct job_file *file, struct watch *watch) {
     struct backend *backend = NULL;
     struct failure failure;
     struct run_end end;
@@ -150,15 +184,15 @@ static struct run_end run(const struct job_file *file, const char *dir,
 
     if (r)
         return run_end_make(r, NULL, &failure, false);
-    end = run_on(backend, file, dir, writer);
+    end = run_on(backend, file, watch);
     backend->ops->close(backend);
     return end;
 }
 
 /* Writes the last line. Return: the exit status. */
-static int report_end(struct line_writer *writer, const struct run_end *end) {
+static int report_end(struct watch *watch, const struct run_end *end) {
     cleanup(json_decrefp) json_t *data = run_end_to_json(end);
-    int r = data ? line_write(writer, LINE_RUN_ENDED, data) : -ENOMEM;
+    int r = data ? line_write(&watch->writer, LINE_RUN_ENDED, data) : -ENOMEM;
 
     if (end->how == RUN_FAILED)
         log_error("the job failed: %s: %s", end->failure.code, end->failure.detail);
@@ -167,7 +201,7 @@ static int report_end(struct line_writer *writer, const struct run_end *end) {
         return EXIT_FAILURE;
     }
     if (end->how == RUN_STOPPED)
-        return EXIT_STOPPED;
+        return watch->place.superseded ? EXIT_BUSY : EXIT_STOPPED;
     return end->how == RUN_SUCCEEDED ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
@@ -180,7 +214,7 @@ static int exit_status_of(int r) {
 int main(int argc, char **argv) {
     cleanup(job_file_freep) struct job_file *file = NULL;
     cleanup(closep) int lock = -1;
-    struct line_writer writer = {.fd = -1};
+    struct watch watch = {.writer.fd = -1};
     struct failure failure;
     struct run_end end;
     int r, status;
@@ -190,7 +224,7 @@ int main(int argc, char **argv) {
         fputs(usage, stdout);
         return EXIT_SUCCESS;
     }
-    if (argc < 2 || argc > 3 || argv[1][0] == '-' || (argc == 3 && !is_nonce(argv[2]))) {
+    if (argc < 2 || argc > 3 || argv[1][0] == '-' || (argc == 3 && !fence_is_nonce(argv[2]))) {
         fputs(usage, stderr);
         return EXIT_CALL;
     }
@@ -198,19 +232,20 @@ int main(int argc, char **argv) {
     log_open();
     kernels_choose(argv);
     catch_signals();
-    r = lock_folder(argv[1], &lock, &failure);
+    watch.place = (struct place){.dir = argv[1], .nonce = argv[2]}; /* argv[argc] is NULL */
+    r = job_file_read(argv[1], &file, &failure);
     if (!r)
-        r = job_file_read(argv[1], &file, &failure);
+        r = lock_place(&watch.place, &lock, &failure);
     if (!r)
-        r = open_events(argv[1], argv[2], &writer.fd, &failure); /* argv[argc] is NULL */
+        r = open_events(argv[1], argv[2], &watch.writer.fd, &failure);
     if (r) {
         log_error("%s%s%s", failure.detail, failure.hint[0] ? "; " : "", failure.hint);
         return exit_status_of(r);
     }
-    end = run(file, argv[1], &writer);
-    status = report_end(&writer, &end);
+    end = run(file, &watch);
+    status = report_end(&watch, &end);
     run_end_done(&end);
-    if (writer.fd != STDOUT_FILENO)
-        close(writer.fd);
+    if (watch.writer.fd != STDOUT_FILENO)
+        close(watch.writer.fd);
     return status;
 }

@@ -153,6 +153,36 @@ def test_resumption():
     assert "events.c" in err, err
 
 
+def set_fence(folder, nonce):
+    with open(folder + "/run.new", "w", encoding="ascii") as file:
+        file.write(nonce)
+    os.rename(folder + "/run.new", folder + "/run")
+
+
+def test_fence():
+    """Only the run whose nonce is in the folder works there; another one ends, or never begins."""
+    folder = make_folder("fenced")
+    set_fence(folder, "first")
+    _, err = finish(start(folder, "late"), 76)
+    assert "another run's" in err and not os.path.exists(folder + "/events.late"), err
+    first = start(folder, "first")
+    wait_for_event(folder, "first", "layer.finished")
+    # The second one begins while the first one works: it waits for its end.
+    set_fence(folder, "second")
+    second = start(folder, "second")
+    finish(first, 76)
+    assert run_events(folder, "first")[-1]["data"]["how"] == "stopped"
+    finish(second, 0)
+    assert hashes(folder + "/artifact") == WANTED
+    # The folder of a job that was deleted has no fence any more.
+    folder = make_folder("deleted")
+    set_fence(folder, "only")
+    only = start(folder, "only")
+    wait_for_event(folder, "only", "layer.finished")
+    os.unlink(folder + "/run")
+    finish(only, 76)
+
+
 def test_refusals():
     for change, status, what in (({"format": 2}, 77, "format 2"),
                                  ({"version": "0.0.1"}, 77, "quantd 0.0.1"),
@@ -192,7 +222,7 @@ try:
         short.write(whole.read(60000))
     ARTIFACT, VERSION, TYPES = run_daemon()
     WANTED = hashes(ARTIFACT)
-    for test in (test_same_bytes, test_resumption, test_refusals, test_failure):
+    for test in (test_same_bytes, test_resumption, test_fence, test_refusals, test_failure):
         test()
         print("ok:", test.__name__.replace("test_", "").replace("_", " "))
 finally:
