@@ -123,11 +123,18 @@ static bool is_live(void *ctx, int64_t id) {
     return executors_live(daemon->executors, id);
 }
 
+static bool others_idle(void *ctx, const struct executor *executor) {
+    struct daemon *daemon = ctx;
+
+    return executors_idle(daemon->executors, executor);
+}
+
 static int open_executors(struct daemon *daemon, struct failure *failure) {
     const struct executor_config config = {.config = daemon->config,
                                            .jobs = &daemon->jobs,
                                            .corpora = &daemon->corpora,
                                            .failed = on_device_failed,
+                                           .others_idle = others_idle,
                                            .ctx = daemon};
 
     daemon->jobs.lives = is_live;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/config/check.h"
+#include "daemon/config/cluster.h"
 
 #include "api/wire.h"
 #include "base/macros.h"
@@ -92,11 +93,11 @@ static int check_listener(const char *address, struct failure *failure) {
 static int check_device(const char *device, struct failure *failure) {
     uint64_t number;
 
-    if (str_equal(device, "auto") || str_equal(device, "cpu"))
+    if (str_equal(device, "auto") || str_equal(device, "cpu") || str_equal(device, "none"))
         return 0;
     if (str_has_prefix(device, "cuda:") && !str_parse_u64(device + 5, 1023, &number))
         return 0;
-    return invalid(failure, "device", device, "it is none of auto, cpu, cuda:N");
+    return invalid(failure, "device", device, "it is none of auto, cpu, cuda:N, none");
 }
 
 static int check_devices(struct config *config, struct failure *failure) {
@@ -109,8 +110,8 @@ static int check_devices(struct config *config, struct failure *failure) {
         r = invalid(failure, "device", list->at[CONFIG_DEVICES_MAX], "too many devices");
     for (int i = 0; i < list->n && !r; i++) {
         r = check_device(list->at[i], failure);
-        if (!r && list->n > 1 && str_equal(list->at[i], "auto"))
-            r = invalid(failure, "device", "auto", "several devices have to be named");
+        if (!r && list->n > 1 && (str_equal(list->at[i], "auto") || str_equal(list->at[i], "none")))
+            r = invalid(failure, "device", list->at[i], "several devices have to be named");
         for (int k = 0; k < i && !r; k++) {
             if (str_equal(list->at[i], list->at[k]))
                 r = invalid(failure, "device", list->at[i], "it is given twice");
@@ -159,6 +160,9 @@ static int check_numbers(struct config *config, struct failure *failure) {
         {"owner-jobs", config->owner_jobs_text, &config->owner_jobs, 100, 0, 1000000},
         {"queue-limit", config->queue_limit_text, &config->queue_limit, 1000, 0, 1000000},
         {"priority-limit", config->priority_limit_text, &config->priority_limit, 0, 0, 100},
+        {"slurm-jobs", config->slurm_jobs_text, &config->slurm_jobs, 16, 1, 10000},
+        {"slurm-poll", config->slurm_poll_text, &config->slurm_poll, 30, 1, 3600},
+        {"slurm-silence", config->slurm_silence_text, &config->slurm_silence, 300, 20, SECONDS_MAX},
         {"owner-streams", config->owner_streams_text, &config->owner_streams, 64, 0, 1000000},
     };
 
@@ -228,7 +232,8 @@ int config_check(struct config *config, const char *state_directory, const char 
         (r = check_folders(&config->data_roots, "data-root", failure)) ||
         (r = check_folders(&config->mirrors, "mirror", failure)) ||
         (r = check_listeners(config, failure)) || (r = check_devices(config, failure)) ||
-        (r = check_log_level(config, failure)) || (r = check_worker_cpus(config, failure)))
+        (r = check_log_level(config, failure)) || (r = check_worker_cpus(config, failure)) ||
+        (r = check_numbers(config, failure)))
         return r;
-    return check_numbers(config, failure);
+    return config_check_slurm(config, failure);
 }

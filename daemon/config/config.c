@@ -20,7 +20,7 @@ const char config_usage[] =
     "  --cache-dir DIR      data that can be fetched again (/var/cache/quantd)\n"
     "  --listen ADDRESS     HOST:PORT or unix:PATH; may be repeated\n"
     "                       (unix:/run/quantd/quantd.sock and 127.0.0.1:7878)\n"
-    "  --device DEVICE      auto, cpu or cuda:N; may be repeated (auto)\n"
+    "  --device DEVICE      auto, cpu, cuda:N or none; may be repeated (auto)\n"
     "  --model-root DIR     folder below which jobs find models; may be repeated\n"
     "  --data-root DIR      folder below which jobs find file:PATH data sets; may be repeated\n"
     "  --mirror DIR         local copy of public data sets; may be repeated\n"
@@ -42,6 +42,15 @@ const char config_usage[] =
     "  --owner-jobs N       waiting and running jobs of one user; 0: any number (100)\n"
     "  --queue-limit N      waiting jobs; 0: any number (1000)\n"
     "  --priority-limit N   highest priority for users other than admins (0)\n"
+    "  --slurm yes          run jobs on a cluster too, by Slurm (no)\n"
+    "  --slurm-bin DIR      folder of sbatch, squeue and scancel (/usr/bin)\n"
+    "  --slurm-run PATH     quantd-run on the nodes (as installed here)\n"
+    "  --slurm-partition, --slurm-account, --slurm-qos, --slurm-gres, --slurm-cpus,\n"
+    "  --slurm-memory, --slurm-time VALUE  of each job, as sbatch takes them (left out)\n"
+    "  --slurm-option OPTION  further option of sbatch; may be repeated\n"
+    "  --slurm-jobs N       jobs on the cluster at a time (16)\n"
+    "  --slurm-poll N       seconds between two looks at the cluster's queue (30)\n"
+    "  --slurm-silence N    warn when a job there is silent for N seconds (300)\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
     "  --version            print the version and exit\n"
@@ -79,6 +88,20 @@ const struct config_option config_options[] = {
     {"owner-jobs", CONFIG_STRING, offsetof(struct config, owner_jobs_text), false},
     {"queue-limit", CONFIG_STRING, offsetof(struct config, queue_limit_text), false},
     {"priority-limit", CONFIG_STRING, offsetof(struct config, priority_limit_text), false},
+    {"slurm", CONFIG_STRING, offsetof(struct config, slurm_text), false},
+    {"slurm-bin", CONFIG_STRING, offsetof(struct config, slurm_bin), false},
+    {"slurm-run", CONFIG_STRING, offsetof(struct config, slurm_run), false},
+    {"slurm-partition", CONFIG_STRING, offsetof(struct config, slurm_partition), false},
+    {"slurm-account", CONFIG_STRING, offsetof(struct config, slurm_account), false},
+    {"slurm-qos", CONFIG_STRING, offsetof(struct config, slurm_qos), false},
+    {"slurm-gres", CONFIG_STRING, offsetof(struct config, slurm_gres), false},
+    {"slurm-cpus", CONFIG_STRING, offsetof(struct config, slurm_cpus), false},
+    {"slurm-memory", CONFIG_STRING, offsetof(struct config, slurm_memory), false},
+    {"slurm-time", CONFIG_STRING, offsetof(struct config, slurm_time), false},
+    {"slurm-option", CONFIG_LIST, offsetof(struct config, slurm_options), false},
+    {"slurm-jobs", CONFIG_STRING, offsetof(struct config, slurm_jobs_text), false},
+    {"slurm-poll", CONFIG_STRING, offsetof(struct config, slurm_poll_text), false},
+    {"slurm-silence", CONFIG_STRING, offsetof(struct config, slurm_silence_text), false},
     {"check-config", CONFIG_SWITCH, offsetof(struct config, check), true},
     {"version", CONFIG_SWITCH, offsetof(struct config, version), true},
     {"help", CONFIG_SWITCH, offsetof(struct config, help), true},

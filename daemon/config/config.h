@@ -59,6 +59,16 @@ struct config {
     int priority_limit;    /* for users other than admins; default 0 */
     int owner_streams;     /* event streams of one owner; default 64, 0: no limit */
     cpu_set_t worker_cpus; /* that jobs use; empty by default: as the process may */
+    char *slurm_text, *slurm_jobs_text, *slurm_poll_text, *slurm_silence_text;
+    bool slurm;      /* jobs run on a cluster too; default no */
+    char *slurm_bin; /* folder of Slurm's client programs; default /usr/bin */
+    char *slurm_run; /* quantd-run on the nodes; default as installed here */
+    char *slurm_partition, *slurm_account, *slurm_qos, *slurm_gres; /* NULL: left out, as ... */
+    char *slurm_cpus, *slurm_memory, *slurm_time;                   /* ... these */
+    struct config_list slurm_options;                               /* further options of sbatch */
+    int slurm_jobs;    /* on the cluster at a time; default 16 */
+    int slurm_poll;    /* seconds between lists of jobs; default 30 */
+    int slurm_silence; /* seconds of a run until it is reported; default 300 */
     bool check, version, help;
 };
 

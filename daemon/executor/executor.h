@@ -15,15 +15,17 @@
 #include "daemon/data/corpus.h"
 #include "daemon/queue/jobs.h"
 
+struct executor; /* the first member of what an executor keeps of its own */
+
 struct executor_config {
     const struct config *config; /* all borrowed; of which an executor reads its own options */
     struct jobs *jobs;
     const struct corpora *corpora;
     void (*failed)(void *ctx); /* only a new process can go on with its work; any thread */
+    /* Could another executor than this one start a job now? Any thread. */
+    bool (*others_idle)(void *ctx, const struct executor *executor);
     void *ctx;
 };
-
-struct executor; /* the first member of what an executor keeps of its own */
 
 /* Every member is mandatory. 0 or -errno. */
 struct executor_ops {
@@ -54,6 +56,9 @@ struct executor_ops {
     /* Can it run jobs now? */
     bool (*usable)(struct executor *executor);
 
+    /* Does it wait for work, with a device to run it on? */
+    bool (*idle)(struct executor *executor);
+
     /* False with the failure when a thread of it gave no sign of life for @seconds. */
     bool (*alive)(struct executor *executor, int seconds, struct failure *failure);
 
@@ -75,3 +80,4 @@ struct executor {
 };
 
 extern const struct executor_ops executor_local; /* the devices of this machine */
+extern const struct executor_ops executor_slurm; /* a cluster */

@@ -7,7 +7,7 @@
 #include <errno.h>
 
 /* In the order in which they are opened, asked and shown. */
-static const struct executor_ops *const table[] = {&executor_local};
+static const struct executor_ops *const table[] = {&executor_local, &executor_slurm};
 
 struct executors {
     struct executor *at[ARRAY_SIZE(table)];
@@ -80,6 +80,14 @@ bool executors_are_usable(struct executors *executors) {
     for (int i = 0; i < executors->n && !usable; i++)
         usable = executors->at[i]->ops->usable(executors->at[i]);
     return usable;
+}
+
+bool executors_idle(struct executors *executors, const struct executor *except) {
+    bool idle = false;
+
+    for (int i = 0; i < executors->n && !idle; i++)
+        idle = executors->at[i] != except && executors->at[i]->ops->idle(executors->at[i]);
+    return idle;
 }
 
 bool executors_are_alive(struct executors *executors, int seconds, struct failure *failure) {

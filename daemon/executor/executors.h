@@ -31,6 +31,9 @@ bool executors_live(struct executors *executors, int64_t id);
 /* executors_are_usable() - can any of them run jobs now? */
 bool executors_are_usable(struct executors *executors);
 
+/* executors_idle() - does another one than @except wait for work, with a device to run it on? */
+bool executors_idle(struct executors *executors, const struct executor *except);
+
 /* executors_are_alive() - false with the failure when one gave no sign of life for @seconds. */
 bool executors_are_alive(struct executors *executors, int seconds, struct failure *failure);
 

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log/log.h"
 #include "base/str.h"
+#include "daemon/files/paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -116,5 +117,23 @@ int leftover_settle(const struct job_row *row, const char *dir, struct failure *
                "job %" PRId64 " was done before, with the same parameters: its checkpoint is taken "
                "from '%s'; the database is older than the folder",
                row->id, dir);
+    return 0;
+}
+
+int leftover_make_dir(const struct jobs *jobs, const struct job_row *row, char **ret_dir,
+                      struct failure *failure) {
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, row->id);
+    int r;
+
+    if (!dir)
+        return failure_oom(failure);
+    r = row->attempt == 1 && !row->progress && !row->engine ? leftover_settle(row, dir, failure)
+                                                            : 0;
+    if (r)
+        return r;
+    r = dir_make(dir);
+    if (r)
+        return failure_errno(failure, r, "cannot prepare the job's folder", dir);
+    *ret_dir = steal_ptr(dir);
     return 0;
 }

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "base/failure.h"
-#include "daemon/store/store.h"
+#include "daemon/queue/jobs.h"
 
 /*
  * leftover_settle() - before the first attempt of the job @row in the folder @dir. A finished
@@ -15,3 +15,10 @@
  * removed. Both cases of a checkpoint are logged. Return: 0 or -errno.
  */
 int leftover_settle(const struct job_row *row, const char *dir, struct failure *failure);
+
+/*
+ * leftover_make_dir() - the folder of the job @row, ready for a run; the caller owns *ret_dir. On
+ * the first attempt what lies there is settled. Return: 0 or -errno with the failure.
+ */
+int leftover_make_dir(const struct jobs *jobs, const struct job_row *row, char **ret_dir,
+                      struct failure *failure);

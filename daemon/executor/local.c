@@ -73,6 +73,8 @@ static int start_workers(struct local *local, struct failure *failure) {
     int r = 0;
 
     for (int i = 0; i < devices->n && !r; i++) {
+        if (str_equal(devices->at[i], "none"))
+            continue;
         if (str_equal(devices->at[i], "auto"))
             r = start_auto_workers(local, failure);
         else
@@ -135,6 +137,15 @@ static bool local_usable(struct executor *executor) {
     for (int i = 0; i < local->n_workers; i++)
         usable |= worker_is_usable(local->workers[i]);
     return usable;
+}
+
+static bool local_idle(struct executor *executor) {
+    struct local *local = local_of(executor);
+    bool idle = false;
+
+    for (int i = 0; i < local->n_workers; i++)
+        idle |= worker_is_idle(local->workers[i]);
+    return idle;
 }
 
 static bool local_alive(struct executor *executor, int seconds, struct failure *failure) {
@@ -201,6 +212,7 @@ const struct executor_ops executor_local = {
     .describe = local_describe,
     .lives = local_lives,
     .usable = local_usable,
+    .idle = local_idle,
     .alive = local_alive,
     .reload = local_reload,
     .stop = local_stop,

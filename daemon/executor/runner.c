@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/executor/runner.h"
 
-#include "base/file.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "daemon/executor/leftover.h"
 #include "daemon/executor/original.h"
-#include "daemon/files/paths.h"
+#include "daemon/jobdir/fence.h"
 #include "daemon/pipeline/pipeline.h"
 
 #include <errno.h>
+#include <time.h>
+
+#define LOCK_SECONDS 150 /* for the end of a run on a cluster */
 
 static int on_event(void *ctx, const char *kind, json_t *data) {
     return sink_event(ctx, kind, data);
@@ -18,22 +21,26 @@ static bool on_cancelled(void *ctx) {
     return sink_stops(ctx);
 }
 
-/* The job's folder; on its first attempt something is there only if the database is older. */
-static int make_dir(const struct sink *sink, char **ret_dir, struct failure *failure) {
-    const struct job_row *row = sink->row;
-    cleanup(freep) char *dir = paths_job(sink->jobs->jobs_dir, row->id);
+/*
+ * A run on a cluster may have been in the folder, and may not know yet that it is over: it ends
+ * itself at the fence.
+ */
+static int take_folder(struct sink *sink, const char *dir, int *ret_lock, struct failure *failure) {
+    double until = clock_monotonic() + LOCK_SECONDS;
+    const struct timespec step = {.tv_nsec = 200000000};
     int r;
 
-    if (!dir)
-        return failure_oom(failure);
-    r = row->attempt == 1 && !row->progress ? leftover_settle(row, dir, failure) : 0;
+    if (fence_look(dir, JOBS_LOCAL) == FENCE_OPEN)
+        return 0;
+    r = fence_set(dir, JOBS_LOCAL, failure);
     if (r)
         return r;
-    r = dir_make(dir);
-    if (r)
-        return failure_errno(failure, r, "cannot prepare the job's folder", dir);
-    *ret_dir = steal_ptr(dir);
-    return 0;
+    while ((r = fence_lock(dir, ret_lock, failure)) == -EBUSY && clock_monotonic() < until) {
+        if (sink_stops(sink))
+            return -ECANCELED;
+        nanosleep(&step, NULL);
+    }
+    return r;
 }
 
 static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct backend *backend,
@@ -42,6 +49,7 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
     cleanup(params_freep) struct params *params = NULL;
     cleanup(original_done) struct named_original named = {};
     cleanup(freep) char *dir = NULL, *root = NULL;
+    cleanup(closep) int lock = -1;
     struct pipeline_observer observer = {.ctx = sink, .event = on_event, .cancelled = on_cancelled};
     struct pipeline_job job = {.model_dir = row->model_dir,
                                .corpora = corpora,
@@ -58,7 +66,9 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
     if (!r && job.kind == JOB_EVAL)
         r = original_find(sink->jobs, row, root, &named, failure);
     if (!r)
-        r = make_dir(sink, &dir, failure);
+        r = leftover_make_dir(sink->jobs, row, &dir, failure);
+    if (!r)
+        r = take_folder(sink, dir, &lock, failure);
     if (r)
         return r;
     job.params = params;

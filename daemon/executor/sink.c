@@ -49,16 +49,19 @@ static int on_life(struct sink *sink, const char *kind, json_t *data) {
 }
 
 static int on_progress(struct sink *sink, const char *kind, json_t *data) {
-    return events_progress(sink->jobs->events, sink->row->id, kind, data, true, &sink->failure);
+    return events_progress_marked(sink->jobs->events, sink->row->id, kind, data, true, sink->mark,
+                                  &sink->failure);
 }
 
 /* That of one set alone. */
 static int on_part(struct sink *sink, const char *kind, json_t *data) {
-    return events_progress(sink->jobs->events, sink->row->id, kind, data, false, &sink->failure);
+    return events_progress_marked(sink->jobs->events, sink->row->id, kind, data, false, sink->mark,
+                                  &sink->failure);
 }
 
 static int on_news(struct sink *sink, const char *kind, json_t *data) {
-    return events_append(sink->jobs->events, sink->row->id, kind, data, &sink->failure);
+    return events_append_marked(sink->jobs->events, sink->row->id, kind, data, sink->mark,
+                                &sink->failure);
 }
 
 /* The export writes as much as all layers together. */
@@ -84,6 +87,8 @@ static int on_warning(struct sink *sink, const char *kind, json_t *data) {
     r = store_drop_layers(jobs->store, sink->row->id);
     if (!r)
         r = store_append_event(jobs->store, sink->row->id, kind, clock_wall_ms(), data, NULL);
+    if (!r)
+        r = store_set_run_mark(jobs->store, sink->mark);
     r = store_end(jobs->store, r, &sink->failure);
     if (!r)
         events_wake(jobs->events);
@@ -103,6 +108,8 @@ static int on_layer(struct sink *sink, const char *kind, json_t *data) {
         r = store_append_event(jobs->store, id, kind, clock_wall_ms(), data, NULL);
     if (!r)
         r = store_renew_lease(jobs->store, id);
+    if (!r)
+        r = store_set_run_mark(jobs->store, sink->mark);
     r = store_end(jobs->store, r, &sink->failure);
     if (r)
         return r;
@@ -135,6 +142,8 @@ static int on_facts(struct sink *sink, const char *kind, json_t *data) {
     if (r)
         return r;
     r = store_set_facts(jobs->store, sink->row->id, params, model);
+    if (!r)
+        r = store_set_run_mark(jobs->store, sink->mark);
     r = store_end(jobs->store, r, &sink->failure);
     if (!r)
         events_wake(jobs->events);
@@ -164,7 +173,7 @@ static int on_eval(struct sink *sink, const char *kind, json_t *data) {
     if (!json_is_number(json_object_get(data, "baseline")) &&
         json_object_set_new(data, "baseline", found ? json_null() : json_real(baseline)))
         return failure_oom(&sink->failure);
-    return events_append(jobs->events, sink->row->id, kind, data, &sink->failure);
+    return on_news(sink, kind, data);
 }
 
 /* What an earlier attempt finished becomes an event unless that attempt has reported it. */
@@ -281,9 +290,9 @@ static bool lacks_room(const struct sink *sink, const struct failure *why) {
     return sink->jobs->disk && str_equal(why->code, "disk_full");
 }
 
-/* Of the device: others hold it, or have left too little. */
-static bool lacks_memory(const struct failure *why) {
-    return str_equal(why->code, "device_memory");
+/* Of the device: others hold it, or have left too little. Or a run before it has not ended yet. */
+static bool lacks_device(const struct failure *why) {
+    return str_equal(why->code, "device_memory") || str_equal(why->code, "job_folder_busy");
 }
 
 /* @why: what became of the run, when it neither succeeded nor was stopped. */
@@ -299,7 +308,7 @@ static int record(struct sink *sink, const struct run_end *end, const struct fai
         return jobs_pause(sink->jobs, id, why, failure);
     if (end->device_failed)
         return jobs_interrupt(sink->jobs, id, "device failed", STOP_CRASH, failure);
-    if (lacks_memory(why))
+    if (lacks_device(why))
         return jobs_pause(sink->jobs, id, why, failure);
     return jobs_fail(sink->jobs, id, why, failure);
 }
@@ -308,7 +317,7 @@ static int record(struct sink *sink, const struct run_end *end, const struct fai
  * The end of a job must not be lost because the disk is full for a minute. When the daemon stops
  * meanwhile, the row stays "running", and the next start queues it again.
  */
-void sink_end(struct sink *sink, const struct run_end *end) {
+int sink_end(struct sink *sink, const struct run_end *end) {
     /* The store's own reason is better than what the pipeline made of its errno. */
     const struct failure *why = sink->refused ? &sink->failure : &end->failure;
     int64_t id = sink->row->id;
@@ -320,7 +329,7 @@ void sink_end(struct sink *sink, const struct run_end *end) {
     if (end->how == RUN_FAILED && lacks_room(sink, why)) {
         disk_refused(sink->jobs->disk);
         holds_add(sink->jobs->holds, id, HOLD_DISK, sink->device);
-    } else if (end->how == RUN_FAILED && lacks_memory(why)) {
+    } else if (end->how == RUN_FAILED && lacks_device(why)) {
         holds_add(sink->jobs->holds, id, HOLD_MEMORY, sink->device);
     }
     while (record(sink, end, why, &failure)) {
@@ -329,15 +338,15 @@ void sink_end(struct sink *sink, const struct run_end *end) {
                    failure.detail);
         if (!wait_a_while(sink, RECORD_RETRY_SECONDS, false)) {
             events_forget(sink->jobs->events, id);
-            return;
+            return -ECANCELED;
         }
     }
+    return 0;
 }
 
 int sink_line(struct sink *sink, const char *text, size_t size, bool *ret_ended,
-              struct failure *failure) {
+              struct run_end *ret_end, struct failure *failure) {
     cleanup(json_decrefp) json_t *line = NULL;
-    struct run_end end;
     const char *kind;
     json_t *data;
     int r = line_parse(text, size, &line, failure);
@@ -353,11 +362,7 @@ int sink_line(struct sink *sink, const char *text, size_t size, bool *ret_ended,
             *failure = sink->failure;
         return r;
     }
-    r = run_end_from_json(data, &end, failure);
-    if (r)
-        return r;
-    sink_end(sink, &end);
-    run_end_done(&end);
-    *ret_ended = true;
-    return 0;
+    r = run_end_from_json(data, ret_end, failure);
+    *ret_ended = !r;
+    return r;
 }

@@ -17,11 +17,13 @@
 /* All pointers are borrowed; used by one thread. What is not named here starts as zero. */
 struct sink {
     struct jobs *jobs;
-    const struct job_row *row; /* which was claimed */
-    const char *device;        /* what it runs on */
-    const atomic_bool *cancel; /* the job shall end */
-    const atomic_bool *stop;   /* the daemon shall end: the job goes back to the queue */
-    void (*alive)(void *ctx);  /* called at every sign of life, some times a second */
+    const struct job_row *row;   /* which was claimed */
+    const char *device;          /* what it runs on */
+    const atomic_bool *cancel;   /* the job shall end */
+    const atomic_bool *stop;     /* the daemon shall end: the job goes back to the queue */
+    const struct run_mark *mark; /* how far its events were read, with the one that is reported now;
+                                    NULL: they come from no file */
+    void (*alive)(void *ctx);    /* called at every sign of life, some times a second */
     void *ctx;
 
     /* The sink's own. */
@@ -41,16 +43,18 @@ int sink_event(struct sink *sink, const char *kind, json_t *data);
 
 /*
  * sink_line() - the same for a line of @size bytes, without its newline; hostile. *ret_ended: it
- * was the last one, and the job's end is recorded. Return: 0 or -errno with the failure.
+ * was the last one, and the caller, who owns *ret_end then, decides what it means. Return: 0 or
+ * -errno with the failure; -ECANCELED: it is to be reported again later.
  */
 int sink_line(struct sink *sink, const char *text, size_t size, bool *ret_ended,
-              struct failure *failure);
+              struct run_end *ret_end, struct failure *failure);
 
 /* sink_stops() - shall the run stop at its next step? */
 bool sink_stops(const struct sink *sink);
 
 /*
  * sink_end() - record that the run has ended, or that the job goes back to the queue. A store that
- * cannot record it is asked again until @stop. @end is borrowed.
+ * cannot record it is asked again until @stop. @end is borrowed. Return: 0; -ECANCELED: it is not
+ * recorded.
  */
-void sink_end(struct sink *sink, const struct run_end *end);
+int sink_end(struct sink *sink, const struct run_end *end);

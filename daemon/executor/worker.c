@@ -368,6 +368,10 @@ bool worker_is_usable(struct worker *worker) {
     return see(worker).usable;
 }
 
+bool worker_is_idle(struct worker *worker) {
+    return worker->waiting && worker_is_usable(worker);
+}
+
 double worker_silence(struct worker *worker) {
     int64_t renewed;
 

@@ -57,6 +57,9 @@ json_t *worker_describe(struct worker *worker);
 /* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */
 bool worker_is_usable(struct worker *worker);
 
+/* worker_is_idle() - does it wait for work, with a device that is usable? Any thread. */
+bool worker_is_idle(struct worker *worker);
+
 /*
  * worker_silence() - seconds since the worker gave a sign of life; 0 while it waits for work. Locks
  * nothing: it answers when the device hangs. Any thread.

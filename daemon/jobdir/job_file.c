@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static json_t *original_to_json(const struct job_original *original) {
+    return json_pack("{ss ss? ss? ss ss}", "name", original->name, "dir", original->dir, "root",
+                     original->root, "fingerprint", original->fingerprint, "why", original->why);
+}
+
 static json_t *spec_to_json(const struct job_file_spec *spec) {
     cleanup(json_decrefp) json_t *roots = json_array();
 
@@ -17,10 +22,11 @@ static json_t *spec_to_json(const struct job_file_spec *spec) {
         if (json_array_append_new(roots, json_string(spec->data_roots[i])))
             return NULL;
     }
-    return json_pack("{si ss sI ss sO ss ss* sO sO ss}", "format", JOB_FILE_FORMAT, "version",
+    return json_pack("{si ss sI ss sO ss ss* sO sO ss so*}", "format", JOB_FILE_FORMAT, "version",
                      QUANTD_VERSION, "id", (json_int_t)spec->id, "kind", spec->kind, "request",
                      spec->request, "model_dir", spec->model_dir, "model_root", spec->model_root,
-                     "files", spec->files, "data_roots", roots, "device", spec->device);
+                     "files", spec->files, "data_roots", roots, "device", spec->device, "original",
+                     spec->original ? original_to_json(spec->original) : NULL);
 }
 
 int job_file_write(const char *dir, const struct job_file_spec *spec, struct failure *failure) {
@@ -112,6 +118,25 @@ static int read_data_roots(struct job_file *file, struct failure *failure) {
     return 0;
 }
 
+static int read_original(struct job_file *file, struct failure *failure) {
+    const json_t *json = json_object_get(file->json, "original");
+    const json_t *dir = json_object_get(json, "dir"), *root = json_object_get(json, "root");
+
+    if (!json)
+        return 0;
+    file->original = (struct job_original){
+        .name = json_string_value(json_object_get(json, "name")),
+        .dir = json_string_value(dir),
+        .root = json_string_value(root),
+        .fingerprint = json_string_value(json_object_get(json, "fingerprint")),
+        .why = json_string_value(json_object_get(json, "why")),
+    };
+    if (!file->original.name || !file->original.fingerprint || !file->original.why ||
+        (!json_is_null(dir) && !is_absolute(dir)) || (!json_is_null(root) && !is_absolute(root)))
+        return invalid(failure, "'original' lacks a member, or a path of it is not absolute");
+    return 0;
+}
+
 static int read_members(struct job_file *file, struct failure *failure) {
     const json_t *json = file->json, *model_dir = json_object_get(json, "model_dir");
     const json_t *model_root = json_object_get(json, "model_root");
@@ -148,6 +173,8 @@ int job_file_read(const char *dir, struct job_file **ret_file, struct failure *f
         r = check_version(file->json, failure);
     if (!r)
         r = read_members(file, failure);
+    if (!r)
+        r = read_original(file, failure);
     if (!r)
         r = read_files(file, failure);
     if (!r)

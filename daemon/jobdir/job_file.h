@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * JOBDIR/job.json: all that a run of a job needs to know, so that it can run where there is no
- * queue and no hub. Its members, all but model_root mandatory:
+ * queue and no hub. Its members, all but model_root and original mandatory:
  *   format      JOB_FILE_FORMAT
  *   version     of the daemon that wrote it; another one refuses it
  *   id          of the job
@@ -12,11 +12,14 @@
  *   files       {"HOST/PATH": absolute path}: the files of public data sets that the job reads
  *   data_roots  [absolute path]: where file:PATH is looked up
  *   device      "auto", "cpu", "cuda:N"
+ *   original    of the model that an eval job measures (struct job_original): {name, dir, root,
+ *               fingerprint, why}; dir and root may be null; optional
  */
 #pragma once
 
 #include "base/cleanup.h"
 #include "daemon/data/corpus.h"
+#include "daemon/pipeline/job.h"
 #include "daemon/pipeline/params/request.h"
 
 #define JOB_FILE_FORMAT 1
@@ -34,6 +37,7 @@ struct job_file {
     enum job_kind kind;
     struct params *params; /* owned */
     const char *model_dir, *model_root, *device;
+    struct job_original original; /* name NULL: none is named */
     struct job_files files;
     const char **data_roots; /* [corpora.n_data_roots], owned */
     struct corpora corpora;  /* over the two above */
@@ -49,6 +53,7 @@ struct job_file_spec {
     char *const *data_roots;            /* [n_data_roots] */
     int n_data_roots;
     const char *device;
+    const struct job_original *original; /* NULL: none is named */
 };
 
 /*

@@ -162,6 +162,7 @@ static struct run_end run_on(struct backend *backend, const struct job_file *fil
                                      .model_root = file->model_root,
                                      .dir = watch->place.dir,
                                      .corpora = &file->corpora,
+                                     .original = file->original.name ? &file->original : NULL,
                                      .observer = &observer};
     struct backend_info info;
     struct failure failure;

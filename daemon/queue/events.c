@@ -69,6 +69,11 @@ void events_wake(struct events *events) {
 
 int events_append(struct events *events, int64_t job_id, const char *type, const json_t *data,
                   struct failure *failure) {
+    return events_append_marked(events, job_id, type, data, NULL, failure);
+}
+
+int events_append_marked(struct events *events, int64_t job_id, const char *type,
+                         const json_t *data, const struct run_mark *mark, struct failure *failure) {
     int r = store_begin(events->store, STORE_WORK, failure);
 
     if (r)
@@ -76,6 +81,8 @@ int events_append(struct events *events, int64_t job_id, const char *type, const
     r = store_append_event(events->store, job_id, type, clock_wall_ms(), data, NULL);
     if (!r)
         r = store_renew_lease(events->store, job_id);
+    if (!r)
+        r = store_set_run_mark(events->store, mark);
     r = store_end(events->store, r, failure);
     if (!r)
         events_wake(events);
@@ -111,6 +118,11 @@ static struct slot *take_slot(struct events *events, int64_t job_id) {
 
 int events_progress(struct events *events, int64_t job_id, const char *type, json_t *data,
                     bool whole, struct failure *failure) {
+    return events_progress_marked(events, job_id, type, data, whole, NULL, failure);
+}
+
+int events_progress_marked(struct events *events, int64_t job_id, const char *type, json_t *data,
+                           bool whole, const struct run_mark *mark, struct failure *failure) {
     cleanup(json_decrefp) json_t *copy = whole ? json_clone(data) : NULL, *old = NULL;
     double now = clock_monotonic();
     bool store = false, wake = false;
@@ -136,7 +148,7 @@ int events_progress(struct events *events, int64_t job_id, const char *type, jso
     pthread_mutex_unlock(&events->mutex);
     if (wake)
         events_wake(events);
-    return store ? events_append(events, job_id, type, data, failure) : 0;
+    return store ? events_append_marked(events, job_id, type, data, mark, failure) : 0;
 }
 
 json_t *events_current(struct events *events, int64_t job_id, uint64_t *ret_version) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/cleanup.h"
+#include "daemon/store/runs.h"
 #include "daemon/store/store.h"
 
 struct events;
@@ -42,6 +43,16 @@ int events_append(struct events *events, int64_t job_id, const char *type, const
  */
 int events_progress(struct events *events, int64_t job_id, const char *type, json_t *data,
                     bool whole, struct failure *failure);
+
+/*
+ * events_append_marked(), events_progress_marked() - the same for a run whose events are read from
+ * a file: how far they were read is stored in the same transaction, if there is one. @mark NULL: it
+ * has none.
+ */
+int events_append_marked(struct events *events, int64_t job_id, const char *type,
+                         const json_t *data, const struct run_mark *mark, struct failure *failure);
+int events_progress_marked(struct events *events, int64_t job_id, const char *type, json_t *data,
+                           bool whole, const struct run_mark *mark, struct failure *failure);
 
 /*
  * events_current() - the newest progress of a running job (a copy, owned by the caller), or NULL,

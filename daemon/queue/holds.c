@@ -14,8 +14,10 @@
 static const struct {
     int first, max;
 } spans[N_HOLD_KINDS] = {
-    [HOLD_MEMORY] = {1, 60}, [HOLD_DISK] = {20, 640}, /* longer than the disk itself is left alone:
-                                                         see files/disk.h */
+    [HOLD_CLUSTER] = {30, 960}, [HOLD_MEMORY] = {1, 60}, [HOLD_DISK] = {20, 640}, /* longer than the
+                                                                                     disk itself is
+                                                                                     left alone: see
+                                                                                     files/disk.h */
 };
 
 struct hold {

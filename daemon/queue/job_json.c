@@ -28,6 +28,21 @@ static json_t *paused_json(const struct job_row *row) {
                      json_object_get(row->paused, "hint"), "since", json_time(row->paused_at));
 }
 
+/* Where its newest run on a cluster is, null: it had none; NULL when out of memory. */
+static json_t *engine_json(const struct job_row *row) {
+    json_t *engine, *starts_at;
+
+    if (!row->engine)
+        return json_null();
+    engine = json_clone(row->engine);
+    starts_at = json_time(json_integer_value(json_object_get(row->engine, "starts_at")));
+    if (json_object_set_new(engine, "starts_at", starts_at)) {
+        json_decref(engine);
+        return NULL;
+    }
+    return engine;
+}
+
 static json_t *url_json(int64_t id, const char *rest) {
     char text[256];
 
@@ -100,12 +115,12 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
     json_t *position = row->position ? json_integer(row->position) : json_null();
     json_t *result = row->result ? job_result(row->result) : json_null();
     cleanup(json_decrefp) json_t *rest = json_pack(
-        "{so sf so so so so so so so so so so}", "paused", paused_json(row), "paused_seconds",
-        (double)row->paused_ms / 1000, "model", or_null(row->model), "created_at",
-        json_time(row->created_at), "started_at", json_time(row->started_at), "finished_at",
-        json_time(row->finished_at), "queue_position", position, "progress",
-        or_null(progress ? progress : row->progress), "result", result, "artifacts",
-        job_artifacts(row), "error", or_null(row->error), "urls", urls_json(row->id));
+        "{so so sf so so so so so so so so so so}", "paused", paused_json(row), "engine",
+        engine_json(row), "paused_seconds", (double)row->paused_ms / 1000, "model",
+        or_null(row->model), "created_at", json_time(row->created_at), "started_at",
+        json_time(row->started_at), "finished_at", json_time(row->finished_at), "queue_position",
+        position, "progress", or_null(progress ? progress : row->progress), "result", result,
+        "artifacts", job_artifacts(row), "error", or_null(row->error), "urls", urls_json(row->id));
 
     if (!job || !rest || json_object_update(job, rest))
         return NULL;

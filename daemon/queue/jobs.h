@@ -27,6 +27,7 @@ struct submission;
 
 #define JOBS_CRASHES_MAX 3  /* of attempts in a row that finished nothing new */
 #define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
+#define JOBS_LOCAL "local"  /* the executor of the devices of this machine */
 #define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
 
 /* What the queue works with; all pointers are borrowed. */
@@ -46,6 +47,7 @@ struct jobs {
     /* Does a run of the job go on without this process? NULL: none does. */
     bool (*lives)(void *lives_ctx, int64_t id);
     void *lives_ctx;
+    const char *cluster; /* the executor beside "local" that runs jobs elsewhere; NULL: none */
     struct quota quota;
     struct stats stats;
 };
@@ -180,6 +182,13 @@ int jobs_look(struct jobs *jobs, const char *device, struct failure *failure);
  */
 int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
                struct failure *failure);
+
+/*
+ * jobs_claim_run() - the same for a run by jobs->cluster: the run @nonce is in the ledger
+ * (daemon/store/runs.h) when its job has become running. @asked_only: only jobs that ask for it.
+ */
+int jobs_claim_run(struct jobs *jobs, const char *nonce, bool asked_only, struct job_row **ret_row,
+                   struct failure *failure);
 
 /* -------- what becomes of a running job (jobs_run.c) -------- */
 

@@ -10,8 +10,11 @@
 #define COLUMNS                                                                                    \
     "jobs.id, kind, status, owner, name, labels, priority, attempt, request, model_dir, params, "  \
     "model, progress, result, error, version, created_at, started_at, finished_at, "               \
-    "pull, hub_model, private, paused, paused_at, paused_ms, held"
-#define N_COLUMNS 26
+    "pull, hub_model, private, paused, paused_at, paused_ms, held, executor, "                     \
+    "(SELECT json_object('name', executor, 'id', remote_id, 'state', state, 'reason', reason, "    \
+    "'node', node, 'starts_at', starts_at) FROM runs WHERE runs.job_id = jobs.id "                 \
+    "ORDER BY runs.id DESC LIMIT 1)"
+#define N_COLUMNS 28
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -25,6 +28,7 @@ void job_row_free(struct job_row *row) {
     free(row->name);
     free(row->model_dir);
     free(row->hub_model);
+    free(row->executor);
     json_decref(row->labels);
     json_decref(row->request);
     json_decref(row->params);
@@ -33,6 +37,7 @@ void job_row_free(struct job_row *row) {
     json_decref(row->result);
     json_decref(row->error);
     json_decref(row->paused);
+    json_decref(row->engine);
     free(row);
 }
 
@@ -71,7 +76,9 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
         (r = store_column_json(store, statement, 13, &row->result)) ||
         (r = store_column_json(store, statement, 14, &row->error)) ||
         (r = store_column_text(store, statement, 20, &row->hub_model)) ||
-        (r = store_column_json(store, statement, 22, &row->paused)))
+        (r = store_column_json(store, statement, 22, &row->paused)) ||
+        (r = store_column_text(store, statement, 26, &row->executor)) ||
+        (r = store_column_json(store, statement, 27, &row->engine)))
         return r;
     if (job_status_from_name(status, &row->status))
         return -EBADMSG;
@@ -91,12 +98,12 @@ static uint64_t next_queue_version(struct store *store) {
 int store_insert_job(struct store *store, const struct new_job *job, int64_t *ret_id) {
     int r = store_exec(store,
                        "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
-                       "request, params, model_dir, version, created_at, pull, hub_model, private) "
-                       "VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjijjsiiisi", job->kind, job->owner, job->name, job->labels,
+                       "request, params, model_dir, version, created_at, pull, hub_model, private, "
+                       "executor) VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjijjsiiisis", job->kind, job->owner, job->name, job->labels,
                        (int64_t)job->priority, job->request, job->params, job->model_dir,
                        (int64_t)next_queue_version(store), job->created_at, (int64_t)job->pull,
-                       job->hub_model, (int64_t)job->private);
+                       job->hub_model, (int64_t)job->private, job->executor);
 
     if (r < 0)
         return r;
@@ -199,23 +206,25 @@ int store_count_owner(struct store *store, const char *owner, int64_t *ret_n) {
     return 0;
 }
 
-int store_claim_job(struct store *store, int64_t at, bool writes, const json_t *held,
+int store_claim_job(struct store *store, int64_t at, const struct store_claim *claim,
                     struct job_row **ret_row) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r;
 
-    r = store_query(store, &statement,
-                    "UPDATE jobs SET status = 'running', version = ?1, "
-                    "paused = NULL, paused_at = NULL, " STORE_COUNT_PAUSE ", "
-                    "started_at = coalesce(started_at, ?2), "
-                    "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
-                    "WHERE id = (SELECT queue.id FROM queue "
-                    "JOIN jobs AS waiting ON waiting.id = queue.id WHERE waiting.pull = 0 "
-                    "AND (?3 OR waiting.params ->> 'wbits' = 16) "
-                    "AND queue.id NOT IN (SELECT value FROM json_each(?4)) "
-                    "ORDER BY position LIMIT 1) "
-                    "AND status = 'queued' RETURNING " COLUMNS,
-                    "iiij", (int64_t)next_queue_version(store), at, (int64_t)writes, held);
+    r = store_query(
+        store, &statement,
+        "UPDATE jobs SET status = 'running', version = ?1, "
+        "paused = NULL, paused_at = NULL, " STORE_COUNT_PAUSE ", "
+        "started_at = coalesce(started_at, ?2), "
+        "claim = (SELECT coalesce(max(claim), 0) + 1 FROM jobs) "
+        "WHERE id = (SELECT queue.id FROM queue "
+        "JOIN jobs AS waiting ON waiting.id = queue.id WHERE waiting.pull = 0 "
+        "AND (?3 OR waiting.params ->> 'wbits' = 16) "
+        "AND queue.id NOT IN (SELECT value FROM json_each(?4)) "
+        "AND " STORE_MAY_RUN("?5", "?6", "?7") "ORDER BY position LIMIT 1) "
+                                               "AND status = 'queued' RETURNING " COLUMNS,
+        "iiijsii", (int64_t)next_queue_version(store), at, (int64_t)claim->writes, claim->held,
+        claim->executor, (int64_t)claim->asked_only, (int64_t)claim->begun);
     if (!r)
         r = store_step(store, statement);
     if (r <= 0)

@@ -4,16 +4,17 @@
 
 #include <errno.h>
 
-int store_next_job(struct store *store, bool writes, const json_t *held, int64_t *ret_id,
+int store_next_job(struct store *store, const struct store_claim *claim, int64_t *ret_id,
                    bool *ret_paused) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,
                         "SELECT queue.id, waiting.paused IS NOT NULL FROM queue "
                         "JOIN jobs AS waiting ON waiting.id = queue.id "
                         "WHERE waiting.pull = 0 AND (?1 OR waiting.params ->> 'wbits' = 16) "
-                        "AND queue.id NOT IN (SELECT value FROM json_each(?2)) "
-                        "ORDER BY position LIMIT 1",
-                        "ij", (int64_t)writes, held);
+                        "AND queue.id NOT IN (SELECT value FROM json_each(?2)) AND " STORE_MAY_RUN(
+                            "?3", "?4", "?5") "ORDER BY position LIMIT 1",
+                        "ijsii", (int64_t)claim->writes, claim->held, claim->executor,
+                        (int64_t)claim->asked_only, (int64_t)claim->begun);
 
     if (!r)
         r = store_step(store, statement);

@@ -43,6 +43,13 @@ struct store {
     "paused_ms = paused_ms + CASE WHEN paused_at > 0 AND started_at > 0 "                          \
     "THEN max(?2 - paused_at, 0) ELSE 0 END"
 
+/* May the executor @name have the job `waiting`? The others are as in struct store_claim. */
+#define STORE_MAY_RUN(name, asked_only, begun)                                                     \
+    "CASE WHEN waiting.executor IS NOT NULL THEN waiting.executor = " name " ELSE NOT " asked_only \
+    " AND (" begun                                                                                 \
+    " OR NOT EXISTS (SELECT 1 FROM runs WHERE runs.job_id = waiting.id AND runs.executor <> " name \
+    ")) END "
+
 /*
  * store_errno() - what SQLite's code @rc of the connection @db, which may be NULL, means: -ENOSPC,
  * -ENOMEM, -EEXIST, -EBADMSG, -EAGAIN (another program holds it) or -EIO.

@@ -63,6 +63,8 @@ struct job_row {
     bool pull;         /* files of it have to be fetched before it can be claimed */
     char *hub_model;   /* "org/name" when the model is from the hub; NULL: it is not */
     bool private;      /* for its owner and admins only */
+    char *executor;    /* which alone may run it; NULL: any */
+    json_t *engine;    /* of its newest run on a cluster; NULL: it had none */
     bool held;         /* it is queued, and has no place in the queue until it is released */
     uint64_t version;
 };
@@ -132,6 +134,7 @@ struct new_job {
     const char *hub_model; /* or NULL */
     const json_t *labels, *request, *params;
     int priority;
+    const char *executor; /* which alone may run it; NULL: any */
     bool pull, private;
     int64_t created_at;
 };
@@ -189,11 +192,20 @@ int store_list_summaries(struct store *store, const struct store_filter *filter,
 
 /* -------- jobs that wait for more than their turn (pause.c) -------- */
 
+/* Who claims jobs, and which of those that have all their files; all pointers are borrowed. */
+struct store_claim {
+    bool writes;          /* all; else only those that evaluate a model as it is */
+    const json_t *held;   /* but none of these, an array of ids; NULL: no others */
+    const char *executor; /* jobs that ask for this one or for none */
+    bool asked_only;      /* and none of those that ask for none */
+    bool begun;           /* those too that runs of another executor have begun (runs.h) */
+};
+
 /*
  * store_next_job() - the job that store_claim_job() would take, and whether it is paused.
  * -ENOENT: none.
  */
-int store_next_job(struct store *store, bool writes, const json_t *held, int64_t *ret_id,
+int store_next_job(struct store *store, const struct store_claim *claim, int64_t *ret_id,
                    bool *ret_paused);
 
 /* store_pause_job() - a queued job waits for more than its turn. -ESTALE: it did so already. */
@@ -257,11 +269,10 @@ int store_count_jobs(struct store *store, enum job_status status, int64_t *ret_n
 int store_count_owner(struct store *store, const char *owner, int64_t *ret_n);
 
 /*
- * store_claim_job() - the first job of the queue that has all its files becomes running at time
- * @at; without @writes, the first of those that only evaluate a model as it is; none of @held, an
- * array of ids or NULL. The caller owns *ret_row. Return: 0, -ENOENT when there is none, -errno.
+ * store_claim_job() - the first job of the queue that @claim may have becomes running at time @at.
+ * The caller owns *ret_row. Return: 0, -ENOENT when there is none, -errno.
  */
-int store_claim_job(struct store *store, int64_t at, bool writes, const json_t *held,
+int store_claim_job(struct store *store, int64_t at, const struct store_claim *claim,
                     struct job_row **ret_row);
 
 /* A change of status. JSON is borrowed; NULL leaves progress as it is. */

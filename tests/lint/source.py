@@ -46,7 +46,7 @@ LAYERS = {
     "daemon/access/": ["base/", "daemon/access/", "daemon/store/store.h", "api/service.h"],
     "daemon/config/": ["base/", "daemon/config/", "daemon/access/token_file.h",
                        "daemon/data/hub/hub.h", "api/wire.h"],
-    "daemon/queue/": ["base/", "daemon/queue/", "daemon/store/store.h", "daemon/store/lease.h",
+    "daemon/queue/": ["base/", "daemon/queue/", "daemon/store/store.h", "daemon/store/lease.h", "daemon/store/runs.h",
                       "daemon/access/access.h", "daemon/files/", "daemon/pipeline/params/",
                       "daemon/pipeline/export/reexport.h", "daemon/data/", "api/service.h",
                       "api/wire.h"],

@@ -79,7 +79,8 @@ static inline int64_t claim(struct fixture *f) {
     int r;
 
     begin(f);
-    r = store_claim_job(f->store, 2, true, NULL, &row);
+    r = store_claim_job(f->store, 2, &(struct store_claim){.writes = true, .executor = "local"},
+                        &row);
     assert_int_equal(end(f, r == -ENOENT ? 0 : r), 0);
     return row ? row->id : 0;
 }

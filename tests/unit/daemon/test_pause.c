@@ -203,7 +203,11 @@ static void test_pauses_are_no_run_time(void **state) {
 
     q->jobs.disk->floor = 0;
     begin(q->f);
-    assert_int_equal(end(q->f, store_claim_job(q->f->store, now - 2 * hour, true, NULL, &row)), 0);
+    assert_int_equal(
+        end(q->f,
+            store_claim_job(q->f->store, now - 2 * hour,
+                            &(struct store_claim){.writes = true, .executor = "local"}, &row)),
+        0);
     assert_int_equal(jobs_interrupt(&q->jobs, id, "shutdown", false, &failure), 0);
     begin(q->f);
     assert_int_equal(end(q->f, store_pause_job(q->f->store, id, now - hour, why)), 0);

@@ -91,6 +91,7 @@ static void report_lines(struct scene *scene, const struct run_end *end) {
     cleanup(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     struct line_writer writer = {.fd = fd};
     struct failure failure;
+    struct run_end last_end;
     bool ended = false;
     size_t size;
 
@@ -112,11 +113,13 @@ static void report_lines(struct scene *scene, const struct run_end *end) {
         assert_false(ended);
         next = strchr(line, '\n');
         assert_non_null(next);
-        if (sink_line(&scene->sink, line, next - line, &ended, &failure))
+        if (sink_line(&scene->sink, line, next - line, &ended, &last_end, &failure))
             fail_msg("%.*s: %s", (int)(next - line), line, failure.detail);
     }
     assert_true(ended);
     assert_int_equal(scene->n_alive, ARRAY_SIZE(reports) + 2);
+    assert_int_equal(sink_end(&scene->sink, &last_end), 0);
+    run_end_done(&last_end);
 }
 
 /* What the store holds of a job, without what differs between two of them. */
@@ -244,12 +247,14 @@ static void test_hostile_lines(void **state) {
     int64_t id = submit(q, NULL);
     struct failure failure;
     struct scene scene;
+    struct run_end last;
     bool ended;
 
     begin_run(&scene, q);
     for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
         failure.code[0] = '\0';
-        assert_true(sink_line(&scene.sink, lines[i], strlen(lines[i]), &ended, &failure) < 0);
+        assert_true(sink_line(&scene.sink, lines[i], strlen(lines[i]), &ended, &last, &failure) <
+                    0);
         assert_false(ended);
         assert_true(failure.code[0]);
     }

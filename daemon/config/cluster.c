@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/config/cluster.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SAFE "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/._-+,@:="
+
+static int invalid(struct failure *failure, const char *option, const char *value,
+                   const char *why) {
+    return failure_set(failure, -EINVAL, "config_invalid", "see quantd.conf(5)",
+                       "invalid %s '%s': %s", option, value, why);
+}
+
+/* It becomes part of a script and of a pattern of Slurm's. */
+static int check_path(const char *option, const char *path, struct failure *failure) {
+    if (path[0] != '/')
+        return invalid(failure, option, path, "it is no absolute path");
+    if (path[strspn(path, SAFE)])
+        return invalid(failure, option, path,
+                       "with slurm = yes it may have letters, digits and the signs /._-+,@:= only");
+    return 0;
+}
+
+static int set_default(char **value, const char *text, struct failure *failure) {
+    if (!*value)
+        *value = strdup(text);
+    return *value ? 0 : failure_oom(failure);
+}
+
+static int check_texts(const struct config *config, struct failure *failure) {
+    const char *const texts[][2] = {{"slurm-partition", config->slurm_partition},
+                                    {"slurm-account", config->slurm_account},
+                                    {"slurm-qos", config->slurm_qos},
+                                    {"slurm-gres", config->slurm_gres},
+                                    {"slurm-cpus", config->slurm_cpus},
+                                    {"slurm-memory", config->slurm_memory},
+                                    {"slurm-time", config->slurm_time}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        const char *text = texts[i][1];
+
+        for (const char *at = text; at && *at; at++) {
+            if (*at <= ' ' || *at > '~')
+                return invalid(failure, texts[i][0], text, "it has a blank or no ASCII in it");
+        }
+    }
+    for (int i = 0; i < config->slurm_options.n; i++) {
+        if (!str_has_prefix(config->slurm_options.at[i], "-"))
+            return invalid(failure, "slurm-option", config->slurm_options.at[i],
+                           "it is no option, as --constraint=a100");
+    }
+    return 0;
+}
+
+int config_check_slurm(struct config *config, struct failure *failure) {
+    int r;
+
+    config->slurm = str_equal(config->slurm_text, "yes");
+    if (config->slurm_text && !config->slurm && !str_equal(config->slurm_text, "no"))
+        return invalid(failure, "slurm", config->slurm_text, "it is neither yes nor no");
+    if ((r = set_default(&config->slurm_bin, "/usr/bin", failure)) ||
+        (r = set_default(&config->slurm_run, QUANTD_RUN_PATH, failure)))
+        return r;
+    if (!config->slurm)
+        return str_equal(config->devices.at[0], "none")
+                   ? invalid(failure, "device", "none", "without slurm = yes no job could run")
+                   : 0;
+    if ((r = check_path("jobs-dir", config->jobs_dir, failure)) ||
+        (r = check_path("slurm-run", config->slurm_run, failure)) ||
+        (r = check_path("slurm-bin", config->slurm_bin, failure)))
+        return r;
+    return check_texts(config, failure);
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/executor/slurm/answer.h"
+
+#include "base/macros.h"
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define ID_MAX ((uint64_t)1 << 53)
+
+static const struct {
+    const char *name;
+    enum slurm_phase phase;
+} phases[] = {
+    {"PENDING", SLURM_WAITING},      {"CONFIGURING", SLURM_WAITING},
+    {"REQUEUED", SLURM_WAITING},     {"REQUEUE_HOLD", SLURM_WAITING},
+    {"REQUEUE_FED", SLURM_WAITING},  {"RESV_DEL_HOLD", SLURM_WAITING},
+    {"SPECIAL_EXIT", SLURM_WAITING}, {"POWER_UP_NODE", SLURM_WAITING},
+    {"SUSPENDED", SLURM_SUSPENDED},  {"STOPPED", SLURM_SUSPENDED},
+    {"COMPLETED", SLURM_OVER},       {"FAILED", SLURM_OVER},
+    {"CANCELLED", SLURM_OVER},       {"TIMEOUT", SLURM_OVER},
+    {"DEADLINE", SLURM_OVER},        {"PREEMPTED", SLURM_OVER},
+    {"NODE_FAIL", SLURM_OVER},       {"BOOT_FAIL", SLURM_OVER},
+    {"OUT_OF_MEMORY", SLURM_OVER},   {"LAUNCH_FAILED", SLURM_OVER},
+    {"RECONFIG_FAIL", SLURM_OVER},   {"REVOKED", SLURM_OVER},
+    {"EXPEDITING", SLURM_WAITING},
+};
+
+enum slurm_phase slurm_phase(const char *state) {
+    for (size_t i = 0; i < ARRAY_SIZE(phases); i++) {
+        if (str_equal(state, phases[i].name))
+            return phases[i].phase;
+    }
+    return SLURM_RUNNING;
+}
+
+bool slurm_is_hopeless(const char *reason) {
+    static const char *const parts[] = {
+        "BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit",
+        "InvalidAccount", "InvalidQOS",      "AccountNotAllowed",  "QOSNotAllowed",
+        "launch failed",  "PerJob",          "MaxMemPerLimit",     "DependencyNeverSat"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        if (strstr(reason, parts[i]))
+            return true;
+    }
+    return false;
+}
+
+/* "2026-11-28T14:02:11", in the time of this machine; 0: it is something else, as "N/A". */
+static int64_t parse_time(const char *text) {
+    struct tm tm = {.tm_isdst = -1};
+    const char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    time_t at = end && !*end ? mktime(&tm) : 0;
+
+    return at > 0 ? (int64_t)at * 1000 : 0;
+}
+
+/* Copies the column at *at into @column and moves on; false when it does not end or fit. */
+static bool next_column(const char **at, const char *end, char *column, size_t size) {
+    const char *bar = memchr(*at, '|', (size_t)(end - *at));
+
+    if (!bar || (size_t)(bar - *at) >= size)
+        return false;
+    memcpy(column, *at, (size_t)(bar - *at));
+    column[bar - *at] = '\0';
+    str_make_printable(column);
+    *at = bar + 1;
+    return true;
+}
+
+int slurm_parse_job(const char *line, size_t size, struct slurm_job *ret_job) {
+    const char *at = line, *end = line + size;
+    struct slurm_job job = {};
+    char id[32], start[32];
+    uint64_t number;
+
+    if (!next_column(&at, end, id, sizeof(id)) || str_parse_u64(id, ID_MAX, &number) || !number ||
+        !next_column(&at, end, job.state, sizeof(job.state)) || !job.state[0] ||
+        !next_column(&at, end, job.node, sizeof(job.node)) ||
+        !next_column(&at, end, start, sizeof(start)) ||
+        !next_column(&at, end, job.name, sizeof(job.name)) || !job.name[0])
+        return -EINVAL;
+    job.id = (int64_t)number;
+    job.starts_at = parse_time(start);
+    snprintf(job.reason, sizeof(job.reason), "%.*s", (int)MIN((size_t)(end - at), 159), at);
+    str_make_printable(job.reason);
+    *ret_job = job;
+    return 0;
+}
+
+/* Jobs of others may have any name and id: such a line is one of squeue all the same. */
+static bool looks_like_job(const char *line, size_t size) {
+    int n = 0;
+
+    for (size_t i = 0; i < size; i++)
+        n += line[i] == '|';
+    return size > 0 && line[0] >= '0' && line[0] <= '9' && n >= 5;
+}
+
+int slurm_parse_jobs(const char *text, size_t size,
+                     void (*each)(void *ctx, const struct slurm_job *job), void *ctx) {
+    const char *end = text + size;
+    int n_jobs = 0, n_others = 0;
+
+    /* A list that breaks off says nothing about the jobs that are missing. */
+    if (size && text[size - 1] != '\n')
+        return -EBADMSG;
+    for (const char *line = text, *next; line < end; line = next + 1) {
+        next = memchr(line, '\n', (size_t)(end - line));
+        if (looks_like_job(line, (size_t)(next - line)))
+            n_jobs++;
+        else
+            n_others += next > line;
+    }
+    if (n_others && !n_jobs)
+        return -EBADMSG;
+    for (const char *line = text, *next; line < end; line = next + 1) {
+        struct slurm_job job;
+
+        next = memchr(line, '\n', (size_t)(end - line));
+        if (!slurm_parse_job(line, (size_t)(next - line), &job))
+            each(ctx, &job);
+    }
+    return 0;
+}
+
+int64_t slurm_parse_submitted(const char *text) {
+    uint64_t id = 0, found;
+
+    for (const char *line = text; line && *line;) {
+        size_t size = strcspn(line, "\n"), digits = strspn(line, "0123456789");
+        char number[24];
+
+        if (digits > 0 && digits < sizeof(number) && (digits == size || line[digits] == ';')) {
+            memcpy(number, line, digits);
+            number[digits] = '\0';
+            if (!str_parse_u64(number, ID_MAX, &found))
+                id = found;
+        }
+        line += size + (line[size] == '\n');
+    }
+    return (int64_t)id;
+}
+
+bool slurm_is_unsure(const char *text) {
+    static const char *const parts[] = {"timed out", "contact", "ommunication", "onnection",
+                                        "Unexpected"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        if (strstr(text, parts[i]))
+            return true;
+    }
+    return !text[0];
+}
+
+void slurm_last_line(const char *text, char *line, size_t size) {
+    const char *last = "";
+    size_t length = 0;
+
+    while (text && *text) {
+        size_t n = strcspn(text, "\n");
+
+        if (n > 0) {
+            last = text;
+            length = n;
+        }
+        text += n + (text[n] == '\n');
+    }
+    snprintf(line, size, "%.*s", (int)MIN(length, size - 1), last);
+    str_make_printable(line);
+}
