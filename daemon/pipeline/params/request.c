@@ -82,6 +82,26 @@ static int read_fields(const json_t *object, struct params *params, struct failu
     return r;
 }
 
+/* What needs calibration, of a job that has none. */
+static int check_nearest(const struct params *params, struct failure *failure) {
+    const char *name = params->method->name;
+
+    if (params->act_order || params->true_sequential)
+        return failure_field(failure, "method", "leave act_order and true_sequential out",
+                             "%s has no calibration to order or repeat", name);
+    if (params->grid == GRID_HESSIAN)
+        return failure_field(failure, "grid", "choose mse, which needs no calibration",
+                             "hessian weighs errors by the calibration, which %s does without",
+                             name);
+    if (params->refine > 0)
+        return failure_field(failure, "refine", "leave it out, or choose method gptq",
+                             "%s has no calibration to refine by", name);
+    if (params->drift > 0)
+        return failure_field(failure, "drift", "leave drift out, or choose method gptq",
+                             "%s has no calibration to see a drift in", name);
+    return 0;
+}
+
 static int check_combination(const struct params *params, struct failure *failure) {
     const struct method_ops *method = params->method;
     int r;
@@ -97,20 +117,9 @@ static int check_combination(const struct params *params, struct failure *failur
         return failure_field(failure, "dataset",
                              "name wikitext2, ptb, c4 or file:PATH, or choose method rtn",
                              "method %s needs a calibration set", method->name);
-    if (!params_calibrates(params) && !method->needs_hessians &&
-        (params->act_order || params->true_sequential))
-        return failure_field(failure, "method", "leave act_order and true_sequential out",
-                             "%s has no calibration to order or repeat", method->name);
-    if (!method->needs_hessians && params->grid == GRID_HESSIAN)
-        return failure_field(failure, "grid", "choose mse, which needs no calibration",
-                             "hessian weighs errors by the calibration, which %s does without",
-                             method->name);
-    if (!method->needs_hessians && params->refine > 0)
-        return failure_field(failure, "refine", "leave it out, or choose method gptq",
-                             "%s has no calibration to refine by", method->name);
-    if (!method->needs_hessians && params->drift > 0)
-        return failure_field(failure, "drift", "leave drift out, or choose method gptq",
-                             "%s has no calibration to see a drift in", method->name);
+    r = method->needs_hessians || params_calibrates(params) ? 0 : check_nearest(params, failure);
+    if (r)
+        return r;
     if (params->wbits == 16 && params->n_eval == 0)
         return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");

@@ -163,6 +163,22 @@ static void test_few_tokens(void **state) {
     done(&rounded);
 }
 
+/* Beside others that have Hessians, by a rule, grid hessian is mse's. */
+static void test_rtn_hessian(void **state) {
+    struct fixture a, b;
+
+    (void)state;
+    setup(&a, &method_rtn);
+    a.problem.grid.fit = GRID_MSE;
+    solve(&a, &method_rtn);
+    setup(&b, &method_rtn);
+    b.problem.grid.fit = GRID_HESSIAN;
+    solve(&b, &method_rtn);
+    assert_memory_equal(a.dq, b.dq, sizeof(a.dq));
+    done(&a);
+    done(&b);
+}
+
 /* With grid hessian such a stack has the grid of mse, which needs no Hessian. */
 static void test_few_tokens_hessian(void **state) {
     struct fixture f, rounded;
@@ -246,9 +262,10 @@ static void test_refine(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),      cmocka_unit_test(test_rtn),
-        cmocka_unit_test(test_few_tokens), cmocka_unit_test(test_few_tokens_hessian),
-        cmocka_unit_test(test_damping),    cmocka_unit_test(test_refine),
+        cmocka_unit_test(test_table),       cmocka_unit_test(test_rtn),
+        cmocka_unit_test(test_few_tokens),  cmocka_unit_test(test_few_tokens_hessian),
+        cmocka_unit_test(test_rtn_hessian), cmocka_unit_test(test_damping),
+        cmocka_unit_test(test_refine),
     };
 
     return cmocka_run_group_tests(tests, open_backend, close_backend);
