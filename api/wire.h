@@ -53,6 +53,7 @@
 #define WIRE_EVENT_JOB_RESUMED "job.resumed"
 #define WIRE_EVENT_PHASE_STARTED "phase.started"
 #define WIRE_EVENT_PROGRESS "progress"
+#define WIRE_EVENT_PLAN_FINISHED "plan.finished"
 #define WIRE_EVENT_LAYER_FINISHED "layer.finished"
 #define WIRE_EVENT_EVAL_PROGRESS "eval.progress"
 #define WIRE_EVENT_EVAL_FINISHED "eval.finished"
@@ -67,6 +68,7 @@
 /* The phases that a job goes through, in their order; likewise. */
 #define WIRE_PHASE_PULL "pull"
 #define WIRE_PHASE_LOAD "load"
+#define WIRE_PHASE_PLAN "plan"
 #define WIRE_PHASE_CALIBRATE "calibrate"
 #define WIRE_PHASE_QUANTIZE "quantize"
 #define WIRE_PHASE_EVALUATE "evaluate"

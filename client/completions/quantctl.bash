@@ -89,10 +89,10 @@ _quantctl_option_value() {
 # The positional word $2 (counted from 1) of verb $1.
 _quantctl_word() {
     case $1:$2 in
-    quantize:1 | eval:1)
+    quantize:1 | plan:1 | eval:1)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models)" -- "$3"; compgen -d -- "$3")
         ;;
-    quantize:2)
+    quantize:2 | plan:2)
         mapfile -t COMPREPLY < <(
             compgen -W "wikitext2 ptb c4 file: $(_quantctl_texts)" -- "$3"
             compgen -f -- "$3"

@@ -17,7 +17,7 @@
 #define WARNINGS_SHOWN 5 /* a model has thousands of matrices; the report has the count */
 
 static const char *const phase_names[N_DISPLAY_PHASES] = {
-    WIRE_PHASE_PULL,     WIRE_PHASE_LOAD,     WIRE_PHASE_CALIBRATE,
+    WIRE_PHASE_PULL,     WIRE_PHASE_LOAD,     WIRE_PHASE_PLAN,   WIRE_PHASE_CALIBRATE,
     WIRE_PHASE_QUANTIZE, WIRE_PHASE_EVALUATE, WIRE_PHASE_EXPORT,
 };
 
@@ -43,10 +43,12 @@ static void set_phase_state(struct display *display, int phase, bool planned) {
 static void plan_phases(struct display *display, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
     bool exports = str_equal(answer_text(job, "kind"), "export");
-    bool quantizes =
-        str_equal(answer_text(job, "kind"), "quantize") && answer_int(params, "wbits", 16) < 16;
+    bool quantizes = str_equal(answer_text(job, "kind"), "quantize") &&
+                     answer_int(params, "wbits", 16) < 16 &&
+                     !json_is_true(json_object_get(params, "plan_only"));
 
     set_phase_state(display, DISPLAY_LOAD, true);
+    set_phase_state(display, DISPLAY_PLAN, answer_number(params, "target_bits") > 0);
     set_phase_state(display, DISPLAY_CALIBRATE,
                     quantizes && json_is_string(json_object_get(params, "dataset")));
     set_phase_state(display, DISPLAY_QUANTIZE, quantizes);
@@ -362,6 +364,16 @@ static void on_warning(struct display *display, const json_t *data, double at) {
         block_say(&display->block, STYLE_PLAIN, "more warnings are counted at the end");
 }
 
+static void on_plan(struct display *display, const json_t *data, double at) {
+    const json_t *chosen = json_object_get(data, "chosen");
+    char text[128];
+
+    (void)at;
+    snprintf(text, sizeof(text), "plan: %.2f bits on average, predicted KL divergence %.4f",
+             answer_number(chosen, "bits"), answer_number(chosen, "kl"));
+    say(display, text);
+}
+
 static void on_interrupted(struct display *display, const json_t *data, double at) {
     char text[256];
 
@@ -389,6 +401,7 @@ static const struct {
     {WIRE_EVENT_JOB_INTERRUPTED, on_interrupted, false},
     {WIRE_EVENT_JOB_WARNING, on_warning, false},
     {WIRE_EVENT_PHASE_STARTED, on_phase, false},
+    {WIRE_EVENT_PLAN_FINISHED, on_plan, false},
     {WIRE_EVENT_LAYER_FINISHED, on_layer, false},
     {WIRE_EVENT_EVAL_PROGRESS, on_eval_progress, false},
     {WIRE_EVENT_EVAL_FINISHED, on_eval, false},

@@ -33,7 +33,11 @@ int job_exit_status(const json_t *job) {
 }
 
 bool job_makes_checkpoint(const json_t *params) {
-    return answer_int(params, "wbits", 16) < 16 || str_equal(answer_text(params, "kind"), "export");
+    bool quantizes =
+        answer_int(params, "wbits", 16) < 16 || answer_number(params, "target_bits") > 0;
+
+    return (quantizes && !json_is_true(json_object_get(params, "plan_only"))) ||
+           str_equal(answer_text(params, "kind"), "export");
 }
 
 char *job_model(const json_t *job) {

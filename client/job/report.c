@@ -5,6 +5,7 @@
 #include "client/http/answer.h"
 #include "client/job/display.h"
 #include "client/job/job.h"
+#include "client/job/plan/plan.h"
 #include "client/screen/label.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
@@ -237,6 +238,8 @@ int report_result(const struct terminal *terminal, const json_t *job, const stru
 
     if (!r)
         r = report_worst(terminal, sum, failure);
+    if (!r)
+        r = plan_report(terminal, job, failure);
     if (r)
         return r;
     if (json_is_object(json_object_get(job, "result")))

@@ -60,6 +60,11 @@ static const struct arg_option options[] = {
      "some matrices otherwise, for example self_attn:wbits=8, or "
      "layers=0-3,15/down_proj:wbits=4,groupsize=64; may be repeated, the first that fits holds",
      "rules", ARG_LIST},
+    {"target-bits", "F",
+     "find the rules with the least divergence for a mean of F bits, from 2 to 8; 0.0 (the "
+     "default): none",
+     "target_bits", ARG_REAL},
+    {"plan-only", NULL, "end after the plan of --target-bits: what each size costs", "plan_only"},
     SAVE_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,

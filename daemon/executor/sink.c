@@ -215,6 +215,7 @@ static const struct kind {
     {WIRE_EVENT_PROGRESS, on_progress, {}},
     {WIRE_EVENT_EVAL_PROGRESS, on_part, {{"set", JSON_STRING}}},
     {WIRE_EVENT_PHASE_STARTED, on_phase, {{"phase", JSON_STRING}}},
+    {WIRE_EVENT_PLAN_FINISHED, on_news, {{"chosen", JSON_OBJECT}, {"units", JSON_ARRAY}}},
     {WIRE_EVENT_LAYER_FINISHED, on_layer, {{"layer", JSON_INTEGER}}},
     {WIRE_EVENT_EVAL_FINISHED, on_eval, {{"set", JSON_STRING}, {"sha256", JSON_STRING}}},
     {WIRE_EVENT_JOB_WARNING, on_warning, {{"code", JSON_STRING}}},

@@ -19,14 +19,15 @@
  */
 static size_t job_size(struct run *run, int batch) {
     int64_t tokens = (int64_t)batch * run->seqlen;
-    size_t quantize, evaluate;
+    size_t quantize, evaluate, plan;
 
     run->batch = batch;
     if (tokens > INT32_MAX / run->checkpoint->config.num_experts_per_tok)
         return SIZE_MAX;
     quantize = run->quantizes ? quantize_size(run) : 0;
     evaluate = evaluate_size(run);
-    return MAX(quantize, evaluate);
+    plan = bits_size(run);
+    return MAX(plan, MAX(quantize, evaluate));
 }
 
 /* The most windows that any phase has. */

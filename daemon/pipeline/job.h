@@ -20,13 +20,14 @@ struct pipeline_observer {
     void *ctx;
     /*
      * Something happened; @data is borrowed. Kinds and their data:
-     *   phase.started   {phase: load|calibrate|quantize|evaluate|export}
+     *   phase.started   {phase: load|plan|calibrate|quantize|evaluate|export}
      *   progress        {phase, layer, layers_total, fraction, eta_seconds}: of the whole job;
      *                   may be dropped or merged, at most some a second
      *   layer.found, eval.found  as *.finished, of what an earlier attempt has done; it may have
      *                   been killed before it reported. Then
      *   job.resumed     {layer}: the first layer that still has to be done
      *   job.warning     {code, detail}
+     *   plan.finished   {target_bits, chosen, tokens, rules, units, curve}: of target_bits
      *   layer.finished  {layer, seconds, matrices: [{name, method, reason?, tokens, damping,
      *                   error (relative output error), seconds}]}; on disk by now
      *   eval.progress   {set, window, windows}

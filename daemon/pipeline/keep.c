@@ -8,13 +8,15 @@
 #include <string.h>
 
 void keeper_take(const struct run *run, struct arena *arena, struct keeper *ret_keeper) {
+    /* A plan of bits may ask for any. */
+    int most = run->params->target_bits > 0 ? 8 : quantization_most_bits(&run->quantization);
     size_t size = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
 
         group_shape(&run->checkpoint->config, i, &shape);
-        size += group_size(&shape) * quantization_most_bits(&run->quantization) / 8;
+        size += group_size(&shape) * most / 8;
     }
     ret_keeper->used = 0;
     arena_take(arena, &ret_keeper->packed, 1, 1, size);

@@ -76,6 +76,14 @@ static int add_original(const struct run *run, json_t *result) {
     return 0;
 }
 
+/* The plan of target_bits, but for the table that its event has; NULL: none. */
+static json_t *plan_of(const struct run *run) {
+    json_t *plan = run->plan ? json_copy(run->plan) : NULL;
+
+    json_object_del(plan, "units");
+    return plan;
+}
+
 /* Completes *@result, which holds what the export gave or is NULL. */
 static int complete_result(struct run *run, json_t **result) {
     double bits = run->exports ? run->params->format->bits_per_weight(&run->checkpoint->config,
@@ -89,12 +97,13 @@ static int complete_result(struct run *run, json_t **result) {
     run->b->ops->info(run->b, &info);
     if (!*result)
         *result = json_pack("{s:n s:[]}", "size_bytes", "artifacts");
-    rest = json_pack(
-        "{s:o s:o s:o s:o s:{s:I s:I} s:s s:i s:o}", "perplexity", perplexity_of(run), "baseline",
-        details_of(run, "baseline"), "difference", details_of(run, "difference"), "seconds",
-        seconds_of(run), "peak_memory", "device", (json_int_t)info.memory_peak, "host",
-        (json_int_t)usage.ru_maxrss * 1024, "model_fingerprint", run->fingerprint, "seqlen",
-        run->seqlen, "bits_per_weight", bits > 0 ? json_real(bits) : json_null());
+    rest = json_pack("{s:o s:o s:o s:o s:{s:I s:I} s:s s:i s:o s:o*}", "perplexity",
+                     perplexity_of(run), "baseline", details_of(run, "baseline"), "difference",
+                     details_of(run, "difference"), "seconds", seconds_of(run), "peak_memory",
+                     "device", (json_int_t)info.memory_peak, "host",
+                     (json_int_t)usage.ru_maxrss * 1024, "model_fingerprint", run->fingerprint,
+                     "seqlen", run->seqlen, "bits_per_weight",
+                     bits > 0 ? json_real(bits) : json_null(), "plan", plan_of(run));
     return rest && !json_object_update(*result, rest) && !add_original(run, *result)
                ? 0
                : failure_oom(run->failure);
@@ -210,6 +219,8 @@ static void run_done(struct run *run) {
     }
     free(run->quantization.schemes);
     original_close(run);
+    rules_done(&run->planned.rules);
+    json_decref(run->plan);
     free(run->shards);
     free(run->reports);
     windows_free(run->calibration);
@@ -239,6 +250,7 @@ static void begin_units(struct run *run) {
         if (run->n_finished == layers)
             plan.done = plan.total;
     }
+    plan.total += bits_work(run);
     if (run->made)
         plan.total = layers;
     plan.tokens_per_unit[PHASE_EVALUATE] = run->seqlen / (layers + 1.0);
@@ -276,7 +288,8 @@ static int compute(struct run *run) {
     if (r)
         return r;
     begin_units(run);
-    if (run->quantizes)
+    r = bits_plan(run);
+    if (!r && run->quantizes)
         r = quantize_layers(run);
     if (!r)
         r = evaluate_sets(run);
@@ -323,8 +336,8 @@ int pipeline_run(const struct pipeline_job *job, struct backend *backend, json_t
         .params = job->params,
         .b = backend,
         .failure = failure,
-        .quantizes = job->params->wbits != 16,
-        .exports = job->params->wbits != 16 || job->kind == JOB_EXPORT,
+        .quantizes = job->params->wbits != 16 && !job->params->plan_only,
+        .exports = (job->params->wbits != 16 && !job->params->plan_only) || job->kind == JOB_EXPORT,
         .progress = {.observer = job->observer, .failure = failure},
         .work_dir = str_format("%s/work", job->dir),
         .artifact_dir = str_format("%s/artifact", job->dir),

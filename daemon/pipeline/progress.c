@@ -6,9 +6,9 @@
 
 #define REPORT_SECONDS 0.2
 
-const char *const phase_names[N_PHASES] = {WIRE_PHASE_LOAD, WIRE_PHASE_CALIBRATE,
-                                           WIRE_PHASE_QUANTIZE, WIRE_PHASE_EVALUATE,
-                                           WIRE_PHASE_EXPORT};
+const char *const phase_names[N_PHASES] = {WIRE_PHASE_LOAD,      WIRE_PHASE_PLAN,
+                                           WIRE_PHASE_CALIBRATE, WIRE_PHASE_QUANTIZE,
+                                           WIRE_PHASE_EVALUATE,  WIRE_PHASE_EXPORT};
 
 /* Tokens a second through the whole model in this phase; null: none, or no measure of it. */
 static json_t *tokens_per_second(const struct progress *p, double now) {

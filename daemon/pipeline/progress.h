@@ -6,7 +6,15 @@
 
 #include "daemon/pipeline/job.h"
 
-enum phase { PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_EVALUATE, PHASE_EXPORT, N_PHASES };
+enum phase {
+    PHASE_LOAD,
+    PHASE_PLAN,
+    PHASE_CALIBRATE,
+    PHASE_QUANTIZE,
+    PHASE_EVALUATE,
+    PHASE_EXPORT,
+    N_PHASES
+};
 
 extern const char *const phase_names[N_PHASES];
 

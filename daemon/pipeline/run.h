@@ -52,6 +52,8 @@ struct run {
     char no_original[256];     /* why there is none, of a quantized model; "": there is no reason */
     double original_seconds;   /* that its passes took */
     bool original_on_host;     /* where its hidden states are kept; false: on the device */
+    struct params planned;     /* params with the rules of a plan; its rules are owned */
+    json_t *plan;              /* of target_bits, as plan.finished has it; NULL: none */
 
     json_t *made;               /* of an export job: quantd.json of the job whose codes it has */
     struct params *made_params; /* of that job, with the format that is asked for; owned */
@@ -136,12 +138,16 @@ size_t evaluate_size(const struct run *run); /* evaluate/ */
  * device has them (evaluate/); @own: the original is another model than the run's.
  */
 size_t comparison_size(const struct run *run, bool own);
+size_t bits_size(const struct run *run); /* bits/ */
+/* bits_work() - units of progress that a plan of bits still takes; bits/. */
+double bits_work(const struct run *run);
 
 /* The phases, each with its own file. 0 or -errno. */
 int reexport_open(struct run *run);     /* export/: what an export job has instead of inputs */
 int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, windows; checks them */
 int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
 int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */
+int bits_plan(struct run *run);         /* bits/: target_bits, which becomes rules of the run */
 int quantize_layers(struct run *run);   /* quantize.c */
 int evaluate_sets(struct run *run);     /* evaluate/ */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */

@@ -10,9 +10,9 @@
 #include <inttypes.h>
 
 /* What a result shows; the rest is for the daemon's own use. */
-static const char *const result_fields[] = {"perplexity",      "baseline", "difference",
-                                            "no_difference",   "original", "size_bytes",
-                                            "bits_per_weight", "seconds",  "peak_memory"};
+static const char *const result_fields[] = {
+    "perplexity", "baseline",        "difference", "no_difference", "original",
+    "size_bytes", "bits_per_weight", "seconds",    "peak_memory",   "plan"};
 
 /* A new reference to @value, null for NULL. */
 static json_t *or_null(json_t *value) {

@@ -10,8 +10,8 @@ OPENAPI = "api/openapi.json"
 DASHBOARD = "api/dashboard/"
 # Of a stream alone: they are not stored, and no job has them.
 OF_STREAMS = {"job", "start", "reset"}
-TYPE = re.compile(r"\b((?:job|phase|layer|eval)\.[a-z]+|progress)\b")
-QUOTED = re.compile(r"""["']((?:job|phase|layer|eval)\.[a-z]+)["']""")
+TYPE = re.compile(r"\b((?:job|phase|layer|plan|eval)\.[a-z]+|progress)\b")
+QUOTED = re.compile(r"""["']((?:job|phase|layer|plan|eval)\.[a-z]+)["']""")
 
 
 def wire(tree, prefix):

@@ -4,7 +4,7 @@
 const ENDED = ["succeeded", "failed", "cancelled"];
 const ROLES = ["read", "submit", "admin"];
 
-export const PHASES = ["pull", "load", "calibrate", "quantize", "evaluate", "export"];
+export const PHASES = ["pull", "load", "plan", "calibrate", "quantize", "evaluate", "export"];
 
 export function hasEnded(job) {
   return ENDED.includes(job.status);

@@ -20,6 +20,8 @@ const TEXTS = {
   "job.cancelled": () => "cancelled",
   "phase.started": (d) => `phase ${d.phase}`,
   "eval.finished": (d) => `${d.set}: perplexity ${perplexity(d.perplexity)}`,
+  "plan.finished": (d) =>
+    `plan: ${d.chosen.bits.toFixed(2)} bits on average, predicted KL ${d.chosen.kl.toFixed(4)}`,
   "layer.finished": (d) => {
     const worst = worstOf(d);
     return `layer ${d.layer} in ${seconds(d.seconds)}` +

@@ -103,7 +103,8 @@ export class ProgressPanel {
 
   #drawPhases(job, done) {
     const now = PHASES.indexOf(job.progress?.phase);
-    const known = PHASES.filter((phase) => phase !== "pull" || done.has("pull") || now === 0);
+    const known = PHASES.filter((phase) => !["pull", "plan"].includes(phase) || done.has(phase) ||
+      now === PHASES.indexOf(phase));
     const key = `${now} ${known.join()}`;
     if (this.#phases.dataset.key === key) return;
     this.#phases.dataset.key = key;

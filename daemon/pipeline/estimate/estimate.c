@@ -145,15 +145,21 @@ static size_t matrices_size(const struct format_ops *format, const struct model_
     return (size_t)(weights * (bits > 0 ? bits : 16) / 8);
 }
 
+size_t estimate_size(const struct format_ops *format, const struct checkpoint *checkpoint,
+                     const struct quantization_config *q) {
+    if (format->size)
+        return format->size(&checkpoint->config, q);
+    return matrices_size(format, &checkpoint->config, q) + plain_size(checkpoint);
+}
+
 static void estimate_files(const struct estimate_request *request, struct run *run,
                            struct estimate *e) {
     const struct format_ops *format = request->params->format;
     const struct model_config *config = &run->checkpoint->config;
     size_t plain = plain_size(run->checkpoint);
-    size_t matrices = matrices_size(format, config, &run->quantization);
 
     e->bits_per_weight = format->bits_per_weight(config, &run->quantization);
-    e->size = format->size ? format->size(config, &run->quantization) : matrices + plain;
+    e->size = estimate_size(format, run->checkpoint, &run->quantization);
     e->disk = e->size;
     /* Layers in work/ that are not the format's are kept beside it, as codes. */
     if (request->kind == JOB_QUANTIZE && !format->reader)

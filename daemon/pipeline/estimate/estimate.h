@@ -9,6 +9,7 @@
 #include "daemon/pipeline/params/params.h"
 
 /* What is asked; all borrowed. The job has passed check_job(). */
+struct checkpoint;
 struct estimate_request {
     enum job_kind kind;
     const struct params *params;
@@ -59,3 +60,7 @@ struct work work_of(const struct work_shape *shape);
  */
 int estimate_make(const struct estimate_request *request, struct estimate *ret_estimate,
                   struct failure *failure);
+
+/* estimate_size() - bytes of the tensors of the model @checkpoint in @format, quantized as @q. */
+size_t estimate_size(const struct format_ops *format, const struct checkpoint *checkpoint,
+                     const struct quantization_config *q);

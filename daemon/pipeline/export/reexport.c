@@ -74,6 +74,7 @@ static int read_params(struct run *run) {
         json_object_set_new(params, "for", engine ? json_string(engine->name) : json_null()) ||
         json_object_set_new(params, "model", json_string(run->params->model)))
         return failure_oom(run->failure);
+    json_object_del(params, "target_bits"); /* its rules are there */
     r = params_parse(JOB_QUANTIZE, params, &run->made_params, run->failure);
     if (!r)
         run->params = run->made_params;

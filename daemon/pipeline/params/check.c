@@ -7,6 +7,7 @@
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/params/schemes.h"
+#include "daemon/pipeline/params/units.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -56,6 +57,7 @@ static int check_shapes(const struct model_config *config, const struct params *
                         struct failure *failure) {
     struct quantization_config q = params_quantization(p);
     cleanup(freep) struct schemes *schemes = NULL;
+    struct units units;
     int r;
 
     for (int i = 0; i < N_GROUPS; i++) {
@@ -78,6 +80,8 @@ static int check_shapes(const struct model_config *config, const struct params *
     if (!r)
         r = rules_schemes(p, config, &schemes, failure);
     q.schemes = schemes;
+    if (!r && p->target_bits > 0)
+        r = units_make(p, config, &units, failure);
     return r ? r : params_check(p, &q, config, failure);
 }
 

@@ -184,6 +184,12 @@ static const struct param table[] = {
      "some matrices otherwise, for example self_attn:wbits=8, or "
      "layers=0-3,15/down_proj:wbits=4,groupsize=64; may be repeated, the first that fits holds",
      NULL, AT(rules), .most = RULES_MAX},
+    {"target_bits", PARAM_NUMBER, QUANTIZE, "0.0",
+     "find the rules with the least divergence for a mean of F bits, from 2 to 8; 0.0 (the "
+     "default): none",
+     "3 is a good start", AT(target_bits), .least = 0, .most = 8},
+    {"plan_only", PARAM_BOOLEAN, QUANTIZE, "false",
+     "end after the plan of --target-bits: what each size costs", NULL, AT(plan_only)},
 };
 
 const struct param *param_at(size_t i) {

@@ -50,6 +50,8 @@ struct params {
     const struct format_ops *format; /* of the checkpoint */
     const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
     struct rules rules;              /* which matrices differ from the rest */
+    double target_bits;              /* mean bits for which rules are found; 0: none are */
+    bool plan_only;                  /* end there */
 };
 
 void params_free(struct params *params); /* NULL is fine */

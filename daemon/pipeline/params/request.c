@@ -9,6 +9,7 @@
 #include "daemon/pipeline/params/schemes.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Unknown fields, and those that a job of @kind does not take. */
@@ -130,6 +131,34 @@ static int check_combination(const struct params *params, struct failure *failur
     return params->wbits == 16 ? 0 : rules_check_formats(params, NULL, failure);
 }
 
+/* The least bits of a plan stand for what no rule names; a plan alone measures nothing. */
+static int resolve_target(struct params *params, struct failure *failure) {
+    static const int bits[] = {8, 4, 3, 2};
+    size_t i = 0;
+
+    if (params->plan_only && params->target_bits == 0)
+        params->target_bits = params->wbits == 16 ? 3 : params->wbits;
+    if (params->target_bits == 0)
+        return 0;
+    if (params->target_bits < 2)
+        return failure_field(failure, "target_bits", "3 is a good start",
+                             "must be 0 or a number from 2 to 8");
+    if (params->rules.n > 0)
+        return failure_field(failure, "target_bits", "leave it or rules out",
+                             "finds the rules, and rules are given");
+    if (!params->method->needs_hessians)
+        return failure_field(failure, "target_bits", "choose the method gptq",
+                             "is found on calibration windows, and the method has none");
+    while (bits[i] > params->target_bits)
+        i++;
+    if (params->wbits == 16)
+        params->wbits = bits[i];
+    for (int j = 0; j < params->n_eval && params->plan_only; j++)
+        free(params->eval[j]);
+    params->n_eval = params->plan_only ? 0 : params->n_eval;
+    return 0;
+}
+
 static int check_export(struct params *params, struct failure *failure) {
     for (int i = 0; i < params->n_eval; i++) /* nothing is measured again */
         free(params->eval[i]);
@@ -153,6 +182,8 @@ int params_parse(enum job_kind kind, const json_t *object, struct params **ret_p
     r = check_names(kind, object, failure);
     if (!r)
         r = read_fields(object, params, failure);
+    if (!r)
+        r = resolve_target(params, failure);
     if (!r)
         r = kind == JOB_EXPORT ? check_export(params, failure) : check_combination(params, failure);
     if (r)

@@ -77,6 +77,75 @@ static void test_gguf(void **state) {
                   "invalid_parameter", "experts of layer 0 that differ in down_proj");
 }
 
+/* What an event of the last run says. */
+static json_t *event(const struct lab *lab, const char *kind) {
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(lab->events, i, one) {
+        if (str_equal(json_string_value(json_object_get(one, "kind")), kind))
+            return json_object_get(one, "data");
+    }
+    fail_msg("there is no %s", kind);
+    return NULL;
+}
+
+/* The choice keeps to the budget, is what the job does, and is made once. */
+static void test_target(void **state) {
+    struct lab *lab = *state;
+    static const char request[] = "{'target_bits': 3, 'groupsize': 128}";
+    cleanup(json_decrefp) json_t *result = NULL, *whole = NULL, *resumed = NULL, *plan = NULL;
+    struct failure failure = {};
+    json_t *unit, *chosen;
+    size_t i;
+
+    result = lab_must(lab, "target", NULL, request);
+    whole = lab_digest(lab, "target");
+    expect(evaluate(lab, "target"), lab_perplexity(result), 1e-12);
+    chosen = json_object_get(json_object_get(result, "plan"), "chosen");
+    assert_true(json_number_value(json_object_get(chosen, "bits")) <= 3);
+    expect(json_number_value(json_object_get(result, "bits_per_weight")),
+           json_number_value(json_object_get(chosen, "bits_per_weight")), 1e-12);
+
+    lab->stop_kind = "layer.finished";
+    lab->stop_at = 1;
+    assert_int_equal(lab_run(lab, "target-stopped", NULL, request, &resumed, &failure), -ECANCELED);
+    json_array_foreach(json_object_get(event(lab, "plan.finished"), "units"), i, unit) {
+        json_t *kl = json_object_get(unit, "kl");
+
+        /* Fewer bits cost more, far beyond chance. */
+        assert_true(json_number_value(json_object_get(kl, "2")) >
+                    2 * json_number_value(json_object_get(kl, "4")));
+        assert_true(json_number_value(json_object_get(kl, "4")) >
+                    2 * json_number_value(json_object_get(kl, "8")));
+    }
+    assert_int_equal(i, 9);
+    lab->stop_at = 0;
+    json_decref(result);
+    result = lab_must(lab, "target-stopped", NULL, request);
+    assert_int_equal(lab_count(lab, "plan.finished"), 0);
+    resumed = lab_digest(lab, "target-stopped");
+    assert_true(json_equal(whole, resumed));
+
+    json_decref(result);
+    result = lab_must(lab, "plan", NULL,
+                      "{'target_bits': 4.5, 'plan_only': true, 'format': 'gguf', 'sym': true, "
+                      "'groupsize': 32}");
+    assert_false(lab_exists(lab, "plan", "artifact"));
+    /* In gguf each kind is by itself, and 2 and 3 bits take what 4 bits do. */
+    assert_int_equal(json_array_size(json_object_get(event(lab, "plan.finished"), "units")), 21);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(result, "plan"), "curve")), 5);
+}
+
+static void test_target_refused(void **state) {
+    struct lab *lab = *state;
+
+    lab_must_fail(lab, "low", NULL,
+                  "{'target_bits': 3.5, 'format': 'gguf', 'sym': true, "
+                  "'groupsize': 32}",
+                  "invalid_parameter", "must be from 4 to 8");
+}
+
 /* The bytes of an undisturbed run. */
 static void test_resume(void **state) {
     struct lab *lab = *state;
@@ -102,8 +171,8 @@ static void test_resume(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_apart),
-        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_apart),  cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_target), cmocka_unit_test(test_target_refused),
         cmocka_unit_test(test_resume),
     };
 

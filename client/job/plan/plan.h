@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What quantd planned for target_bits. */
+#pragma once
+
+#include "base/failure.h"
+#include "client/screen/terminal.h"
+
+#include <jansson.h>
+
+/*
+ * plan_report() - the choice of @job, what was predicted and what was measured of it; of a job that
+ * only plans, what each size costs. Nothing when there is no plan. Return: 0 or -ENOMEM.
+ */
+int plan_report(const struct terminal *terminal, const json_t *job, struct failure *failure);
