@@ -259,13 +259,25 @@ struct backend_ops {
      * u [G, n, n] f32: upper triangular, u'u = inverse of the damped, permuted h: a zero on the
      * diagonal becomes 1 (dead column); damp[g] * mean(diag) is added to the diagonal; rows and
      * columns are permuted (arXiv 2210.17323, section 3.3, step 3). By J h J = L L' and
-     * u = J inv(L) J with J the reversal. Only row <= column of u is defined. damp and info on
-     * the host; info[g] = 0, or not 0 when h_g is not positive definite or not finite: its u is
-     * undefined then. h is not changed. Waits.
+     * u = J inv(L) J with J the reversal. Only row <= column of u is defined. damp, info and
+     * condition on the host; info[g] = 0, or not 0 when h_g is not positive definite or not
+     * finite: its u and condition are undefined then. condition[g]: the square of the largest
+     * over the least of u's diagonal, which is at most the condition of what was factored (in
+     * the 2-norm). h is not changed. Waits.
      */
     size_t (*factor_scratch)(struct backend *b, int G, int n);
     int (*factor)(struct backend *b, struct span u, struct span h, struct span perm,
-                  const float *damp, int32_t *info, int G, int n, struct span scratch);
+                  const float *damp, int32_t *info, float *condition, int G, int n,
+                  struct span scratch);
+
+    /*
+     * The same for one matrix, in float64 from h to the last step, in which u is rounded: LAPACK
+     * on the cpu, cuSOLVER on cuda. -ENOSYS when cuSOLVER, which is loaded by the first call,
+     * is not there.
+     */
+    size_t (*factor_f64_scratch)(struct backend *b, int n);
+    int (*factor_f64)(struct backend *b, struct span u, struct span h, struct span perm, float damp,
+                      int32_t *info, float *condition, int n, struct span scratch);
 
     /*
      * What gptq() is to do against the drift d of cross_add(): p [G, n, n] f32 = alpha *

@@ -42,10 +42,11 @@ static json_t *matrix_report(const struct problem *problem, const char *name, in
     const struct gram *gram = problem->gram;
     double error = MAX(sums->num, 0) / sums->den; /* a sum that cancels may end just below zero */
 
-    return json_pack("{s:s s:s s:o s:o s:o s:o* s:f s:s*}", "name", name, "method",
+    return json_pack("{s:s s:s s:o s:o s:o* s:o s:o* s:f s:s*}", "name", name, "method",
                      outcome->method->name, "tokens",
                      gram ? json_integer((json_int_t)gram->tokens[g]) : json_null(), "damping",
-                     outcome->damping > 0 ? json_real(outcome->damping) : json_null(), "error",
+                     outcome->damping > 0 ? json_real(outcome->damping) : json_null(), "condition",
+                     outcome->condition > 0 ? json_real(outcome->condition) : NULL, "error",
                      sums->den > 0 ? json_real(error) : json_null(), "refine",
                      refine_report(outcome, sums), "seconds", seconds, "reason", outcome->reason);
 }

@@ -126,6 +126,8 @@ const struct backend_ops backend_cpu = {
     OP(hessian_order),
     OP(factor_scratch),
     OP(factor),
+    OP(factor_f64_scratch),
+    OP(factor_f64),
     OP(drift_scratch),
     OP(drift_correction),
     OP(gptq_scratch),

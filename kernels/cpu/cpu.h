@@ -130,6 +130,8 @@ CPU_OP(cross_add);
 CPU_OP(hessian_order);
 CPU_OP(factor_scratch);
 CPU_OP(factor);
+CPU_OP(factor_f64_scratch);
+CPU_OP(factor_f64);
 CPU_OP(drift_scratch);
 CPU_OP(drift_correction);
 CPU_OP(gptq_scratch);

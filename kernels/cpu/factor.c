@@ -19,6 +19,7 @@ struct factor {
     const float *h, *damp;
     const int32_t *perm;
     int32_t *info;
+    float *condition;
     size_t n;
 };
 
@@ -72,6 +73,17 @@ static bool lower_is_finite(const float *a, size_t n) {
     return true;
 }
 
+/* Of the diagonal of a [n, n]: the square of the largest over the least. */
+static float condition_of(const float *a, size_t n) {
+    float least = INFINITY, most = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        least = fminf(least, a[i * n + i]);
+        most = fmaxf(most, a[i * n + i]);
+    }
+    return most / least * (most / least);
+}
+
 static void factor_one(const void *arg, size_t g, int worker) {
     const struct factor *op = arg;
     size_t n = op->n;
@@ -87,14 +99,17 @@ static void factor_one(const void *arg, size_t g, int worker) {
     if (info == 0 && !lower_is_finite(a, n))
         info = ld + 1;
     op->info[g] = info;
-    if (info == 0)
-        reverse(a, n * n);
+    if (info)
+        return;
+    op->condition[g] = condition_of(a, n);
+    reverse(a, n * n);
 }
 
 int cpu_factor(struct backend *b, struct span u, struct span h, struct span perm, const float *damp,
-               int32_t *info, int G, int n, struct span scratch) {
+               int32_t *info, float *condition, int G, int n, struct span scratch) {
     struct cpu *c = cpu_of(b);
-    struct factor op = {(float *)u.at, (float *)h.at, damp, (int32_t *)perm.at, info, (size_t)n};
+    struct factor op = {(float *)u.at, (float *)h.at, damp,     (int32_t *)perm.at,
+                        info,          condition,     (size_t)n};
     int r = cpu_check(c, "factor", OPERAND(u, float, G, n, n), OPERAND(h, float, G, n, n),
                       OPERAND(perm, int32_t, G, n));
 

@@ -85,6 +85,7 @@ static void cuda_close(struct backend *base) {
     (void)cudaFree(b->small);
     (void)cudaFreeHost(b->pinned);
     utilization_free(b->utilization);
+    solver_library_free(b->solver);
     (void)cudaDeviceReset(); /* the context itself holds memory too */
     pthread_mutex_destroy(&b->lock);
     free(b);
@@ -331,6 +332,8 @@ extern "C" const struct backend_ops backend_cuda = {
     .hessian_order = cuda_hessian_order,
     .factor_scratch = cuda_factor_scratch,
     .factor = cuda_factor,
+    .factor_f64_scratch = cuda_factor_f64_scratch,
+    .factor_f64 = cuda_factor_f64,
     .drift_scratch = cuda_drift_scratch,
     .drift_correction = cuda_drift_correction,
     .gptq_scratch = cuda_gptq_scratch,

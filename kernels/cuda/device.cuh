@@ -71,6 +71,7 @@ struct cuda_backend {
     struct streamer *stager, *fetcher;
     struct utilization *utilization; /* NULL: nobody knows */
     struct product_choices choices;
+    struct solver_library *solver; /* NULL: not asked for yet */
 
     /* the op that runs: for its failure */
     const char *op;
@@ -95,6 +96,10 @@ static inline struct cuda_backend *cuda_of(struct backend *b) {
 struct utilization *utilization_new(int device);
 void utilization_free(struct utilization *u);
 float utilization_now(const struct utilization *u);
+
+/* -------- cuSOLVER (factor_f64.cu) -------- */
+
+void solver_library_free(struct solver_library *s); /* NULL is fine */
 
 /* -------- statuses (status.cu) -------- */
 
@@ -212,6 +217,8 @@ extern CUDA_OP(cross_add);
 extern CUDA_OP(hessian_order);
 extern CUDA_OP(factor_scratch);
 extern CUDA_OP(factor);
+extern CUDA_OP(factor_f64_scratch);
+extern CUDA_OP(factor_f64);
 extern CUDA_OP(drift_scratch);
 extern CUDA_OP(drift_correction);
 extern CUDA_OP(gptq_scratch);

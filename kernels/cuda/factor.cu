@@ -16,7 +16,7 @@
  *
  * Numerics: f32, no TF32. info is set when a pivot is not finite and positive.
  * scratch, for the matrices that go through it at once (at most 512 MiB of them, or one): A f32
- * [n, n]; the damping, what is added, and the info of each matrix.
+ * [n, n]; the damping, what is added, the info and the condition of each matrix.
  */
 #include "kernels/cuda/factor.cuh"
 
@@ -27,8 +27,8 @@ enum { INVERSE_COLUMNS = 512 }; /* of a product with a triangle: what lies left 
 static const size_t FACTOR_CHUNK = 512 << 20;
 
 struct factor_layout {
-    int G;                            /* matrices at once */
-    size_t damp, added, infos, total; /* offsets in scratch, bytes */
+    int G;                                        /* matrices at once */
+    size_t damp, added, infos, conditions, total; /* offsets in scratch, bytes */
 };
 
 static struct factor_layout factor_layout(int G, int n) {
@@ -45,7 +45,8 @@ static struct factor_layout factor_layout(int G, int n) {
     at.damp = (matrix + 255) / 256 * 256;
     at.added = at.damp + bytes_of(4, {G});
     at.infos = at.added + bytes_of(4, {G});
-    at.total = at.infos + bytes_of(4, {G});
+    at.conditions = at.infos + bytes_of(4, {G});
+    at.total = at.conditions + bytes_of(4, {G});
     return at;
 }
 
@@ -138,6 +139,31 @@ __global__ void reverse_kernel(float *u, size_t size) {
     at[size - 1 - i] = value;
 }
 
+/* One block a matrix: the square of the largest over the least of the diagonal of u [G, n, n]. */
+__global__ void condition_kernel(float *condition, const float *u, int n) {
+    __shared__ float least[256], most[256];
+    int t = threadIdx.x;
+
+    u += (size_t)blockIdx.x * n * n;
+    least[t] = INFINITY;
+    most[t] = 0.0f;
+    for (int i = t; i < n; i += 256) {
+        float d = u[(size_t)i * n + i];
+
+        least[t] = fminf(least[t], d);
+        most[t] = fmaxf(most[t], d);
+    }
+    for (int half = 128; half; half /= 2) {
+        __syncthreads();
+        if (t < half) {
+            least[t] = fminf(least[t], least[t + half]);
+            most[t] = fmaxf(most[t], most[t + half]);
+        }
+    }
+    if (t == 0)
+        condition[blockIdx.x] = most[0] / least[0] * (most[0] / least[0]);
+}
+
 /* -------- block by block -------- */
 
 /* The matrices at work; a and u [G, n, n]. */
@@ -145,6 +171,7 @@ struct factoring {
     struct cuda_backend *b;
     float *a, *u;
     int *info;
+    float *condition;
     int G, n;
 };
 
@@ -209,7 +236,7 @@ static int factor_blocks(const struct factoring *f) {
 }
 
 static int factor_all(const struct factoring *f, const float *h, const int *perm, float *damp,
-                      float *added, const float *damp_host, int *info_host) {
+                      float *added, const float *damp_host, int *info_host, float *condition_host) {
     struct cuda_backend *b = f->b;
     cudaStream_t stream = b->lanes[0].stream;
     unsigned tiles = blocks_for(f->n, 32);
@@ -231,14 +258,20 @@ static int factor_all(const struct factoring *f, const float *h, const int *perm
     LAUNCH_TRY(b);
     CUDA_TRY(b,
              cudaMemcpyAsync(info_host, f->info, 4 * (size_t)f->G, cudaMemcpyDeviceToHost, stream));
+    condition_kernel<<<f->G, 256, 0, stream>>>(f->condition, f->u, f->n);
+    LAUNCH_TRY(b);
+    CUDA_TRY(b, cudaMemcpyAsync(condition_host, f->condition, 4 * (size_t)f->G,
+                                cudaMemcpyDeviceToHost, stream));
     return 0;
 }
 
 int cuda_factor(struct backend *base, struct span u, struct span h, struct span perm,
-                const float *damp, int32_t *info, int G, int n, struct span scratch) {
+                const float *damp, int32_t *info, float *condition, int G, int n,
+                struct span scratch) {
     struct cuda_backend *b = cuda_of(base);
     struct factor_layout layout = factor_layout(G, n);
-    int *infos = (int *)b->pinned;
+    int *infos = (int *)b->pinned; /* G of them, then as many conditions */
+    float *conditions = (float *)b->pinned + G;
 
     TRY(op_begin(b, "factor", "G n", G, n));
     if (G < 1 || n < 1 || G > 65535 || n > 65535)
@@ -253,14 +286,16 @@ int cuda_factor(struct backend *base, struct span u, struct span h, struct span 
                               (float *)scratch.at,
                               (float *)u.at + at,
                               (int *)(scratch.at + layout.infos),
+                              (float *)(scratch.at + layout.conditions),
                               min(layout.G, G - g),
                               n};
 
         TRY(factor_all(&f, (const float *)h.at + at, (const int *)perm.at + (size_t)g * n,
                        (float *)(scratch.at + layout.damp), (float *)(scratch.at + layout.added),
-                       damp + g, infos + g));
+                       damp + g, infos + g, conditions + g));
     }
     CUDA_TRY(b, cudaStreamSynchronize(b->lanes[0].stream));
     memcpy(info, infos, 4 * (size_t)G);
+    memcpy(condition, conditions, 4 * (size_t)G);
     return 0;
 }

@@ -280,7 +280,7 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
     size_t need = m->ops->factor_scratch(m->b, G, n);
     size_t more = m->ops->gptq_scratch(m->b, G, rows, n, true);
     struct span d = take(m, size), p = take(m, size), none = {}, scratch;
-    float damp[E];
+    float damp[E], condition[E];
     int32_t info[E];
 
     printf("-- %s: %d x [%d, %d]\n", what, G, rows, n);
@@ -300,7 +300,7 @@ static void bench_solver(struct bench *m, const char *what, struct span x, const
     MEASURE(m, "cross_add", 2 * s * nn, 0, m->ops->cross_add(m->b, d, x, x, offsets, G, n));
     MEASURE(m, "hessian_order", 0, g * n * 8, m->ops->hessian_order(m->b, perm, h, G, n, true));
     MEASURE(m, "factor", g * nn * n * 2 / 3, 0,
-            m->ops->factor(m->b, u, h, perm, damp, info, G, n, scratch));
+            m->ops->factor(m->b, u, h, perm, damp, info, condition, G, n, scratch));
     for (int i = 0; i < G; i++)
         if (info[i])
             printf("matrix %d: info %d\n", i, info[i]);

@@ -338,7 +338,7 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     struct both scratch = solver_scratch(c, G, rows, n);
     const struct grid nearest = without_hessian(grid);
     int32_t *offsets = memory((size_t)G + 1, 4), *info = memory((size_t)G, 4);
-    float *damp = memory((size_t)G, 4);
+    float *damp = memory((size_t)G, 4), *condition = memory((size_t)G, 4);
 
     printf("-- solver: %d x [%d, %d], %d bits, groups of %d%s%s%s\n", G, rows, n, grid->wbits,
            grid->groupsize, act_order ? ", act-order" : "", static_groups ? ", static" : "",
@@ -353,7 +353,8 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     BOTH(c, hessian_add, h.side[S], x.side[S], offsets, G, n);
     BOTH(c, hessian_order, perm.side[S], h.side[S], G, n, act_order);
     expect_same(c, "hessian_order", &perm, (size_t)(G * n), 4, 0.99);
-    BOTH(c, factor, u.side[S], h.side[S], perm.side[S], damp, info, G, n, scratch.side[S]);
+    BOTH(c, factor, u.side[S], h.side[S], perm.side[S], damp, info, condition, G, n,
+         scratch.side[S]);
     p = compare_drift(c, &x, &u, &perm, offsets, G, n, &scratch);
     for (int drift = 1; drift >= 0; drift--) {
         for (int S = 0; S < N_SIDES; S++) {
@@ -382,6 +383,7 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     expect_same(c, "unpacked", &dq, weights, 1, nearest.fit == GRID_MSE ? 0.99 : 1);
     free(offsets);
     free(info);
+    free(condition);
     free(damp);
     give_back(c);
 }

@@ -83,10 +83,12 @@ static int hessian_add(struct bench *m) {
 static int factor(struct bench *m) {
     float damp[EXPERTS] = {[0 ... EXPERTS - 1] = 0.01f};
     int32_t info[EXPERTS];
+    float condition[EXPERTS];
     int r = m->ops->hessian_order(m->b, m->perm, m->h, EXPERTS, D, true);
 
     return r < 0 ? r
-                 : m->ops->factor(m->b, m->u, m->h, m->perm, damp, info, EXPERTS, D, m->scratch);
+                 : m->ops->factor(m->b, m->u, m->h, m->perm, damp, info, condition, EXPERTS, D,
+                                  m->scratch);
 }
 
 static int gptq_bits(struct bench *m, struct grid grid) {

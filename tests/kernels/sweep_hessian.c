@@ -157,11 +157,22 @@ static double factor_error(struct sweep *s, const float *u, const double *h, int
     return worst;
 }
 
+/* Is @condition what the diagonal of u says? */
+static bool same_condition(float condition, const float *u, int n) {
+    double least = INFINITY, most = 0;
+
+    for (size_t i = 0; i < (size_t)n; i++) {
+        least = fmin(least, u[i * (size_t)(n + 1)]);
+        most = fmax(most, u[i * (size_t)(n + 1)]);
+    }
+    return fabs(condition / (most / least * (most / least)) - 1) < 1e-5;
+}
+
 static void factor_case(struct sweep *s, int G, int n, bool act_order) {
     size_t each = (size_t)n * (size_t)n, size = (size_t)G * each * sizeof(float);
     size_t need = s->ops->factor_scratch(s->b, G, n), columns = (size_t)G * (size_t)n * 4;
     struct span h, u, perm, scratch = {};
-    float *host, *u_host, *damp;
+    float *host, *u_host, *damp, *condition;
     int32_t *info, *order;
 
     sweep_begin(s);
@@ -173,10 +184,12 @@ static void factor_case(struct sweep *s, int G, int n, bool act_order) {
         scratch = sweep_span(s, need);
     damp = sweep_host(s, (size_t)G, sizeof(*damp));
     info = sweep_host(s, (size_t)G, sizeof(*info));
+    condition = sweep_host(s, (size_t)G, sizeof(*condition));
     for (int g = 0; g < G; g++)
         damp[g] = 0.01f * (float)(g + 1);
     if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, G, n, act_order), "hessian_order") &&
-        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, G, n, scratch), "factor")) {
+        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, condition, G, n, scratch),
+                 "factor")) {
         order = sweep_read(s, perm, columns);
         u_host = sweep_read(s, u, size);
         sweep_check(s, memcmp(sweep_read(s, h, size), host, size) == 0, "factor: changed h");
@@ -189,6 +202,8 @@ static void factor_case(struct sweep *s, int G, int n, bool act_order) {
                                  damped(s, host + at, order + g * n, n, (double)damp[g]), n);
             sweep_check(s, info[g] == 0 && error <= TOL_FACTOR,
                         "factor: matrix %d of n=%d: info %d, off by %g", g, n, info[g], error);
+            sweep_check(s, same_condition(condition[g], u_host + at, n), "factor: condition %g",
+                        condition[g]);
         }
     }
     sweep_end(s);
@@ -198,7 +213,7 @@ static void correction_case(struct sweep *s, int G, int n) {
     size_t each = (size_t)n * (size_t)n, size = (size_t)G * each;
     size_t need = MAX(s->ops->factor_scratch(s->b, G, n), s->ops->drift_scratch(s->b, G, n));
     struct span h, d, u, p, perm, scratch = {};
-    float *d_host, *u_host, *got, *damp;
+    float *d_host, *u_host, *got, *damp, *condition;
     int32_t *info, *order;
     double *want;
 
@@ -215,11 +230,13 @@ static void correction_case(struct sweep *s, int G, int n) {
         scratch = sweep_span(s, need);
     damp = sweep_host(s, (size_t)G, sizeof(*damp));
     info = sweep_host(s, (size_t)G, sizeof(*info));
+    condition = sweep_host(s, (size_t)G, sizeof(*condition));
     for (int g = 0; g < G; g++)
         damp[g] = 0.01f;
     want = sweep_host(s, size, sizeof(*want));
     if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, G, n, true), "hessian_order") &&
-        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, G, n, scratch), "factor") &&
+        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, condition, G, n, scratch),
+                 "factor") &&
         sweep_ok(s, s->ops->drift_correction(s->b, p, d, u, perm, 0.5f, G, n, scratch),
                  "drift_correction")) {
         order = sweep_read(s, perm, (size_t)G * (size_t)n * sizeof(*order));
@@ -240,7 +257,7 @@ static void factor_failure_case(struct sweep *s, int n, float bad) {
     enum { G = 4 };
     size_t each = (size_t)n * (size_t)n, size = G * each * sizeof(float);
     size_t need = s->ops->factor_scratch(s->b, G, n);
-    float damp[G] = {0.01f, 0.01f, 0.01f, 0.01f}, *host;
+    float damp[G] = {0.01f, 0.01f, 0.01f, 0.01f}, condition[G], *host;
     struct span h, u, perm, scratch = {};
     int32_t info[G] = {-1, -1, -1, -1};
 
@@ -254,9 +271,147 @@ static void factor_failure_case(struct sweep *s, int n, float bad) {
     if (need > 0)
         scratch = sweep_span(s, need);
     if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, G, n, true), "hessian_order") &&
-        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, G, n, scratch), "factor"))
+        sweep_ok(s, s->ops->factor(s->b, u, h, perm, damp, info, condition, G, n, scratch),
+                 "factor"))
         sweep_check(s, info[0] == 0 && info[1] != 0 && info[2] != 0 && info[3] == 0,
                     "factor: n=%d, info %d %d %d %d", n, info[0], info[1], info[2], info[3]);
+    sweep_end(s);
+}
+
+/*
+ * A matrix whose eigenvalues fall from 1 to 1 / @wanted: Q' diag(...) Q, Q from random reflections.
+ * float32 loses what float64 keeps.
+ */
+static float *ill_conditioned(struct sweep *s, int n, double wanted) {
+    size_t side = (size_t)n;
+    double *a = sweep_host(s, side * side, sizeof(*a)), *v = sweep_host(s, side, sizeof(*v));
+    float *h = sweep_host(s, side * side, sizeof(*h));
+
+    for (size_t i = 0; i < side; i++)
+        a[i * side + i] = pow(wanted, -(double)i / (n - 1));
+    for (int round = 0; round < 6; round++) {
+        double square = 0;
+
+        for (size_t i = 0; i < side; i++) {
+            v[i] = 2 * sweep_uniform(s) - 1;
+            square += v[i] * v[i];
+        }
+        for (int turn = 0; turn < 2; turn++) { /* from the left, then from the right */
+            for (size_t j = 0; j < side; j++) {
+                size_t step = turn ? 1 : side, at = turn ? j * side : j;
+                double dot = 0;
+
+                for (size_t i = 0; i < side; i++)
+                    dot += v[i] * a[at + i * step];
+                for (size_t i = 0; i < side; i++)
+                    a[at + i * step] -= 2 / square * dot * v[i];
+            }
+        }
+    }
+    for (size_t i = 0; i < side * side; i++)
+        h[i] = i / side >= i % side ? (float)a[i] : -1e30f;
+    return h;
+}
+
+/* u of the damped, permuted @h in double: L L' = J h J, column by column, and J inv(L) J. */
+static double *ref_factor(struct sweep *s, const double *h, int n) {
+    size_t side = (size_t)n, last = side * side - 1;
+    double *l = sweep_host(s, side * side, sizeof(*l)), *u = sweep_host(s, side * side, sizeof(*u));
+
+    for (size_t i = 0; i < side; i++) {
+        for (size_t j = 0; j <= i; j++) {
+            double sum = h[last - (i * side + j)];
+
+            for (size_t k = 0; k < j; k++)
+                sum -= l[i * side + k] * l[j * side + k];
+            l[i * side + j] = i == j ? sqrt(sum) : sum / l[j * side + j];
+        }
+    }
+    for (size_t j = 0; j < side; j++) {
+        for (size_t i = j; i < side; i++) {
+            double sum = i == j;
+
+            for (size_t k = j; k < i; k++)
+                sum -= l[i * side + k] * u[last - (k * side + j)];
+            u[last - (i * side + j)] = sum / l[i * side + i];
+        }
+    }
+    return u;
+}
+
+/* The largest error of an element of @u, by the diagonal of its row. */
+static double row_error(const float *u, const double *want, int n) {
+    double worst = 0;
+
+    for (size_t i = 0; i < (size_t)n; i++) {
+        for (size_t j = i; j < (size_t)n; j++) {
+            size_t at = i * (size_t)n + j;
+            double error = fabs(u[at] - want[at]) / want[i * (size_t)(n + 1)];
+
+            if (!(error <= worst))
+                worst = error;
+        }
+    }
+    return worst;
+}
+
+/* The error of u from float32 and from float64; the damping is @damp. */
+static void precision_case(struct sweep *s, int n, double wanted, float damp, double tolerance) {
+    size_t size = (size_t)n * (size_t)n * sizeof(float), columns = (size_t)n * 4;
+    size_t need = MAX(s->ops->factor_scratch(s->b, 1, n), s->ops->factor_f64_scratch(s->b, n));
+    float *host, condition = 0, condition_f64 = 0;
+    struct span h, u, perm, scratch;
+    int32_t info, info_f64;
+    double *want;
+    double f32 = INFINITY, f64;
+    int r;
+
+    sweep_begin(s);
+    host = ill_conditioned(s, n, wanted);
+    h = sweep_upload(s, host, size);
+    u = sweep_span(s, size);
+    perm = sweep_span(s, columns);
+    scratch = sweep_span(s, need);
+    if (!sweep_ok(s, s->ops->hessian_order(s->b, perm, h, 1, n, true), "hessian_order") ||
+        !sweep_ok(s, s->ops->factor(s->b, u, h, perm, &damp, &info, &condition, 1, n, scratch),
+                  "factor")) {
+        sweep_end(s);
+        return;
+    }
+    want = ref_factor(s, damped(s, host, sweep_read(s, perm, columns), n, (double)damp), n);
+    if (info == 0)
+        f32 = row_error(sweep_read(s, u, size), want, n);
+    r = s->ops->factor_f64(s->b, u, h, perm, damp, &info_f64, &condition_f64, n, scratch);
+    if (sweep_ok(s, r, "factor_f64")) {
+        f64 = info_f64 ? INFINITY : row_error(sweep_read(s, u, size), want, n);
+        printf("factor: n=%d, eigenvalues to %.0e, damping %.0e: condition from %.1e, error of f32 "
+               "%.1e, of f64 %.1e\n",
+               n, 1 / wanted, (double)damp, (double)condition_f64, f32, f64);
+        sweep_check(s, info_f64 == 0 && f64 <= tolerance, "factor_f64: info %d, off by %g, f32 %g",
+                    info_f64, f64, f32);
+        sweep_check(s, memcmp(sweep_read(s, h, size), host, size) == 0, "factor_f64: changed h");
+    }
+    sweep_end(s);
+}
+
+static void f64_failure_case(struct sweep *s, float bad) {
+    enum { n = 65 };
+    size_t each = (size_t)n * n;
+    float *host, condition;
+    struct span h, u, perm, scratch;
+    int32_t info = 0;
+
+    sweep_begin(s);
+    host = sweep_random_hessian(s, 1, n);
+    host[2 * (n + 1)] = bad;
+    h = sweep_upload(s, host, each * 4);
+    u = sweep_span(s, each * 4);
+    perm = sweep_span(s, n * 4);
+    scratch = sweep_span(s, s->ops->factor_f64_scratch(s->b, n));
+    if (sweep_ok(s, s->ops->hessian_order(s->b, perm, h, 1, n, false), "hessian_order") &&
+        sweep_ok(s, s->ops->factor_f64(s->b, u, h, perm, 0.01f, &info, &condition, n, scratch),
+                 "factor_f64"))
+        sweep_check(s, info != 0, "factor_f64: took %g", bad);
     sweep_end(s);
 }
 
@@ -277,6 +432,14 @@ void sweep_hessian(struct sweep *s) {
     cross_case(s, 1, 127200, 33); /* more than cuda does */
     factor_case(s, 1, 127, true);
     correction_case(s, 1, 530); /* more than a block of cuda's */
+    precision_case(s, 2, 10, 0.01f, TOL_FACTOR);
+    precision_case(s, 257, 1e3, 0.01f, TOL_FACTOR);
+    precision_case(s, 300, 1e5, 1e-9f, TOL_FACTOR);
+    precision_case(s, 300, 1e6, 1e-9f, 2e-2);
+    precision_case(s, 300, 1e14, 1e-5f, 2e-1);
+    f64_failure_case(s, -5);
+    f64_failure_case(s, NAN);
+    f64_failure_case(s, INFINITY);
     factor_failure_case(s, 5, NAN);
     factor_failure_case(s, 200, NAN);
     factor_failure_case(s, 200, INFINITY);

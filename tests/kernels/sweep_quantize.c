@@ -75,6 +75,7 @@ static bool prepare_factor(struct sweep *s, const struct quantize_case *c, struc
     size_t n = (size_t)c->n, size = (size_t)c->G * n * n * sizeof(float);
     float *damp = sweep_host(s, (size_t)c->G, sizeof(*damp));
     int32_t *info = sweep_host(s, (size_t)c->G, sizeof(*info));
+    float *condition = sweep_host(s, (size_t)c->G, sizeof(*condition));
     struct span scratch = maybe_span(s, s->ops->factor_scratch(s->b, c->G, c->n));
 
     for (int g = 0; g < c->G; g++)
@@ -85,8 +86,10 @@ static bool prepare_factor(struct sweep *s, const struct quantize_case *c, struc
     d->perm = sweep_span(s, (size_t)c->G * n * 4);
     if (!sweep_ok(s, s->ops->hessian_order(s->b, d->perm, d->h, c->G, c->n, c->act_order),
                   "hessian_order") ||
-        !sweep_ok(s, s->ops->factor(s->b, d->u, d->h, d->perm, damp, info, c->G, c->n, scratch),
-                  "factor"))
+        !sweep_ok(
+            s,
+            s->ops->factor(s->b, d->u, d->h, d->perm, damp, info, condition, c->G, c->n, scratch),
+            "factor"))
         return false;
     d->u_host = sweep_read(s, d->u, size);
     d->order = sweep_read(s, d->perm, (size_t)c->G * n * 4);

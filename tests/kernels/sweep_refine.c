@@ -234,10 +234,13 @@ static bool run_gptq(struct sweep *s, const struct refine_case *c, struct device
     struct span factor = maybe_span(s, ops->factor_scratch(s->b, c->G, c->n));
     struct span gptq = maybe_span(s, ops->gptq_scratch(s->b, c->G, c->rows, c->n, false));
     int32_t info[4];
+    float condition[4];
 
     return sweep_ok(s, ops->hessian_order(s->b, d->order, d->r.h, c->G, c->n, c->act_order),
                     "hessian_order") &&
-           sweep_ok(s, ops->factor(s->b, d->u, d->r.h, d->order, d->damp, info, c->G, c->n, factor),
+           sweep_ok(s,
+                    ops->factor(s->b, d->u, d->r.h, d->order, d->damp, info, condition, c->G, c->n,
+                                factor),
                     "factor") &&
            sweep_ok(s,
                     ops->gptq(s->b, &d->r.q, d->r.dq, d->r.w, d->u, d->order, (struct span){},

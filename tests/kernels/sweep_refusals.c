@@ -58,6 +58,7 @@ static void refuse_quantization(struct sweep *s, struct span big) {
     struct grid groups = {4, 12, false, GRID_MINMAX}, fit = {4, 16, false, 99};
     float damp = 0.01f;
     int32_t info;
+    float condition;
 
     no_scales.scales.size = 3;
     refused(s, ops->rtn(s->b, &q, big, big, &bits, 1, 4, 16), "rtn", "5 bits");
@@ -73,8 +74,9 @@ static void refuse_quantization(struct sweep *s, struct span big) {
             ops->gptq(s->b, &q, big, big, big, big, span_slice(big, 0, 4), (struct span){}, &grid,
                       false, 1, 4, 16, big),
             "gptq", "a short p");
-    refused(s, ops->factor(s->b, span_slice(big, 0, 8), big, big, &damp, &info, 1, 16, big),
-            "factor", "a short u");
+    refused(
+        s, ops->factor(s->b, span_slice(big, 0, 8), big, big, &damp, &info, &condition, 1, 16, big),
+        "factor", "a short u");
     refused(s, ops->drift_correction(s->b, big, span_slice(big, 0, 8), big, big, 1, 1, 16, big),
             "drift_correction", "a short d");
     refused(s, ops->output_error(s->b, big, big, big, span_slice(big, 0, 8), big, 1, 4, 16, big),

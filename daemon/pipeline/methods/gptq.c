@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * GPTQ (arXiv 2210.17323). A stack whose Hessian cannot be factored is tried again with more and
- * more damping. One that never can, or that saw too few tokens, is rounded to nearest.
+ * GPTQ (arXiv 2210.17323). A stack whose Hessian float32 cannot factor, or not well, is factored in
+ * float64. When that fails too, it is tried again with more and more damping. One that never can,
+ * or that saw too few tokens, is rounded to nearest.
  */
 #include "base/cleanup.h"
 #include "base/macros.h"
 #include "daemon/pipeline/methods/method.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define REFINE_ROUNDS                                                                              \
-    2                   /* each of so many sweeps as the user asked for, and a fit of the scales   \
-                         */
+    2 /* each of so many sweeps as the user asked for, and a fit of the scales                     \
+       */
+/*
+ * Above this condition a row of u may be off by 2 % in float32 (docs/NUMERICS.md). With the usual
+ * damping of 0.01 the condition is at most 100 for each column, so 2048 columns do not exceed it.
+ */
+#define F32_CONDITION 2.1e5f
+
 #define DAMPING_STEP 10 /* a factor that fails is tried again with so many times the damping */
 
 /* Without damp: for the size of the scratch. */
@@ -50,6 +58,7 @@ static void gptq_need(const struct problem *p, struct method_need *need) {
     struct backend *b = p->b;
     size_t factor = b->ops->factor_scratch(b, shape->G, shape->n);
     bool drift = p->options.drift > 0;
+    size_t exact = b->ops->factor_f64_scratch(b, shape->n);
     size_t gptq = b->ops->gptq_scratch(b, shape->G, shape->rows, shape->n, drift);
 
     if (drift) {
@@ -58,24 +67,42 @@ static void gptq_need(const struct problem *p, struct method_need *need) {
     }
     need->u = MAX(need->u, (size_t)shape->G * shape->n * shape->n);
     need->perm = MAX(need->perm, (size_t)shape->G * shape->n);
-    need->scratch = MAX(need->scratch, MAX(factor, gptq));
+    need->scratch = MAX(need->scratch, MAX(MAX(factor, exact), gptq));
     refine_need(p, need);
 }
 
 /* ---- damping ---- */
+
+/* Factors stack @g in float64, when the backend can; *info is 0 when it has a factor then. */
+static int factor_exactly(struct problem *p, int g, int32_t *info) {
+    struct outcome *outcome = &p->outcomes[g];
+    struct backend *b = p->b;
+    float condition;
+    int32_t found;
+    int r = b->ops->factor_f64(b, square_of(p, p->memory.u, g), square_of(p, p->gram->h, g),
+                               perm_of(p, g), outcome->damping, &found, &condition, p->shape.n,
+                               p->memory.scratch);
+
+    if (r)
+        return r == -ENOSYS ? 0 : r;
+    *info = found;
+    outcome->condition = found ? 0 : condition;
+    return 0;
+}
 
 /* Tries the factor of stack @g with more and more damping; gives up on it above 1. */
 static int factor_again(struct problem *p, int g) {
     struct backend *b = p->b;
     struct outcome *outcome = &p->outcomes[g];
     int32_t info = 1;
+    float condition;
 
     while (info && outcome->damping < 1) {
         int r;
 
         outcome->damping = MIN(outcome->damping * DAMPING_STEP, 1.0f);
         r = b->ops->factor(b, square_of(p, p->memory.u, g), square_of(p, p->gram->h, g),
-                           perm_of(p, g), &outcome->damping, &info, 1, p->shape.n,
+                           perm_of(p, g), &outcome->damping, &info, &condition, 1, p->shape.n,
                            p->memory.scratch);
         if (r)
             return r;
@@ -90,20 +117,24 @@ static int factor_all(struct problem *p) {
     int G = p->shape.G, n = p->shape.n, r;
     cleanup(freep) int32_t *info = calloc(G, sizeof(*info));
     cleanup(freep) float *damping = calloc(G, sizeof(*damping));
+    cleanup(freep) float *condition = calloc(G, sizeof(*condition));
     struct backend *b = p->b;
 
-    if (!info || !damping)
+    if (!info || !damping || !condition)
         return failure_oom(p->failure);
     for (int g = 0; g < G; g++)
         damping[g] = (float)p->options.percdamp;
     r = b->ops->hessian_order(b, m->perm, p->gram->h, G, n, p->options.act_order);
     if (!r)
-        r = b->ops->factor(b, m->u, p->gram->h, m->perm, damping, info, G, n, m->scratch);
+        r = b->ops->factor(b, m->u, p->gram->h, m->perm, damping, info, condition, G, n,
+                           m->scratch);
     for (int g = 0; g < G && !r; g++) {
         if (p->outcomes[g].reason)
             continue;
         p->outcomes[g].damping = damping[g];
-        if (info[g])
+        if (info[g] || condition[g] > F32_CONDITION)
+            r = factor_exactly(p, g, &info[g]);
+        if (!r && info[g])
             r = factor_again(p, g);
     }
     return r;

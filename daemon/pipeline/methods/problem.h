@@ -50,6 +50,7 @@ static inline struct gram gram_slice(const struct gram *gram, int first, int G, 
 struct outcome {
     const struct method_ops *method; /* that made it: the one asked for, or what stood in for it */
     const char *reason;              /* why another stood in, or NULL; static */
+    float condition;                 /* of what was factored in float64, at least; 0: none was */
     float damping;                   /* fraction of mean(diag H) that was added; 0: none */
     bool refined;                    /* memory.before and after say what it gained */
 };

@@ -260,12 +260,37 @@ static void test_refine(void **state) {
     done(&rounded);
 }
 
+/*
+ * A Pascal matrix: whole numbers that float32 holds, determinant 1, a condition of some 1e13.
+ * Float64 factors it, so that no damping is added to it.
+ */
+static void test_float64(void **state) {
+    enum { PASCAL = 12 };
+    struct notice notice = {};
+    struct fixture f;
+
+    (void)state;
+    setup(&f, &method_gptq);
+    f.problem.options.percdamp = 1e-18;
+    for (int i = 0; i < PASCAL; i++)
+        for (int j = 0; j <= i; j++)
+            f.h[i * N + j] =
+                j == 0 ? 1 : f.h[MAX(i - 1, j) * N + MIN(i - 1, j)] + f.h[i * N + j - 1];
+    solve(&f, &method_gptq);
+    assert_ptr_equal(f.outcomes[0].method, &method_gptq);
+    assert_true(f.outcomes[0].condition > 1e6f);
+    assert_true(f.outcomes[0].damping == 1e-18f);
+    assert_false(method_gptq.explain(&f.problem, 0, &notice));
+    assert_true(f.outcomes[1].condition == 0); /* an identity: float32 does */
+    done(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),       cmocka_unit_test(test_rtn),
         cmocka_unit_test(test_few_tokens),  cmocka_unit_test(test_few_tokens_hessian),
         cmocka_unit_test(test_rtn_hessian), cmocka_unit_test(test_damping),
-        cmocka_unit_test(test_refine),
+        cmocka_unit_test(test_refine),      cmocka_unit_test(test_float64),
     };
 
     return cmocka_run_group_tests(tests, open_backend, close_backend);
