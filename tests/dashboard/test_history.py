@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 
 import compare
+import form
 import history
 import webdriver
 from board import Daemon, Dashboard
@@ -215,6 +216,7 @@ def run(board):
     check_held(board)
     check_empty_queue(board)
     compare.run(board)
+    form.run(board)
     check_list_keeps_up(board)
     check_looks(board)
     check_stop(board)

@@ -74,7 +74,7 @@ export class HeatMap {
     this.node = el("section", { class: choice ? null : "card", "aria-labelledby": `${id}-title` },
       el("div", { class: "spread" }, el(choice ? "h3" : "h2", { id: `${id}-title` }, heading),
         choice ? null : this.#choice.node),
-      this.#summary, el("div", { class: "scroll heat-scroll" }, this.#grid), this.#told,
+      this.#summary, el("div", {}, el("div", { class: "scroll heat-scroll" }, this.#grid), this.#told),
       this.#legend, this.#details);
     this.#grid.addEventListener("keydown", (event) => this.#key(event));
     this.#grid.addEventListener("focusin", (event) => this.#tell(event.target));

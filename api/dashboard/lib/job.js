@@ -44,7 +44,7 @@ export function refusal(caller, role, job) {
   if (ROLES.indexOf(caller.role) < ROLES.indexOf(role))
     return `needs the role ${role}; yours is ${caller.role}`;
   if (job && caller.role !== "admin" && caller.owner !== job.owner)
-    return `belongs to ${job.owner}; only they and admins may`;
+    return `is for its owner, ${job.owner}, and admins`;
   return null;
 }
 

@@ -16,7 +16,7 @@ export function kindOf(schema) {
   return type.includes("object") ? "pairs" : "text";
 }
 
-/* [{title, fields: [{name, schema, required}]}]: in the document's groups; the rest comes last. */
+/* [{title, folded, fields: [{name, schema, required}]}]: in the document's groups; the rest comes last. */
 export function groupsOf(document) {
   const request = document.components.schemas.JobRequest;
   const field = (name) => ({ name, schema: request.properties[name],
@@ -24,16 +24,22 @@ export function groupsOf(document) {
   const left = new Set(Object.keys(request.properties)
     .filter((name) => !request.properties[name].deprecated));
   const groups = (request["x-groups"] || []).map((group) => ({
-    title: group.title,
+    title: group.title, folded: group.folded === true,
     fields: group.fields.filter((name) => left.delete(name)).map(field),
   }));
-  if (left.size) groups.push({ title: "More", fields: [...left].map(field) });
+  if (left.size) groups.push({ title: "More", folded: true, fields: [...left].map(field) });
   return groups;
 }
 
 /* Does a job of @kind take the field? */
 export function belongsTo(schema, kind) {
   return !schema["x-kinds"] || schema["x-kinds"].includes(kind);
+}
+
+/* What the document suggests for a field, as texts; of a list its elements. */
+export function examplesOf(schema) {
+  const texts = (schema.examples || []).flat().map((value) => toText({ ...schema, type: "string" }, value));
+  return [...new Set(texts)].filter(Boolean);
 }
 
 /* What a field holds at first: a text, or whether a switch is on. */

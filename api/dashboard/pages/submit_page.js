@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The form that a job is asked for with. */
+/*
+ * The form that a job is asked for with: what most need first, the rest folded. The daemon checks it
+ * and estimates the job as one types.
+ */
 import { Problem, newKey } from "../lib/api.js";
 import { announce, el, setText, show } from "../lib/dom.js";
+import { EstimatePanel } from "../parts/estimate.js";
 import { Field } from "../parts/field.js";
-import { refusal } from "../lib/job.js";
+import { method, refusal, title } from "../lib/job.js";
 import { format } from "../lib/router.js";
 import { belongsTo, groupsOf, isDefault } from "../lib/schema.js";
+
+const TYPING_MS = 400;
+const JOBS_OFFERED = 20; // whose checkpoints are suggested as models
 
 class SubmitPage {
   #context;
@@ -17,6 +24,9 @@ class SubmitPage {
   #preview = el("pre", { class: "command", tabindex: "0", "aria-label": "The request as JSON" });
   #send = el("button", { type: "submit", class: "main" }, "Submit the job");
   #form = el("form", { novalidate: true, class: "request" });
+  #estimate = new EstimatePanel();
+  #typing = 0;
+  #asked = 0; // number of the newest question for an estimate
   title = "Submit";
   node;
 
@@ -33,7 +43,10 @@ class SubmitPage {
     this.#build();
   }
 
-  close() {}
+  close() {
+    clearTimeout(this.#typing);
+    this.#asked++;
+  }
 
   async #build() {
     const api = this.#context.api;
@@ -47,14 +60,32 @@ class SubmitPage {
         ". Reload the page to try again."));
       return;
     }
-    this.#groups = groupsOf(schema).map((group) => ({
-      fields: group.fields.map((field) => new Field(field)), title: group.title,
-    }));
+    this.#groups = groupsOf(schema).map((group) => ({ ...group,
+      fields: group.fields.map((field) => new Field(field)) }));
     for (const group of this.#groups)
       for (const field of group.fields) this.#fields.set(field.name, field);
     if (job) this.#fill(job);
     this.#draw();
     this.#changed();
+    this.#suggest();
+  }
+
+  /* Offers what is there. A daemon that does not say leaves the examples. */
+  async #suggest() {
+    const of = async (path, option) => {
+      try {
+        return (await this.#context.api.get(path)).data.data.map(option);
+      } catch {
+        return [];
+      }
+    };
+    const offer = (name, values) => values.length && this.#fields.get(name)?.suggest(values);
+    const [models, jobs] = await Promise.all([
+      of("/v1/models", (model) => ({ value: model.id })),
+      of(`/v1/jobs?status=succeeded&kind=quantize&limit=${JOBS_OFFERED}`,
+        (job) => ({ value: `job:${job.id}`, label: `${title(job)}, ${method(job)}` })),
+    ]);
+    offer("model", [...models, ...jobs]);
   }
 
   #fill(job) {
@@ -67,13 +98,30 @@ class SubmitPage {
   #draw() {
     const refused = refusal(this.#context.session.caller, "submit", null);
     this.#send.disabled = Boolean(refused);
-    for (const group of this.#groups)
-      group.node = el("fieldset", { class: "card" }, el("legend", {}, group.title),
-        el("div", { class: "fields" }, group.fields.map((field) => field.node)));
-    show(this.#form, this.#groups.map((group) => group.node),
-      el("details", { class: "card" }, el("summary", {}, "The request as JSON"), this.#preview),
-      this.#problem, el("div", { class: "actions sticky" }, this.#send,
-        refused ? el("span", { class: "help" }, `Submitting ${refused}`) : null));
+    for (const group of this.#groups) this.#drawGroup(group);
+    show(this.#form, el("div", { class: "columns" },
+      el("div", { class: "wide" }, this.#groups.map((group) => group.node),
+        el("details", { class: "card" }, el("summary", {}, "The request as JSON"), this.#preview)),
+      el("div", { class: "side follows" }, this.#estimate.node)),
+    this.#problem, el("div", { class: "actions sticky" }, this.#send, this.#estimate.brief,
+      refused ? el("span", { class: "help" }, `Submitting ${refused}`) : null));
+  }
+
+  #drawGroup(group) {
+    const fields = el("div", { class: "fields" }, group.fields.map((field) => field.node));
+    group.count = el("span", { class: "count" });
+    group.node = group.folded
+      ? el("details", { class: "card", role: "group", "aria-label": group.title },
+        el("summary", {}, group.title, group.count), fields)
+      : el("fieldset", { class: "card" }, el("legend", {}, group.title), fields);
+    // A job that was copied shows what it has of its own.
+    group.node.open = Boolean(this.#from) && group.fields.some((field) => !field.isAsAtFirst);
+  }
+
+  /* Makes @field one that can be seen. */
+  #unfold(field) {
+    const group = this.#groups.find((one) => one.fields.includes(field));
+    if (group?.folded) group.node.open = true;
   }
 
   /* The fields that a job of the chosen kind takes. */
@@ -87,9 +135,43 @@ class SubmitPage {
     this.#key = newKey();
     for (const group of this.#groups) {
       for (const field of group.fields) field.node.hidden = !taken.has(field);
-      group.node.hidden = group.fields.every((field) => field.node.hidden);
+      const shown = group.fields.filter((field) => taken.has(field));
+      group.node.hidden = shown.length === 0;
+      const n = shown.filter((field) => !field.isAsAtFirst).length;
+      setText(group.count, n ? ` ${n} changed` : "");
     }
     setText(this.#preview, JSON.stringify(this.#read().request, null, 2));
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.#check(), TYPING_MS);
+  }
+
+  /* Asks the daemon what it thinks of the form; what is wrong is said at its field. */
+  async #check() {
+    const { request, wrong } = this.#read();
+    const asked = ++this.#asked;
+    for (const [field, problem] of wrong) if (field.touched) field.complain(problem);
+    if (wrong.length || refusal(this.#context.session.caller, "submit", null))
+      return this.#estimate.clear(wrong.some(([field]) => field.touched) ? "The form has a mistake." : null);
+    this.#estimate.wait();
+    try {
+      const estimate = await this.#context.api.post("/v1/estimate", request);
+      if (asked === this.#asked) this.#estimate.update(estimate);
+    } catch (error) {
+      if (asked === this.#asked) this.#doubt(error);
+    }
+    if (asked === this.#asked) this.#estimate.done();
+    return null;
+  }
+
+  /* A mistake is said where it is; a field that was not come to yet is only what is missing. */
+  #doubt(error) {
+    const field = error instanceof Problem ? this.#fields.get(error.field) : null;
+    if (!field) return this.#estimate.clear([error.message, error.hint].filter(Boolean).join(": "));
+    if (field.touched) {
+      field.complain(error.message, error.hint);
+      this.#unfold(field);
+    }
+    return this.#estimate.clear(`${field.title}: ${field.short(error.message)}`);
   }
 
   /* {request, wrong}: what would be sent, and the fields that cannot be. */
@@ -110,6 +192,7 @@ class SubmitPage {
     this.#say(null);
     for (const [field, problem] of wrong) field.complain(problem);
     if (wrong.length) {
+      this.#unfold(wrong[0][0]);
       wrong[0][0].focus();
       return;
     }
@@ -128,6 +211,7 @@ class SubmitPage {
     const field = error instanceof Problem ? this.#fields.get(error.field) : null;
     if (field && !field.node.hidden) {
       field.complain(error.message, error.hint);
+      this.#unfold(field);
       field.focus();
       return;
     }

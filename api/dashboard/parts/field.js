@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One field of the form: its label, its help, and what is wrong with it. */
 import { el, setAttribute, setText } from "../lib/dom.js";
-import { fromText, kindOf, startOf, toText } from "../lib/schema.js";
+import { examplesOf, fromText, isDefault, kindOf, startOf, toText } from "../lib/schema.js";
+import { Suggestions } from "./suggestions.js";
 
 const textInput = (schema, id, more) => el("input", { type: "text", id, autocomplete: "off",
-  spellcheck: "false", maxlength: schema.maxLength ?? null,
-  list: schema.examples ? `${id}-examples` : null, ...more });
+  spellcheck: "false", maxlength: schema.maxLength ?? null, ...more });
 
 /* By kind; others are a line of text. */
 const INPUTS = {
@@ -24,6 +24,8 @@ export class Field {
   #input;
   #problem;
   #kind;
+  #suggestions = null;
+  touched = false; // by whoever fills the form in
   name;
   node;
 
@@ -43,15 +45,35 @@ export class Field {
     setAttribute(this.#input, "aria-required", required ? "true" : null);
     this.node = kind === "switch"
       ? el("div", { class: "field" }, el("div", { class: "check" }, this.#input, label), help, this.#problem)
-      : el("div", { class: "field" }, label, this.#input, this.#examples(id), help, this.#problem);
+      : el("div", { class: "field" }, label, this.#input, this.#suggestionsNode(), help, this.#problem);
     this.set(startOf(schema));
-    this.#input.addEventListener("input", () => this.complain(null));
+    this.suggest(examplesOf(schema).map((value) => ({ value })));
+    this.#input.addEventListener("input", () => {
+      this.touched = true;
+      this.complain(null);
+    });
   }
 
-  #examples(id) {
-    if (!this.#schema.examples || this.#kind === "choice" || this.#kind === "pairs") return null;
-    const texts = this.#schema.examples.map((value) => toText(this.#schema, value)).filter(Boolean);
-    return el("datalist", { id: `${id}-examples` }, texts.map((value) => el("option", { value })));
+  #suggestionsNode() {
+    if (!["text", "number", "list"].includes(this.#kind)) return null;
+    this.#suggestions = new Suggestions(this.#input, this.#kind === "list", this.title);
+    return this.#suggestions.node;
+  }
+
+  get title() {
+    return this.#schema.title || this.name;
+  }
+
+  /* Does it hold what it held at first? */
+  get isAsAtFirst() {
+    const { value } = this.read();
+    return isDefault(this.#schema, value) ||
+      JSON.stringify(value) === JSON.stringify(this.#schema["x-start"]);
+  }
+
+  /* Offers @values, [{value, label}], instead of those before. */
+  suggest(values) {
+    this.#suggestions?.update(values);
   }
 
   get schema() {
@@ -67,6 +89,7 @@ export class Field {
   set(value) {
     if (this.#kind === "switch") this.#input.checked = value;
     else this.#input.value = value;
+    this.#suggestions?.mark();
   }
 
   /* Puts the value of a job into it. */
@@ -74,9 +97,14 @@ export class Field {
     this.set(toText(this.#schema, value));
   }
 
+  /* A message of the daemon without the name of the field, which stands beside it. */
+  short(message) {
+    return message.startsWith(`${this.name}: `) ? message.slice(this.name.length + 2) : message;
+  }
+
   /* Says what is wrong; null: nothing is. */
   complain(problem, hint) {
-    setText(this.#problem, problem ? `${problem}${hint ? `: ${hint}` : ""}` : "");
+    setText(this.#problem, problem ? `${this.short(problem)}${hint ? `: ${hint}` : ""}` : "");
     this.#problem.hidden = !problem;
     setAttribute(this.#input, "aria-invalid", problem ? "true" : null);
   }
