@@ -38,7 +38,7 @@ def check_group(board):
     assert "96 jobs" in board.see(".head").text
     assert not page.find("main > div > .problem").shown
     found = heads(page)
-    assert found[:2] == ["perplexity:wikitext2", "perplexity:c4"], found
+    assert found[:4] == ["perplexity:wikitext2", "perplexity:c4", "kl_mean:wikitext2", "kl_mean:c4"], found
     assert {"params:wbits", "params:groupsize", "params:grid"} <= set(found) and "params:seqlen" not in found, found
     page.find("details summary").click()
     board.press("All columns")
@@ -119,6 +119,7 @@ def check_files(board):
     assert float(table[0]["Perplexity on wikitext2, standard error"]) == entry["stderr"]
     change = float(table[0]["Perplexity on wikitext2, change"])
     assert abs(change - (entry["value"] / job["result"]["baseline"]["wikitext2"] - 1)) < 1e-12
+    assert float(table[0]["Divergence on wikitext2"]) == job["result"]["difference"]["wikitext2"]["kl_mean"]
     picture = saved(page, folder, "Save as SVG", "comparison.svg").decode()
     assert picture.startswith("<svg") and "var(--" not in picture and "href" not in picture and ">rtn<" in picture
     assert saved(page, folder, "Save as PNG", "comparison.png")[:8] == b"\x89PNG\r\n\x1a\n"

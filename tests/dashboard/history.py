@@ -6,6 +6,7 @@ picture looks like one of real jobs and a test can name the numbers.
 """
 import itertools
 import json
+import math
 import sqlite3
 
 OWNERS = ("user", "other", "admin", "third", "fourth")
@@ -55,7 +56,17 @@ def result(params, serial):
             "peak_memory": {"device": 146847232 + 1024 * serial, "host": 195039232},
             "model_fingerprint": FINGERPRINT, "seqlen": params["seqlen"],
             "bits_per_weight": bits(params) if quantized else None,
-            "baseline": {s: BASE[s] if quantized else None for s in params["eval"]}}
+            "baseline": {s: BASE[s] if quantized else None for s in params["eval"]},
+            **({"difference": {s: difference(params) for s in params["eval"]}} if quantized else {})}
+
+
+def difference(params):
+    """How far the predictions are from the original's, on any set."""
+    kl = math.log1p(loss(params)) * 0.9 + 1e-5
+    return {"log_ratio": math.log1p(loss(params)), "log_ratio_stderr": math.log1p(loss(params)) / 25 + 1e-5,
+            "kl_mean": kl, "kl_stderr": kl / 40, "kl_p50": kl * 0.4, "kl_p90": kl * 2, "kl_p95": kl * 4,
+            "kl_p99": kl * 9, "kl_p999": kl * 20, "kl_max": kl * 60, "same_top": 1 - 0.3 * min(1, kl),
+            "same_top_stderr": 0.001, "rms_dp": kl / 6, "mean_dp": -kl / 90, "tokens": 63875}
 
 
 def layer(job, number):

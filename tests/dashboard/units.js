@@ -118,6 +118,10 @@ async function schema() {
   same(s.fromText(fields.percdamp, "0", false).problem, "must be above 0", "on the border");
   same(s.fromText(fields.model, " ", true).problem, "is required", "required");
   same(s.fromText(fields.eval, "a, b,", false), { value: ["a", "b"] }, "a list");
+  same(s.fromText(fields.rules, "self_attn:wbits=8,sym=yes\n {\"layers\": \"0\", \"wbits\": 4}\n", false),
+    { value: ["self_attn:wbits=8,sym=yes", { layers: "0", wbits: 4 }] }, "elements with commas, and objects");
+  same(s.fromText(fields.rules, "{", false).problem, "'{' is not JSON", "no object");
+  same(s.fromText(fields.for, s.toText(fields.for, null), false), { value: undefined }, "a choice of none");
   same(s.fromText(fields.labels, "a=b=c\n d = e ", false), { value: { a: "b=c", d: "e" } }, "pairs");
   same(s.belongsTo(fields.wbits, "eval"), false, "an eval job has no bits");
   same(s.belongsTo(fields.model, "eval"), true, "it has a model");
@@ -249,6 +253,9 @@ async function columns() {
   const first = change(jobs[0], null);
   same([first.share.toFixed(3), first.error.toFixed(4), first.most],
     ["0.100", (1.1 * Math.hypot(1 / 40, 1 / 40)).toFixed(4), true], "the change from the unquantized model");
+  const paired = { ...jobs[0], result: { ...jobs[0].result, difference: { "a,b": { log_ratio_stderr: 0.001 } } } };
+  same([change(paired, null).error.toFixed(5), change(paired, null).most], ["0.00110", false],
+    "an error of pairs of tokens, where there is one");
   same([change(jobs[0], jobs[1]).share.toFixed(4), change(jobs[1], jobs[1]), change(jobs[3], null)],
     ["0.0476", null, null], "the change from another job, from itself, and of a job that failed");
   const more = [...jobs, make(5, 10.5, 6, {}), make(6, 13, 3.9, {})];

@@ -5,7 +5,7 @@
  * another's amount says something; tick(value): the text beside an axis, where it is another.
  */
 import { bits, method, perplexities } from "../lib/job.js";
-import { bytes, fixed, moment, perplexity, seconds } from "../lib/units.js";
+import { bytes, error, fixed, moment, perplexity, seconds } from "../lib/units.js";
 
 export const GROUPS = ["Figures", "Parameters", "Labels", "Job"];
 
@@ -42,11 +42,33 @@ export function setsOf(jobs) {
   return [...new Set(jobs.flatMap((job) => perplexities(job).map((entry) => entry.set)))];
 }
 
+/* What is said of the difference from the original: [name in result.difference, title, text, its error, main]. */
+const DIFFERENCES = [
+  ["kl_mean", "Divergence", error, "kl_stderr", true],
+  ["same_top", "Same top token", share, "same_top_stderr", false],
+  ["kl_p50", "Median divergence", error], ["kl_p99", "Divergence, 99 %", error],
+  ["kl_max", "Largest divergence", error],
+  ["rms_dp", "Change of probability, rms", error],
+];
+
+function share(value) {
+  return `${fixed(value * 100, 2)} %`;
+}
+
+function differencesOf(set) {
+  const entry = (job) => job.result?.difference?.[set];
+  return DIFFERENCES.map(([name, title, text, spread, main]) => figure(`${name}:${set}`, `${title} on ${set}`,
+    (job) => entry(job)?.[name], text, { set, main, tick: text === error ? String : undefined,
+      spreadText: text === error ? (value) => String(Number(value.toPrecision(2))) : text,
+      ...(spread ? { spread: (job) => finite(entry(job)?.[spread]) } : {}) }));
+}
+
 function figuresOf(jobs) {
   return [
     ...setsOf(jobs).map((set) => figure(`perplexity:${set}`, `Perplexity on ${set}`,
       (job) => measured(job, set)?.value, perplexity,
       { set, measures: "perplexity", tick: String, spread: (job) => finite(measured(job, set)?.stderr) })),
+    ...setsOf(jobs).flatMap(differencesOf),
     figure("bits", "Bits per weight", bits, (value) => fixed(value, 2), { amount: true, tick: String }),
     figure("size", "Size", (job) => job.result?.size_bytes, bytes, { amount: true }),
     figure("took", "Took", (job) => job.result?.seconds?.total, seconds, { amount: true }),
@@ -89,10 +111,15 @@ export function differs(jobs, column) {
 
 const USUAL = ["bits", "size", "took"];
 
+/* Is it one of the figures that most look at? */
+export function isMain(column) {
+  return column.measures === "perplexity" || column.main === true || USUAL.includes(column.key);
+}
+
 /* The columns that are shown unless others are chosen: main figures, and what differs of the request. */
 export function usual(jobs, columns) {
   return columns.filter((column) => {
-    if (column.group === "Figures") return Boolean(column.set) || USUAL.includes(column.key);
+    if (column.group === "Figures") return isMain(column);
     const telling = ["Parameters", "Labels"].includes(column.group) || column.key === "status";
     return telling && differs(jobs, column) && !column.key.endsWith("sha256");
   });
@@ -116,11 +143,23 @@ export function sorted(jobs, column, down) {
   }).map(({ job }) => job);
 }
 
+/* Standard error of the logarithm of a perplexity over @base's: {error, most}. */
+function errorOf(job, base, set) {
+  const own = job.result.difference?.[set]?.log_ratio_stderr;
+  const other = base?.result?.difference?.[set]?.log_ratio_stderr;
+  // Token by token against the original; two jobs were not paired with each other.
+  if (!base && Number.isFinite(own)) return { error: own, most: false };
+  if (Number.isFinite(own) && Number.isFinite(other)) return { error: Math.hypot(own, other), most: true };
+  const spread = (entry) => entry.stderr / entry.value;
+  const mine = spread(measured(job, set));
+  // Of the unquantized model only the value is known.
+  return { error: Math.hypot(mine, base ? spread(measured(base, set)) : mine), most: true };
+}
+
 /*
  * The change of the perplexity of @column from the base to @job: {share, error, most}; null without
- * one. @base: a job, or null for the unquantized model. @error is the standard error of the share.
- * Errors of both are added as if of different texts: jobs that read the same text differ by less,
- * so it is the @most that it can be.
+ * one. @base: a job, or null for the unquantized model. error is the standard error of the share. With
+ * most, errors of both were added as if of different texts: jobs on the same text differ by less.
  */
 export function changeOf(column, job, base) {
   const entry = measured(job, column.set);
@@ -128,10 +167,8 @@ export function changeOf(column, job, base) {
   if (!entry || !(from?.value > 0) || (base ? base.id === job.id : entry.baseline === entry.value))
     return null;
   const ratio = entry.value / from.value;
-  const own = entry.stderr / entry.value;
-  const other = base ? from.stderr / from.value : own; // of the unquantized model only its value is known
-  const error = ratio * Math.hypot(own, other);
-  return { share: ratio - 1, error: Number.isFinite(error) ? error : null, most: true };
+  const { error: spread, most } = errorOf(job, base, column.set);
+  return { share: ratio - 1, error: Number.isFinite(spread) ? ratio * spread : null, most };
 }
 
 /* The jobs that no other beats or equals in both columns: the Pareto front, by the first of them. */

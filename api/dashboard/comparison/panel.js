@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A job beside others, on its page: their main figures. The page of comparisons has the rest. */
-import { columnsOf } from "./columns.js";
+import { columnsOf, isMain } from "./columns.js";
 import { el } from "../lib/dom.js";
 import { format } from "../lib/router.js";
 import { CompareTable } from "./table.js";
 import { JobAdder } from "./adder.js";
 import { ParetoPlot } from "./plot.js";
-
-const FIGURES = ["bits", "size", "took"];
 
 export class Comparison {
   #own;
@@ -62,7 +60,7 @@ export class Comparison {
 
   #draw() {
     const all = columnsOf(this.#jobs);
-    const columns = all.filter((column) => column.set || FIGURES.includes(column.key));
+    const columns = all.filter(isMain);
     this.#table.update({ jobs: this.#jobs, columns, sort: this.#sort, base: null, own: this.#own });
     this.#plot.update({ jobs: this.#jobs, columns: all, state: this.#plotted, own: this.#own });
   }

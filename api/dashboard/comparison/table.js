@@ -96,7 +96,8 @@ export class CompareTable {
   #cell(column, job, base) {
     const spread = column.spread?.(job) ?? null;
     return el("td", { class: column.number ? "number" : null }, textOf(column, job),
-      spread === null ? null : el("span", { class: "muted" }, ` ± ${fixed(spread, 3)}`),
+      spread === null ? null : el("span", { class: "muted" },
+        ` ± ${column.spreadText ? column.spreadText(spread) : fixed(spread, 3)}`),
       el("span", { class: "sub" }, this.#change(column, job, base)));
   }
 

@@ -6,12 +6,12 @@
 
 const types = (schema) => [schema.type].flat().filter(Boolean);
 
-/* How a field is asked for: "choice", "switch", "number", "list", "pairs" or "text". */
+/* How a field is asked for: "choice", "switch", "number", "list", "lines", "pairs" or "text". */
 export function kindOf(schema) {
   const type = types(schema);
   if (schema.enum) return "choice";
   if (type.includes("boolean")) return "switch";
-  if (type.includes("array")) return "list";
+  if (type.includes("array")) return schema.items?.type === "string" ? "list" : "lines";
   if (type.includes("integer") || type.includes("number")) return "number";
   return type.includes("object") ? "pairs" : "text";
 }
@@ -38,7 +38,7 @@ export function belongsTo(schema, kind) {
 
 /* What the document suggests for a field, as texts; of a list its elements. */
 export function examplesOf(schema) {
-  const texts = (schema.examples || []).flat().map((value) => toText({ ...schema, type: "string" }, value));
+  const texts = (schema.examples || []).flat().filter((value) => typeof value !== "object").map(String);
   return [...new Set(texts)].filter(Boolean);
 }
 
@@ -51,6 +51,7 @@ export function startOf(schema) {
 const KINDS = {
   choice: { write: String, read: (schema, text) => ({ value: schema.enum.find((v) => String(v) === text) }) },
   list: { write: (value) => [value].flat().join(", "), read: (schema, text) => ({ value: readList(text) }) },
+  lines: { write: writeLines, read: readLines },
   number: { write: String, read: readNumber },
   pairs: { write: writePairs, read: readPairs },
   text: { write: String, read: (schema, text) => ({ value: text }) },
@@ -68,12 +69,29 @@ export function fromText(schema, text, required) {
   if (kind === "switch") return { value: text };
   const trimmed = text.trim();
   if (trimmed !== "") return KINDS[kind].read(schema, trimmed);
-  if (kind === "list") return { value: [] };
+  if (kind === "list" || kind === "lines") return { value: [] };
   return required ? { problem: "is required" } : { value: undefined };
 }
 
 function readList(text) {
   return text.split(",").map((s) => s.trim()).filter(Boolean);
+}
+
+/* Elements that have commas of their own, one on a line; what is no text is JSON. */
+function writeLines(value) {
+  return [value].flat().map((one) => (typeof one === "string" ? one : JSON.stringify(one))).join("\n");
+}
+
+function readLines(schema, text) {
+  const value = [];
+  for (const line of text.split("\n").map((s) => s.trim()).filter(Boolean)) {
+    try {
+      value.push(line.startsWith("{") ? JSON.parse(line) : line);
+    } catch {
+      return { problem: `'${line}' is not JSON` };
+    }
+  }
+  return { value };
 }
 
 function readNumber(schema, text) {

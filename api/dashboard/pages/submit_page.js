@@ -10,6 +10,7 @@ import { Field } from "../parts/field.js";
 import { method, refusal, title } from "../lib/job.js";
 import { format } from "../lib/router.js";
 import { belongsTo, groupsOf, isDefault } from "../lib/schema.js";
+import { bytes } from "../lib/units.js";
 
 const TYPING_MS = 400;
 const JOBS_OFFERED = 20; // whose checkpoints are suggested as models
@@ -80,12 +81,15 @@ class SubmitPage {
       }
     };
     const offer = (name, values) => values.length && this.#fields.get(name)?.suggest(values);
-    const [models, jobs] = await Promise.all([
-      of("/v1/models", (model) => ({ value: model.id })),
+    const [models, texts, jobs] = await Promise.all([
+      of("/v1/models", (model) => ({ value: model.id, label: bytes(model.bytes) })),
+      of("/v1/datasets", (text) => ({ value: text.id, label: text.bytes === null ? "public set" : bytes(text.bytes) })),
       of(`/v1/jobs?status=succeeded&kind=quantize&limit=${JOBS_OFFERED}`,
         (job) => ({ value: `job:${job.id}`, label: `${title(job)}, ${method(job)}` })),
     ]);
     offer("model", [...models, ...jobs]);
+    offer("dataset", texts);
+    offer("eval", texts);
   }
 
   #fill(job) {

@@ -10,8 +10,10 @@ const textInput = (schema, id, more) => el("input", { type: "text", id, autocomp
 /* By kind; others are a line of text. */
 const INPUTS = {
   choice: (schema, id) =>
-    el("select", { id }, schema.enum.map((v) => el("option", { value: String(v) }, v ?? "any"))),
+    el("select", { id }, schema.enum.map((v) => el("option", { value: v ?? "" }, String(v ?? "any")))),
   switch: (schema, id) => el("input", { type: "checkbox", id }),
+  lines: (schema, id) => el("textarea", { id, rows: 2, spellcheck: "false", placeholder:
+    `${schema.examples?.flat().find((one) => typeof one === "string") ?? ""}\none on a line`.trim() }),
   pairs: (schema, id) =>
     el("textarea", { id, rows: 2, spellcheck: "false", placeholder: "name=value, one on a line" }),
   number: (schema, id) =>
