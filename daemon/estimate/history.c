@@ -51,6 +51,7 @@ static bool shape_of_run(const json_t *run, struct work_shape *ret_shape) {
                      number(params, "wbits") < 16,
         .compares = json_is_object(json_object_get(run, "original")),
         .method = method_find(method ? method : "gptq"),
+        .refine = (int)number(params, "refine"),
     };
     const char *name;
     json_t *set;

@@ -237,7 +237,7 @@ static void run_done(struct run *run) {
 /* A finished layer costs only the second pass, and nothing when all are finished. */
 static void begin_units(struct run *run) {
     double windows = run->calibration ? run->calibration->n : 0,
-           solve = run->params->method->solve_units;
+           solve = method_solve_units(run->params->method, run->params->refine);
     double passes = windows * run_sides(run); /* of a window through a layer */
     int layers = run_layers(run);
     struct progress_plan plan = {.layers = layers};

@@ -355,7 +355,8 @@ static int quantize_layer(struct quantizer *q, int layer, struct layer_codes *co
         return r;
     *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
                             "matrices", matrices);
-    return *ret_report ? progress_add(&run->progress, run->params->method->solve_units)
+    return *ret_report ? progress_add(&run->progress,
+                                      method_solve_units(run->params->method, run->params->refine))
                        : failure_oom(run->failure);
 }
 

@@ -173,9 +173,9 @@ struct work work_of(const struct work_shape *shape) {
     struct work work = {.rest = shape->parameters};
 
     if (shape->quantizes)
-        work.quantize = unit * progress_quantize_units(shape->layers,
-                                                       shape->calibration * (shape->drift ? 2 : 1),
-                                                       shape->method->solve_units);
+        work.quantize = unit * progress_quantize_units(
+                                   shape->layers, shape->calibration * (shape->drift ? 2 : 1),
+                                   method_solve_units(shape->method, shape->refine));
     work.evaluate =
         unit * progress_evaluate_units(shape->layers, shape->evaluation, shape->compares);
     return work;
@@ -193,6 +193,7 @@ static void shape_of(const struct estimate_request *request, const struct model_
         .quantizes = request->kind == JOB_QUANTIZE && p->wbits != 16,
         .compares = p->difference && (p->wbits != 16 || config->quantization.present),
         .method = p->method,
+        .refine = p->refine,
     };
     if (ret_shape->quantizes && params_calibrates(p))
         ret_shape->calibration = p->nsamples;

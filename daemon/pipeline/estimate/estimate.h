@@ -31,6 +31,7 @@ struct work_shape {
     bool quantizes;
     bool compares; /* with the original, on these windows */
     const struct method_ops *method;
+    int refine; /* sweeps */
 };
 
 /* Units of progress times what a unit is in tokens and weights: seconds grow with them. */

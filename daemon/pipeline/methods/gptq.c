@@ -214,6 +214,7 @@ const struct method_ops method_gptq = {
     .title = "GPTQ: the weights that are still to come make good for the error",
     .needs_hessians = true,
     .solve_units = 64,
+    .refine_units = 100,
     .need = gptq_need,
     .solve = gptq_solve,
     .explain = gptq_explain,

@@ -23,7 +23,8 @@ struct method_ops {
     const char *name;  /* the value of the parameter `method` */
     const char *title; /* what the name stands for, in a line */
     bool needs_hessians;
-    int solve_units; /* what the solver costs a layer, in windows through a layer */
+    int solve_units;  /* what the solver costs a layer, in windows through a layer */
+    int refine_units; /* what each sweep that is asked for adds, in all its rounds */
 
     /* Raise *need to what @p takes, of which b, shape, grid, n_groups and options are set. */
     void (*need)(const struct problem *p, struct method_need *need);
@@ -39,6 +40,9 @@ extern const struct method_ops method_rtn;
 /* methods - all that a job can ask for. */
 extern const struct method_ops *const methods[];
 extern const size_t n_methods;
+
+/* method_solve_units() - what a layer costs with @refine sweeps, in windows through a layer. */
+int method_solve_units(const struct method_ops *method, int refine);
 
 /* method_find() - the method called @name, or NULL; @name NULL is fine. Any thread. */
 const struct method_ops *method_find(const char *name);
