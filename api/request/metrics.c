@@ -145,10 +145,37 @@ static void put_devices(struct strbuf *out, const json_t *devices) {
         json_int_t n_total = json_integer_value(json_object_get(device, "memory_total"));
         json_int_t n_free = json_integer_value(json_object_get(device, "memory_free"));
 
-        if (!id)
+        if (!id || json_object_get(device, "jobs"))
             continue;
         put_memory(out, id, "free", n_free);
         put_memory(out, id, "used", n_total - n_free);
+    }
+}
+
+/* Of clusters alone. */
+static void put_clusters(struct strbuf *out, const json_t *devices) {
+    static const char *const states[] = {"waiting", "running"};
+    json_t *device;
+    size_t i;
+
+    put_family(out, "quantd_cluster_jobs", "gauge", "Jobs on each cluster, by state.");
+    json_array_foreach(json_object_get(devices, "data"), i, device) {
+        const json_t *jobs = json_object_get(device, "jobs");
+
+        for (size_t k = 0; k < ARRAY_SIZE(states) && jobs; k++) {
+            strbuf_puts(out, "quantd_cluster_jobs{cluster=\"");
+            put_escaped(out, json_string_value(json_object_get(device, "id")));
+            strbuf_printf(out, "\",state=\"%s\"} %" JSON_INTEGER_FORMAT "\n", states[k],
+                          json_integer_value(json_object_get(jobs, states[k])));
+        }
+    }
+    put_family(out, "quantd_cluster_up", "gauge", "1 when the cluster answered the last time.");
+    json_array_foreach(json_object_get(devices, "data"), i, device) {
+        if (!json_object_get(device, "jobs"))
+            continue;
+        strbuf_puts(out, "quantd_cluster_up{cluster=\"");
+        put_escaped(out, json_string_value(json_object_get(device, "id")));
+        strbuf_printf(out, "\"} %d\n", json_is_null(json_object_get(device, "error")));
     }
 }
 
@@ -238,6 +265,7 @@ void metrics_render(const struct metrics *metrics, const struct metrics_source *
     strbuf_puts(out, "quantd_build_info{version=\"" QUANTD_VERSION "\"} 1\n");
     put_jobs(out, source->stats);
     put_devices(out, source->devices);
+    put_clusters(out, source->devices);
     put_requests(metrics, out);
     put_family(out, "quantd_sse_streams", "gauge", "Event streams that are open.");
     strbuf_printf(out, "quantd_sse_streams %d\n", source->n_streams);

@@ -24,6 +24,11 @@ bool job_has_ended(const json_t *job) {
            str_equal(status, "cancelled");
 }
 
+bool job_waits_on_cluster(const json_t *job) {
+    return str_equal(answer_text(job, "status"), "running") &&
+           str_equal(answer_text(json_object_get(job, "engine"), "state"), "PENDING");
+}
+
 int job_exit_status(const json_t *job) {
     const char *status = answer_text(job, "status");
 

@@ -8,6 +8,9 @@
 
 int64_t job_id(const json_t *job); /* 0: not a job */
 
+/* job_waits_on_cluster() - does it wait on a cluster, to which it was submitted? */
+bool job_waits_on_cluster(const json_t *job);
+
 /* job_has_ended() - is its status final? */
 bool job_has_ended(const json_t *job);
 

@@ -11,6 +11,8 @@
     {"name", "NAME", "what lists call the job", "name", ARG_TEXT},                                 \
         {"priority", "N", "jobs of a higher priority run first; 0 by default", "priority",         \
          ARG_INT},                                                                                 \
+        {"where", "PLACE", "local or slurm: run it only there; any by default", "where",           \
+         ARG_TEXT},                                                                                \
         {"private", NULL, "only you and admins see the job and its files", "private", ARG_TEXT}, { \
         "label", "KEY=VALUE", "a label; may be given several times", "labels", ARG_LABEL           \
     }

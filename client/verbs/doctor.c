@@ -202,6 +202,13 @@ static void check_devices(struct doctor *d) {
         if (str_has_prefix(name, id) && str_has_prefix(name + strlen(id), ", "))
             name += strlen(id) + strlen(", ");
 
+        if (json_is_object(json_object_get(device, "error"))) {
+            const json_t *error = json_object_get(device, "error");
+
+            found(d, "device", HEALTH_FAIL, answer_text(error, "hint"), "%s: %s", id,
+                  answer_text(error, "detail"));
+            continue;
+        }
         bytes_text(total, size);
         bytes_text(answer_number(device, "memory_free"), n_free);
         if (total > 0)

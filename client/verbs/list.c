@@ -171,7 +171,9 @@ static void add_status(struct table *table, const json_t *job) {
     const char *status = answer_text(job, "status");
     bool queued = str_equal(status, "queued");
 
-    if (str_equal(status, "running") && isfinite(fraction))
+    if (job_waits_on_cluster(job))
+        table_cell(table, "in %s", answer_text(json_object_get(job, "engine"), "name"));
+    else if (str_equal(status, "running") && isfinite(fraction))
         table_cell(table, "%s %.0f %%", status, fraction * 100);
     else if (queued && json_is_true(json_object_get(job, "held")))
         table_cell(table, "held");

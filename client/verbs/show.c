@@ -133,6 +133,24 @@ static void print_status(const struct terminal *terminal, const json_t *job) {
         label_print(terminal, "private", "only its owner and admins see it");
 }
 
+/* Where it is on a cluster, or was. */
+static void print_engine(const struct terminal *terminal, const json_t *job) {
+    const json_t *engine = json_object_get(job, "engine");
+    const char *state = answer_text(engine, "state"), *reason = answer_text(engine, "reason");
+    const char *node = answer_text(engine, "node");
+    double starts = answer_time(engine, "starts_at") - (double)time(NULL);
+    bool expected = job_waits_on_cluster(job) && starts > 0;
+    char text[TEXT_SIZE];
+
+    if (!json_is_object(engine))
+        return;
+    text_duration(starts, text);
+    label_print(terminal, "engine", "%s job %" PRId64 "%s%s%s%s%s%s%s%s%s",
+                answer_text(engine, "name"), answer_int(engine, "id", 0), state[0] ? ", " : "",
+                state, reason[0] ? " (" : "", reason, reason[0] ? ")" : "", node[0] ? " on " : "",
+                node, expected ? ", expected to start in " : "", expected ? text : "");
+}
+
 static void print_head(const struct terminal *terminal, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
     cleanup(freep) char *title = job_title(job);
@@ -152,6 +170,7 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
     print_time(terminal, job, "created", "created_at", NULL, " ago");
     print_time(terminal, job, "started", "started_at", "created_at", "after ");
     print_time(terminal, job, "finished", "finished_at", "started_at", "after ");
+    print_engine(terminal, job);
     print_progress(terminal, job);
 }
 

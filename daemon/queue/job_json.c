@@ -5,6 +5,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/pipeline/params/request.h"
+#include "daemon/queue/submission.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -108,10 +109,11 @@ json_t *failure_to_json(const struct failure *failure) {
 
 json_t *job_to_json(const struct job_row *row, json_t *progress) {
     cleanup(json_decrefp) json_t *job = json_pack(
-        "{sI ss ss ss ss sO sb sb si si so}", "id", (json_int_t)row->id, "kind", row->kind,
+        "{sI ss ss ss ss sO ss sb sb si si so}", "id", (json_int_t)row->id, "kind", row->kind,
         "status", job_status_name(row->status), "owner", row->owner, "name", row->name, "labels",
-        row->labels, "private", row->private, "held", row->held, "priority", row->priority,
-        "attempt", row->attempt, "params", params_renewed(row->params));
+        row->labels, "where", row->executor ? row->executor : JOBS_ANYWHERE, "private",
+        row->private, "held", row->held, "priority", row->priority, "attempt", row->attempt,
+        "params", params_renewed(row->params));
     json_t *position = row->position ? json_integer(row->position) : json_null();
     json_t *result = row->result ? job_result(row->result) : json_null();
     cleanup(json_decrefp) json_t *rest = json_pack(

@@ -257,6 +257,18 @@ static int check_still_there(struct jobs *jobs, const char *model, struct failur
     return -EINVAL;
 }
 
+/* An executor that the job asks for has to be there. */
+static int check_where(const struct jobs *jobs, const char *where, struct failure *failure) {
+    if (!where ||
+        (str_equal(where, JOBS_LOCAL) ? !jobs->no_devices : str_equal(where, jobs->cluster)))
+        return 0;
+    return failure_field(failure, "where", "leave it out: quantd runs the job where it can",
+                         str_equal(where, JOBS_LOCAL)
+                             ? "'%s': quantd uses no device of its own machine"
+                             : "'%s': quantd runs no jobs on a cluster",
+                         where);
+}
+
 /* Stores a submission that was checked, and whose model is at @place. */
 static int append(struct jobs *jobs, const struct caller *caller, const char *key,
                   const char *sha256, const struct submission *submission,
@@ -275,6 +287,7 @@ static int append(struct jobs *jobs, const struct caller *caller, const char *ke
         .pull = !place->dir[0] ||
                 (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind)),
         .private = submission->private,
+        .executor = submission->where,
         .created_at = clock_wall_ms(),
     };
     int r;
@@ -301,6 +314,8 @@ static int submit(struct jobs *jobs, const struct caller *caller, const char *ke
     r = submission_parse(json, &submission, failure);
     if (!r)
         r = quota_check_priority(&jobs->quota, caller, submission->priority, failure);
+    if (!r)
+        r = check_where(jobs, submission->where, failure);
     if (r)
         return r;
     /* From here to the row nothing removes the model: then it is the row that keeps it. */

@@ -48,6 +48,7 @@ struct jobs {
     bool (*lives)(void *lives_ctx, int64_t id);
     void *lives_ctx;
     const char *cluster; /* the executor beside "local" that runs jobs elsewhere; NULL: none */
+    bool no_devices;     /* "local" has none: it runs no jobs */
     struct quota quota;
     struct stats stats;
 };

@@ -8,6 +8,7 @@
 #include "daemon/access/access.h"
 #include "daemon/files/paths.h"
 #include "daemon/queue/job_json.h"
+#include "daemon/queue/submission.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,6 +34,8 @@ static json_t *whole_request(const struct job_row *row) {
 
     if (!request || json_object_set_new(request, "kind", json_string(row->kind)) ||
         json_object_set_new(request, "name", json_string(row->name)) ||
+        json_object_set_new(request, "where",
+                            json_string(row->executor ? row->executor : JOBS_ANYWHERE)) ||
         json_object_set_new(request, "priority", json_integer(row->priority)) ||
         json_object_set_new(request, "private", json_boolean(row->private)) ||
         json_object_set_new(request, "labels", json_clone(row->labels)))

@@ -8,12 +8,14 @@
 #include <string.h>
 
 /* The fields that are the queue's; all others are parameters. */
-static const char *const queue_fields[] = {"kind", "priority", "private", "name", "labels"};
+static const char *const queue_fields[] = {"kind",  "priority", "private",
+                                           "where", "name",     "labels"};
 
 void submission_free(struct submission *submission) {
     if (!submission)
         return;
     free(submission->name);
+    free(submission->where);
     json_decref(submission->labels);
     json_decref(submission->asked);
     params_free(submission->params);
@@ -59,6 +61,18 @@ static int read_private(const json_t *value, bool *ret_private, struct failure *
         return failure_field(failure, "private", NULL, "must be true or false");
     *ret_private = json_is_true(value);
     return 0;
+}
+
+/* The name of an executor; which of them there are the queue knows. */
+static int read_where(const json_t *value, char **ret_where, struct failure *failure) {
+    const char *where = json_string_value(value);
+
+    if (!value || str_equal(where, JOBS_ANYWHERE))
+        return 0;
+    if (!str_equal(where, "local") && !str_equal(where, "slurm"))
+        return failure_field(failure, "where", NULL, "must be \"any\", \"local\" or \"slurm\"");
+    *ret_where = strdup(where);
+    return *ret_where ? 0 : failure_oom(failure);
 }
 
 static int read_name(const json_t *value, char **ret_name, struct failure *failure) {
@@ -117,6 +131,7 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
     if ((r = read_kind(field(object, "kind"), &submission->kind, failure)) ||
         (r = read_priority(field(object, "priority"), &submission->priority, failure)) ||
         (r = read_private(field(object, "private"), &submission->private, failure)) ||
+        (r = read_where(field(object, "where"), &submission->where, failure)) ||
         (r = read_name(field(object, "name"), &submission->name, failure)) ||
         (r = read_labels(field(object, "labels"), &submission->labels, failure)))
         return r;

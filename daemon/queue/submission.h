@@ -4,6 +4,7 @@
 
 #include "daemon/pipeline/params/request.h"
 
+#define JOBS_ANYWHERE "any"     /* `where` of a job that any executor may run */
 #define SUBMISSION_NAME_MAX 200 /* characters */
 #define SUBMISSION_LABELS_MAX 16
 #define SUBMISSION_LABEL_MAX 100 /* characters of a key or a value */
@@ -12,6 +13,7 @@ struct submission {
     enum job_kind kind;
     int priority;          /* -100 .. 100 */
     bool private;          /* for its owner and admins only */
+    char *where;           /* the executor that alone may run it; owned; NULL: any */
     char *name;            /* owned; may be empty */
     json_t *labels;        /* object of strings; owned */
     json_t *asked;         /* the parameters as asked for, without the queue's fields; owned */

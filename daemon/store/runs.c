@@ -103,6 +103,21 @@ int store_list_open_runs(struct store *store, const char *executor,
     return r;
 }
 
+int store_shares_id(struct store *store, int64_t id, bool *ret_shares) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = store_query(store, &statement,
+                        "SELECT 1 FROM runs JOIN runs AS other ON other.remote_id = runs.remote_id "
+                        "AND other.id <> runs.id WHERE runs.id = ? LIMIT 1",
+                        "i", id);
+
+    if (!r)
+        r = store_step(store, statement);
+    if (r < 0)
+        return r;
+    *ret_shares = r == 1;
+    return 0;
+}
+
 int store_set_run_news(struct store *store, int64_t id, const struct run_news *news) {
     int r = store_exec(store,
                        "UPDATE runs SET remote_id = nullif(?2, 0), state = ?3, reason = ?4, "

@@ -50,6 +50,9 @@ int store_list_open_runs(struct store *store, const char *executor,
 /* store_last_run() - the newest closed run of job @job_id. Return: 0, -ENOENT, -errno. */
 int store_last_run(struct store *store, int64_t job_id, struct run_row *ret_row);
 
+/* store_shares_id() - has a run of another nonce the remote id of run @id too? */
+int store_shares_id(struct store *store, int64_t id, bool *ret_shares);
+
 /* store_set_run_news() - of run @id; clients see it as news of its job. */
 int store_set_run_news(struct store *store, int64_t id, const struct run_news *news);
 

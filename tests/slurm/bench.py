@@ -111,6 +111,13 @@ class Daemon:
         except (OSError, http.client.HTTPException):
             return False
 
+    def log(self):
+        try:
+            with open(self.home + "/log", encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except FileNotFoundError:
+            return ""
+
     def end(self, number=signal.SIGTERM):
         if self.process:
             self.process.send_signal(number)
@@ -147,6 +154,10 @@ class Daemon:
     def wait_engine(self, number, state, seconds=60):
         return wait(f"job {number} {state}", seconds, lambda: (
             self.job(number)["engine"] or {}).get("state") == state)
+
+    def wait_submitted(self, number, seconds=60):
+        return wait(f"job {number} submitted", seconds, lambda: (
+            self.job(number)["engine"] or {}).get("id"))
 
     def wait_event(self, number, kind, seconds=60):
         return wait(f"{kind} of job {number}", seconds, lambda: [

@@ -152,7 +152,7 @@ def test_killed_during_the_run():
 def test_stopped_and_away():
     """A daemon that is stopped leaves the job alone; it is away until the end, and hears of all."""
     number = DAEMON.submit()
-    DAEMON.wait_engine(number, "PENDING")
+    DAEMON.wait_submitted(number)
     DAEMON.end()
     folder = f"{HOME}/jobs/{number}"
     wait("the end of the run", 60, lambda: os.path.exists(folder + "/artifact/manifest.json"))

@@ -58,6 +58,10 @@ const STANDINGS = {
     return job.queue_position ? `number ${job.queue_position} in the queue` : "in the queue";
   },
   running: (job, p) => {
+    if (job.engine?.state === "PENDING") {
+      const reason = job.engine.reason ? ` (${job.engine.reason})` : "";
+      return `waits in ${job.engine.name}${reason}`;
+    }
     if (!p) return job.status;
     const layers = p.layers_total && PHASES_OF_LAYERS.includes(p.phase);
     return layers ? `${p.phase}, layer ${(p.layer ?? 0) + 1} of ${p.layers_total}` : p.phase;

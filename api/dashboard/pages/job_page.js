@@ -234,6 +234,8 @@ class JobPage {
   #drawUnder() {
     const job = this.#job;
     const words = [job.name ? job.params?.model : "", method(job), `by ${job.owner}`,
+      job.engine ? `${job.engine.name} job ${job.engine.id ?? ""}` : "",
+      job.engine?.node ? `on ${job.engine.node}` : "",
       job.private ? "private" : "", `submitted ${ago(job.created_at)}`,
       hasEnded(job) && job.started_at ? `took ${seconds(between(job.started_at, job.finished_at))}` : ""];
     setText(this.#under, words.filter(Boolean).join(" · "));

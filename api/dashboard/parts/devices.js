@@ -37,7 +37,9 @@ class Device {
     this.#loadGauge.hidden = !known;
     this.#load.update(known ? device.utilization : null, percent(device.utilization));
     setText(this.#loadText, percent(device.utilization));
-    if (device.job)
+    if (device.jobs)
+      setText(this.#job, `${device.jobs.running} run, ${device.jobs.waiting} wait`);
+    else if (device.job)
       show(this.#job, "runs ", el("a", { href: format("job", device.job) }, `job ${device.job}`));
     else show(this.#job, "idle");
   }

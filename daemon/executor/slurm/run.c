@@ -285,6 +285,22 @@ static int end_unsaid(struct slurm_run *run, struct failure *failure) {
                      what, failure);
 }
 
+/*
+ * A controller that was killed forgets its newest jobs, and gives their numbers to others. What a
+ * node still has of the forgotten one makes it cancel the one with the same number.
+ */
+static bool was_mistaken(struct slurm_run *run) {
+    struct store *store = run->sink.jobs->store;
+    struct failure failure;
+    bool shares = false;
+
+    if (!run->started && run->row.news.node[0])
+        return true;
+    if (store_begin(store, STORE_READ, &failure))
+        return false;
+    return !store_end(store, store_shares_id(store, run->row.id, &shares), &failure) && shares;
+}
+
 /* By what Slurm says of a run that is over and did not say itself how it ended. */
 static int end_by_state(struct slurm_run *run, struct failure *failure) {
     const char *state = run->row.news.state;
@@ -300,6 +316,8 @@ static int end_by_state(struct slurm_run *run, struct failure *failure) {
     if (str_equal(state, "OUT_OF_MEMORY"))
         return fail(run, "slurm_memory", "give jobs more memory (slurm-memory), or a smaller batch",
                     false, failure);
+    if (str_equal(state, "CANCELLED") && was_mistaken(run))
+        return again(run, "cancelled by Slurm for another job", STOP_REBOOT, failure);
     if (str_equal(state, "CANCELLED") || str_equal(state, "REVOKED"))
         return fail(run, "slurm_cancelled", "it was cancelled by Slurm's own means: retry it", true,
                     failure);

@@ -86,6 +86,8 @@ void runs_find_cancelled(struct slurm *slurm) {
 }
 
 void runs_look(struct slurm *slurm) {
+    int n_running = 0;
+
     for (int i = 0; i < slurm->n_runs; i++) {
         struct slurm_run *run = slurm->runs[i];
         bool ended = run->ended;
@@ -99,8 +101,12 @@ void runs_look(struct slurm *slurm) {
             renew_run(slurm, run);
         else if (fate == SLURM_CLOSED)
             drop_run(slurm, i--);
+        else
+            n_running += run->started;
         on_alive(slurm);
     }
+    slurm->n_running = n_running;
+    slurm->n_waiting = slurm->n_runs - n_running;
 }
 
 struct loading {

@@ -121,6 +121,7 @@ static int slurm_open(const struct executor_config *config, struct executor **re
     slurm->executor.ops = &executor_slurm;
     slurm->config = *config;
     config->jobs->cluster = NAME;
+    config->jobs->no_devices = str_equal(config->config->devices.at[0], "none");
     pthread_mutex_init(&slurm->mutex, NULL);
     pthread_cond_init(&slurm->cond, NULL);
     set_patience(slurm, config->config);
@@ -173,11 +174,13 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
     pthread_mutex_unlock(&slurm->mutex);
     snprintf(name, sizeof(name), "Slurm%s%s", partition ? ", partition " : "",
              partition ? partition : "");
-    return json_array_append_new(devices, json_pack("{ss ss ss ss sI sI sn sn so}", "id", NAME,
-                                                    "kind", NAME, "name", name, "library", "",
-                                                    "memory_total", (json_int_t)0, "memory_free",
-                                                    (json_int_t)0, "utilization", "job", "error",
-                                                    answers ? json_null() : failure_to_json(&why)))
+    return json_array_append_new(devices,
+                                 json_pack("{ss ss ss ss sI sI sn sn s{si si} so}", "id", NAME,
+                                           "kind", NAME, "name", name, "library", "",
+                                           "memory_total", (json_int_t)0, "memory_free",
+                                           (json_int_t)0, "utilization", "job", "jobs", "waiting",
+                                           (int)slurm->n_waiting, "running", (int)slurm->n_running,
+                                           "error", answers ? json_null() : failure_to_json(&why)))
                ? -ENOMEM
                : 0;
 }

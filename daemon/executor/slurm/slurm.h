@@ -24,8 +24,9 @@ struct slurm {
     pthread_t thread;
     bool started;
     int wake_fd;
-    atomic_bool stop, look;      /* look: jobs may have been cancelled */
-    atomic_int_fast64_t renewed; /* lease_now() at the thread's last sign of life */
+    atomic_bool stop, look;          /* look: jobs may have been cancelled */
+    atomic_int n_waiting, n_running; /* runs, by Slurm's states when they were looked at last */
+    atomic_int_fast64_t renewed;     /* lease_now() at the thread's last sign of life */
 
     pthread_mutex_t mutex; /* guards the next five; held for no program and no transaction */
     pthread_cond_t cond;

@@ -23,9 +23,11 @@ static int estimate(void *ctx, const struct caller *caller, const json_t *reques
 static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
     (void)ctx;
     (void)failure;
-    *ret_list = json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s, s:i, s:i}], s:b}", "object", "list",
-                          "data", "id", "cpu", "kind", "cpu", "id", "a\"b\\c\nd", "kind", "cuda",
-                          "memory_total", 70, "memory_free", 30, "has_more", 0);
+    *ret_list =
+        json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s, s:i, s:i}, {s:s, s:s, s:{s:i, s:i}, s:n}], s:b}",
+                  "object", "list", "data", "id", "cpu", "kind", "cpu", "id", "a\"b\\c\nd", "kind",
+                  "cuda", "memory_total", 70, "memory_free", 30, "id", "slurm", "kind", "slurm",
+                  "jobs", "waiting", 2, "running", 3, "error", "has_more", 0);
     return 0;
 }
 

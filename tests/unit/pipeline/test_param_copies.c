@@ -172,7 +172,8 @@ static void expect_key(const char *name, const json_t *property, const char *key
 }
 
 static void test_schema(void **state) {
-    static const char *const of_the_queue[] = {"kind", "priority", "private", "name", "labels"};
+    static const char *const of_the_queue[] = {"kind",  "priority", "private",
+                                               "where", "name",     "labels"};
     json_t *schema = json_object_get(
         json_object_get(json_object_get(document, "components"), "schemas"), "JobRequest");
     json_t *properties = json_object_get(schema, "properties");

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster that fails: nodes, daemons of Slurm, limits. One result each, no second run beside the
+first, no event twice.
+
+Usage: test_failures.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 when all passed.
+"""
+import os
+import shutil
+import signal
+import sys
+import time
+
+from bench import LONGER, Cluster, Daemon, make_home, need_slurm, run_tests, wait
+
+PROGRAMS = sys.argv[1:4]
+# Some seconds of work, so that there is something to interrupt.
+LONG = {**LONGER, "nsamples": 256}
+
+
+def names_of(number):
+    return {name: states for name, states in CLUSTER.jobs().items() if f"-{number}-" in name}
+
+
+def check(number):
+    """The bytes of a job that nothing happened to, and each layer and set reported once."""
+    ours = DAEMON.artifact(number)
+    assert ours == WANTED, [name for name in WANTED if ours.get(name) != WANTED[name]]
+    told = DAEMON.kinds(number)
+    assert told.count("layer.finished") == 3 and told.count("eval.finished") == 1, told
+    assert told.count("job.succeeded") == 1, told
+
+
+def start_long():
+    number = DAEMON.submit(LONG)
+    DAEMON.wait_event(number, "layer.finished")
+    return number, DAEMON.job(number)["engine"]["node"]
+
+
+def heal(node):
+    CLUSTER.do("up", node)
+    wait(node + " idle", 60, lambda: "idle" in CLUSTER.run("sinfo", "-h", "-n", node, "-o", "%t"))
+
+
+def test_cancelled_by_another():
+    number, _ = start_long()
+    CLUSTER.run("scancel", str(DAEMON.job(number)["engine"]["id"]))
+    error = DAEMON.wait(number, "failed", 60)["error"]
+    assert error["code"] == "slurm_cancelled" and error["retryable"], error
+
+
+def test_node_crash():
+    number, node = start_long()
+    CLUSTER.do("crash", node)
+    job = DAEMON.wait(number, "succeeded", 150)
+    assert job["attempt"] == 1 and job["engine"]["node"] != node, job
+    told = DAEMON.kinds(number)
+    assert "job.interrupted" in told and "job.resumed" in told, told
+    check(number)
+    heal(node)
+
+
+def test_slurmd_dead():
+    """slurmd alone dies: its job lives on, and ends at the fence when another one takes over."""
+    number, node = start_long()
+    old = f"{HOME}/jobs/{number}/events." + list(names_of(number))[0].rsplit("-", 1)[1]
+    CLUSTER.do("kill", node)
+    job = DAEMON.wait(number, "succeeded", 150)
+    with open(old, encoding="utf-8") as file:
+        last = file.readlines()[-1]
+    # It ended by itself: at the fence, or because it was done before anyone missed it.
+    assert '"run.ended"' in last, last
+    assert job["attempt"] == 1, job
+    check(number)
+    heal(node)
+
+
+def test_slurmctld_killed_after_submission():
+    """Slurm forgets the job, and gives its number to the next one."""
+    for _ in range(3):
+        number = DAEMON.submit(LONG)
+        DAEMON.wait_submitted(number)
+        CLUSTER.do("kill", "ctld")
+        time.sleep(1)
+        CLUSTER.do("up", "ctld")
+        wait("slurmctld", 30, lambda: "UP" in CLUSTER.run("scontrol", "ping"))
+        other = DAEMON.submit(LONG)
+        for each in (number, other):
+            job = DAEMON.wait(each, "succeeded", 150)
+            assert job["attempt"] == 1, job
+            check(each)
+
+
+def test_slurmctld_hangs():
+    """sbatch gives up after it has submitted: there is one job when slurmctld is awake."""
+    DAEMON.end()
+    slow = HOME + "/bin/sbatch"
+    with open(slow, "w", encoding="ascii") as file:
+        file.write(f"#!/bin/sh\nkill -STOP {CLUSTER.pid('ctld')}\nexec /usr/bin/sbatch \"$@\"\n")
+    os.chmod(slow, 0o755)
+    for name in ("squeue", "scancel"):
+        os.symlink("/usr/bin/" + name, HOME + "/bin/" + name)
+    other = Daemon(*PROGRAMS, HOME, CLUSTER, **{"slurm-bin": HOME + "/bin"})
+    other.start()
+    try:
+        number = other.submit(LONG)
+        wait("sbatch timed out", 30, lambda: "sbatch failed" in other.log())
+        devices = other.ask("GET", "/v1/devices")[1]["data"]
+        assert devices[0]["error"]["code"] == "slurm_unreachable", devices
+        assert other.job(number)["status"] == "running"
+        shutil.copy("/usr/bin/sbatch", slow + ".new")
+        os.rename(slow + ".new", slow)
+    finally:
+        os.kill(CLUSTER.pid("ctld"), signal.SIGCONT)
+    try:
+        job = other.wait(number, "succeeded", 120)
+        assert job["attempt"] == 1 and job["engine"]["id"], job
+        assert len(names_of(number)) == 1, names_of(number)
+    finally:
+        other.end()
+    DAEMON.start()
+    check(number)
+
+
+def test_preempted():
+    DAEMON.end()
+    other = Daemon(*PROGRAMS, HOME, CLUSTER, **{"slurm-partition": "low"})
+    other.start()
+    try:
+        number = other.submit(LONG, seqlen=512)
+        other.wait_event(number, "layer.finished")
+        node = other.job(number)["engine"]["node"]
+        CLUSTER.run("sbatch", "-p", "high", "-w", node, "-c", "2", "--mem=3000", "-o", "/dev/null",
+                    "--wrap", "sleep 2")
+        job = other.wait(number, "succeeded", 150)
+        told = [e["data"].get("reason") for e in other.events(number)
+                if e["type"] == "job.interrupted"]
+        assert told and job["attempt"] == 1, (told, job["attempt"])
+        kinds = other.kinds(number)
+        assert kinds.count("layer.finished") == 3 and "job.resumed" in kinds, kinds
+    finally:
+        other.end()
+    DAEMON.start()
+
+
+need_slurm()
+HOME = make_home()
+CLUSTER = None
+DAEMON = None
+try:
+    os.makedirs(HOME + "/bin")
+    CLUSTER = Cluster(HOME + "/cluster", 2)
+    DAEMON = Daemon(*PROGRAMS, HOME, CLUSTER)
+    DAEMON.start()
+    first = DAEMON.submit(LONG)
+    DAEMON.wait(first, "succeeded")
+    WANTED = DAEMON.artifact(first)
+    run_tests([test_cancelled_by_another, test_node_crash, test_slurmd_dead,
+               test_slurmctld_killed_after_submission, test_slurmctld_hangs, test_preempted])
+except BaseException:
+    if DAEMON:
+        sys.stderr.write("".join(DAEMON.log().splitlines(True)[-60:]))
+    raise
+finally:
+    if DAEMON:
+        DAEMON.end()
+    if CLUSTER:
+        CLUSTER.stop()
+    shutil.rmtree(HOME, ignore_errors=True)
