@@ -12,6 +12,7 @@ import { Feed } from "../lib/feed.js";
 import { HeatMap } from "../charts/heatmap.js";
 import { hasEnded, method, perplexities, refusal, title } from "../lib/job.js";
 import { Layers } from "../lib/layers.js";
+import { Plan } from "../parts/plan.js";
 import { ProgressPanel, Status } from "../parts/progress.js";
 import { format, ids } from "../lib/router.js";
 import { Soon } from "../lib/soon.js";
@@ -23,7 +24,7 @@ const TICK_MS = 1000;
 function shown(value) {
   if (value === null || value === undefined || value === "") return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.join(", ") || "none";
+  if (Array.isArray(value)) return value.map((v) => typeof v === "object" ? JSON.stringify(v) : v).join(", ") || "none";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
@@ -60,6 +61,7 @@ class JobPage {
   #files;
   #unmeasured = el("p", { class: "card help", hidden: true },
     "This method needs no calibration, so no errors of layers were measured.");
+  #plan = new Plan();
   #log = new EventLog();
   #body = el("div", { class: "job", hidden: true });
   #message = el("div", { class: "empty" }, "Loading");
@@ -144,6 +146,10 @@ class JobPage {
       if (page.#job && !hasEnded(page.#job)) page.#job = { ...page.#job, progress };
       page.#draw();
     },
+    "plan.finished": (page, plan) => {
+      page.#plan.update(plan);
+      page.#changed();
+    },
     "layer.finished": (page, layer) => {
       page.#layers.add(layer);
       page.#changed();
@@ -187,7 +193,7 @@ class JobPage {
       this.#error, this.#panel.node,
       el("div", { class: "columns" },
         el("div", { class: "wide" }, this.#comparison.node, this.#heat.node, this.#depth.node,
-          this.#unmeasured, this.#log.node),
+          this.#unmeasured, this.#plan.node, this.#log.node),
         el("div", { class: "side" }, this.#devices.node,
           el("section", { class: "card", "aria-labelledby": "facts-title" },
             el("h2", { id: "facts-title" }, "Parameters"), this.#facts),

@@ -131,10 +131,9 @@ static size_t plain_size(const struct checkpoint *checkpoint) {
     return plain.bytes;
 }
 
-/* The matrices of all layers in @format. */
-static size_t matrices_size(const struct format_ops *format, const struct model_config *config,
-                            const struct quantization_config *q) {
-    double weights = 0, bits = format->bits_per_weight(config, q);
+/* Weights of the matrices of all layers. */
+static double count_weights(const struct model_config *config) {
+    double weights = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
@@ -142,7 +141,15 @@ static size_t matrices_size(const struct format_ops *format, const struct model_
         group_shape(config, i, &shape);
         weights += (double)group_size(&shape) * config->num_hidden_layers;
     }
-    return (size_t)(weights * (bits > 0 ? bits : 16) / 8);
+    return weights;
+}
+
+/* The matrices of all layers in @format. */
+static size_t matrices_size(const struct format_ops *format, const struct model_config *config,
+                            const struct quantization_config *q) {
+    double bits = format->bits_per_weight(config, q);
+
+    return (size_t)(count_weights(config) * (bits > 0 ? bits : 16) / 8);
 }
 
 size_t estimate_size(const struct format_ops *format, const struct checkpoint *checkpoint,
@@ -150,6 +157,15 @@ size_t estimate_size(const struct format_ops *format, const struct checkpoint *c
     if (format->size)
         return format->size(&checkpoint->config, q);
     return matrices_size(format, &checkpoint->config, q) + plain_size(checkpoint);
+}
+
+/* What the bits of a plan add to those of @p->wbits: which matrices get them is not known. */
+static void add_planned(const struct params *p, const struct model_config *config,
+                        struct estimate *e) {
+    double more = p->target_bits - p->wbits;
+
+    e->bits_per_weight += more;
+    e->size += (size_t)(count_weights(config) * more / 8);
 }
 
 static void estimate_files(const struct estimate_request *request, struct run *run,
@@ -160,6 +176,8 @@ static void estimate_files(const struct estimate_request *request, struct run *r
 
     e->bits_per_weight = format->bits_per_weight(config, &run->quantization);
     e->size = estimate_size(format, run->checkpoint, &run->quantization);
+    if (request->params->target_bits > request->params->wbits && e->bits_per_weight > 0)
+        add_planned(request->params, config, e);
     e->disk = e->size;
     /* Layers in work/ that are not the format's are kept beside it, as codes. */
     if (request->kind == JOB_QUANTIZE && !format->reader)
@@ -190,12 +208,12 @@ static void shape_of(const struct estimate_request *request, const struct model_
         .hidden_size = config->hidden_size,
         .parameters = (double)arch_n_parameters(config),
         .seqlen = check_seqlen(config, p),
-        .quantizes = request->kind == JOB_QUANTIZE && p->wbits != 16,
+        .quantizes = request->kind == JOB_QUANTIZE && p->wbits != 16 && !p->plan_only,
         .compares = p->difference && (p->wbits != 16 || config->quantization.present),
         .method = p->method,
         .refine = p->refine,
     };
-    if (ret_shape->quantizes && params_calibrates(p))
+    if (request->kind == JOB_QUANTIZE && params_calibrates(p))
         ret_shape->calibration = p->nsamples;
     ret_shape->drift = ret_shape->calibration > 0 && p->drift > 0;
 }
