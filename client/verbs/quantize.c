@@ -6,6 +6,9 @@
 
 /* A row a parameter; tests/lint/docs.py compares them with the fields that a request may have. */
 static const struct arg_option options[] = {
+    {"preset", "reference|fast|best|vllm|llama.cpp",
+     "parameters by name: reference, fast, best, vllm or llama.cpp; what is given beside it wins",
+     "preset"},
     {"wbits", "2|3|4|8|16", "bits per weight; 16 (the default) measures the model as it is",
      "wbits", ARG_INT},
     {"groupsize", "N",

@@ -53,7 +53,8 @@ static void print_eval(const struct terminal *terminal, const json_t *params) {
 
 /* What the title leaves out. */
 static void print_params(const struct terminal *terminal, const json_t *params) {
-    static const char *const keys[] = {"nsamples", "seqlen", "batch", "seed", "percdamp", "format"};
+    static const char *const keys[] = {"preset", "nsamples", "seqlen", "batch",
+                                       "seed",   "percdamp", "format"};
     cleanup(freep) char *text = NULL;
     struct strbuf all = {};
 

@@ -23,8 +23,8 @@ void plan_done(struct plan *plan) {
 
 /* The parameters that change a layer's bytes; those that are compared elsewhere are left out. */
 static json_t *params_of_layers(const struct run *run) {
-    static const char *const others[] = {"eval",  "difference", "format",
-                                         "model", "dataset",    "batch"};
+    static const char *const others[] = {"eval",    "difference", "format", "model",
+                                         "dataset", "batch",      "preset"};
     json_t *params = params_to_json(run->params);
 
     for (size_t i = 0; i < ARRAY_SIZE(others); i++)

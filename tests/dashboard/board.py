@@ -114,6 +114,7 @@ class Dashboard:
         self.page.wait_until(pressed, f"the button '{text}'")
 
     def choose(self, css, value):
+        # what lies under the bar at the foot of a form counts as seen, and is not scrolled to
         self.page.script("arguments[0].scrollIntoView({block: 'center'})", self.page.find(css))
         self.page.find(css).click()
         self.page.script("arguments[0].value = arguments[1];"

@@ -123,6 +123,12 @@ async function schema() {
   same(s.fromText(fields.rules, "{", false).problem, "'{' is not JSON", "no object");
   same(s.fromText(fields.for, s.toText(fields.for, null), false), { value: undefined }, "a choice of none");
   same(s.fromText(fields.labels, "a=b=c\n d = e ", false), { value: { a: "b=c", d: "e" } }, "pairs");
+  same(s.presetOf(fields.preset, "best").refine, 3, "what a preset stands for");
+  same(s.presetOf(fields.preset, "other"), {}, "no preset");
+  same(s.isDefault(fields.refine, 3, 3), true, "what the preset has need not be sent");
+  same(s.isDefault(fields.refine, 0, 3), false, "the default beside a preset is sent");
+  same(s.presetValues(fields.preset, "fast").drift, undefined, "a field of other presets");
+  same(s.presetValues(fields.preset, "fast").grid, "hessian", "a field of this one");
   same(s.belongsTo(fields.wbits, "eval"), false, "an eval job has no bits");
   same(s.belongsTo(fields.model, "eval"), true, "it has a model");
 }

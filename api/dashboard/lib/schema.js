@@ -119,7 +119,20 @@ function readPairs(schema, text) {
   return { value };
 }
 
-/* Is @value what the daemon takes without the field? */
-export function isDefault(schema, value) {
-  return value === undefined || JSON.stringify(value) === JSON.stringify(schema.default);
+/* Is @value what the daemon takes without the field, which a preset may have? */
+export function isDefault(schema, value, preset) {
+  return value === undefined || JSON.stringify(value) === JSON.stringify(preset ?? schema.default);
+}
+
+/* The parameters that the choice @name of the field @schema stands for; {} when it is none. */
+export function presetOf(schema, name) {
+  return schema?.["x-presets"]?.[name] ?? {};
+}
+
+/* {field: value} of every field that any preset of @schema names: that of @name, or undefined. */
+export function presetValues(schema, name) {
+  const values = {};
+  for (const preset of Object.values(schema["x-presets"]))
+    for (const field of Object.keys(preset)) values[field] = presetOf(schema, name)[field];
+  return values;
 }

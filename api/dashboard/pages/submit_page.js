@@ -9,7 +9,7 @@ import { EstimatePanel } from "../parts/estimate.js";
 import { Field } from "../parts/field.js";
 import { method, refusal, title } from "../lib/job.js";
 import { format } from "../lib/router.js";
-import { belongsTo, groupsOf, isDefault } from "../lib/schema.js";
+import { belongsTo, groupsOf, isDefault, presetOf, presetValues } from "../lib/schema.js";
 import { bytes } from "../lib/units.js";
 
 const TYPING_MS = 400;
@@ -66,6 +66,7 @@ class SubmitPage {
     for (const group of this.#groups)
       for (const field of group.fields) this.#fields.set(field.name, field);
     if (job) this.#fill(job);
+    this.#fields.get("preset")?.node.addEventListener("input", () => this.#preset());
     this.#draw();
     this.#changed();
     this.#suggest();
@@ -97,6 +98,13 @@ class SubmitPage {
       private: job.private };
     for (const [name, field] of this.#fields)
       if (values[name] !== undefined) field.fill(values[name]);
+  }
+
+  /* Shows what the chosen preset stands for; a field that others name has its default. */
+  #preset() {
+    const preset = this.#fields.get("preset");
+    for (const [name, value] of Object.entries(presetValues(preset.schema, preset.read().value)))
+      this.#fields.get(name)?.fill(value ?? this.#fields.get(name).schema.default);
   }
 
   #draw() {
@@ -182,10 +190,12 @@ class SubmitPage {
   #read() {
     const request = {};
     const wrong = [];
+    const chosen = this.#fields.get("preset");
+    const preset = presetOf(chosen?.schema, chosen?.read().value);
     for (const field of this.#taken()) {
       const { value, problem } = field.read();
       if (problem) wrong.push([field, problem]);
-      else if (!isDefault(field.schema, value)) request[field.name] = value;
+      else if (!isDefault(field.schema, value, preset[field.name])) request[field.name] = value;
     }
     return { request, wrong };
   }

@@ -7,6 +7,7 @@
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/presets.h"
 
 #include <errno.h>
 #include <string.h>
@@ -104,6 +105,25 @@ static const char *get_engine(const struct params *params) {
 static const struct param_choice engine_choice = {engine_name, engine_title, set_engine,
                                                   get_engine};
 
+static const char *preset_name(size_t i) {
+    return i < n_presets ? presets[i].name : NULL;
+}
+
+static const char *preset_title(size_t i) {
+    return presets[i].title;
+}
+
+static void set_preset(struct params *params, size_t i) {
+    params->preset = &presets[i];
+}
+
+static const char *get_preset(const struct params *params) {
+    return params->preset ? params->preset->name : NULL;
+}
+
+static const struct param_choice preset_choice = {preset_name, preset_title, set_preset,
+                                                  get_preset};
+
 /* ---- the table ---- */
 
 static const json_int_t wbits[] = {2, 3, 4, 8, 16, 0};
@@ -119,6 +139,9 @@ static const struct param table[] = {
     {"dataset", PARAM_STRING, QUANTIZE, NULL,
      "calibration text: wikitext2, ptb, c4 or file:PATH below a data root", NULL, AT(dataset),
      .least = 1, .most = NAME_BYTES_MAX},
+    {"preset", PARAM_CHOICE, QUANTIZE, "null",
+     "parameters by name: reference, fast, best, vllm or llama.cpp; what is given beside it wins",
+     NULL, .choice = &preset_choice},
     {"wbits", PARAM_INTEGER, QUANTIZE, "16",
      "bits per weight; 16 (the default) measures the model as it is",
      "16 evaluates the model as it is", AT(wbits), .values = wbits},

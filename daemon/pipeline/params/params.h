@@ -16,6 +16,7 @@
 struct engine_ops;
 struct format_ops;
 struct method_ops;
+struct preset;
 
 enum job_kind {
     JOB_QUANTIZE,
@@ -30,10 +31,11 @@ const char *job_kind_name(enum job_kind kind);
 int job_kind_from_name(const char *name, enum job_kind *ret_kind);
 
 struct params {
-    char *model;   /* as asked for */
-    char *dataset; /* NULL: none */
-    int wbits;     /* 2 3 4 8 16 */
-    int groupsize; /* -1 or a positive multiple of 8 */
+    char *model;                 /* as asked for */
+    char *dataset;               /* NULL: none */
+    const struct preset *preset; /* that filled in what was not asked for; NULL: none */
+    int wbits;                   /* 2 3 4 8 16 */
+    int groupsize;               /* -1 or a positive multiple of 8 */
     int nsamples;
     int seqlen; /* 0: the pipeline takes min(2048, max_position_embeddings) */
     int batch;  /* windows that go through a layer at once; 0: as the device's memory allows */

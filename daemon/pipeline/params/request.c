@@ -6,6 +6,7 @@
 #include "daemon/data/corpus.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/params/param.h"
+#include "daemon/pipeline/params/presets.h"
 #include "daemon/pipeline/params/schemes.h"
 
 #include <errno.h>
@@ -59,15 +60,20 @@ static int read_alias(const struct param *alias, const json_t *object, struct pa
     return means ? param_read(param, means, params, failure) : failure_oom(failure);
 }
 
-/* Every field, or its default; then aliases, which stand for a choice that is not there. */
+/* Every field, or that of its preset, or its default; then aliases, which stand for a choice that
+ * is not there. */
 static int read_fields(const json_t *object, struct params *params, struct failure *failure) {
+    cleanup(json_decrefp) json_t *preset =
+        preset_params(json_string_value(json_object_get(object, "preset")));
     const struct param *param;
-    int r = 0;
+    int r = preset ? 0 : failure_oom(failure);
 
     for (size_t i = 0; (param = param_at(i)) && !r; i++) {
         const json_t *value = value_of(object, param->name);
         cleanup(json_decrefp) json_t *missing = NULL;
 
+        if (!value)
+            value = json_object_get(preset, param->name);
         if (!value && param->default_value) {
             value = missing = json_loads(param->default_value, JSON_DECODE_ANY, NULL);
             if (!value)

@@ -9,6 +9,7 @@
 #include "client/client.h"
 #include "daemon/pipeline/params/param.h"
 #include "daemon/pipeline/params/params.h"
+#include "daemon/pipeline/params/presets.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -208,6 +209,23 @@ static void test_schema(void **state) {
     assert_int_equal(json_object_size(properties), n + ARRAY_SIZE(of_the_queue));
 }
 
+/* What a form shows that a preset stands for. */
+static void test_presets(void **state) {
+    const json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
+    const json_t *properties =
+        json_object_get(json_object_get(schemas, "JobRequest"), "properties");
+    json_t *all = json_object();
+
+    (void)state;
+    for (size_t i = 0; i < n_presets; i++) {
+        json_t *params = preset_params(presets[i].name);
+
+        assert_true(json_object_size(params) > 0);
+        json_object_set_new(all, presets[i].name, params);
+    }
+    expect_key("preset", json_object_get(properties, "preset"), "x-presets", all);
+}
+
 /* ---- quantctl ---- */
 
 /* An option that is repeated names one. */
@@ -358,9 +376,8 @@ static void test_manual(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schema),
-        cmocka_unit_test(test_options),
-        cmocka_unit_test(test_readme),
+        cmocka_unit_test(test_schema),  cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_options), cmocka_unit_test(test_readme),
         cmocka_unit_test(test_manual),
     };
 

@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
+#include "daemon/pipeline/params/presets.h"
 #include "daemon/pipeline/params/request.h"
 
 #include <errno.h>
@@ -115,7 +116,8 @@ static void test_good(void **state) {
         /* null is as good as absent, in every field */
         {JOB_QUANTIZE,
          "{'model': 'm', 'wbits': 4, 'dataset': 'ptb', 'groupsize': null, 'nsamples': null,"
-         " 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': null, 'grid': null,"
+         " 'preset': null, 'seqlen': null, 'seed': null, 'act_order': null, 'sym': null, 'mse': "
+         "null, 'grid': null,"
          " 'true_sequential': null, 'static_groups': null, 'nearest': null, 'method': null,"
          " 'percdamp': null, 'drift': null, 'refine': null,"
          " 'format': null, 'for': null, 'eval': null}",
@@ -128,6 +130,48 @@ static void test_good(void **state) {
 
         assert_int_equal(params->n_eval, rows[i].n_eval);
     }
+}
+
+/* Each preset is a request that is taken, and is written down with what it stands for. */
+static void test_presets(void **state) {
+    (void)state;
+    for (size_t i = 0; i < n_presets; i++) {
+        cleanup(freep) char *text =
+            str_format("{'model': 'm', 'dataset': 'c4', 'preset': '%s'}", presets[i].name);
+        cleanup(params_freep) struct params *p = parse(JOB_QUANTIZE, text);
+        cleanup(json_decrefp) json_t *object = params_to_json(p);
+        cleanup(json_decrefp) json_t *stands_for = preset_params(presets[i].name);
+        const char *name;
+        json_t *value;
+
+        assert_string_equal(json_string_value(json_object_get(object, "preset")), presets[i].name);
+        json_object_foreach(stands_for, name, value)
+            assert_true(json_equal(json_object_get(object, name), value));
+    }
+}
+
+/* What is asked for wins over the preset, also by an older spelling; null asks for nothing. */
+static void test_preset_loses(void **state) {
+    cleanup(params_freep) struct params *p =
+        parse(JOB_QUANTIZE, "{'model': 'm', 'dataset': 'c4', 'preset': 'best', 'wbits': 3,"
+                            " 'grid': 'minmax', 'drift': 0, 'act_order': false, 'refine': null}");
+    cleanup(params_freep) struct params *mse =
+        parse(JOB_QUANTIZE, "{'model': 'm', 'dataset': 'c4', 'preset': 'best', 'mse': true}");
+    cleanup(json_decrefp) json_t *object = params_to_json(p), *again = NULL;
+    cleanup(params_freep) struct params *copy = NULL;
+    struct failure failure = {};
+
+    (void)state;
+    assert_int_equal(p->wbits, 3);
+    assert_int_equal(p->grid, GRID_MINMAX);
+    assert_true(p->drift == 0 && !p->act_order && p->static_groups && p->true_sequential);
+    assert_int_equal(p->refine, 3);
+    assert_int_equal(mse->grid, GRID_MSE);
+    assert_true(mse->drift == 0.5);
+
+    assert_int_equal(params_parse(JOB_QUANTIZE, object, &copy, &failure), 0);
+    again = params_to_json(copy);
+    assert_true(json_equal(object, again));
 }
 
 /* Requests of 0.1.0 say nearest and mse; what is written down says method and grid. */
@@ -231,6 +275,8 @@ static const struct {
     {"'percdamp': -0.01", "percdamp", "above 0 and at most 1"},
     {"'percdamp': 1.0001", "percdamp", "above 0 and at most 1"},
     {"'percdamp': '0.01'", "percdamp", "above 0 and at most 1"},
+    {"'preset': 'fastest'", "preset", "fast"},
+    {"'preset': 4", "preset", "best"},
     {"'percdamp': true", "percdamp", "above 0 and at most 1"},
     {"'drift': -0.1", "drift", "of at least 0 and at most 1"},
     {"'drift': 1.5", "drift", "of at least 0 and at most 1"},
@@ -325,9 +371,10 @@ static void test_titles(void **state) {
 /* An evaluation takes a model, a window and the sets, nothing of the quantization. */
 static void test_eval_takes_little(void **state) {
     static const char *const fields[] = {
-        "dataset", "wbits",           "groupsize",     "nsamples", "seed",   "act_order",
-        "sym",     "true_sequential", "static_groups", "mse",      "grid",   "nearest",
-        "method",  "percdamp",        "format",        "for",      "refine", "drift"};
+        "dataset",   "wbits",   "groupsize",       "nsamples",      "seed",
+        "act_order", "sym",     "true_sequential", "static_groups", "mse",
+        "grid",      "nearest", "method",          "percdamp",      "format",
+        "for",       "refine",  "drift",           "preset"};
 
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
@@ -376,6 +423,7 @@ int main(void) {
         cmocka_unit_test(test_defaults),  cmocka_unit_test(test_every_field),
         cmocka_unit_test(test_good),      cmocka_unit_test(test_aliases),
         cmocka_unit_test(test_renewed),   cmocka_unit_test(test_bad_members),
+        cmocka_unit_test(test_presets),   cmocka_unit_test(test_preset_loses),
         cmocka_unit_test(test_titles),    cmocka_unit_test(test_eval_takes_little),
         cmocka_unit_test(test_no_object), cmocka_unit_test(test_long_names),
     };
