@@ -141,6 +141,11 @@ def check_pair(board):
     assert right == 6 and left < right, (left, right)
     page.find("label[for=heat-metric-tokens]").click()
     page.wait_until(lambda: page.script(step) == [6, 6], "tokens, which are the same")
+    url = page.url
+    page.open("about:blank")
+    page.open(url)
+    page.wait_until(lambda: len(page.find_all(".pair .heat")) == 2 and page.script(step) == [6, 6],
+                    "the same maps for another browser")
     board.accessible("two heat maps")
 
 

@@ -213,11 +213,13 @@ async function soon() {
     running--;
     throw new Error("no answer");
   }, 20);
+  const began = performance.now();
   for (let i = 0; i < 40; i++) {
     asked.ask();
     await wait(10);
   }
-  same(runs >= 3 && runs <= 9, true, `the work runs while events come: ${runs}`);
+  const most = (performance.now() - began) / 50 + 1; // it takes 30 ms, and gathers events for as long
+  same(runs >= 3 && runs <= most, true, `the work runs while events come: ${runs} of ${most}`);
   await wait(150);
   const before = runs;
   asked.ask();
@@ -283,7 +285,8 @@ async function comparisonState() {
   same(plain.jobs, ["3", "1"], "jobs");
   const full = { jobs: null, filter: { label: "sweep=a,b &c", owner: "user" },
     columns: ["perplexity:file:a,b.txt", "labels:50 %"], sort: { key: "labels:-x", down: true }, base: "7",
-    x: "size", y: "bits", colour: "labels:a=b", log: { x: true, y: false }, heat: ["3", "4"] };
+    x: "size", y: "bits", colour: "labels:a=b", log: { x: true, y: false }, heat: ["3", "4"],
+    shows: "gate" };
   same([again(plain), again(full)], [plain, full], "a link shows the same");
   same(again({ ...plain, log: { x: false, y: false } }).log, { x: false, y: false }, "no axis is logarithmic");
   same(readState({ columns: "%E0%A4%A", base: "<b>", heat: "1,2,3", log: "q" }), { ...readState({}),

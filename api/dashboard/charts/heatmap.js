@@ -17,30 +17,46 @@ function radio(name, value, text, checked, onchange) {
     el("label", { for: id }, text)];
 }
 
+const PARTS = ["worst", ...EXPERT_PARTS];
+
 /* What the colours of heat maps show: the metric, and of which matrix. */
 export class HeatChoice {
   metric = "error";
   part = "worst";
+  #part;
   #parts;
   node;
 
   constructor(onChange) {
-    const part = el("select", { id: "heat-part", onchange: () => {
-      this.part = part.value;
+    this.#part = el("select", { id: "heat-part", onchange: () => {
+      this.part = this.#part.value;
       onChange();
-    } }, ["worst", ...EXPERT_PARTS].map((p) =>
-      el("option", { value: p }, p === "worst" ? "the worst of the three" : p)));
+    } }, PARTS.map((p) => el("option", { value: p }, p === "worst" ? "the worst of the three" : p)));
     const choose = (metric) => () => {
       this.metric = metric;
       this.#parts.hidden = metric !== "error";
       onChange();
     };
-    this.#parts = el("div", { class: "inline" }, el("label", { for: "heat-part" }, "Matrix"), part);
+    this.#parts = el("div", { class: "inline" }, el("label", { for: "heat-part" }, "Matrix"), this.#part);
     this.node = el("div", { class: "inline" },
       el("fieldset", { class: "choice" }, el("legend", { class: "unseen" }, "Colour shows"),
         radio("heat-metric", "error", "Relative error", true, choose("error")),
         radio("heat-metric", "tokens", "Tokens seen", false, choose("tokens"))),
       this.#parts);
+  }
+
+  /* In one word: "tokens", or the matrix whose errors are shown. */
+  get name() {
+    return this.metric === "tokens" ? "tokens" : this.part;
+  }
+
+  /* Takes what name() said once; another text is the errors of the worst. */
+  set name(text) {
+    this.metric = text === "tokens" ? "tokens" : "error";
+    this.part = PARTS.includes(text) ? text : "worst";
+    this.#part.value = this.part;
+    this.#parts.hidden = this.metric !== "error";
+    this.node.querySelector(`[value=${this.metric}]`).checked = true;
   }
 }
 

@@ -14,21 +14,24 @@ function hasLayers(job) {
 
 export class HeatPair {
   #api;
-  #onChoose;
+  #on;
   #jobs = [];
   #chosen = null; // nothing is drawn yet
   #maps = [];
   #asked = 0;
-  #choice = new HeatChoice(() => this.#draw());
+  #choice = new HeatChoice(() => {
+    this.#on({ shows: this.#choice.name });
+    this.#draw();
+  });
   #selects;
   #choiceNode;
   #pair = el("div", { class: "pair" });
   node;
 
-  /* @onChoose(ids): the numbers of the two jobs, texts. */
-  constructor(api, onChoose) {
+  /* @on({heat, shows}): what is to change: the numbers of the two jobs, or what the colours show. */
+  constructor(api, on) {
     this.#api = api;
-    this.#onChoose = onChoose;
+    this.#on = on;
     this.#selects = SIDES.map((side) => el("select", { id: `pair-${side}`, onchange: () => this.#choose() }));
     this.#choiceNode = el("div", {}, this.#choice.node);
     this.node = el("section", { class: "card", "aria-labelledby": "pair-title" },
@@ -42,21 +45,26 @@ export class HeatPair {
     for (const map of this.#maps) map.close();
   }
 
-  /* @chosen: numbers of the two jobs, or fewer: none are drawn then. */
-  update(jobs, chosen) {
+  /* @chosen: numbers of the two jobs, or fewer: none are drawn then. @shows: what the colours show. */
+  update(jobs, chosen, shows) {
     this.#jobs = jobs.filter(hasLayers);
     this.node.hidden = this.#jobs.length < 2;
     const known = chosen.filter((id) => this.#jobs.some((job) => String(job.id) === id));
     SIDES.forEach((side, i) => show(this.#selects[i], el("option", { value: "" }, "choose a job"),
       this.#jobs.map((job) => el("option", { value: job.id, selected: String(job.id) === known[i] },
         `${job.id}: ${title(job)}`))));
-    if (known.join() === this.#chosen?.join()) return;
+    const others = (shows ?? "worst") !== this.#choice.name;
+    if (others) this.#choice.name = shows;
+    if (known.join() === this.#chosen?.join()) {
+      if (others) this.#draw();
+      return;
+    }
     this.#chosen = known;
     this.#load();
   }
 
   #choose() {
-    this.#onChoose(this.#selects.map((select) => select.value).filter(Boolean));
+    this.#on({ heat: this.#selects.map((select) => select.value).filter(Boolean) });
   }
 
   async #load() {

@@ -20,7 +20,8 @@ function keys(text) {
 
 /*
  * {jobs: numbers or null, filter, columns: keys or null for the usual ones, sort: {key, down} or null, base: number or
- * null, x, y, colour: keys or null, log: {x, y} of true, false, or null for what suits, heat: numbers}.
+ * null, x, y, colour: keys or null, log: {x, y} of true, false, or null for what suits, heat: numbers,
+ * shows: what the heat maps show, or null}.
  */
 export function readState(query) {
   const down = String(query.sort || "").startsWith("-");
@@ -33,7 +34,7 @@ export function readState(query) {
     sort: query.sort ? { key: down ? query.sort.slice(1) : query.sort, down } : null,
     base: base ?? null, x: query.x || null, y: query.y || null, colour: query.colour || null,
     log: { x: log === null ? null : log.includes("x"), y: log === null ? null : log.includes("y") },
-    heat: ids(query.heat, 2),
+    heat: ids(query.heat, 2), shows: query.shows || null,
   };
 }
 
@@ -45,6 +46,6 @@ export function writeState(state) {
     ...state.filter, jobs: state.jobs?.join(",") ?? null,
     columns: state.columns?.map(encodeURIComponent).join(",") ?? null,
     sort: sort ? `${sort.down ? "-" : ""}${sort.key}` : null, base: state.base,
-    x: state.x, y: state.y, colour: state.colour, log: named, heat: state.heat.join(","),
+    x: state.x, y: state.y, colour: state.colour, log: named, heat: state.heat.join(","), shows: state.shows,
   };
 }

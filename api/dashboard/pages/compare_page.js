@@ -46,7 +46,7 @@ class ComparePage {
     this.#context = context;
     this.#state = readState(route.query);
     this.#adder = new JobAdder(context.api, "Add", (id) => this.#choose([...this.#numbers(), id]));
-    this.#heat = new HeatPair(context.api, (heat) => this.#set({ heat }));
+    this.#heat = new HeatPair(context.api, (change) => this.#set(change));
     this.#tools = el("div", { class: "spread" },
       el("div", { class: "inline" }, el("label", { for: "comparison-base" }, "Changes from"), this.#base),
       el("button", { type: "button", class: "small", onclick: () => this.#saveCsv() }, "Save as CSV"));
@@ -166,7 +166,7 @@ class ComparePage {
     this.#chooser.update(all, columns);
     this.#table.update({ jobs: this.#jobs, columns, sort: state.sort, base });
     this.#plot.update({ jobs: this.#jobs, columns: all, state });
-    this.#heat.update(this.#jobs, state.heat);
+    this.#heat.update(this.#jobs, state.heat, state.shows);
   }
 
   #columns(all) {
