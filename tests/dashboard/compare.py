@@ -36,6 +36,10 @@ def check_group(board):
     board.press("Compare all that match")
     page.wait_until(lambda: rows(page) == list(SWEEP), "the jobs of the sweep")
     assert "96 jobs" in board.see(".head").text
+    again = board.daemon.submit(method="rtn", dataset=None, eval=[])  # its end loads the jobs anew
+    board.daemon.wait_for(again, "succeeded")
+    time.sleep(1.5)
+    assert rows(page) == list(SWEEP), "the jobs are turned round"
     assert not page.find("main > div > .problem").shown
     found = heads(page)
     assert found[:4] == ["perplexity:wikitext2", "perplexity:c4", "kl_mean:wikitext2", "kl_mean:c4"], found
@@ -159,9 +163,11 @@ def check_many(board):
     print(f"200 jobs are compared after {time.monotonic() - began:.1f} s")
     page.find(".compare .leave").click()
     page.wait_until(lambda: rows(page) == wanted[1:], "one left out")
+    board.open("#/compare?kind=nonsense")
+    board.see(".problem", "kind")
     board.open("#/compare?jobs=" + ",".join(map(str, range(1, 511))))
     board.see(".problem", "The first 500 of 510 jobs are compared.")
-    board.quiet("404")
+    board.quiet("404", "422")
 
 
 def run(board):

@@ -3,6 +3,7 @@
 import { columnsOf, rowsOf, sorted, usual } from "../comparison/columns.js";
 import { FILTERS, readState, writeState } from "../comparison/state.js";
 import { csv } from "../lib/csv.js";
+import { Problem } from "../lib/api.js";
 import { el, setText, show } from "../lib/dom.js";
 import { Feed } from "../lib/feed.js";
 import { hasEnded, title } from "../lib/job.js";
@@ -127,9 +128,14 @@ class ComparePage {
   /* The jobs of the filter, the oldest first, as they were submitted. */
   async #matching() {
     const query = new URLSearchParams({ ...this.#state.filter, limit: JOBS_MAX });
-    const { data: list } = await this.#context.api.get(`/v1/jobs?${query}`);
-    return { jobs: list.data.reverse(), failed: null,
-      more: list.has_more ? `There are more jobs. The newest ${JOBS_MAX} are compared.` : "" };
+    try {
+      const { data: list } = await this.#context.api.get(`/v1/jobs?${query}`);
+      return { jobs: [...list.data].reverse(), failed: null,
+        more: list.has_more ? `There are more jobs. The newest ${JOBS_MAX} are compared.` : "" };
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      return { jobs: [], failed: error, more: "" };
+    }
   }
 
   /* The jobs by their numbers, in that order. */
