@@ -83,11 +83,12 @@ struct service_stats {
     struct {
         const char *status;
         uint64_t n;
-    } jobs[SERVICE_STATUSES];    /* that are in the store */
-    struct histogram_copy wait;  /* to a job's first start; histogram_of_jobs */
-    struct histogram_copy run;   /* from there to its end; histogram_of_jobs */
-    struct histogram_copy store; /* transactions; histogram_of_calls */
-    uint64_t n_layers, n_tokens; /* quantized; measured */
+    } jobs[SERVICE_STATUSES];         /* that are in the store */
+    struct histogram_copy wait;       /* to a job's first start; histogram_of_jobs */
+    struct histogram_copy run;        /* from there to its end; histogram_of_jobs */
+    struct histogram_copy divergence; /* of sets from the original; histogram_of_divergences */
+    struct histogram_copy store;      /* transactions; histogram_of_calls */
+    uint64_t n_layers, n_tokens;      /* quantized; measured */
 };
 
 struct service {
@@ -155,6 +156,10 @@ struct service {
     /* {object: "list", data: [layer.finished data], has_more: false} of a job. */
     int (*layers)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
                   struct failure *failure);
+
+    /* {object: "list", data: [{set, sha256, nll: [of each window]}], has_more: false} of a job. */
+    int (*windows)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                   struct failure *failure);
 
     /* {object: "list", data: [{name, bytes, sha256, url}], has_more: false} of a job. */
     int (*artifacts)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,

@@ -12,6 +12,9 @@ const struct histogram_bounds histogram_of_calls = {
 const struct histogram_bounds histogram_of_jobs = {
     14, {1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400}};
 
+const struct histogram_bounds histogram_of_divergences = {
+    12, {0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1, 3}};
+
 void histogram_add(struct histogram *histogram, const struct histogram_bounds *bounds,
                    double seconds) {
     int i = 0;

@@ -16,8 +16,9 @@ struct histogram_bounds {
     double at[HISTOGRAM_BUCKETS_MAX];
 };
 
-extern const struct histogram_bounds histogram_of_calls; /* 0.1 ms to 10 s */
-extern const struct histogram_bounds histogram_of_jobs;  /* 1 s to a day */
+extern const struct histogram_bounds histogram_of_calls;       /* 0.1 ms to 10 s */
+extern const struct histogram_bounds histogram_of_jobs;        /* 1 s to a day */
+extern const struct histogram_bounds histogram_of_divergences; /* nats: 0.0001 to 3 */
 
 struct histogram {
     atomic_uint_fast64_t counts[HISTOGRAM_BUCKETS_MAX + 1]; /* the last: above all bounds */

@@ -177,6 +177,15 @@ static int list_layers(void *ctx, const struct caller *caller, int64_t id, json_
     return make_list(layers, ret_list, failure);
 }
 
+static int list_windows(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+    json_t *sets = NULL;
+    int r = jobs_windows(&daemon->jobs, caller, id, &sets, failure);
+
+    return r ? r : make_list(sets, ret_list, failure);
+}
+
 static int list_artifacts(void *ctx, const struct caller *caller, int64_t id, json_t **ret_list,
                           struct failure *failure) {
     struct daemon *daemon = ctx;
@@ -417,6 +426,7 @@ static int read_stats(void *ctx, struct service_stats *ret_stats, struct failure
         return r;
     *ret_stats = (struct service_stats){.wait = histogram_read(&stats->wait),
                                         .run = histogram_read(&stats->run),
+                                        .divergence = histogram_read(&stats->divergence),
                                         .store = store_seconds(daemon->store),
                                         .n_layers = atomic_load(&stats->n_layers),
                                         .n_tokens = atomic_load(&stats->n_tokens)};
@@ -447,6 +457,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .events = list_events,
         .last_seq = last_seq,
         .layers = list_layers,
+        .windows = list_windows,
         .artifacts = list_artifacts,
         .artifact_open = artifact_open,
         .devices = list_devices,

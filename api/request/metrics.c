@@ -122,6 +122,10 @@ static void put_jobs(struct strbuf *out, const struct service_stats *stats) {
     put_family(out, "quantd_job_tokens_total", "counter",
                "Tokens on which jobs that succeeded measured a perplexity.");
     strbuf_printf(out, "quantd_job_tokens_total %" PRIu64 "\n", stats->n_tokens);
+    put_family(out, "quantd_job_divergence_nats", "histogram",
+               "Mean divergence from the original, of each set of jobs that succeeded.");
+    put_histogram(out, "quantd_job_divergence_nats", "", &histogram_of_divergences,
+                  &stats->divergence);
     put_family(out, "quantd_store_seconds", "histogram",
                "Transactions of the store, with the wait for its lock.");
     put_histogram(out, "quantd_store_seconds", "", &histogram_of_calls, &stats->store);

@@ -167,14 +167,22 @@ enum MHD_Result job_delete(struct request *request) {
     return answer_response(request, MHD_HTTP_NO_CONTENT, response_empty());
 }
 
-enum MHD_Result job_layers_get(struct request *request) {
-    struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *list = NULL;
+/* Answers with a list of the job that @list gives. */
+static enum MHD_Result answer_list(struct request *request,
+                                   int (*list)(void *ctx, const struct caller *caller, int64_t id,
+                                               json_t **ret_list, struct failure *failure)) {
+    cleanup(json_decrefp) json_t *found = NULL;
     struct failure failure = {};
-    int r;
+    int r = list(request->api->service->ctx, &request->caller, request->job, &found, &failure);
 
-    r = service->layers(service->ctx, &request->caller, request->job, &list, &failure);
-    if (r)
-        return answer_failure(request, r, &failure);
-    return answer_json(request, MHD_HTTP_OK, list, NULL);
+    return r ? answer_failure(request, r, &failure)
+             : answer_json(request, MHD_HTTP_OK, found, NULL);
+}
+
+enum MHD_Result job_layers_get(struct request *request) {
+    return answer_list(request, request->api->service->layers);
+}
+
+enum MHD_Result job_windows_get(struct request *request) {
+    return answer_list(request, request->api->service->windows);
 }

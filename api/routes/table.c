@@ -46,6 +46,7 @@ const struct route routes[] = {
     {"/v1/jobs/{id}/events", job_events_get, .query = "after limit", .type = WIRE_JSON,
      .also = WIRE_EVENT_STREAM},
     {"/v1/jobs/{id}/layers", job_layers_get, .type = WIRE_JSON},
+    {"/v1/jobs/{id}/windows", job_windows_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}/artifacts", artifacts_get, .type = WIRE_JSON},
     {"/v1/jobs/{id}/artifacts/{name}", artifact_get},
     {"/v1/backup", backup_get, .type = WIRE_JSON, .needs = ROLE_ADMIN},

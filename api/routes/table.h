@@ -32,6 +32,7 @@ enum MHD_Result job_priority(struct request *request);
 enum MHD_Result job_retry(struct request *request);
 enum MHD_Result job_delete(struct request *request);
 enum MHD_Result job_layers_get(struct request *request);
+enum MHD_Result job_windows_get(struct request *request);
 
 /* events.c */
 enum MHD_Result job_events_get(struct request *request);

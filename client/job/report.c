@@ -22,7 +22,26 @@ static double baseline_of(const json_t *job, const char *set) {
     return answer_number(baseline, set);
 }
 
-static void add_row(struct table *table, const json_t *job, const char *set, const json_t *entry) {
+void report_change(const json_t *job, const char *set, bool utf8, char ret_text[TEXT_SIZE]) {
+    const json_t *result = json_object_get(job, "result");
+    double base = baseline_of(job, set), ratio;
+    double error = answer_number(json_object_get(json_object_get(result, "difference"), set),
+                                 "log_ratio_stderr");
+
+    ratio =
+        answer_number(json_object_get(json_object_get(result, "perplexity"), set), "value") / base;
+    ret_text[0] = '\0';
+    if (!isfinite(base) || !(base > 0))
+        return;
+    if (isfinite(error))
+        snprintf(ret_text, TEXT_SIZE, "%+.2f %s %.2f %%", (ratio - 1) * 100, utf8 ? "±" : "+-",
+                 ratio * error * 100);
+    else
+        snprintf(ret_text, TEXT_SIZE, "%+.2f %%", (ratio - 1) * 100);
+}
+
+static void add_row(struct table *table, const json_t *job, const char *set, const json_t *entry,
+                    bool utf8) {
     double value = answer_number(entry, "value"), error = answer_number(entry, "stderr");
     double baseline = baseline_of(job, set);
     char text[TEXT_SIZE];
@@ -34,10 +53,8 @@ static void add_row(struct table *table, const json_t *job, const char *set, con
     table_cell(table, "%s", isfinite(error) ? text : "");
     text_perplexity(baseline, text);
     table_cell(table, "%s", isfinite(baseline) ? text : "");
-    if (isfinite(baseline) && baseline > 0)
-        table_cell(table, "%+.2f %%", (value / baseline - 1) * 100);
-    else
-        table_cell(table, "%s", "");
+    report_change(job, set, utf8, text);
+    table_cell(table, "%s", text);
     table_cell(table, "%" PRId64, answer_int(entry, "windows", 0));
     table_cell(table, "%" PRId64, answer_int(entry, "tokens", 0));
 }
@@ -65,11 +82,56 @@ static int report_perplexity(const struct terminal *terminal, const json_t *job,
         columns[4].title = "change";
     }
     table_init(&table, columns, ARRAY_SIZE(columns));
-    json_object_foreach(sets, set, entry) add_row(&table, job, set, entry);
+    json_object_foreach(sets, set, entry) add_row(&table, job, set, entry, terminal->utf8);
     fputc('\n', terminal->file);
     r = table_print(&table, terminal);
     table_done(&table);
     return r ? failure_oom(failure) : 0;
+}
+
+/* A blank line and the table of differences from the original; nothing when there are none. */
+static int report_difference(const struct terminal *terminal, const json_t *job,
+                             struct failure *failure) {
+    json_t *sets = json_object_get(json_object_get(job, "result"), "difference"), *d;
+    struct table_column columns[] = {
+        {"from the original", false, true},
+        {"divergence", true},
+        {"± stderr", true},
+        {"99 %", true},
+        {"largest", true},
+        {"same token", true},
+        {"rms of p", true},
+    };
+    struct table table;
+    const char *set;
+    int r;
+
+    if (json_object_size(sets) == 0)
+        return 0;
+    if (!terminal->utf8)
+        columns[2].title = "+- stderr";
+    table_init(&table, columns, ARRAY_SIZE(columns));
+    json_object_foreach(sets, set, d) {
+        table_cell(&table, "%s", set);
+        table_cell(&table, "%.4f", answer_number(d, "kl_mean"));
+        table_cell(&table, "%.4f", answer_number(d, "kl_stderr"));
+        table_cell(&table, "%.3f", answer_number(d, "kl_p99"));
+        table_cell(&table, "%.2f", answer_number(d, "kl_max"));
+        table_cell(&table, "%.2f %%", answer_number(d, "same_top") * 100);
+        table_cell(&table, "%.4f", answer_number(d, "rms_dp"));
+    }
+    fputc('\n', terminal->file);
+    r = table_print(&table, terminal);
+    table_done(&table);
+    return r ? failure_oom(failure) : 0;
+}
+
+static void report_no_difference(const struct terminal *terminal, const json_t *job) {
+    cleanup(freep) char *why =
+        text_cleaned(answer_text(json_object_get(job, "result"), "no_difference"));
+
+    if (why && why[0] && !str_equal(why, "not asked for"))
+        fprintf(terminal->file, "not compared with its original: %s\n", why);
 }
 
 static void report_size(const struct terminal *terminal, const json_t *job) {
@@ -235,6 +297,11 @@ static void report_files(const struct terminal *terminal, const json_t *job) {
 int report_result(const struct terminal *terminal, const json_t *job, const struct layers *sum,
                   struct failure *failure) {
     int r = report_perplexity(terminal, job, failure);
+
+    if (!r)
+        r = report_difference(terminal, job, failure);
+    if (!r)
+        report_no_difference(terminal, job);
 
     if (!r)
         r = report_worst(terminal, sum, failure);

@@ -4,6 +4,7 @@
 
 #include "client/client.h"
 #include "client/job/layers.h"
+#include "client/screen/text.h"
 
 #include <jansson.h>
 
@@ -13,6 +14,12 @@
  */
 int report_result(const struct terminal *terminal, const json_t *job, const struct layers *sum,
                   struct failure *failure);
+
+/*
+ * report_change() - the perplexity on @set against that of the original, "+2.50 %", with its
+ * standard error when the two were compared token by token: "+2.50 ± 0.11 %". "": not known.
+ */
+void report_change(const json_t *job, const char *set, bool utf8, char ret_text[TEXT_SIZE]);
 
 /* report_error() - why the job failed, and the hint; nothing when it did not fail. */
 void report_error(const struct terminal *terminal, const json_t *job);

@@ -193,6 +193,34 @@ static json_t *change_cell(const json_t *job, const char *set) {
                                        : json_string("");
 }
 
+static const json_t *divergence(const json_t *job, const char *set) {
+    return json_object_get(
+        json_object_get(json_object_get(json_object_get(job, "result"), "difference"), set),
+        "kl_mean");
+}
+
+/* The divergence from the original, when any job has one. */
+static int add_divergence(json_t *table, const json_t *jobs, const char *set, bool plain) {
+    bool any = false;
+    json_t *job;
+    size_t i;
+
+    json_array_foreach(jobs, i, job) any |= divergence(job, set) != NULL;
+    if (!any)
+        return 0;
+    if (json_array_append_new(json_array_get(table, 0), json_sprintf("%s divergence", set)))
+        return -ENOMEM;
+    json_array_foreach(jobs, i, job) {
+        const json_t *value = divergence(job, set);
+        json_t *cell =
+            plain || !value ? cell_of(value) : json_sprintf("%.4f", json_number_value(value));
+
+        if (json_array_append_new(json_array_get(table, i + 1), cell))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 static int add_set(json_t *table, const json_t *jobs, const char *set, bool plain) {
     const json_t *job;
     size_t i;
@@ -207,10 +235,11 @@ static int add_set(json_t *table, const json_t *jobs, const char *set, bool plai
             json_array_append_new(row, change_cell(job, set)))
             return -ENOMEM;
     }
-    return 0;
+    return add_divergence(table, jobs, set, plain);
 }
 
-/* Two columns for each set that any of the jobs has measured, in the order in which they come. */
+/* Two or three columns for each set that any of the jobs has measured, in the order in which they
+ * come. */
 static int add_sets(json_t *table, const json_t *jobs, bool plain) {
     cleanup(json_decrefp) json_t *sets = json_object();
     const char *set;

@@ -6,6 +6,7 @@
 #include "client/job/rows.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
+#include "client/verbs/pairs.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -19,13 +20,14 @@ static const struct arg_option options[] = {
 };
 
 struct side {
-    json_t *job, *layers; /* owned; sum borrows from layers */
+    json_t *job, *layers, *windows; /* owned; sum borrows from layers */
     struct layers sum;
 };
 
 struct comparison {
     struct side sides[ARGS_POSITIONAL_MAX];
     int n;
+    bool utf8;
     json_t *rows; /* [label, cell of the first job, ...], strings; owned */
 };
 
@@ -148,8 +150,35 @@ static json_t *text_of_perplexity(const struct comparison *c, int i, const char 
 
 static json_t *text_of_change(const struct comparison *c, int i, const char *set) {
     double value = change(c, i, set);
+    char text[TEXT_SIZE];
 
+    report_change(c->sides[i].job, set, c->utf8, text);
+    if (isfinite(value) && text[0])
+        return json_string(text);
     return isfinite(value) ? json_sprintf("%+.2f %%", value) : json_string("");
+}
+
+/* Against the first job, in pairs of windows. */
+static json_t *text_of_pair(const struct comparison *c, int i, const char *set) {
+    double error, ratio = pairs_ratio(c->sides[0].windows, c->sides[i].windows, set, &error);
+
+    return i && isfinite(ratio) ? json_sprintf("%+.2f %s %.2f %%", expm1(ratio) * 100,
+                                               c->utf8 ? "±" : "+-", exp(ratio) * error * 100)
+                                : json_string("");
+}
+
+static json_t *text_of_divergence(const struct comparison *c, int i, const char *set) {
+    const json_t *d = json_object_get(result(&c->sides[i], "difference"), set);
+
+    return d ? json_sprintf("%.4f %s %.4f", answer_number(d, "kl_mean"), c->utf8 ? "±" : "+-",
+                            answer_number(d, "kl_stderr"))
+             : json_string("");
+}
+
+static json_t *text_of_same(const struct comparison *c, int i, const char *set) {
+    const json_t *d = json_object_get(result(&c->sides[i], "difference"), set);
+
+    return d ? json_sprintf("%.2f %%", answer_number(d, "same_top") * 100) : json_string("");
 }
 
 static json_t *text_of_job(const struct comparison *c, int i, const char *key) {
@@ -216,7 +245,10 @@ static int add_perplexities(struct comparison *c) {
         return -ENOMEM;
     json_object_foreach(sets, set, value) {
         if (add_row(c, set, text_of_perplexity, set) ||
-            add_row(c, "  to unquantized", text_of_change, set))
+            add_row(c, "  to unquantized", text_of_change, set) ||
+            add_row(c, "  to the first", text_of_pair, set) ||
+            add_row(c, "  divergence", text_of_divergence, set) ||
+            add_row(c, "  same token", text_of_same, set))
             return -ENOMEM;
     }
     return 0;
@@ -306,13 +338,18 @@ static json_t *measured_json(const struct comparison *c, int i) {
     json_t *value;
 
     json_object_foreach((json_t *)result(&c->sides[i], "perplexity"), set, value) {
-        double base = baseline(c, i, set), percent = change(c, i, set);
+        double base = baseline(c, i, set), percent = change(c, i, set), error;
+        double ratio = pairs_ratio(c->sides[0].windows, c->sides[i].windows, set, &error);
 
         if (json_object_set_new(
                 all, set,
-                json_pack("{sO? so so}", "value", json_object_get(value, "value"), "baseline",
-                          isfinite(base) ? json_real(base) : json_null(), "change_percent",
-                          isfinite(percent) ? json_real(percent) : json_null())))
+                json_pack(
+                    "{sO? so so sO? so}", "value", json_object_get(value, "value"), "baseline",
+                    isfinite(base) ? json_real(base) : json_null(), "change_percent",
+                    isfinite(percent) ? json_real(percent) : json_null(), "difference",
+                    json_object_get(result(&c->sides[i], "difference"), set), "to_first",
+                    isfinite(ratio) ? json_pack("{sf sf}", "log_ratio", ratio, "stderr", error)
+                                    : json_null())))
             return NULL;
     }
     return steal_ptr(all);
@@ -392,6 +429,8 @@ static int get_side(struct client *client, const char *word, struct side *side,
         return r;
     snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
     r = http_get(client->http, path, &side->job, failure);
+    if (!r)
+        r = pairs_get(client, side->job, &side->windows, failure);
     return r ? r : report_layers(client, side->job, &side->sum, &side->layers, failure);
 }
 
@@ -426,7 +465,7 @@ static int compare(struct client *client, struct comparison *c, enum sheet_forma
 }
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
-    struct comparison c = {};
+    struct comparison c = {.utf8 = client->terminal.utf8};
     enum sheet_format format;
     int r = rows_format(args, &format, failure);
 
@@ -437,6 +476,7 @@ static int run(struct client *client, const struct args *args, struct failure *f
     for (int i = 0; i < c.n; i++) {
         json_decref(c.sides[i].job);
         json_decref(c.sides[i].layers);
+        json_decref(c.sides[i].windows);
     }
     json_decref(c.rows);
     return r;
@@ -447,8 +487,8 @@ const struct verb verb_compare = {
     .usage = "ID ID...",
     .summary = "compare jobs: parameters that differ, results",
     .table = {options, ARRAY_SIZE(options)},
-    .details = "Perplexities are compared with those of the unquantized model, when an\n"
-               "earlier job has measured them on the same text.\n",
+    .details = "Perplexities are compared with those of the unquantized model, when they\n"
+               "are known, and in pairs of windows with those of the first job.\n",
     .least = 2,
     .most = ARGS_POSITIONAL_MAX,
     .run = run,

@@ -107,6 +107,13 @@ int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, 
 int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct failure *failure);
 
+/*
+ * jobs_windows() - [{set, sha256 (of the windows), nll: [mean NLL of each window]}] of what job @id
+ * has measured, owned by the caller; empty when there is no record of it. -ENOENT, -EPERM.
+ */
+int jobs_windows(struct jobs *jobs, const struct caller *caller, int64_t id, json_t **ret_sets,
+                 struct failure *failure);
+
 /* jobs_find() - the row of job @id, which is to be freed; -ENOENT. */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
 

@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define WINDOWS_BYTES_MAX (256 << 20)
+
 /* -------- again -------- */
 
 static int check_retry(const struct job_row *row, struct failure *failure) {
@@ -115,5 +117,34 @@ int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
     r = dir_remove(dir);
     if (r)
         log_warning("cannot remove '%s', the next start tries again: %s", dir, strerror(-r));
+    return 0;
+}
+
+/* -------- what was measured, window by window -------- */
+
+int jobs_windows(struct jobs *jobs, const struct caller *caller, int64_t id, json_t **ret_sets,
+                 struct failure *failure) {
+    cleanup(cached_job_freep) struct cached_job *cached = NULL;
+    cleanup(json_decrefp) json_t *record = NULL, *sets = json_array();
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, id), *path = NULL;
+    const char *name;
+    json_t *set;
+    int r = jobs_see(jobs, caller, id, &cached, failure);
+
+    if (r)
+        return r;
+    path = dir ? str_format("%s/windows.json", dir) : NULL;
+    if (!path || !sets)
+        return failure_oom(failure);
+    r = json_parse_file(path, WINDOWS_BYTES_MAX, "damaged", &record, failure);
+    if (r && r != -ENOENT)
+        return r;
+    json_object_foreach(record, name, set) {
+        if (json_array_append_new(sets, json_pack("{ss sO sO}", "set", name, "sha256",
+                                                  json_object_get(set, "sha256"), "nll",
+                                                  json_object_get(set, "nll"))))
+            return failure_oom(failure);
+    }
+    *ret_sets = steal_ptr(sets);
     return 0;
 }

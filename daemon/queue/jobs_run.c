@@ -187,7 +187,7 @@ static void count_end(struct jobs *jobs, const struct job_row *row) {
     holds_drop(jobs->holds, row->id);
 }
 
-static void count_tokens(struct jobs *jobs, const json_t *result) {
+static void count_measures(struct jobs *jobs, const json_t *result) {
     const char *name;
     json_t *value;
 
@@ -196,6 +196,9 @@ static void count_tokens(struct jobs *jobs, const json_t *result) {
 
         atomic_fetch_add(&jobs->stats.n_tokens, n > 0 ? (uint64_t)n : 0);
     }
+    json_object_foreach(json_object_get(result, "difference"), name, value)
+        histogram_add(&jobs->stats.divergence, &histogram_of_divergences,
+                      json_number_value(json_object_get(value, "kl_mean")));
 }
 
 /* Calls @each with what @result says of each set, until it returns not 0. */
@@ -285,7 +288,7 @@ int jobs_succeed(struct jobs *jobs, int64_t id, json_t *result, struct failure *
     log_record(LOG_INFO, LOG_FIELDS(MESSAGE_JOB_ENDED, .job = id, .owner = row->owner),
                "job %" PRId64 " succeeded", id);
     count_end(jobs, row);
-    count_tokens(jobs, copy);
+    count_measures(jobs, copy);
     return 0;
 }
 

@@ -57,7 +57,7 @@ static void check_type(struct reader *reader, const char *name, const char *type
     snprintf(reader->type, sizeof(reader->type), "%s", type);
     assert_int_equal(str_equal(type, "counter"), ends_with(name, "_total"));
     if (str_equal(type, "histogram"))
-        assert_true(ends_with(name, "_seconds"));
+        assert_true(ends_with(name, "_seconds") || ends_with(name, "_nats"));
     else
         assert_true(str_equal(type, "counter") || str_equal(type, "gauge"));
     assert_null(strstr(name, "_ms"));
@@ -217,7 +217,7 @@ static void test_families(void **state) {
     struct reader reader;
 
     read_all(&reader, *state);
-    assert_int_equal(reader.n_families, 13);
+    assert_int_equal(reader.n_families, 14);
     expect(&reader, "quantd_build_info{version=\"" QUANTD_VERSION "\"}", 1);
     expect(&reader, "quantd_jobs{status=\"failed\"}", 4);
     expect(&reader, "quantd_job_wait_seconds_bucket{le=\"1\"}", 1);
@@ -227,6 +227,8 @@ static void test_families(void **state) {
     expect(&reader, "quantd_job_run_seconds_count", 0);
     expect(&reader, "quantd_layers_total", 5);
     expect(&reader, "quantd_job_tokens_total", 0);
+    expect(&reader, "quantd_job_divergence_nats_bucket{le=\"0.0001\"}", 0);
+    expect(&reader, "quantd_job_divergence_nats_count", 0);
     expect(&reader, "quantd_store_seconds_bucket{le=\"10\"}", 0);
     expect(&reader, "quantd_store_seconds_bucket{le=\"+Inf\"}", 3);
     expect(&reader, "quantd_device_memory_bytes{device=\"a\\\"b\\\\c\\nd\",state=\"used\"}", 40);

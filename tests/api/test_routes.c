@@ -28,6 +28,7 @@ static void test_plain_gets(void **state) {
                                         "/v1/jobs/1",
                                         "/v1/jobs/1/artifacts",
                                         "/v1/jobs/1/layers",
+                                        "/v1/jobs/1/windows",
                                         "/v1/jobs",
                                         "/v1/jobs/1/events",
                                         "/v1/events",
@@ -43,7 +44,7 @@ static void test_plain_gets(void **state) {
         assert_int_equal(answer.status, 200);
         assert_true(answer_header(&answer, "X-Request-Id", buffer, sizeof(buffer))[0]);
         check_header(&answer, "X-Content-Type-Options", "nosniff");
-        if (i % 2 == 0 && i / 4 > 0 && i / 4 < 13) {
+        if (i % 2 == 0 && i / 4 > 0 && i / 4 < 14) {
             cleanup(json_decrefp) json_t *body = parse(&answer);
 
             assert_true(json_is_object(body));

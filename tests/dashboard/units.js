@@ -266,6 +266,12 @@ async function columns() {
     "an error of pairs of tokens, where there is one");
   same([change(jobs[0], jobs[1]).share.toFixed(4), change(jobs[1], jobs[1]), change(jobs[3], null)],
     ["0.0476", null, null], "the change from another job, from itself, and of a job that failed");
+  const compared = make(7, 11, 4, {});
+  compared.result.difference = { "a,b": { kl_mean: 0.05, kl_stderr: 0.001, same_top: 0.9, log_ratio_stderr: 0.002 } };
+  const exact = change(compared, null), both = c.columnsOf([compared]);
+  same([exact.error.toFixed(4), exact.most], ["0.0022", false], "the change of tokens that were compared");
+  same(both.filter((column) => column.set).map((column) => c.textOf(column, compared)),
+    ["11.0000", "0.0500", "90.00 %"], "the divergence, and the same token");
   const more = [...jobs, make(5, 10.5, 6, {}), make(6, 13, 3.9, {})];
   same(c.front(more, by("bits"), by("perplexity:a,b")).map((job) => job.id), [6, 1, 2],
     "the front: what equals one of it in one figure and is worse in the other is not on it");

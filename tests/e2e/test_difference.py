@@ -77,6 +77,14 @@ def check_quantized():
     assert without["perplexity"] == result["perplexity"], "the comparison changes the perplexity"
     assert without["difference"] == {} and without["no_difference"] == "not asked for"
     assert "difference" not in event
+    _, page = call("GET", f"/v1/jobs/{job}/windows")
+    sets = page["data"]
+    assert [s["set"] for s in sets] == [SET]
+    assert sets[0]["sha256"] == result["perplexity"][SET]["sha256"]
+    assert len(sets[0]["nll"]) == result["perplexity"][SET]["windows"]
+    mean = math.exp(sum(sets[0]["nll"]) / len(sets[0]["nll"]))
+    assert near(mean, result["perplexity"][SET]["value"])
+    assert call("GET", "/v1/jobs/99/windows")[0] == 404
     print("ok   quantize: the figures fit, the perplexity does not depend on them")
     return job, result
 

@@ -84,11 +84,12 @@ export function fraction(job) {
   return typeof p.fraction === "number" ? p.fraction : null;
 }
 
-/* [{set, value, stderr, baseline, windows, tokens}] of what it measured. */
+/* [{set, value, stderr, baseline, difference, windows, tokens}] of what it measured. */
 export function perplexities(job) {
   const found = job.result?.perplexity || {};
   return Object.entries(found).map(([set, entry]) => ({
     set, value: entry.value, stderr: entry.stderr, windows: entry.windows, tokens: entry.tokens,
     baseline: job.result.baseline?.[set] ?? (job.params?.wbits === 16 ? entry.value : null),
+    difference: job.result.difference?.[set] ?? null,
   }));
 }

@@ -366,6 +366,7 @@ struct fake *fake_new(void) {
         .events = get_events,
         .last_seq = last_seq,
         .layers = some_list,
+        .windows = some_list,
         .artifacts = some_list,
         .artifact_open = artifact_open,
         .health = health,

@@ -9,10 +9,11 @@
 #include <cmocka.h>
 
 static void test_bounds(void **state) {
-    static const struct histogram_bounds *const all[] = {&histogram_of_calls, &histogram_of_jobs};
+    static const struct histogram_bounds *const all[] = {&histogram_of_calls, &histogram_of_jobs,
+                                                         &histogram_of_divergences};
 
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         assert_in_range(all[i]->n, 1, HISTOGRAM_BUCKETS_MAX);
         for (int b = 1; b < all[i]->n; b++)
             assert_true(all[i]->at[b] > all[i]->at[b - 1]);

@@ -364,6 +364,34 @@ static void test_report(void **state) {
                            "size      600 kB, 4.25 bits per weight, 30 % of 2.0 MB in 16 bits\n");
 }
 
+static void test_report_difference(void **state) {
+    cleanup(json_decrefp) json_t *job =
+        parse("{\"id\": 1, \"status\": \"succeeded\","
+              " \"result\": {\"perplexity\": {\"ptb\": {\"value\": 22.0, \"stderr\": 0.25,"
+              "   \"windows\": 10, \"tokens\": 5110}}, \"baseline\": {\"ptb\": 20.0},"
+              "  \"difference\": {\"ptb\": {\"log_ratio_stderr\": 0.01, \"kl_mean\": 0.12,"
+              "   \"kl_stderr\": 0.004, \"kl_p99\": 0.9, \"kl_max\": 5.5, \"same_top\": 0.81,"
+              "   \"rms_dp\": 0.05}}}}");
+    cleanup(json_decrefp) json_t *alone = parse(
+        "{\"id\": 2, \"status\": \"succeeded\", \"result\": {\"no_difference\": \"it is gone\"}}");
+    struct failure failure;
+    struct layers sum = {};
+    struct screen screen;
+
+    (void)state;
+    screen_open(&screen, false, false, 100);
+    assert_int_equal(report_result(&screen.terminal, job, &sum, &failure), 0);
+    screen_expect(
+        &screen,
+        "\nset  perplexity  +- stderr  unquantized            change  windows  tokens\n"
+        "ptb      22.000      0.250       20.000  +10.00 +- 1.10 %       10    5110\n"
+        "\nfrom the original  divergence  +- stderr   99 %  largest  same token  rms of p\n"
+        "ptb                    0.1200     0.0040  0.900     5.50     81.00 %    0.0500\n\n");
+    screen_open(&screen, false, false, 100);
+    assert_int_equal(report_result(&screen.terminal, alone, &sum, &failure), 0);
+    screen_expect(&screen, "not compared with its original: it is gone\n\n");
+}
+
 static void test_report_error(void **state) {
     cleanup(json_decrefp) json_t *job =
         parse("{\"id\": 3, \"status\": \"failed\", \"error\": {\"code\": \"disk_full\","
@@ -381,13 +409,21 @@ static void test_report_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),        cmocka_unit_test(test_width),
-        cmocka_unit_test(test_units),        cmocka_unit_test(test_escape_and_closest),
-        cmocka_unit_test(test_table),        cmocka_unit_test(test_block_plain),
-        cmocka_unit_test(test_block_redraw), cmocka_unit_test(test_block_narrower),
-        cmocka_unit_test(test_line),         cmocka_unit_test(test_bar),
-        cmocka_unit_test(test_job),          cmocka_unit_test(test_layers),
-        cmocka_unit_test(test_report),       cmocka_unit_test(test_report_error),
+        cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_width),
+        cmocka_unit_test(test_units),
+        cmocka_unit_test(test_escape_and_closest),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_block_plain),
+        cmocka_unit_test(test_block_redraw),
+        cmocka_unit_test(test_block_narrower),
+        cmocka_unit_test(test_line),
+        cmocka_unit_test(test_bar),
+        cmocka_unit_test(test_job),
+        cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_report),
+        cmocka_unit_test(test_report_error),
+        cmocka_unit_test(test_report_difference),
     };
 
     unsetenv("NO_COLOR");
