@@ -87,6 +87,36 @@ static void refuse_quantization(struct sweep *s, struct span big) {
     refused(s, ops->unpack(s->b, span_slice(big, 0, 8), big, 4, 1, 4, 32), "unpack", "short codes");
 }
 
+static void refuse_refinement(struct sweep *s, struct span big) {
+    static const float damp = 0.01f;
+    const struct refinement good = {.q = {big, big, big, big},
+                                    .dq = big,
+                                    .w = big,
+                                    .h = big,
+                                    .perm = big,
+                                    .square = big,
+                                    .before = big,
+                                    .after = big,
+                                    .damp = &damp,
+                                    .wbits = 4,
+                                    .groupsize = 16,
+                                    .sweeps = 1,
+                                    .rounds = 1};
+    struct refinement bad[] = {good, good, good, good, good, good};
+    static const char *const what[] = {"5 bits",    "16 columns in groups of 12",
+                                       "-1 sweeps", "a short before",
+                                       "a short d", "no square"};
+
+    bad[0].wbits = 5;
+    bad[1].groupsize = 12;
+    bad[2].sweeps = -1;
+    bad[3].before = span_slice(big, 0, 4);
+    bad[4].d = span_slice(big, 0, 8);
+    bad[5].square = (struct span){};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        refused(s, s->ops->refine(s->b, &bad[i], 1, 4, 16, big), "refine", what[i]);
+}
+
 void sweep_refusals(struct sweep *s) {
     struct span big;
 
@@ -94,5 +124,6 @@ void sweep_refusals(struct sweep *s) {
     big = sweep_upload(s, sweep_host(s, 65536, 1), 65536);
     refuse_forward(s, big);
     refuse_quantization(s, big);
+    refuse_refinement(s, big);
     sweep_end(s);
 }
