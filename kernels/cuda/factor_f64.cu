@@ -310,5 +310,10 @@ int cuda_factor_f64(struct backend *base, struct span u, struct span h, struct s
         a, (const float *)h.at, (const int *)perm.at, &small->added, n);
     LAUNCH_TRY(b);
     TRY(factor_one(b, (float *)u.at, a, scratch.at + at.work, at.work_size, small, info, n));
-    return *info ? 0 : read_condition(b, a, n, condition);
+    if (*info)
+        return 0;
+    TRY(read_condition(b, a, n, condition));
+    if (!isfinite(*condition)) /* of an infinite matrix the inverse is 0 */
+        *info = n + 1;
+    return 0;
 }
