@@ -282,7 +282,8 @@ struct backend_ops {
     /*
      * What gptq() is to do against the drift d of cross_add(): p [G, n, n] f32 = alpha *
      * triu(d u', 1) u with d permuted by perm (arXiv 2504.02692), u and perm being those of
-     * factor() on the same backend. Only row < column of p is defined.
+     * factor() on the same backend. Only row < column of p is defined. What is not defined of u may
+     * be overwritten.
      */
     size_t (*drift_scratch)(struct backend *b, int G, int n);
     int (*drift_correction)(struct backend *b, struct span p, struct span d, struct span u,

@@ -42,7 +42,7 @@ class Daemon:
             listen += ["--listen", f"127.0.0.1:{self.port}"]
         with open(self.home + "/log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.build + "/daemon/quantd", "--state-dir", self.home + "/state", "--cache-dir",
+                [self.program(), "--state-dir", self.home + "/state", "--cache-dir",
                  self.home + "/cache", "--model-root", SOURCE + "/data", "--data-root",
                  SOURCE + "/data/texts", *listen, *self.options],
                 stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -54,6 +54,11 @@ class Daemon:
             except OSError:
                 time.sleep(0.05)
         raise RuntimeError("quantd does not answer: " + self.log())
+
+    def program(self):
+        """In a folder that is built, or in one of scripts/bundle."""
+        built = self.build + "/daemon/quantd"
+        return built if os.path.exists(built) else self.build + "/bin/quantd"
 
     def stop(self):
         self.process.terminate()

@@ -5,8 +5,8 @@
  * cross_add(): the product of hessian_add() with a difference on one side, which is made in pieces
  * of 8 MiB: in bf16, and so exact for neighbours of one sign.
  * drift_correction(): two f32 products with the triangle u, by blocks of 512 columns, batched over
- * the matrices; what is zero outside of a block is left out. It relies on the zeros that factor()
- * leaves below the diagonal of u.
+ * the matrices; what is zero outside of a block is left out. What is not defined of u, below its
+ * diagonal, is made zero first.
  * scratch, for the matrices that go through it at once (at most 512 MiB of them, or one): f32
  * [n, n] each.
  */
@@ -111,11 +111,21 @@ __global__ void above_kernel(float *to, const float *from, int n) {
     }
 }
 
+/* u [n, n] gets zeros below its diagonal */
+__global__ void clear_below_kernel(float *u, int n) {
+    int j = blockIdx.x * 256 + threadIdx.x;
+    size_t g = blockIdx.z;
+
+    for (int i = blockIdx.y; i < n; i += gridDim.y) {
+        if (j < i)
+            u[(g * n + i) * n + j] = 0.0f;
+    }
+}
+
 /* The matrices at work, [G, n, n] each. */
 struct correction {
     struct cuda_backend *b;
-    float *p, *half; /* half: scratch */
-    const float *u;
+    float *p, *half, *u; /* half: scratch */
     int G, n;
 };
 
@@ -137,6 +147,8 @@ static int correct(const struct correction *f, const float *d, const int *perm, 
     dim3 grid(blocks_for(f->n, 256), min(f->n, 1024), f->G);
 
     permute_kernel<<<grid, 256, 0, b->lanes[0].stream>>>(f->half, d, perm, f->n);
+    LAUNCH_TRY(b);
+    clear_below_kernel<<<grid, 256, 0, b->lanes[0].stream>>>(f->u, f->n);
     LAUNCH_TRY(b);
     for (int c = 0; c < f->n; c += COLUMNS) { /* p's columns = half u': of rows up to them */
         int width = min(COLUMNS, f->n - c);
@@ -171,7 +183,7 @@ int cuda_drift_correction(struct backend *base, struct span p, struct span d, st
         struct correction f;
 
         count = min(correction_chunk(G, n), G - g);
-        f = {b, (float *)p.at + at, (float *)scratch.at, (const float *)u.at + at, count, n};
+        f = {b, (float *)p.at + at, (float *)scratch.at, (float *)u.at + at, count, n};
         TRY(correct(&f, (const float *)d.at + at, (const int *)perm.at + (size_t)g * n, alpha));
     }
     return 0;
