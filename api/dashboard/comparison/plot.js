@@ -43,8 +43,9 @@ export class ParetoPlot {
   constructor(heading, on) {
     this.#on = on;
     const title = el("h2", { id: "plot-title" }, heading);
-    this.#tools = el("div", { class: "inline" }, this.#select("y", "Plot"), this.#log("y"),
-      this.#select("x", "against"), this.#log("x"), this.#select("colour", "Colours by"));
+    const together = (...nodes) => el("span", { class: "inline" }, nodes);
+    this.#tools = el("div", { class: "inline" }, together(this.#select("y", "Plot"), this.#log("y")),
+      together(this.#select("x", "against"), this.#log("x")), together(this.#select("colour", "Colours by")));
     this.node = el("section", { class: "card", "aria-labelledby": "plot-title" },
       el("div", { class: "spread" }, title, el("div", { class: "inline" },
         el("button", { type: "button", class: "small", onclick: () => this.#saveSvg() }, "Save as SVG"),

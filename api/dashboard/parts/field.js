@@ -10,7 +10,7 @@ const textInput = (schema, id, more) => el("input", { type: "text", id, autocomp
 /* By kind; others are a line of text. */
 const INPUTS = {
   choice: (schema, id) =>
-    el("select", { id }, schema.enum.map((v) => el("option", { value: v ?? "" }, String(v ?? "any")))),
+    el("select", { id }, schema.enum.map((v) => el("option", { value: v ?? "" }, String(v ?? "none")))),
   switch: (schema, id) => el("input", { type: "checkbox", id }),
   lines: (schema, id) => el("textarea", { id, rows: 2, spellcheck: "false", placeholder:
     `${schema.examples?.flat().find((one) => typeof one === "string") ?? ""}\none on a line`.trim() }),
