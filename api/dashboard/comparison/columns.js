@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What jobs are compared by. A column is {key, title, group, number, value(job), text(value)}. A
- * measured one also has set and spread(job), the standard error of its value, and errorText(), how
- * that is written; amount: a share of
- * another's amount says something; tick(value): the text beside an axis, where it is another.
+ * measured one also has set and spread(job), the standard error of its value, and spreadText(), how
+ * that is written; amount: a share of another's amount says something; tick(value): the text beside
+ * an axis, where it is another.
  */
 import { bits, method, perplexities } from "../lib/job.js";
 import { bytes, error, fixed, moment, perplexity, seconds } from "../lib/units.js";
@@ -69,19 +69,7 @@ function figuresOf(jobs) {
     ...setsOf(jobs).map((set) => figure(`perplexity:${set}`, `Perplexity on ${set}`,
       (job) => measured(job, set)?.value, perplexity,
       { set, measures: "perplexity", tick: String, spread: (job) => finite(measured(job, set)?.stderr) })),
-<<<<<<< HEAD
     ...setsOf(jobs).flatMap(differencesOf),
-=======
-    ...setsOf(jobs).flatMap((set) => [
-      figure(`divergence:${set}`, `Divergence on ${set}`,
-        (job) => measured(job, set)?.difference?.kl_mean, (value) => fixed(value, 4),
-        { set, tick: String, errorText: (value) => fixed(value, 4),
-          spread: (job) => finite(measured(job, set)?.difference?.kl_stderr) }),
-      figure(`same:${set}`, `Same token on ${set}`,
-        (job) => measured(job, set)?.difference?.same_top, (value) => `${fixed(value * 100, 2)} %`,
-        { set, tick: String }),
-    ]),
->>>>>>> d5cbed1 (views: show the difference from the original)
     figure("bits", "Bits per weight", bits, (value) => fixed(value, 2), { amount: true, tick: String }),
     figure("size", "Size", (job) => job.result?.size_bytes, bytes, { amount: true }),
     figure("took", "Took", (job) => job.result?.seconds?.total, seconds, { amount: true }),
@@ -171,15 +159,8 @@ function errorOf(job, base, set) {
 
 /*
  * The change of the perplexity of @column from the base to @job: {share, error, most}; null without
-<<<<<<< HEAD
  * one. @base: a job, or null for the unquantized model. error is the standard error of the share. With
  * most, errors of both were added as if of different texts: jobs on the same text differ by less.
-=======
- * one. @base: a job, or null for the unquantized model. @error is the standard error of the share.
- * Errors of both are added as if of different texts: jobs that read the same text differ by less,
- * so it is the @most that it can be. Against the unquantized model it is exact when the job has
- * compared the two token by token.
->>>>>>> d5cbed1 (views: show the difference from the original)
  */
 export function changeOf(column, job, base) {
   const entry = measured(job, column.set);
@@ -187,17 +168,8 @@ export function changeOf(column, job, base) {
   if (!entry || !(from?.value > 0) || (base ? base.id === job.id : entry.baseline === entry.value))
     return null;
   const ratio = entry.value / from.value;
-<<<<<<< HEAD
   const { error: spread, most } = errorOf(job, base, column.set);
   return { share: ratio - 1, error: Number.isFinite(spread) ? ratio * spread : null, most };
-=======
-  const paired = base ? null : finite(entry.difference?.log_ratio_stderr); // token by token
-  if (paired !== null) return { share: ratio - 1, error: ratio * paired, most: false };
-  const own = entry.stderr / entry.value;
-  const other = base ? from.stderr / from.value : own; // of the unquantized model only its value is known
-  const error = ratio * Math.hypot(own, other);
-  return { share: ratio - 1, error: Number.isFinite(error) ? error : null, most: true };
->>>>>>> d5cbed1 (views: show the difference from the original)
 }
 
 /* The jobs that no other beats or equals in both columns: the Pareto front, by the first of them. */

@@ -6,8 +6,6 @@ import { method, perplexities, title } from "../lib/job.js";
 import { format } from "../lib/router.js";
 import { change, fixed } from "../lib/units.js";
 
-const error3 = (value) => fixed(value, 3);
-
 const ARROWS = { ascending: " ▲", descending: " ▼" };
 
 /* "+3.20 % ± 0.11", of the perplexity of @column. */
@@ -98,12 +96,8 @@ export class CompareTable {
   #cell(column, job, base) {
     const spread = column.spread?.(job) ?? null;
     return el("td", { class: column.number ? "number" : null }, textOf(column, job),
-<<<<<<< HEAD
       spread === null ? null : el("span", { class: "muted" },
         ` ± ${column.spreadText ? column.spreadText(spread) : fixed(spread, 3)}`),
-=======
-      spread === null ? null : el("span", { class: "muted" }, ` ± ${(column.errorText ?? error3)(spread)}`),
->>>>>>> d5cbed1 (views: show the difference from the original)
       el("span", { class: "sub" }, this.#change(column, job, base)));
   }
 
