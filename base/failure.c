@@ -35,8 +35,10 @@ int failure_field(struct failure *f, const char *field, const char *hint, const 
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     failure_set(f, -EINVAL, "invalid_parameter", hint, "%s: %s", field, text);
-    if (f)
+    if (f) {
         snprintf(f->field, sizeof(f->field), "%s", field);
+        str_make_printable(f->field); /* what was cut may end inside a character */
+    }
     return -EINVAL;
 }
 

@@ -27,8 +27,8 @@ struct failure {
  * @hint:   what to do, or NULL
  * @format: the detail; lower case, no full stop, subject quoted
  *
- * Bytes that are not printable UTF-8 become '?', so hostile input may be quoted. The field is
- * emptied.
+ * Bytes that are not printable UTF-8 become '?', so hostile input may be quoted; also what is left
+ * of a character that was cut. The field is emptied.
  *
  * Return: @r. Any thread.
  */

@@ -29,6 +29,7 @@ static void name_folder(struct failure *failure, int64_t id) {
 
     snprintf(detail, sizeof(detail), "%s", failure->detail);
     snprintf(failure->detail, sizeof(failure->detail), "folder %" PRId64 ": %.400s", id, detail);
+    str_make_printable(failure->detail); /* what was cut may end inside a character */
 }
 
 /* In its own thread; id and owner stay as they are while it runs. */

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 /* A body that is announced to be longer is not read, not even to be dropped. */
 #define DRAIN_MAX ((size_t)1 << 20)
+#define WHOLE_MAX 9007199254740992.0 /* 2^53: above, a double is no exact number */
 
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
                             const char *uri) {
@@ -100,9 +102,44 @@ int request_query_u64(const struct request *request, const char *name, uint64_t 
     return 0;
 }
 
+/* A whole number may be written as 4.0 (JSON Schema's integer). NULL: @value is none such. */
+static json_t *whole_number(const json_t *value) {
+    double number = json_real_value(value);
+
+    if (!json_is_real(value) || fabs(number) > WHOLE_MAX || number != trunc(number))
+        return NULL;
+    return json_integer((json_int_t)number);
+}
+
+/* Makes integers of all whole numbers in @value; its depth is bounded. */
+static void take_whole_numbers(json_t *value) {
+    const char *key;
+    json_t *member, *whole;
+    size_t i;
+
+    json_object_foreach(value, key, member) {
+        whole = whole_number(member);
+        if (whole)
+            json_object_set_new(value, key, whole);
+        else
+            take_whole_numbers(member);
+    }
+    json_array_foreach(value, i, member) {
+        whole = whole_number(member);
+        if (whole)
+            json_array_set_new(value, i, whole);
+        else
+            take_whole_numbers(member);
+    }
+}
+
 int request_json(const struct request *request, json_t **ret_body, struct failure *failure) {
-    return json_parse(request->body.data ? request->body.data : "", request->body.length,
-                      "request body", "malformed_json", ret_body, failure);
+    int r = json_parse(request->body.data ? request->body.data : "", request->body.length,
+                       "request body", "malformed_json", ret_body, failure);
+
+    if (!r)
+        take_whole_numbers(*ret_body);
+    return r;
 }
 
 int request_no_body(const struct request *request, struct failure *failure) {

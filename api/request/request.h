@@ -82,7 +82,7 @@ int request_query_u64(const struct request *request, const char *name, uint64_t 
 int request_no_body(const struct request *request, struct failure *failure);
 
 /*
- * request_json() - the body as JSON. Return: 0, or -errno with the failure. The caller owns
- * *ret_body.
+ * request_json() - the body as JSON; numbers without a fraction, as 4.0, are integers. Return: 0,
+ * or -errno with the failure. The caller owns *ret_body.
  */
 int request_json(const struct request *request, json_t **ret_body, struct failure *failure);

@@ -17,9 +17,10 @@
 static int take_cursor(const struct request *request, uint64_t otherwise, uint64_t *ret_after,
                        struct failure *failure) {
     const char *last = request_header(request, "Last-Event-ID");
+    int r = request_query_u64(request, "after", 0, INT64_MAX, otherwise, ret_after, failure);
 
-    if (!last)
-        return request_query_u64(request, "after", 0, INT64_MAX, otherwise, ret_after, failure);
+    if (r || !last)
+        return r;
     if (str_parse_u64(last, INT64_MAX, ret_after))
         return failure_field(failure, "Last-Event-ID", "send the id of the last event received",
                              "'%s' is not the id of an event", last);

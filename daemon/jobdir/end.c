@@ -49,6 +49,7 @@ static void read_error(const json_t *error, struct failure *ret_failure) {
     failure_set(ret_failure, -EIO, code && *code ? code : "internal", hint, "%s",
                 detail ? detail : "the run gave no reason");
     snprintf(ret_failure->field, sizeof(ret_failure->field), "%s", field ? field : "");
+    str_make_printable(ret_failure->field);
     ret_failure->retryable = json_is_true(json_object_get(error, "retryable"));
 }
 

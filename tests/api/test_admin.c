@@ -59,6 +59,10 @@ static void test_backup(void **state) {
     check_problem(ASK(.path = "/v1/backup", .body = "{\"x\": 1}", .method = "POST",
                       .headers = {JSON_TYPE}, .over_unix = true),
                   422, "invalid_parameter");
+    /* The answer is whole, although the name of the field is cut inside a character. */
+    check_problem(ASK(.path = "/v1/backup", .body = "{\"012345678901234567890123456789\u00e9\": 1}",
+                      .method = "POST", .headers = {JSON_TYPE}, .over_unix = true),
+                  422, "invalid_parameter");
     /* For admins only. */
     check_problem(ASK(.path = "/v1/backup", .body = "", .method = "POST"), 403, "forbidden");
     check_problem(ASK(.path = "/v1/backup"), 403, "forbidden");

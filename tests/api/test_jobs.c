@@ -47,7 +47,7 @@ static void test_order(void **state) {
     assert_non_null(strstr(answer.body.data, "\"held\":0"));
     answer_done(&answer);
     answer =
-        ASK(.path = "/v1/jobs/1/priority", .headers = {JSON_TYPE}, .body = "{\"priority\": -7}");
+        ASK(.path = "/v1/jobs/1/priority", .headers = {JSON_TYPE}, .body = "{\"priority\": -7.0}");
     assert_int_equal(answer.status, 200);
     assert_non_null(strstr(answer.body.data, "\"priority\":-7"));
     answer_done(&answer);

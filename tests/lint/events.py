@@ -36,7 +36,7 @@ def check_documents(tree):
     """openapi.json and quantd-api(7) list the types of events, and the phases."""
     schemas = json.loads(tree.text(OPENAPI))["components"]["schemas"]
     for schema, member, known in (("Event", "type", types(tree)), ("Progress", "phase", set(phases(tree)))):
-        listed = set(schemas[schema]["properties"][member].get("enum", []))
+        listed = set(schemas[schema]["properties"][member].get("examples", []))
         yield from differ(OPENAPI, f"{schema}.{member}", known, listed)
     text = section(tree, "EVENTS")
     yield from differ(API, "event", types(tree), set(TYPE.findall(text)))

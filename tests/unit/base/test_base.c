@@ -107,6 +107,11 @@ static void test_failure(void **state) {
     assert_string_equal(f.detail, "cannot write 'x?y': No space left on device");
     assert_true(f.retryable);
     assert_int_equal(failure_set(NULL, -EINVAL, "x", NULL, "y"), -EINVAL);
+    /* A name that is too long is cut inside its last character. */
+    failure_field(&f, "0123456789012345678901234567890\u00e9", NULL, "unknown field");
+    assert_string_equal(f.field, "0123456789012345678901234567890");
+    failure_field(&f, "012345678901234567890123456789\u00e9", NULL, "unknown field");
+    assert_string_equal(f.field, "012345678901234567890123456789?");
 }
 
 static void test_json(void **state) {

@@ -172,6 +172,30 @@ static void expect_key(const char *name, const json_t *property, const char *key
     json_decref(expected);
 }
 
+/* Lists of jobs are selected by the same methods. */
+static void test_filter(void **state) {
+    const json_t *list = json_object_get(json_object_get(document, "paths"), "/v1/jobs");
+    const json_t *parameters = json_object_get(json_object_get(list, "get"), "parameters");
+    const struct param *method = NULL;
+    json_t *parameter;
+    size_t i;
+    int n = 0;
+
+    (void)state;
+    for (i = 0; !method && param_at(i); i++) {
+        if (str_equal(param_at(i)->name, "method"))
+            method = param_at(i);
+    }
+    assert_non_null(method);
+    json_array_foreach((json_t *)parameters, i, parameter) {
+        if (!str_equal(json_string_value(json_object_get(parameter, "name")), "method"))
+            continue;
+        expect_key("method", json_object_get(parameter, "schema"), "enum", enum_of(method));
+        n++;
+    }
+    assert_int_equal(n, 1);
+}
+
 static void test_schema(void **state) {
     static const char *const of_the_queue[] = {"kind",  "priority", "private",
                                                "where", "name",     "labels"};
@@ -376,9 +400,9 @@ static void test_manual(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schema),  cmocka_unit_test(test_presets),
-        cmocka_unit_test(test_options), cmocka_unit_test(test_readme),
-        cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_schema), cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_filter), cmocka_unit_test(test_options),
+        cmocka_unit_test(test_readme), cmocka_unit_test(test_manual),
     };
 
     return cmocka_run_group_tests(tests, read_copies, free_copies);
