@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "api/request/answer.h"
 
+#include "api/header/etag.h"
+#include "api/header/media.h"
 #include "api/request/api.h"
 #include "api/request/metrics.h"
 #include "api/request/problem.h"
@@ -16,8 +18,18 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What a cache has to compare beside the address; NULL: nothing. */
+static const char *vary_of(const struct request *request) {
+    bool is_public = request->route && request->route->is_public;
+
+    if (request->is_coded)
+        return is_public ? "Accept-Encoding" : "Authorization, Accept-Encoding";
+    return is_public ? NULL : MHD_HTTP_HEADER_AUTHORIZATION;
+}
+
 enum MHD_Result answer_response(struct request *request, unsigned status,
                                 struct MHD_Response *response) {
+    const char *vary = vary_of(request);
     enum MHD_Result result;
 
     if (!response)
@@ -26,8 +38,8 @@ enum MHD_Result answer_response(struct request *request, unsigned status,
     response_header(response, "X-Content-Type-Options", "nosniff");
     if (request->must_close)
         response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    if (!request->route || !request->route->is_public)
-        response_header(response, MHD_HTTP_HEADER_VARY, MHD_HTTP_HEADER_AUTHORIZATION);
+    if (vary)
+        response_header(response, MHD_HTTP_HEADER_VARY, vary);
     result = MHD_queue_response(request->connection, status, response);
     MHD_destroy_response(response);
     metrics_count(request->api->metrics, request->route, request->method, status,
@@ -37,25 +49,56 @@ enum MHD_Result answer_response(struct request *request, unsigned status,
     return result;
 }
 
+/* Does the client take gzip? Then its tags are weak: one stands for both codings. */
+static bool takes_gzip(struct request *request) {
+    request->is_coded = true;
+    return media_asks(request_header(request, MHD_HTTP_HEADER_ACCEPT_ENCODING), "gzip");
+}
+
+static void put_tag(struct MHD_Response *response, const char *etag, bool weak) {
+    char text[ETAG_SIZE + 2];
+
+    if (!response)
+        return;
+    snprintf(text, sizeof(text), "%s%s", weak ? "W/" : "", etag ? etag : "");
+    if (etag)
+        response_header(response, MHD_HTTP_HEADER_ETAG, text);
+    response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+}
+
 enum MHD_Result answer_json(struct request *request, unsigned status, const json_t *body,
                             const char *etag) {
-    struct MHD_Response *response = response_json(body, WIRE_JSON);
+    bool packs = takes_gzip(request);
+    struct MHD_Response *response =
+        packs ? response_json_packed(body, WIRE_JSON) : response_json(body, WIRE_JSON);
 
-    if (response && etag)
-        response_header(response, MHD_HTTP_HEADER_ETAG, etag);
-    if (response)
-        response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+    put_tag(response, etag, packs);
     return answer_response(request, status, response);
 }
 
-enum MHD_Result answer_not_modified(struct request *request, const char *etag) {
+enum MHD_Result answer_static(struct request *request, const void *data, size_t size,
+                              const char *etag) {
+    bool packs = takes_gzip(request);
+    struct MHD_Response *response = packs ? response_static_packed(data, size, WIRE_JSON)
+                                          : response_static(data, size, WIRE_JSON);
+
+    put_tag(response, etag, packs);
+    return answer_response(request, MHD_HTTP_OK, response);
+}
+
+static enum MHD_Result not_modified(struct request *request, const char *etag, bool weak) {
     struct MHD_Response *response = response_empty();
 
-    if (response) {
-        response_header(response, MHD_HTTP_HEADER_ETAG, etag);
-        response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
-    }
+    put_tag(response, etag, weak);
     return answer_response(request, MHD_HTTP_NOT_MODIFIED, response);
+}
+
+enum MHD_Result answer_not_modified(struct request *request, const char *etag) {
+    return not_modified(request, etag, false);
+}
+
+enum MHD_Result answer_json_not_modified(struct request *request, const char *etag) {
+    return not_modified(request, etag, takes_gzip(request));
 }
 
 static enum MHD_Result answer_problem(struct request *request, unsigned status,

@@ -14,12 +14,20 @@
 enum MHD_Result answer_response(struct request *request, unsigned status,
                                 struct MHD_Response *response);
 
-/* answer_json() - send @body (borrowed) as JSON; @etag: NULL or its entity tag. */
+/*
+ * answer_json() - send @body (borrowed) as JSON, as gzip when the client takes that; @etag: NULL or
+ * its entity tag, which is sent as a weak one to such a client: it is the same for both.
+ */
 enum MHD_Result answer_json(struct request *request, unsigned status, const json_t *body,
                             const char *etag);
 
-/* answer_not_modified() - send 304 with @etag. */
+/* answer_static() - send @size bytes of JSON at @data, which stay for good, with their tag. */
+enum MHD_Result answer_static(struct request *request, const void *data, size_t size,
+                              const char *etag);
+
+/* answer_not_modified() - send 304 with @etag; the other one for what answer_json() would send. */
 enum MHD_Result answer_not_modified(struct request *request, const char *etag);
+enum MHD_Result answer_json_not_modified(struct request *request, const char *etag);
 
 /* answer_failure() - send the problem that -errno @r and @failure mean. */
 enum MHD_Result answer_failure(struct request *request, int r, const struct failure *failure);

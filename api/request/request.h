@@ -41,6 +41,7 @@ struct request {
     unsigned refusal; /* HTTP status to answer without asking the route's handler; 0: none */
     struct failure failure;
     char allow[32];  /* methods, with status 405 */
+    bool is_coded;   /* the answer depends on Accept-Encoding */
     bool must_close; /* where the next request begins is not certain: none is read */
 };
 

@@ -87,7 +87,7 @@ static enum MHD_Result answer_versioned(struct request *request, const json_t *o
 
     etag_of_version(tag_space(request), version, tag);
     if (!object || etag_matches(known, tag))
-        return answer_not_modified(request, tag);
+        return answer_json_not_modified(request, tag);
     return answer_json(request, MHD_HTTP_OK, object, tag);
 }
 

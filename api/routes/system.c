@@ -13,18 +13,12 @@
 #include <string.h>
 
 enum MHD_Result openapi_get(struct request *request) {
-    struct MHD_Response *response;
     char tag[ETAG_SIZE];
 
     etag_of_version(request->api->boot, 0, tag);
     if (etag_matches(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH), tag))
-        return answer_not_modified(request, tag);
-    response = response_static(openapi_json, openapi_json_size, WIRE_JSON);
-    if (response) {
-        response_header(response, MHD_HTTP_HEADER_ETAG, tag);
-        response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
-    }
-    return answer_response(request, MHD_HTTP_OK, response);
+        return answer_json_not_modified(request, tag);
+    return answer_static(request, openapi_json, openapi_json_size, tag);
 }
 
 enum MHD_Result version_get(struct request *request) {

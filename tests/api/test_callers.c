@@ -223,7 +223,7 @@ static void test_local(void **state) {
     assert_string_equal(text_of(caller, "owner"), "local");
     assert_string_equal(text_of(caller, "role"), "submit");
     assert_string_equal(text_of(caller, "auth"), "none");
-    check_header(&answer, "Vary", "Authorization");
+    check_header(&answer, "Vary", "Authorization, Accept-Encoding");
     answer_done(&answer);
     /* A token that is none does not become "local". */
     check_problem(ASK(.path = "/v1/whoami", .headers = {"Authorization: Bearer x"}), 401,

@@ -4,6 +4,7 @@
 
 Usage: test_daemon.py QUANTD QUANTCTL SOURCE. Prints what it does; exits with 0 when all passed.
 """
+import gzip
 import hashlib
 import json
 import os
@@ -185,6 +186,13 @@ def quantctl(*arguments):
                           capture_output=True, text=True, timeout=120, check=False)
 
 
+def check_gzip():
+    """What is packed is the same text."""
+    for path in ("/v1/jobs?limit=500", "/openapi.json"):
+        plain, packed = curl(path)[1], curl(path, "-H", "Accept-Encoding: gzip")[1]
+        assert gzip.decompress(packed) == plain and len(packed) * 3 < len(plain), len(packed)
+
+
 def check_status():
     status, body = curl("/v1/status")
     state = json.loads(body)
@@ -305,6 +313,8 @@ def main():
         check_refusals()
         print("ok: bad input is refused with a reason")
         check_status()
+        check_gzip()
+    check_gzip()
         check_quantctl()
         print("ok: quantctl and its exit statuses")
         check_numbers()
