@@ -230,8 +230,8 @@ class RulesTest(unittest.TestCase):
             '#define WIRE_PHASE_LOAD "load"\n#define WIRE_EVENT_RESET "reset"\n')
 
     def test_events_of_documents(self):
-        schemas = ('{"components": {"schemas": {"Event": {"properties": {"type": {"enum": [%s]}}},'
-                   '"Progress": {"properties": {"phase": {"enum": ["pull", %s]}}}}}}')
+        schemas = ('{"components": {"schemas": {"Event": {"properties": {"type": {"examples": [%s]}}},'
+                   '"Progress": {"properties": {"phase": {"examples": ["pull", %s]}}}}}}')
         page = ".SH EVENTS\n.B progress\n.BR job.queued\n%s load\n.SH ERRORS\n"
         self.rule(events.check_documents, {
             events.WIRE: self.WIRE, manual.API: page % "pull",
@@ -247,7 +247,7 @@ class RulesTest(unittest.TestCase):
 
     def test_events_of_the_dashboard(self):
         log = ('const TEXTS = {\n  "%s": () => "queued",\n};\n'
-               'const QUIET = ["progress", "job", %s];\n')
+               'const QUIET = ["progress", "job", "start", %s];\n')
         self.rule(events.check_dashboard, {
             events.WIRE: self.WIRE,
             "api/dashboard/event_log.js": log % ("job.queued", '"reset"'),
