@@ -270,6 +270,43 @@ def test_kills():
     print(f"    {n_kills} kills, {len(numbers)} jobs, {sum(len(runs_of(n)) for n in numbers)} runs")
 
 
+def test_beside_devices():
+    """Devices of this machine come first; a job can ask for one or the other."""
+    DAEMON.end()
+    other = Daemon(*PROGRAMS, HOME, None, **{"slurm-bin": HOME + "/bin", "device": "cpu"})
+    other.start()
+    try:
+        time.sleep(1)
+        numbers = [other.submit(LONGER), other.submit(LONGER), other.submit(where="local"),
+                   other.submit(where="slurm")]
+        engines = [other.wait(number, "succeeded")["engine"] for number in numbers]
+        assert [bool(engine) for engine in engines] == [False, True, False, True], engines
+    finally:
+        other.end()
+    DAEMON.start()
+    status, problem = DAEMON.ask("POST", "/v1/jobs", {**LONGER, "where": "local"})
+    assert status == 422 and problem["field"] == "where", problem
+
+
+def test_cluster_given_up():
+    """Without slurm = yes a device takes the job over; its run on the cluster ends at the fence."""
+    number = DAEMON.submit(LONGER)
+    DAEMON.wait_event(number, "layer.finished")
+    DAEMON.end()
+    other = Daemon(*PROGRAMS, HOME, None, slurm="no", device="cpu")
+    other.start()
+    try:
+        other.wait(number, "succeeded")
+        run = runs_of(number)[0]
+        status = wait("its end", 30, lambda: read(f"{HOME}/fake/{run}/status")).strip()
+        assert status in ("76", "0"), status
+        assert other.artifact(number) == WANTED[128], number
+        assert other.kinds(number).count("layer.finished") == 3, other.kinds(number)
+    finally:
+        other.end()
+    DAEMON.start()
+
+
 HOME = make_home()
 KILLS = int(os.environ.get("KILLS", "20"))
 WANTED = {}
@@ -286,7 +323,8 @@ try:
     DAEMON.start()
     run_tests([test_good, test_banners, test_unknown_state, test_broken_lists,
                test_submitted_all_the_same, test_never_submitted, test_refused,
-               test_cancel_while_scancel_fails, test_lost, test_kills])
+               test_cancel_while_scancel_fails, test_lost, test_beside_devices, test_cluster_given_up,
+               test_kills])
 except BaseException:
     if DAEMON:
         sys.stderr.write("".join(DAEMON.log().splitlines(True)[-60:]))
