@@ -67,6 +67,16 @@ static const char *set_name(const char *name) {
     return name;
 }
 
+/* {part of a module's name: bits} as rules. */
+static json_t *rules_of(json_t *bits) {
+    json_t *rules = json_array(), *value;
+    const char *module;
+
+    json_object_foreach(bits, module, value)
+        json_array_append_new(rules, json_pack("{sssO}", "modules", module, "wbits", value));
+    return rules;
+}
+
 static json_t *request_of(const struct context *context, const json_t *row) {
     json_t *config = json_object_get(row, "config"), *request = json_object(), *eval = json_array();
     static const char *const same[] = {"groupsize", "sym",           "act_order",
@@ -82,6 +92,8 @@ static json_t *request_of(const struct context *context, const json_t *row) {
         if (json_object_get(config, same[i]))
             json_object_set(request, same[i], json_object_get(config, same[i]));
     }
+    if (json_object_get(config, "rules"))
+        json_object_set_new(request, "rules", rules_of(json_object_get(config, "rules")));
     if (calibrate)
         json_object_set_new(request, "dataset", json_string(set_name(calibrate)));
     json_object_foreach(json_object_get(row, "ppl"), set, value)
@@ -173,8 +185,8 @@ static int compare(const struct context *context, const json_t *row, const json_
  * are within 0.001 % (docs/NUMERICS.md).
  */
 static bool is_moved_by_f16(const json_t *config, const char *figure, double deviation) {
-    static const char *const moved[] = {"log_ratio_stderr", "kl_stderr", "kl_p999",
-                                        "same_top_stderr", "mean_dp"};
+    static const char *const moved[] = {"log_ratio_stderr", "kl_stderr",       "kl_p99",
+                                        "kl_p999",          "same_top_stderr", "mean_dp"};
 
     for (size_t i = 0; i < ARRAY_SIZE(moved); i++) {
         if (str_equal(moved[i], figure))
