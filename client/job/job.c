@@ -58,6 +58,19 @@ char *job_model(const json_t *job) {
     return model;
 }
 
+/* What is done, and to how many bits. */
+static void put_bits(struct strbuf *title, const json_t *params, const char *model) {
+    double target = answer_number(params, "target_bits");
+
+    if (json_is_true(json_object_get(params, "plan_only")))
+        strbuf_printf(title, "plan the bits of %s", model);
+    else if (target > 0)
+        strbuf_printf(title, "quantize %s to %g bits on average", model, target);
+    else
+        strbuf_printf(title, "quantize %s to %lld bits", model,
+                      (long long)answer_int(params, "wbits", 16));
+}
+
 char *job_title(const json_t *job) {
     static const struct {
         const char *field, *text;
@@ -73,6 +86,7 @@ char *job_title(const json_t *job) {
     int64_t wbits = answer_int(params, "wbits", 16);
     int64_t groupsize = answer_int(params, "groupsize", -1);
     double drift = json_number_value(json_object_get(params, "drift"));
+    size_t n_rules = json_array_size(json_object_get(params, "rules"));
     struct strbuf title = {};
     char *result;
 
@@ -83,7 +97,7 @@ char *job_title(const json_t *job) {
     } else if (str_equal(answer_text(job, "kind"), "eval") || wbits >= 16) {
         strbuf_printf(&title, "evaluate %s", model);
     } else {
-        strbuf_printf(&title, "quantize %s to %lld bits", model, (long long)wbits);
+        put_bits(&title, params, model);
         if (method[0])
             strbuf_printf(&title, " by %s", method);
         if (grid[0])
@@ -95,6 +109,8 @@ char *job_title(const json_t *job) {
                 strbuf_puts(&title, switches[i].text);
         if (drift > 0)
             strbuf_printf(&title, ", drift %g", drift);
+        if (n_rules > 0)
+            strbuf_printf(&title, ", %zu rule%s", n_rules, n_rules == 1 ? "" : "s");
     }
     result = strbuf_steal(&title);
     if (result)

@@ -94,7 +94,7 @@ static json_t *event(const struct lab *lab, const char *kind) {
 static void test_target(void **state) {
     struct lab *lab = *state;
     static const char request[] = "{'target_bits': 3, 'groupsize': 128}";
-    cleanup(json_decrefp) json_t *result = NULL, *whole = NULL, *resumed = NULL, *plan = NULL;
+    cleanup(json_decrefp) json_t *result = NULL, *whole = NULL, *resumed = NULL;
     struct failure failure = {};
     json_t *unit, *chosen;
     size_t i;

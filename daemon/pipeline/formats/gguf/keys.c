@@ -11,7 +11,7 @@ void gguf_keys_done(struct gguf_keys *keys) {
 
 void gguf_put(struct strbuf *to, uint64_t value, int bytes) {
     for (int i = 0; i < bytes; i++) {
-        char byte = (char)(value >> 8 * i);
+        char byte = i < 8 ? (char)(value >> 8 * i) : 0;
 
         strbuf_append(to, &byte, 1);
     }
