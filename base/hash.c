@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <stdio.h>
 
 struct digest {
@@ -68,6 +69,18 @@ int sha256_of(const void *data, size_t size, char ret_text[SHA256_TEXT_SIZE]) {
         return -ENOMEM;
     sha256_update(hash, data, size);
     sha256_finish(hash, ret_text);
+    return 0;
+}
+
+int sha256_hmac(const void *key, size_t key_size, const void *data, size_t size,
+                char ret_text[SHA256_TEXT_SIZE]) {
+    unsigned char bytes[EVP_MAX_MD_SIZE];
+    unsigned int n = 0;
+
+    if (!HMAC(EVP_sha256(), key, (int)key_size, data, size, bytes, &n))
+        return -ENOMEM;
+    for (unsigned int i = 0; i < n; i++)
+        snprintf(ret_text + 2 * i, 3, "%02x", bytes[i]);
     return 0;
 }
 

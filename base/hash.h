@@ -22,6 +22,10 @@ void sha256_finish(struct sha256 *hash, char ret_text[SHA256_TEXT_SIZE]);
 /* sha256_of() - the digest of one block. Return: 0 or -ENOMEM. */
 int sha256_of(const void *data, size_t size, char ret_text[SHA256_TEXT_SIZE]);
 
+/* sha256_hmac() - HMAC-SHA256 (RFC 2104) of a block by a key. Return: 0 or -ENOMEM. */
+int sha256_hmac(const void *key, size_t key_size, const void *data, size_t size,
+                char ret_text[SHA256_TEXT_SIZE]);
+
 /* sha256_equal() - are two digests the same? Takes as long for any two. */
 bool sha256_equal(const char a[SHA256_TEXT_SIZE], const char b[SHA256_TEXT_SIZE]);
 

@@ -5,6 +5,7 @@
 #include "base/log/log.h"
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/config/notify.h"
 #include "daemon/notify.h"
 
 #include <errno.h>
@@ -71,6 +72,15 @@ static int start_puller(struct daemon *daemon, struct failure *failure) {
     return puller_start(&config, &daemon->puller, failure);
 }
 
+static int start_notifier(struct daemon *daemon, struct failure *failure) {
+    const struct notifier_config config = {.jobs = &daemon->jobs,
+                                           .policy = &daemon->targets,
+                                           .url = daemon->config->notify_url,
+                                           .command = daemon->config->notify_command};
+
+    return notifier_start(&config, &daemon->notifier, failure);
+}
+
 static int open_queue(struct daemon *daemon, struct failure *failure) {
     const struct config *config = daemon->config;
     int r = make_folders(config, failure);
@@ -106,6 +116,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
     lease_boot(daemon->jobs.boot);
     backup_init(&daemon->backup, daemon->store, &daemon->disk, config->state_dir);
     adoption_init(&daemon->adoption, &daemon->jobs);
+    daemon->targets = config_target_policy(config);
+    daemon->jobs.targets = &daemon->targets;
     daemon->jobs.quota.owner_jobs = config->owner_jobs;
     daemon->jobs.quota.queue_limit = config->queue_limit;
     daemon->jobs.quota.priority_limit = config->priority_limit;
@@ -198,6 +210,8 @@ int daemon_start(const struct config *config, struct daemon **ret_daemon, struct
     if (!r)
         r = retention_start(&daemon->jobs, config->keep_days, &daemon->retention, failure);
     if (!r)
+        r = start_notifier(daemon, failure);
+    if (!r)
         r = start_api(daemon, failure);
     if (r) {
         daemon_stop(daemon);
@@ -244,6 +258,7 @@ int daemon_stop(struct daemon *daemon) {
     /* Runs first: watchers still see that their job was interrupted. */
     if (join_executors(daemon))
         return -ETIMEDOUT;
+    notifier_stop(daemon->notifier);
     api_stop(daemon->api);
     puller_free(daemon->puller); /* requests woke it until now */
     executors_free(daemon->executors);

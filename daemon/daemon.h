@@ -12,6 +12,7 @@
 #include "daemon/estimate/answer.h"
 #include "daemon/executor/executors.h"
 #include "daemon/executor/puller.h"
+#include "daemon/notification/notifier.h"
 #include "daemon/queue/jobs.h"
 #include "daemon/retention.h"
 
@@ -38,6 +39,8 @@ struct daemon {
     struct executors *executors;
     struct puller *puller;
     struct retention *retention;
+    struct target_policy targets;
+    struct notifier *notifier;
     struct backup backup;
     struct adoption_task adoption;
     struct service service;

@@ -13,8 +13,10 @@
          ARG_INT},                                                                                 \
         {"where", "PLACE", "local or slurm: run it only there; any by default", "where",           \
          ARG_TEXT},                                                                                \
-        {"private", NULL, "only you and admins see the job and its files", "private", ARG_TEXT}, { \
-        "label", "KEY=VALUE", "a label; may be given several times", "labels", ARG_LABEL           \
+        {"private", NULL, "only you and admins see the job and its files", "private", ARG_TEXT},   \
+        {"label", "KEY=VALUE", "a label; may be given several times", "labels", ARG_LABEL}, {      \
+        "notify", "URL", "notify this URL of the end of the job, if quantd allows its host",       \
+            "notify", ARG_TEXT                                                                     \
     }
 
 /*

@@ -51,6 +51,12 @@ const char config_usage[] =
     "  --slurm-jobs N       jobs on the cluster at a time (16)\n"
     "  --slurm-poll N       seconds between two looks at the cluster's queue (30)\n"
     "  --slurm-silence N    warn when a job there is silent for N seconds (300)\n"
+    "  --notify-host HOST   host that may be notified of the end of jobs, as HOST or HOST:PORT;\n"
+    "                       may be repeated (none)\n"
+    "  --notify-key-file FILE  key that signs notifications\n"
+    "  --notify-private yes allow http:// and private addresses\n"
+    "  --notify-url URL     URL to notify of the end of every job\n"
+    "  --notify-command PATH  program to run at the end of every job\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
     "  --version            print the version and exit\n"
@@ -102,6 +108,11 @@ const struct config_option config_options[] = {
     {"slurm-jobs", CONFIG_STRING, offsetof(struct config, slurm_jobs_text), false},
     {"slurm-poll", CONFIG_STRING, offsetof(struct config, slurm_poll_text), false},
     {"slurm-silence", CONFIG_STRING, offsetof(struct config, slurm_silence_text), false},
+    {"notify-host", CONFIG_LIST, offsetof(struct config, notify_hosts), false},
+    {"notify-key-file", CONFIG_STRING, offsetof(struct config, notify_key_file), false},
+    {"notify-private", CONFIG_STRING, offsetof(struct config, notify_private_text), false},
+    {"notify-url", CONFIG_STRING, offsetof(struct config, notify_url), false},
+    {"notify-command", CONFIG_STRING, offsetof(struct config, notify_command), false},
     {"check-config", CONFIG_SWITCH, offsetof(struct config, check), true},
     {"version", CONFIG_SWITCH, offsetof(struct config, version), true},
     {"help", CONFIG_SWITCH, offsetof(struct config, help), true},
@@ -147,6 +158,7 @@ void config_free(struct config *config) {
             config_list_clear(at);
     }
     free(config->hub_token);
+    free(config->notify_key);
     free(config->tokens);
     free(config);
 }
@@ -172,6 +184,8 @@ void config_compare(const struct config *a, const struct config *b,
             equal = lists_equal(x, y);
         if (str_equal(config_options[i].name, "hub-token-file"))
             equal = equal && str_equal(a->hub_token, b->hub_token);
+        if (str_equal(config_options[i].name, "notify-key-file"))
+            equal = equal && str_equal(a->notify_key, b->notify_key);
         if (str_equal(config_options[i].name, "token-file"))
             equal = equal && token_rows_equal(a->tokens, a->n_tokens, b->tokens, b->n_tokens);
         if (!equal)

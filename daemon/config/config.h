@@ -43,8 +43,13 @@ struct config {
     uint64_t disk_floor;  /* bytes; default 1 GiB */
     uint64_t cache_limit; /* bytes; 0: none */
     struct config_list data_sources;
-    char *token_file;         /* --token-file; default the credential tokens */
-    struct token_row *tokens; /* what it has (daemon/access/token_file.h); owned */
+    struct config_list notify_hosts; /* that notifications may go to */
+    char *notify_key_file, *notify_private_text;
+    char *notify_key; /* what the file has; NULL: none */
+    bool notify_private;
+    char *notify_url, *notify_command; /* of all jobs; NULL: none */
+    char *token_file;                  /* --token-file; default the credential tokens */
+    struct token_row *tokens;          /* what it has (daemon/access/token_file.h); owned */
     int n_tokens;
     char *log_level_name;
     char *idle_text, *hang_text, *keep_days_text, *owner_jobs_text, *queue_limit_text;
@@ -78,7 +83,8 @@ DEFINE_CLEANUP(struct config *, config_freep, config_free)
 
 /*
  * config_compare() - call @each with the name of every option of which @a and @b have different
- * values; hub-token-file and token-file are among them when what the file has differs.
+ * values; hub-token-file, notify-key-file and token-file are among them when what the file
+ * has differs.
  */
 void config_compare(const struct config *a, const struct config *b,
                     void (*each)(void *ctx, const char *option), void *ctx);

@@ -44,7 +44,7 @@ static int parse_size(const char *text, const char *option, uint64_t otherwise, 
     return 0;
 }
 
-static int parse_switch(const char *text, bool *ret_on, struct failure *failure) {
+int config_switch(const char *option, const char *text, bool *ret_on, struct failure *failure) {
     static const struct {
         const char *text;
         bool on;
@@ -58,7 +58,7 @@ static int parse_switch(const char *text, bool *ret_on, struct failure *failure)
         }
     }
     return failure_set(failure, -EINVAL, "config_invalid", NULL,
-                       "invalid hub-offline '%s': it is neither yes nor no", text);
+                       "invalid %s '%s': it is neither yes nor no", option, text);
 }
 
 /* The first line of the file, which may be missing unless it is @named. */
@@ -142,8 +142,9 @@ int config_hub(struct config *config, char *const *environment, struct failure *
     if (!config->hub_endpoint)
         return failure_oom(failure);
     if (config->hub_offline_text || offline) {
-        r = parse_switch(config->hub_offline_text ? config->hub_offline_text : offline,
-                         &config->hub_offline, failure);
+        r = config_switch("hub-offline",
+                          config->hub_offline_text ? config->hub_offline_text : offline,
+                          &config->hub_offline, failure);
         if (r)
             return r;
     }

@@ -4,6 +4,9 @@
 
 #include "daemon/config/config.h"
 
+/* config_switch() - @text of @option as yes or no. Return: 0 or -EINVAL. */
+int config_switch(const char *option, const char *text, bool *ret_on, struct failure *failure);
+
 /*
  * config_hub() - check the options of the hub in @config and fill in what is missing from
  * @environment: HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, HF_HUB_OFFLINE, HF_TOKEN, HF_TOKEN_PATH, and

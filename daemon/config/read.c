@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "daemon/config/check.h"
 #include "daemon/config/hub.h"
+#include "daemon/config/notify.h"
 #include "daemon/config/tokens.h"
 
 #include <ctype.h>
@@ -184,6 +185,8 @@ int config_read(int argc, char *const *argv, char *const *environment, struct co
                              variable(environment, "", "cache-directory"), failure);
         if (!r)
             r = config_hub(config, environment, failure);
+        if (!r)
+            r = config_notify(config, failure);
         if (!r)
             r = config_tokens(config, variable(environment, "", "credentials-directory"), failure);
     }

@@ -288,6 +288,7 @@ static int append(struct jobs *jobs, const struct caller *caller, const char *ke
                 (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind)),
         .private = submission->private,
         .executor = submission->where,
+        .notify = submission->notify,
         .created_at = clock_wall_ms(),
     };
     int r;

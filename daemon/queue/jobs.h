@@ -23,6 +23,7 @@
 #include "daemon/store/store.h"
 
 struct place;
+struct target_policy;
 struct submission;
 
 #define JOBS_CRASHES_MAX 3  /* of attempts in a row that finished nothing new */
@@ -49,6 +50,7 @@ struct jobs {
     void *lives_ctx;
     const char *cluster; /* the executor beside "local" that runs jobs elsewhere; NULL: none */
     bool no_devices;     /* "local" has none: it runs no jobs */
+    const struct target_policy *targets; /* of notifications; NULL: there are none */
     struct quota quota;
     struct stats stats;
 };

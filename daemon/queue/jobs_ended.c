@@ -40,6 +40,7 @@ static json_t *whole_request(const struct job_row *row) {
                             json_string(row->executor ? row->executor : JOBS_ANYWHERE)) ||
         json_object_set_new(request, "priority", json_integer(row->priority)) ||
         json_object_set_new(request, "private", json_boolean(row->private)) ||
+        (row->notify && json_object_set_new(request, "notify", json_string(row->notify))) ||
         json_object_set_new(request, "labels", json_clone(row->labels)))
         return NULL;
     return steal_ptr(request);

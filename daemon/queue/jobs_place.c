@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/str.h"
+#include "daemon/access/target.h"
 #include "daemon/files/paths.h"
 #include "daemon/pipeline/export/reexport.h"
 #include "daemon/pipeline/params/check.h"
@@ -82,7 +83,10 @@ static int check_export(const struct params *params, const struct place *place,
 int jobs_check(struct jobs *jobs, const struct caller *caller, const struct submission *submission,
                struct place *ret_place, struct failure *failure) {
     const struct params *params = submission->params;
-    int r = resolve_model(jobs, caller, params->model, ret_place, failure);
+    int r = submission->notify ? target_check(jobs->targets, submission->notify, failure) : 0;
+
+    if (!r)
+        r = resolve_model(jobs, caller, params->model, ret_place, failure);
 
     if (!r)
         r = jobs_model_root(jobs, ret_place->dir, ret_place->name.id[0], &ret_place->root, failure);

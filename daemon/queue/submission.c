@@ -3,19 +3,21 @@
 
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/access/target.h"
 
 #include <errno.h>
 #include <string.h>
 
 /* The fields that are the queue's; all others are parameters. */
-static const char *const queue_fields[] = {"kind",  "priority", "private",
-                                           "where", "name",     "labels"};
+static const char *const queue_fields[] = {"kind", "priority", "private", "where",
+                                           "name", "labels",   "notify"};
 
 void submission_free(struct submission *submission) {
     if (!submission)
         return;
     free(submission->name);
     free(submission->where);
+    free(submission->notify);
     json_decref(submission->labels);
     json_decref(submission->asked);
     params_free(submission->params);
@@ -85,6 +87,17 @@ static int read_name(const json_t *value, char **ret_name, struct failure *failu
     return *ret_name ? 0 : failure_oom(failure);
 }
 
+/* Where it may go is for the configuration to say. */
+static int read_notify(const json_t *value, char **ret_notify, struct failure *failure) {
+    if (!value)
+        return 0;
+    if (!json_is_string(value) || json_string_length(value) > TARGET_URL_MAX)
+        return failure_field(failure, "notify", NULL, "must be a URL of at most %d characters",
+                             TARGET_URL_MAX);
+    *ret_notify = strdup(json_string_value(value));
+    return *ret_notify ? 0 : failure_oom(failure);
+}
+
 /* The members of @object, or none for NULL. json_copy() leaves some out when memory runs out. */
 static int copy_object(const json_t *object, json_t **ret_copy, struct failure *failure) {
     cleanup(json_decrefp) json_t *copy = json_object();
@@ -133,7 +146,8 @@ int submission_parse(const json_t *object, struct submission **ret_submission,
         (r = read_private(field(object, "private"), &submission->private, failure)) ||
         (r = read_where(field(object, "where"), &submission->where, failure)) ||
         (r = read_name(field(object, "name"), &submission->name, failure)) ||
-        (r = read_labels(field(object, "labels"), &submission->labels, failure)))
+        (r = read_labels(field(object, "labels"), &submission->labels, failure)) ||
+        (r = read_notify(field(object, "notify"), &submission->notify, failure)))
         return r;
     for (size_t i = 0; i < ARRAY_SIZE(queue_fields); i++)
         json_object_del(submission->asked, queue_fields[i]);

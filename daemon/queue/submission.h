@@ -15,6 +15,7 @@ struct submission {
     bool private;          /* for its owner and admins only */
     char *where;           /* the executor that alone may run it; owned; NULL: any */
     char *name;            /* owned; may be empty */
+    char *notify;          /* URL to notify of its end, not checked yet; NULL: none; owned */
     json_t *labels;        /* object of strings; owned */
     json_t *asked;         /* the parameters as asked for, without the queue's fields; owned */
     struct params *params; /* what they mean; owned */

@@ -13,8 +13,8 @@
     "pull, hub_model, private, paused, paused_at, paused_ms, held, executor, "                     \
     "(SELECT json_object('name', executor, 'id', remote_id, 'state', state, 'reason', reason, "    \
     "'node', node, 'starts_at', starts_at) FROM runs WHERE runs.job_id = jobs.id "                 \
-    "ORDER BY runs.id DESC LIMIT 1)"
-#define N_COLUMNS 28
+    "ORDER BY runs.id DESC LIMIT 1), notify"
+#define N_COLUMNS 29
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -29,6 +29,7 @@ void job_row_free(struct job_row *row) {
     free(row->model_dir);
     free(row->hub_model);
     free(row->executor);
+    free(row->notify);
     json_decref(row->labels);
     json_decref(row->request);
     json_decref(row->params);
@@ -77,6 +78,7 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
         (r = store_column_json(store, statement, 14, &row->error)) ||
         (r = store_column_text(store, statement, 20, &row->hub_model)) ||
         (r = store_column_json(store, statement, 22, &row->paused)) ||
+        (r = store_column_text(store, statement, 28, &row->notify)) ||
         (r = store_column_text(store, statement, 26, &row->executor)) ||
         (r = store_column_json(store, statement, 27, &row->engine)))
         return r;
@@ -99,11 +101,12 @@ int store_insert_job(struct store *store, const struct new_job *job, int64_t *re
     int r = store_exec(store,
                        "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
                        "request, params, model_dir, version, created_at, pull, hub_model, private, "
-                       "executor) VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjijjsiiisis", job->kind, job->owner, job->name, job->labels,
+                       "executor, notify) "
+                       "VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       "sssjijjsiiisiss", job->kind, job->owner, job->name, job->labels,
                        (int64_t)job->priority, job->request, job->params, job->model_dir,
                        (int64_t)next_queue_version(store), job->created_at, (int64_t)job->pull,
-                       job->hub_model, (int64_t)job->private, job->executor);
+                       job->hub_model, (int64_t)job->private, job->executor, job->notify);
 
     if (r < 0)
         return r;

@@ -65,6 +65,7 @@ struct job_row {
     bool private;      /* for its owner and admins only */
     char *executor;    /* which alone may run it; NULL: any */
     json_t *engine;    /* of its newest run on a cluster; NULL: it had none */
+    char *notify;      /* URL to notify of its end; NULL: none */
     bool held;         /* it is queued, and has no place in the queue until it is released */
     uint64_t version;
 };
@@ -132,6 +133,7 @@ struct new_job {
     const char *kind, *owner, *name;
     const char *model_dir; /* "": its model has to be fetched first */
     const char *hub_model; /* or NULL */
+    const char *notify;    /* URL, or NULL */
     const json_t *labels, *request, *params;
     int priority;
     const char *executor; /* which alone may run it; NULL: any */
@@ -329,6 +331,21 @@ int store_append_event(struct store *store, int64_t job_id, const char *type, in
  */
 int store_list_events(struct store *store, int64_t job_id, const char *viewer, uint64_t after,
                       int limit, json_t **ret_events);
+
+/* -------- notifications of the end of jobs, until they are delivered (notifications.c) -------- */
+
+/* store_list_notifications() - [{id, job, kind: config|url|command, url, tries}], the least tried
+ * first, at most @limit; the caller owns *ret_list. A trigger adds them as jobs end. */
+int store_list_notifications(struct store *store, int limit, json_t **ret_list);
+
+/* store_add_notification() - of job @job_id, to @url (NULL: none). */
+int store_add_notification(struct store *store, int64_t job_id, const char *kind, const char *url);
+
+/* store_count_notification() - a try has failed. */
+int store_count_notification(struct store *store, int64_t id);
+
+/* store_end_notification() - it was delivered, or given up. */
+int store_end_notification(struct store *store, int64_t id);
 
 /* -------- results (results.c) -------- */
 

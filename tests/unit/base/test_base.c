@@ -182,13 +182,22 @@ static void test_clock(void **state) {
     assert_string_equal(text, "2026-11-22T09:40:45.678Z");
 }
 
+/* RFC 4231, test case 2. */
+static void test_hmac(void **state) {
+    char text[SHA256_TEXT_SIZE];
+
+    (void)state;
+    assert_int_equal(sha256_hmac("Jefe", 4, "what do ya want for nothing?", 28, text), 0);
+    assert_string_equal(text, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_half_round_trip), cmocka_unit_test(test_half_rounding),
-        cmocka_unit_test(test_checked),         cmocka_unit_test(test_str),
-        cmocka_unit_test(test_failure),         cmocka_unit_test(test_json),
-        cmocka_unit_test(test_files),           cmocka_unit_test(test_digests),
-        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_hmac),          cmocka_unit_test(test_half_round_trip),
+        cmocka_unit_test(test_half_rounding), cmocka_unit_test(test_checked),
+        cmocka_unit_test(test_str),           cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_json),          cmocka_unit_test(test_files),
+        cmocka_unit_test(test_digests),       cmocka_unit_test(test_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

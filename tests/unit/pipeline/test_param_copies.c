@@ -197,8 +197,8 @@ static void test_filter(void **state) {
 }
 
 static void test_schema(void **state) {
-    static const char *const of_the_queue[] = {"kind",  "priority", "private",
-                                               "where", "name",     "labels"};
+    static const char *const of_the_queue[] = {"kind", "priority", "private", "where",
+                                               "name", "labels",   "notify"};
     json_t *schema = json_object_get(
         json_object_get(json_object_get(document, "components"), "schemas"), "JobRequest");
     json_t *properties = json_object_get(schema, "properties");
