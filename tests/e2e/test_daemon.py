@@ -314,7 +314,6 @@ def main():
         print("ok: bad input is refused with a reason")
         check_status()
         check_gzip()
-    check_gzip()
         check_quantctl()
         print("ok: quantctl and its exit statuses")
         check_numbers()
