@@ -42,6 +42,7 @@ static inline struct gram gram_slice(const struct gram *gram, int first, int G, 
     size_t square = (size_t)n * n * sizeof(float);
 
     return (struct gram){.h = span_slice(gram->h, first * square, G * square),
+                         .d = span_slice(gram->d, first * square, G * square),
                          .tokens = gram->tokens + first,
                          .least_tokens = gram->least_tokens};
 }
