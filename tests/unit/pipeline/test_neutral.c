@@ -37,7 +37,7 @@ static void make_layer(const struct quantization_config *q, struct layer_codes *
     int wbits = q->wbits, groupsize = q->groupsize > 0 ? q->groupsize : COLUMNS;
     int n_groups = COLUMNS / groupsize;
     size_t n = (size_t)n_groups * ROWS, words = (size_t)COLUMNS * wbits / 32 * ROWS;
-    struct matrix_codes matrix = {.name = NAME};
+    struct matrix_codes matrix = {.name = NAME, .sym = q->sym};
     struct quantized_matrix *m = &matrix.codes;
     uint32_t *codes = shard_block(&layer->plain, words * sizeof(*codes));
 
