@@ -43,9 +43,7 @@ static void set_phase_state(struct display *display, int phase, bool planned) {
 static void plan_phases(struct display *display, const json_t *job) {
     const json_t *params = json_object_get(job, "params");
     bool exports = str_equal(answer_text(job, "kind"), "export");
-    bool quantizes = str_equal(answer_text(job, "kind"), "quantize") &&
-                     answer_int(params, "wbits", 16) < 16 &&
-                     !json_is_true(json_object_get(params, "plan_only"));
+    bool quantizes = !exports && job_makes_checkpoint(params);
 
     set_phase_state(display, DISPLAY_LOAD, true);
     set_phase_state(display, DISPLAY_PLAN, answer_number(params, "target_bits") > 0);

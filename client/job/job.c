@@ -38,8 +38,9 @@ int job_exit_status(const json_t *job) {
 }
 
 bool job_makes_checkpoint(const json_t *params) {
-    bool quantizes =
-        answer_int(params, "wbits", 16) < 16 || answer_number(params, "target_bits") > 0;
+    bool preset = json_is_string(json_object_get(params, "preset")); /* each of them has bits */
+    bool quantizes = answer_int(params, "wbits", preset ? 0 : 16) < 16 ||
+                     answer_number(params, "target_bits") > 0;
 
     return (quantizes && !json_is_true(json_object_get(params, "plan_only"))) ||
            str_equal(answer_text(params, "kind"), "export");

@@ -120,6 +120,8 @@ def check_before(made, folder):
     said = run(made, "quantize", "m", "--save", folder + "/x", status=2)
     assert "16 bits" in said and "--wbits 2, 3, 4 or 8" in said, said
     assert "holds 'notes'" in run(made, "quantize", "m", *bits, "--save", folder, status=5)
+    said = run(made, "quantize", "m", "--preset", "best", "--save", folder, status=5)
+    assert "holds 'notes'" in said, said  # a preset has bits
     run(made, "quantize", "m", *bits, "--save", folder + "/notes/x", status=5)
     run(made, "quantize", "m", *bits, "--save", folder + "/x", "--detach", status=2)
     made.jobs[3] = fake.job(3, status="failed", kind="eval", params={"wbits": 16})
