@@ -126,6 +126,7 @@ static void test_estimate(void **state) {
     check_problem(ASK(.path = "/v1/estimate", .headers = {JSON_TYPE}, .body = "{"), 400,
                   "malformed_json");
     check_allow(ASK(.path = "/v1/estimate"), "POST");
+    answer_done(&answer);
 }
 
 static void test_submit(void **state) {

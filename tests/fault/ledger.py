@@ -196,7 +196,7 @@ def leftovers(state, status_of):
         if status in (None, "failed", "cancelled"):
             found.append(f"jobs/{name} ({status})")
         elif status == "succeeded":
-            kept = {"artifact", "result.json"}
+            kept = {"artifact", "result.json", "windows.json"}
             if keeps_codes(f"{state}/jobs/{name}"):
                 kept.add("codes")
             found += [f"jobs/{name}/{entry}" for entry in os.listdir(f"{state}/jobs/{name}")

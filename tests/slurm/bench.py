@@ -88,7 +88,7 @@ class Daemon:
         with open(source + "/data/texts/demo-calibration.txt", "rb") as whole, \
                 open(home + "/texts/short.txt", "wb") as short:
             short.write(whole.read(60000))
-        options = {"device": "none", "slurm": "yes", "slurm-poll": "1", "slurm-run": quantd_run,
+        options = {"device": "none", "slurm": "yes", "slurm-poll": "1", "slurm-run": os.path.abspath(quantd_run),
                    "log-level": "info", **options}
         self.command = [quantd, "--state-dir", home + "/state", "--cache-dir", home + "/cache",
                         "--listen", "unix:" + self.socket, "--model-root", source + "/data",
