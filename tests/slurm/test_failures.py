@@ -130,6 +130,8 @@ def test_preempted():
         number = other.submit(LONG, seqlen=512)
         other.wait_event(number, "layer.finished")
         node = other.job(number)["engine"]["node"]
+        # A fast machine would be done before Slurm preempts, which continues and terminates it.
+        CLUSTER.run("pkill", "-STOP", "-f", f"{HOME}/jobs/{number} ")
         CLUSTER.run("sbatch", "-p", "high", "-w", node, "-c", "2", "--mem=3000", "-o", "/dev/null",
                     "--wrap", "sleep 2")
         job = other.wait(number, "succeeded", 150)
