@@ -16,8 +16,9 @@ struct engine_ops {
     const char *title; /* what it takes, in a line */
     const char *usage; /* Markdown, lines of text: how to run a checkpoint in the folder . */
 
-    /* Does it load @format with what @q asks for, and rightly? @config NULL: the model is not
-     * known yet. Return: 0, or -EINVAL with the field that is to blame. */
+    /* Does it load @format with what @q asks for, and rightly? For one scheme: @q is that of the
+     * matrices which have no rule, or of those of one rule. @config NULL: the model is not known
+     * yet. Return: 0, or -EINVAL with the field that is to blame. */
     int (*check)(const struct format_ops *format, const struct quantization_config *q,
                  const struct model_config *config, struct failure *failure);
 };
@@ -30,3 +31,11 @@ extern const struct engine_ops engine_gptqmodel;
 /* engines - all that a job can name. */
 extern const struct engine_ops *const engines[];
 extern const size_t n_engines;
+
+/*
+ * engine_check() - does @engine load @format with @q and all of its schemes, and rightly? @config
+ * NULL: the model is not known yet. Return: 0, or -EINVAL with the field that is to blame.
+ */
+int engine_check(const struct engine_ops *engine, const struct format_ops *format,
+                 const struct quantization_config *q, const struct model_config *config,
+                 struct failure *failure);

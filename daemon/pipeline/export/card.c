@@ -114,22 +114,20 @@ static void put_figures(struct strbuf *card, const json_t *quantd) {
 
 /* Only what reads this very checkpoint. */
 static void put_usage(struct strbuf *card, const struct params *params,
-                      const struct model_config *config) {
-    const struct quantization_config q = params_quantization(params);
-
+                      const struct quantization_config *q, const struct model_config *config) {
     strbuf_puts(card, "## Use\n");
     if (params->format->usage)
         strbuf_printf(card, "\n%s", params->format->usage);
     for (size_t i = 0; i < n_engines; i++) {
         struct failure unread = {};
 
-        if (!engines[i]->check(params->format, &q, config, &unread))
+        if (!engine_check(engines[i], params->format, q, config, &unread))
             strbuf_printf(card, "\n%s", engines[i]->usage);
     }
 }
 
-int card_new(const json_t *quantd, const struct params *params, const struct model_config *config,
-             char **ret_text, struct failure *failure) {
+int card_new(const json_t *quantd, const struct params *params, const struct quantization_config *q,
+             const struct model_config *config, char **ret_text, struct failure *failure) {
     const char *model =
         json_string_value(json_object_get(json_object_get(quantd, "params"), "model"));
     struct strbuf card = {};
@@ -140,7 +138,7 @@ int card_new(const json_t *quantd, const struct params *params, const struct mod
     put_intro(&card, quantd, model, params);
     put_parameters(&card, json_object_get(quantd, "params"));
     put_figures(&card, quantd);
-    put_usage(&card, params, config);
+    put_usage(&card, params, q, config);
     *ret_text = strbuf_steal(&card);
     return *ret_text ? 0 : failure_oom(failure);
 }

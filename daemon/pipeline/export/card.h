@@ -9,8 +9,8 @@
 
 /*
  * card_new() - README.md of the checkpoint that @quantd describes (the content of its quantd.json)
- * and that @params ask for. It has no time and no path. The caller owns *ret_text. Any thread.
- * Return: 0; or -ENOMEM.
+ * and that @params ask for, quantized as @q with its schemes. It has no time and no path. The
+ * caller owns *ret_text. Any thread. Return: 0; or -ENOMEM.
  */
-int card_new(const json_t *quantd, const struct params *params, const struct model_config *config,
-             char **ret_text, struct failure *failure);
+int card_new(const json_t *quantd, const struct params *params, const struct quantization_config *q,
+             const struct model_config *config, char **ret_text, struct failure *failure);

@@ -119,7 +119,8 @@ static int write_quantd_json(struct run *run, struct folder *folder) {
         return failure_oom(run->failure);
     r = folder_write_json(run, folder, "quantd.json", all);
     if (!r)
-        r = card_new(all, run->params, &run->checkpoint->config, &card, run->failure);
+        r = card_new(all, run->params, &run->quantization, &run->checkpoint->config, &card,
+                     run->failure);
     return r ? r : folder_write(run, folder, "README.md", card, strlen(card));
 }
 

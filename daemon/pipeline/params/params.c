@@ -73,12 +73,6 @@ int params_check(const struct params *params, const struct quantization_config *
                  const struct model_config *config, struct failure *failure) {
     int r = format_check(params->format, q, config, failure);
 
-    if (r || !params->engine)
-        return r;
-    for (int i = 1; q->schemes && i < q->schemes->n && !r; i++) {
-        const struct quantization_config one = quantization_as(q, &q->schemes->list[i]);
-
-        r = one.present ? params->engine->check(params->format, &one, config, failure) : 0;
-    }
-    return r ? r : params->engine->check(params->format, q, config, failure);
+    return r || !params->engine ? r
+                                : engine_check(params->engine, params->format, q, config, failure);
 }

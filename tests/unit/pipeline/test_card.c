@@ -24,10 +24,11 @@ static char *card_of(const char *model, const struct format_ops *format, int gro
                   "value", 12.5, "stderr", 0.25, "tokens", 511);
     struct params params = {
         .model = (char *)model, .wbits = 4, .groupsize = groupsize, .sym = true, .format = format};
+    const struct quantization_config q = params_quantization(&params);
     struct failure failure = {};
     char *text = NULL;
 
-    assert_int_equal(card_new(quantd, &params, &olmoe, &text, &failure), 0);
+    assert_int_equal(card_new(quantd, &params, &q, &olmoe, &text, &failure), 0);
     return text;
 }
 

@@ -77,10 +77,28 @@ static void test_wide_experts(void **state) {
     assert_int_equal(engine_vllm.check(&format_gptq, &q, NULL, &failure), 0);
 }
 
+/* What one rule asks for is refused as what all matrices ask for. */
+static void test_schemes(void **state) {
+    static struct schemes schemes = {.list = {{.wbits = 4, .groupsize = 64, .sym = true},
+                                              {.wbits = 8, .groupsize = 64, .sym = true}},
+                                     .n = 2};
+    struct quantization_config q = {SYM, .wbits = 4, .groupsize = 64, .schemes = &schemes};
+    struct failure failure = {};
+
+    (void)state;
+    assert_int_equal(engine_check(&engine_vllm, &format_gptq, &q, NULL, &failure), 0);
+    schemes.list[1].wbits = 3;
+    assert_int_equal(engine_check(&engine_vllm, &format_gptq, &q, NULL, &failure), -EINVAL);
+    assert_string_equal(failure.field, "wbits");
+    schemes.list[1].wbits = SCHEME_PLAIN;
+    assert_int_equal(engine_check(&engine_vllm, &format_gptq, &q, NULL, &failure), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_wide_experts),
+        cmocka_unit_test(test_schemes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
