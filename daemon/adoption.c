@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/adoption.h"
 
+#include "base/clock.h"
 #include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/access/tokens.h"
@@ -8,6 +9,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+
+#define REPORT_SECONDS 300 /* so long an end waits for who asked */
 
 void adoption_init(struct adoption_task *adoption, struct jobs *jobs) {
     *adoption = (struct adoption_task){.jobs = jobs};
@@ -46,6 +49,7 @@ static int run(void *ctx) {
     adoption->r = r;
     adoption->failure = failure;
     adoption->running = false;
+    adoption->ended_at = clock_monotonic();
     pthread_mutex_unlock(&adoption->mutex);
     return r;
 }
@@ -78,6 +82,8 @@ static int find(struct adoption_task *adoption, int64_t id, enum stage *ret_stag
     if (adoption->running && adoption->id != id)
         return failure_set(failure, -EBUSY, "adoption_running", "ask again when it is done",
                            "the folder of job %" PRId64 " is being adopted", adoption->id);
+    if (!adoption->running && clock_monotonic() - adoption->ended_at > REPORT_SECONDS)
+        adoption->id = 0;
     if (adoption->id != id)
         return 0;
     *ret_stage = adoption->running ? STAGE_RUNNING : STAGE_ENDED;

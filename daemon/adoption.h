@@ -13,10 +13,11 @@ struct adoption_task {
     atomic_bool stop;
     pthread_mutex_t mutex; /* guards all below, which is of the newest adoption */
     struct task task;
-    int64_t id; /* 0: its end was reported, or there was none */
+    int64_t id; /* 0: its end was reported, or too long ago, or there was none */
     char owner[OWNER_SIZE];
     bool running;
-    int r; /* how it ended, with the failure */
+    double ended_at; /* monotonic */
+    int r;           /* how it ended, with the failure */
     struct failure failure;
 };
 

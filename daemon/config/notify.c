@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEY_MAX 4096
@@ -63,7 +64,14 @@ static int check_url(const struct config *config, struct failure *failure) {
 static int check_command(const struct config *config, struct failure *failure) {
     const char *command = config->notify_command;
 
-    if (!command || (command[0] == '/' && access(command, X_OK) == 0))
+    struct stat st;
+
+    if (!command)
+        return 0;
+    if (command[0] == '/' && stat(command, &st) == 0 && S_ISDIR(st.st_mode))
+        return invalid(failure, "name a program by its absolute path", "notify-command", command,
+                       "it is a folder");
+    if (command[0] == '/' && access(command, X_OK) == 0)
         return 0;
     return invalid(failure, "name a program by its absolute path", "notify-command", command,
                    command[0] == '/' ? strerror(errno) : "it is not an absolute path");

@@ -65,6 +65,23 @@ static void set_wait(struct notifier *notifier, int64_t id, int tries) {
         *wait = (struct wait){id, clock_monotonic() + fmin(ldexp(first, tries - 1), RETRY_MOST)};
 }
 
+/* Waits of rows that are not in @rows, which are all: their jobs were deleted. */
+static void prune_waits(struct notifier *notifier, const json_t *rows) {
+    int kept = 0;
+
+    for (int i = 0; i < notifier->n_waits; i++) {
+        const json_t *row;
+        bool there = false;
+        size_t k;
+
+        json_array_foreach(rows, k, row) there |=
+            json_integer_value(json_object_get(row, "id")) == notifier->waits[i].id;
+        if (there)
+            notifier->waits[kept++] = notifier->waits[i];
+    }
+    notifier->n_waits = kept;
+}
+
 /* Is there anything to do: a job has ended, or a wait is over? */
 static bool is_due(const struct notifier *notifier) {
     for (int i = 0; i < notifier->n_waits; i++) {
@@ -109,10 +126,16 @@ static int expand(struct notifier *notifier, int64_t id, int64_t job) {
     return end_transaction(notifier, r);
 }
 
+/* It is sent, or given up. A row that cannot be removed now is sent again, later. */
 static void delivered(struct notifier *notifier, int64_t id) {
-    drop_wait(notifier, id);
-    if (!begin(notifier))
-        end_transaction(notifier, store_end_notification(notifier->config.jobs->store, id));
+    int r = begin(notifier);
+
+    if (!r)
+        r = end_transaction(notifier, store_end_notification(notifier->config.jobs->store, id));
+    if (r)
+        set_wait(notifier, id, 1);
+    else
+        drop_wait(notifier, id);
 }
 
 /* @tries: that have failed before; @r: why this one did */
@@ -156,21 +179,25 @@ static void deliver(struct notifier *notifier, const json_t *row) {
     int r;
 
     r = jobs_object(notifier->config.jobs, &caller_daemon, n.job, 0, &job, &version, &failure);
-    if (r)
-        return; /* it was deleted, and its rows with it; or the store will answer later */
+    if (r == -ENOENT)
+        return; /* it was deleted, and its rows with it */
+    if (r) {
+        set_wait(notifier, n.id, 1);
+        return;
+    }
     n.status = json_string_value(json_object_get(job, "status"));
     n.body = body = body_of(n.id, job, n.status);
-    if (!body)
+    if (!body) {
+        set_wait(notifier, n.id, 1);
         return;
+    }
     if (is_url)
         r = send_webhook(&n, notifier->config.policy, url ? url : "", &failure);
     else if (notifier->config.command)
         r = send_command(&n, notifier->config.command, &failure);
-    if (r == -ECANCELED)
-        return;
-    if (r)
+    if (r && r != -ECANCELED)
         failed(notifier, &n, tries, r, &failure);
-    else
+    else if (!r)
         delivered(notifier, n.id);
 }
 
@@ -189,27 +216,38 @@ static json_t *list_rows(struct notifier *notifier) {
     return rows;
 }
 
-/* All that is due. Rows of the configuration first become others: then there is another look. */
+/*
+ * All that is due. There is another look when rows of the configuration became others, and when
+ * there may be more rows than one look takes.
+ */
 static void look(struct notifier *notifier) {
     cleanup(json_decrefp) json_t *rows = NULL;
     uint64_t version = store_version_queue(notifier->config.jobs->store);
-    bool expanded = false;
+    bool again = false, all;
     const json_t *row;
     size_t i;
 
     rows = list_rows(notifier);
+    all = rows && json_array_size(rows) < ROWS_MAX;
+    if (all)
+        prune_waits(notifier, rows);
     json_array_foreach(rows, i, row) {
         int64_t id = json_integer_value(json_object_get(row, "id"));
         const struct wait *wait = find_wait(notifier, id);
 
         if (notifier->stop)
             return;
-        if (str_equal(json_string_value(json_object_get(row, "kind")), "config"))
-            expanded |= !expand(notifier, id, json_integer_value(json_object_get(row, "job")));
-        else if (!wait || clock_monotonic() >= wait->due)
+        if (wait && clock_monotonic() < wait->due)
+            continue;
+        again |= !all;
+        if (!str_equal(json_string_value(json_object_get(row, "kind")), "config"))
             deliver(notifier, row);
+        else if (expand(notifier, id, json_integer_value(json_object_get(row, "job"))))
+            set_wait(notifier, id, 1);
+        else
+            again = true;
     }
-    if (rows && !expanded)
+    if (rows && !again)
         notifier->version = version;
 }
 

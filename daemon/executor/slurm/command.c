@@ -126,12 +126,12 @@ int command_poll(const struct command *command, struct pollfd fds[2]) {
     return (int)(MAX(left, 0) * 1000) + 1;
 }
 
-/* Takes what has come of output @i. */
+/* Takes what has come of output @i; a program that says too much is not listened to any more. */
 static void take(struct command *command, int i) {
     char buffer[8192];
     ssize_t n = 1;
 
-    while (command->fds[i] >= 0 && n > 0) {
+    while (command->fds[i] >= 0 && n > 0 && !command->too_much) {
         n = read(command->fds[i], buffer, sizeof(buffer));
         if (n > 0 && command->texts[i].length + (size_t)n <= COMMAND_OUTPUT_MAX)
             strbuf_append(&command->texts[i], buffer, (size_t)n);
@@ -158,7 +158,7 @@ bool command_step(struct command *command, int *ret_status) {
 
     take(command, 0);
     take(command, 1);
-    if (!command->killed && clock_monotonic() >= command->until) {
+    if (!command->killed && (command->too_much || clock_monotonic() >= command->until)) {
         command->killed = true;
         kill(-command->pid, SIGKILL);
     }

@@ -66,6 +66,8 @@ static void renew_run(struct slurm *slurm, struct slurm_run *run) {
     log_record(LOG_NOTICE, LOG_FIELDS(.job = row.job_id),
                "job %" PRId64 " did not reach Slurm: it is submitted again", row.job_id);
     run->row = row;
+    if (!run->job->engine)
+        run->job->engine = json_object(); /* it has had a run: its folder is not settled again */
     run->mark = (struct run_mark){.run = row.id};
     run->step = SLURM_READY;
     run->missing_since = 0;

@@ -6,6 +6,7 @@
 #include "daemon/executor/slurm/slurm.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define CHANGE_SECONDS 5   /* until the next list after something changed */
@@ -236,6 +237,7 @@ static struct slurm_run *claim(struct slurm *slurm) {
     char nonce[RUN_NONCE_SIZE];
     struct failure failure;
     struct run_row row;
+    int64_t id;
     int r;
 
     if (slurm->n_runs >= slurm->config.config->slurm_jobs || site_make_nonce(nonce))
@@ -246,6 +248,7 @@ static struct slurm_run *claim(struct slurm *slurm) {
             log_error(SLURM_NAME ": cannot claim a job: %s", failure.detail);
         return NULL;
     }
+    id = job->id;
     r = store_begin(jobs->store, STORE_READ, &failure);
     if (!r)
         r = store_end(jobs->store, store_open_run(jobs->store, job->id, &row), &failure);
@@ -254,6 +257,8 @@ static struct slurm_run *claim(struct slurm *slurm) {
     job_row_free(job);
     if (r) {
         log_error(SLURM_NAME ": cannot begin a run: %s", strerror(-r));
+        if (jobs_interrupt(jobs, id, "not begun", STOP_ASKED, &failure))
+            log_error(SLURM_NAME ": cannot put job %" PRId64 " back: %s", id, failure.detail);
         return NULL;
     }
     run->step = SLURM_READY;
