@@ -369,7 +369,9 @@ bool worker_is_usable(struct worker *worker) {
 }
 
 bool worker_is_idle(struct worker *worker) {
-    return worker->waiting && worker_is_usable(worker);
+    const struct seen seen = see(worker);
+
+    return seen.usable && !seen.job_id; /* one that was just woken has no job yet */
 }
 
 double worker_silence(struct worker *worker) {

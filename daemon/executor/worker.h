@@ -57,7 +57,7 @@ json_t *worker_describe(struct worker *worker);
 /* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */
 bool worker_is_usable(struct worker *worker);
 
-/* worker_is_idle() - does it wait for work, with a device that is usable? Any thread. */
+/* worker_is_idle() - is its device usable, and without a job? Any thread. */
 bool worker_is_idle(struct worker *worker);
 
 /*

@@ -200,6 +200,9 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
 int jobs_claim_run(struct jobs *jobs, const char *nonce, bool asked_only, struct job_row **ret_row,
                    struct failure *failure);
 
+/* jobs_look_run() - would jobs_claim_run() take one, asked for or not? Its errors. */
+int jobs_look_run(struct jobs *jobs, struct failure *failure);
+
 /* -------- what becomes of a running job (jobs_run.c) -------- */
 
 /* jobs_succeed() - it ends with the pipeline's @result (borrowed); finds its baseline. */

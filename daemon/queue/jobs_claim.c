@@ -24,6 +24,13 @@ static struct offer local_offer(struct jobs *jobs, const char *device) {
         .device = device, .claim.executor = JOBS_LOCAL, .claim.begun = !jobs->cluster};
 }
 
+static struct offer cluster_offer(struct jobs *jobs, const char *nonce, bool asked_only) {
+    return (struct offer){
+        .device = jobs->cluster,
+        .nonce = nonce,
+        .claim = {.executor = jobs->cluster, .asked_only = asked_only, .begun = true}};
+}
+
 /* Inside a transaction. */
 static int claim(struct jobs *jobs, int64_t at, const struct offer *offer, struct job_row **ret_row,
                  struct failure *failure) {
@@ -120,12 +127,24 @@ static int look(struct jobs *jobs, struct offer *offer, struct failure *failure)
     return r ? r : -ENOSPC;
 }
 
+/* Releases @offer. */
+static int look_only(struct jobs *jobs, struct offer *offer, struct failure *failure) {
+    int r = look(jobs, offer, failure);
+
+    json_decref(offer->held);
+    return r;
+}
+
 int jobs_look(struct jobs *jobs, const char *device, struct failure *failure) {
     struct offer offer = local_offer(jobs, device);
-    int r = look(jobs, &offer, failure);
 
-    json_decref(offer.held);
-    return r;
+    return look_only(jobs, &offer, failure);
+}
+
+int jobs_look_run(struct jobs *jobs, struct failure *failure) {
+    struct offer offer = cluster_offer(jobs, NULL, false);
+
+    return look_only(jobs, &offer, failure);
 }
 
 static int look_and_claim(struct jobs *jobs, int64_t at, struct offer *offer,
@@ -172,10 +191,7 @@ int jobs_claim(struct jobs *jobs, const char *device, struct job_row **ret_row,
 
 int jobs_claim_run(struct jobs *jobs, const char *nonce, bool asked_only, struct job_row **ret_row,
                    struct failure *failure) {
-    struct offer offer = {
-        .device = jobs->cluster,
-        .nonce = nonce,
-        .claim = {.executor = jobs->cluster, .asked_only = asked_only, .begun = true}};
+    struct offer offer = cluster_offer(jobs, nonce, asked_only);
 
     return take(jobs, &offer, ret_row, failure);
 }

@@ -216,13 +216,15 @@ static bool list_all(struct slurm *slurm) {
     return true;
 }
 
-/* Devices of this machine come first, unless they leave the job to others. */
+/* Devices of this machine come first, unless they leave a job to others for some seconds. */
 static bool takes_any(struct slurm *slurm) {
+    bool idle = slurm->config.others_idle(slurm->config.ctx, &slurm->executor);
     double now = clock_monotonic();
+    struct failure failure;
 
-    if (!slurm->config.others_idle(slurm->config.ctx, &slurm->executor)) {
+    if (!idle || jobs_look_run(slurm->config.jobs, &failure)) {
         slurm->left_since = 0;
-        return true;
+        return !idle;
     }
     if (!slurm->left_since)
         slurm->left_since = now;
