@@ -3,11 +3,19 @@
 
 #include <stdio.h>
 
-double clock_monotonic(void) {
+static double seconds_of(clockid_t clock) {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    clock_gettime(clock, &ts);
     return ts.tv_sec + ts.tv_nsec * 1e-9;
+}
+
+double clock_monotonic(void) {
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double clock_thread(void) {
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
 }
 
 struct timespec clock_timespec(double seconds) {

@@ -8,6 +8,9 @@
 /* clock_monotonic() - seconds since some fixed point; only differences mean anything. */
 double clock_monotonic(void);
 
+/* clock_thread() - seconds of processor time that this thread has taken. */
+double clock_thread(void);
+
 /* clock_timespec() - @seconds, not below 0, as the kernel takes them. */
 struct timespec clock_timespec(double seconds);
 

@@ -156,6 +156,8 @@ static int forecast(struct answer *answer, struct forecast *ret_forecast, struct
         reason = "the model is not on this machine yet";
     else if (answer->submission->kind == JOB_EXPORT)
         reason = "an export takes about as long as writing the checkpoint";
+    else if (answer->submission->params->target_bits > 0)
+        reason = "how long a plan takes is not known before it is made";
     else if (!answer->estimate.all_windows)
         reason = "not all evaluation texts are on this machine yet";
     if (!reason) {

@@ -25,7 +25,7 @@ void plan_done(struct plan *plan) {
 static json_t *params_of_layers(const struct run *run) {
     static const char *const others[] = {"eval",    "difference", "format", "model",
                                          "dataset", "batch",      "preset"};
-    json_t *params = params_to_json(run->params);
+    json_t *params = params_to_json(run->job->params); /* without the rules that it found itself */
 
     for (size_t i = 0; i < ARRAY_SIZE(others); i++)
         json_object_del(params, others[i]);

@@ -185,7 +185,7 @@ static double join_side(const struct head *op, const struct side *side, size_t t
 
 /* KL = sum p (base - other) + logsumexp(other) - logsumexp(base); rounding must not go below 0. */
 static void join_difference(const struct head *op, size_t t) {
-    double max, max_other, sum, sum_other, cross = 0;
+    double max, max_other, sum, sum_other, kl, cross = 0;
 
     sum = join_side(op, &op->sides[0], t, &max);
     sum_other = join_side(op, &op->sides[1], t, &max_other);
@@ -194,7 +194,8 @@ static void join_difference(const struct head *op, size_t t) {
 
         cross += (double)op->cross[at] * exp((double)op->sides[0].parts[at].max - max);
     }
-    op->kl[t] = (float)fmax(0, cross / sum + (max_other - max) + log(sum_other / sum));
+    kl = cross / sum + (max_other - max) + log(sum_other / sum);
+    op->kl[t] = kl < 0 ? 0 : (float)kl; /* NaN stays */
 }
 
 static void join_tokens(const void *arg, size_t task, int worker) {

@@ -206,7 +206,9 @@ __global__ void __launch_bounds__(HEAD_THREADS)
         give_side(base, run.base);
         give_side(other, run.other);
         /* sum p (base - other) + logsumexp(other) - logsumexp(base); rounding stays at 0 */
-        kl[blockIdx.x] = (float)fmax(0.0, run.cross / sum + shift + log(run.other.sum / sum));
+        double divergence = run.cross / sum + shift + log(run.other.sum / sum);
+
+        kl[blockIdx.x] = divergence < 0.0 ? 0.0f : (float)divergence; /* NaN stays */
     }
 }
 

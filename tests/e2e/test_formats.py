@@ -282,6 +282,20 @@ def test_export(daemon, models):
                 assert job["params"]["model"] == f"job:{jobs[made]['id']}"
 
 
+def test_export_of_preset(daemon, models):
+    """What a job was made for says nothing of an export, which is for what it asks for."""
+    print("export of a preset")
+    made = daemon.wait(daemon.submit(**{**GPTQ, "model": "small", "preset": "llama.cpp", "refine": 1}))
+    assert made["params"]["for"] == "llama.cpp", made["params"]
+    for engine in (None, "gptqmodel"):
+        job = daemon.wait(daemon.submit(kind="export", model=f"job:{made['id']}", format="gptq",
+                                        **{"for": engine}))
+        with open(artifact(daemon, job) + "/quantd.json", encoding="utf-8") as file:
+            params = json.load(file)["params"]
+        assert (params["format"], params["for"]) == ("gptq", engine), params
+        assert params["grid"] == "hessian" and params["refine"] == 1, params
+
+
 def folder_of(daemon, job):
     return os.path.dirname(artifact(daemon, job))
 
@@ -384,7 +398,8 @@ def main():
     try:
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models) as daemon:
-            for test in (test_types, test_gptq_types, test_small_files, test_pt, test_export, test_read_back,
+            for test in (test_types, test_gptq_types, test_small_files, test_pt, test_export,
+                         test_export_of_preset, test_read_back,
                          test_kept_codes, test_quantctl, test_one_file, test_refused):
                 test(daemon, models)
     finally:

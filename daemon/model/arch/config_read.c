@@ -2,6 +2,7 @@
 #include "daemon/model/arch/config_read.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
 #include "daemon/model/arch/architectures.h"
 #include "daemon/model/arch/json_python.h"
@@ -12,6 +13,7 @@
 
 #define CONFIG_BYTES_MAX (1 << 20)
 #define QUESTIONS_MAX 1000000 /* expressions times names */
+#define ASKING_SECONDS 5.0    /* of this thread: expressions that take longer are refused */
 #define HINT "quantd reads OLMoE models (model_type olmoe) in the layout of transformers"
 
 struct config_source {
@@ -211,6 +213,7 @@ struct naming {
     const struct model_config *config;
     const struct overrides *overrides;
     bool odd_group; /* a groupsize does not divide the in-features of its matrix */
+    double until;   /* on the clock of this thread's processor time */
 };
 
 static int find_scheme(void *ctx, const struct arch_tensor *t, int layer, int expert,
@@ -220,6 +223,8 @@ static int find_scheme(void *ctx, const struct arch_tensor *t, int layer, int ex
     char name[MATRIX_NAME_SIZE];
     int r;
 
+    if (clock_thread() > naming->until)
+        return -EINVAL;
     arch_name(t->name, layer, expert, name);
     r = overrides_find(naming->overrides, name, &found);
     if (r)
@@ -238,7 +243,7 @@ static int read_schemes(const char *path, const struct overrides *overrides,
                         const struct config_source *source, struct model_config *config) {
     const struct quantization_config *q = &config->quantization;
     const struct scheme base = {q->wbits, q->groupsize, q->sym, q->desc_act, NULL};
-    struct naming naming = {config, overrides, false};
+    struct naming naming = {config, overrides, false, clock_thread() + ASKING_SECONDS};
     int r = overrides->n > QUESTIONS_MAX / schemes_count(config)
                 ? -EINVAL
                 : schemes_make(config, &base, find_scheme, &naming, &config->quantization.schemes);

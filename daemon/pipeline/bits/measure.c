@@ -4,6 +4,7 @@
 #include "daemon/model/arch/scheme.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #define TOKENS 4096 /* that a trial looks at; more change its figure little */
@@ -244,6 +245,9 @@ static int compare(struct measurer *m, const struct head_side *base, int i, floa
         r = m->b->ops->download(m->b, host, span_slice(m->kl, 0, T * sizeof(float)));
     for (int t = 0; t < T && !r; t++)
         sum += host[t];
+    if (!r && !isfinite(sum))
+        r = failure_set(m->run->failure, -ERANGE, "not_finite", "name the bits by rules",
+                        "what rounding a part of the model does is not a finite number");
     *ret_kl = sum / T;
     return r ? r : progress_add(&m->run->progress, m->windows);
 }

@@ -75,8 +75,9 @@ static int make_still(const struct estimate_request *request, const struct estim
                         .b = &still->backend,
                         .checkpoint = checkpoint,
                         .quantizes = e->shape.quantizes,
-                        .quantization = e->shape.quantizes ? params_quantization(p)
-                                                           : checkpoint->config.quantization,
+                        .quantization = request->kind == JOB_QUANTIZE && p->wbits != 16
+                                            ? params_quantization(p)
+                                            : checkpoint->config.quantization,
                         .n_evals = e->n_evals,
                         .seqlen = e->shape.seqlen};
     if (e->shape.calibration > 0) {
@@ -228,13 +229,24 @@ static void add_comparison(const struct estimate_request *request, const struct 
         e->device = size;
 }
 
+/* The model, or, for an export, the codes that a job left. */
+static int open_source(const struct estimate_request *request, struct checkpoint **ret_checkpoint,
+                       struct failure *failure) {
+    cleanup(freep) char *codes = NULL;
+
+    if (request->kind != JOB_EXPORT)
+        return check_open(request->root, request->dir, request->params, ret_checkpoint, failure);
+    codes = check_codes_dir(request->dir);
+    return codes ? checkpoint_open(codes, codes, ret_checkpoint, failure) : failure_oom(failure);
+}
+
 int estimate_make(const struct estimate_request *request, struct estimate *ret_estimate,
                   struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
     cleanup(freep) struct schemes *schemes = NULL;
     struct estimate e = {};
     struct still still;
-    int r = check_open(request->root, request->dir, request->params, &checkpoint, failure);
+    int r = open_source(request, &checkpoint, failure);
 
     if (r)
         return r;

@@ -51,7 +51,7 @@ int reexport_check(const char *artifact, const struct params *params, struct fai
 
 int reexport_facts(const char *artifact, const char *fingerprint, json_t **ret_model,
                    struct failure *failure) {
-    struct model_config config;
+    cleanup(model_config_done) struct model_config config = {};
     int r = model_config_read(artifact, artifact, &config, failure);
 
     if (r)
@@ -75,6 +75,7 @@ static int read_params(struct run *run) {
         json_object_set_new(params, "model", json_string(run->params->model)))
         return failure_oom(run->failure);
     json_object_del(params, "target_bits"); /* its rules are there */
+    json_object_del(params, "preset");      /* its parameters are there; it would choose `for` */
     r = params_parse(JOB_QUANTIZE, params, &run->made_params, run->failure);
     if (!r)
         run->params = run->made_params;

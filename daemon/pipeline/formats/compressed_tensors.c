@@ -122,7 +122,7 @@ static int add_layer(const struct format_context *c, const struct layer_codes *l
 /* The linear maps that stay as they are: the head and the routers. */
 static json_t *ignored(const struct model_config *config) {
     const struct arch *arch = config->arch;
-    json_t *names = json_array();
+    cleanup(json_decrefp) json_t *names = json_array();
     char name[MATRIX_NAME_SIZE];
 
     for (size_t i = 0; i < arch->n_tensors; i++) {
@@ -131,10 +131,11 @@ static json_t *ignored(const struct model_config *config) {
 
         for (int layer = 0; layer < n; layer++) {
             arch_name(t->name, layer, -1, name);
-            json_array_append_new(names, json_string(name));
+            if (json_array_append_new(names, json_string(name)))
+                return NULL;
         }
     }
-    return names;
+    return steal_ptr(names);
 }
 
 static json_t *weights(const struct scheme *scheme) {

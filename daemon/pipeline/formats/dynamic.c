@@ -97,15 +97,14 @@ static json_t *layer_patterns(const struct patterns *p, int layer) {
 
     for (size_t i = 0; i < arch->n_merged; i++) {
         const struct arch_merged *merged = &arch->merged[i];
-        struct strbuf text = {};
+        cleanup(strbuf_done) struct strbuf text = {};
 
         if (!has_all(p, merged->groups, layer))
             continue;
         covered |= merged->is_prefix ? merged->groups : 0;
         escape(&text, merged->name, strlen(merged->name));
-        if (json_array_append_new(list, json_string(text.data)))
-            text.failed = true;
-        strbuf_done(&text);
+        if (text.failed || json_array_append_new(list, json_string(text.data)))
+            return NULL;
     }
     for (size_t i = 0; i < arch->n_tensors; i++) {
         const struct arch_tensor *t = &arch->tensors[i];
