@@ -52,7 +52,7 @@ int submit_check_save(const struct args *args, const json_t *params, struct fail
                            "option '--save' has nothing to save: a job with 16 bits per weight "
                            "makes no checkpoint");
     if (one_file_format(save))
-        return one_file_check(save, params, args_has(args, "force"), failure);
+        return one_file_check_request(save, params, args_has(args, "force"), failure);
     return folder_check(save, args_has(args, "force"), failure);
 }
 

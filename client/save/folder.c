@@ -14,7 +14,6 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define PART ".part"
 #define KEY_LENGTH 16 /* digits of the SHA-256 in the name of a part */
 
 /* What readers of checkpoints look for in a folder: weights, their index, and what steers them. */
@@ -97,7 +96,7 @@ int folder_check(const char *dir, bool force, struct failure *failure) {
         return failure_errno(failure, -errno, "cannot write into the folder", dir);
     while (!force && (entry = readdir(listing)))
         if (!str_equal(entry->d_name, ".") && !str_equal(entry->d_name, "..") &&
-            !str_equal(entry->d_name, PART))
+            !str_equal(entry->d_name, FOLDER_PART))
             return failure_set(failure, -EEXIST, "folder_not_empty",
                                "name another folder, or add --force to replace the files in it",
                                "cannot save into '%s': it holds '%s' already", dir, entry->d_name);
@@ -119,7 +118,7 @@ int folder_open(const char *dir, const json_t *files, struct folder *ret_folder,
 
     if (r)
         return failure_errno(failure, r, "cannot make the folder", dir);
-    folder.part = str_format("%s/" PART, dir);
+    folder.part = str_format("%s/" FOLDER_PART, dir);
     folder.seen = calloc(json_array_size(files) + 1, sizeof(*folder.seen));
     folder.fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (!folder.part || !folder.seen)

@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#define FOLDER_PART ".part" /* in DIR: what has arrived in part */
+
 struct folder {
     const char *dir;     /* borrowed */
     const json_t *files; /* borrowed */

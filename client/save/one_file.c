@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
     const char *ending, *format;
@@ -50,22 +51,43 @@ static int exists(const char *path, struct failure *failure) {
                        "cannot save '%s': a file is there", path);
 }
 
-int one_file_check(const char *path, const json_t *params, bool force, struct failure *failure) {
-    const char *asked = answer_text(params, "format"), *format = one_file_format(path);
+/* Does the folder of the parts of @path hold only what an earlier try left? */
+static int check_parts(const char *path, const char *name, struct failure *failure) {
     cleanup(freep) char *folder = one_file_folder(path);
-    struct stat st;
+    cleanup(closedirp) DIR *listing = folder ? opendir(folder) : NULL;
+    struct dirent *entry;
 
     if (!folder)
         return failure_oom(failure);
+    while (listing && (entry = readdir(listing)))
+        if (!str_equal(entry->d_name, ".") && !str_equal(entry->d_name, "..") &&
+            !str_equal(entry->d_name, FOLDER_PART) && !str_equal(entry->d_name, name))
+            return failure_set(failure, -EEXIST, "folder_not_empty",
+                               "name another file, or move that folder away",
+                               "cannot save '%s': its parts would come into '%s', which holds '%s'",
+                               path, folder, entry->d_name);
+    return folder_check(folder, true, failure);
+}
+
+int one_file_check(const char *path, const char *name, bool force, struct failure *failure) {
+    struct stat st;
+
+    if (!force && lstat(path, &st) == 0)
+        return exists(path, failure);
+    return check_parts(path, name, failure);
+}
+
+int one_file_check_request(const char *path, const json_t *params, bool force,
+                           struct failure *failure) {
+    const char *asked = answer_text(params, "format"), *format = one_file_format(path);
+
     if (!str_equal(asked, format))
         return failure_set(
             failure, -EINVAL, "usage",
             "name a folder, or export the job as this file: quantctl export ID --save FILE",
             "cannot save '%s': the format of the job is '%s', not '%s'", path,
             asked[0] ? asked : "gptq", format);
-    if (!force && lstat(path, &st) == 0)
-        return exists(path, failure);
-    return folder_check(folder, true, failure);
+    return one_file_check(path, NULL, force, failure);
 }
 
 int one_file_pick(const char *path, int64_t id, const json_t *files, json_t **ret_files,
@@ -89,14 +111,15 @@ int one_file_pick(const char *path, int64_t id, const json_t *files, json_t **re
 int one_file_publish(const char *path, const char *name, bool force, struct failure *failure) {
     cleanup(freep) char *folder = one_file_folder(path);
     cleanup(freep) char *from = folder ? str_format("%s/%s", folder, name) : NULL;
-    int r;
+    int r = 0;
 
     if (!from)
         return failure_oom(failure);
     if (renameat2(AT_FDCWD, from, AT_FDCWD, path, force ? 0 : RENAME_NOREPLACE))
         return errno == EEXIST ? exists(path, failure)
                                : failure_errno(failure, -errno, "cannot write", path);
-    r = dir_remove(folder);
+    if (rmdir(folder) && errno != ENOTEMPTY && errno != EEXIST) /* what others put there stays */
+        r = -errno;
     if (!r)
         r = file_sync_parent(path);
     return r ? failure_errno(failure, r, "cannot write", path) : 0;

@@ -243,23 +243,22 @@ static int save_files(struct save *save, const char *dir, const char *shown) {
 static int save_one(struct save *save, const char *path) {
     cleanup(freep) char *folder = one_file_folder(path);
     cleanup(json_decrefp) json_t *files = NULL;
-    struct stat st;
+    const char *name;
     int r;
 
     if (!folder)
         return failure_oom(save->failure);
-    if (!save->force && lstat(path, &st) == 0)
-        return failure_set(save->failure, -EEXIST, "file_exists",
-                           "name another file, or add --force to replace it",
-                           "cannot save '%s': a file is there", path);
     r = one_file_pick(path, save->id, save->files, &files, save->failure);
+    if (r)
+        return r;
+    name = answer_text(json_array_get(files, 0), "name");
+    r = one_file_check(path, name, save->force, save->failure);
     if (r)
         return r;
     save->files = files;
     r = save_files(save, folder, path);
     if (!r)
-        r = one_file_publish(path, answer_text(json_array_get(files, 0), "name"), save->force,
-                             save->failure);
+        r = one_file_publish(path, name, save->force, save->failure);
     save->files = NULL;
     return r;
 }

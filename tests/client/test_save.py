@@ -136,6 +136,29 @@ def check_before(made, folder):
     shutil.rmtree(folder)
 
 
+def check_one_file(made, folder):
+    """A file arrives in a folder beside it, of which only what quantctl made is removed."""
+    made.files[4] = {"model.pt": b"weights" * 50_000}
+    made.jobs[4] = fake.job(4, params={"format": "pt"})
+    path = folder + "/x.pt"
+    bits = ("--wbits", "4", "--nearest")
+    put(path + ".part", notes="mine")
+    for words in (("download", "4", path), ("quantize", "m", *bits, "--save", path)):
+        for force in ((), ("--force",)):
+            said = run(made, *words, *force, status=5)
+            assert "x.pt.part" in said and "holds 'notes'" in said, said
+            assert content(path + ".part") == {"notes": b"mine"} and not made.posted, said
+    os.unlink(path + ".part/notes")
+    put(path + ".part/.part", model="of another try")
+    run(made, "download", "4", path)
+    assert content(folder) == {"x.pt": made.files[4]["model.pt"]}
+    assert "a file is there" in run(made, "download", "4", path, status=5)
+    put(path + ".part", model__pt="the file of another try")
+    run(made, "download", "4", path, "--force")
+    assert content(folder) == {"x.pt": made.files[4]["model.pt"]}
+    shutil.rmtree(folder)
+
+
 def check_interrupted(made, folder):
     """Ctrl-C says how saving goes on."""
     made.jobs[1] = fake.job(1, status="running", finished_at=None)
@@ -160,7 +183,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="quantctl-") as home:
         folder = os.path.join(home, "out")
         for check in (check_races, check_same_job, check_killed, check_others, check_modes,
-                      check_before, check_interrupted):
+                      check_before, check_one_file, check_interrupted):
             check(made, folder)
     made.stop()
 
