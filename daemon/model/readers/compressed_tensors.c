@@ -73,16 +73,6 @@ static int say_zeros(const struct tensor_finder *tensors, const struct quantizat
 
 /* ---- one matrix ---- */
 
-static bool fits(const struct tensor *t, const struct expected *expected) {
-    if (!t || !(expected->dtypes >> t->dtype & 1) || t->n_dims != expected->n_dims)
-        return false;
-    for (int i = 0; i < t->n_dims; i++) {
-        if (t->shape[i] != expected->shape[i])
-            return false;
-    }
-    return true;
-}
-
 /* Does weight_shape say [rows, n]? */
 static bool says_shape(const struct tensor *t, int rows, int n) {
     int64_t wide[2];
@@ -144,17 +134,7 @@ static int read_zeros(const struct tensor *t, struct quantized_matrix *m) {
 /* @t NULL: column c is in group c / groupsize. */
 static int read_order(const struct tensor *t, int groupsize, struct quantized_matrix *m) {
     m->g_idx = malloc(m->n * sizeof(*m->g_idx));
-    if (!m->g_idx)
-        return -ENOMEM;
-    if (t)
-        memcpy(m->g_idx, t->data, m->n * sizeof(*m->g_idx));
-    for (int i = 0; i < m->n; i++) {
-        if (!t)
-            m->g_idx[i] = i / groupsize;
-        if (m->g_idx[i] < 0 || m->g_idx[i] >= m->n_groups)
-            return -EBADMSG;
-    }
-    return 0;
+    return m->g_idx ? g_idx_read(m->g_idx, t, m->n, groupsize, m->n_groups) : -ENOMEM;
 }
 
 static int refuse(const char *name, struct failure *failure) {
@@ -181,7 +161,7 @@ static int read_matrix(const struct tensor_finder *tensors, const struct quantiz
     for (int i = 0; i < N_PARTS; i++) {
         if (is_needed(q, i))
             parts[i] = find(tensors, name, i);
-        if (is_needed(q, i) && !fits(parts[i], &expected[i]))
+        if (is_needed(q, i) && !expect_fits(parts[i], &expected[i]))
             return refuse(name, failure);
     }
     r = says_shape(parts[SHAPE], rows, n) ? read_codes(parts[PACKED], &m) : -EBADMSG;

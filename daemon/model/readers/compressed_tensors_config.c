@@ -27,15 +27,6 @@ static bool is_none(const json_t *value) {
     return !value || json_is_null(value);
 }
 
-/* A row of every matrix, at @unit each element, is a multiple of @whole. */
-static bool divides_all(const struct quantization_source *s, json_int_t whole, json_int_t unit) {
-    for (size_t i = 0; i < s->n; i++) {
-        if (s->in_features[i] * unit % whole)
-            return false;
-    }
-    return true;
-}
-
 static int check_layout(const struct quantization_source *s, const json_t *value) {
     const json_t *format = json_object_get(value, "format");
 
@@ -65,7 +56,7 @@ static int read_bits(const struct quantization_source *s, const json_t *weights,
         return refuse(s, "model_unsupported", "num_bits", "2, 3, 4 or 8");
     if (!is_none(type) && !str_equal(json_string_value(type), "int"))
         return refuse(s, "model_unsupported", "type", "int");
-    if (!divides_all(s, 32, bits))
+    if (!quantization_divides(s, 32, bits))
         return refuse(s, "model_invalid", "num_bits",
                       "a number that packs both in-feature sizes into whole 32-bit words");
     *ret_bits = (int)bits;
@@ -201,7 +192,7 @@ static int read_groups(const struct quantization_source *s, enum target kind,
 }
 
 static int check_groupsize(const struct quantization_source *s, int groupsize) {
-    if (groupsize == -1 || s->overrides->n > 0 || divides_all(s, groupsize, 1))
+    if (groupsize == -1 || s->overrides->n > 0 || quantization_divides(s, groupsize, 1))
         return 0;
     return refuse(s, "model_invalid", "group_size",
                   "a divisor of hidden_size and intermediate_size");

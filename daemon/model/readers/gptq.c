@@ -56,18 +56,6 @@ static bool has_shape(const struct tensor *t, uint64_t first, uint64_t second) {
     return t->n_dims == 2 && t->shape[0] == first && t->shape[1] == second;
 }
 
-static int read_g_idx(const struct tensor *t, int groupsize, struct quantized_matrix *m) {
-    if (t)
-        memcpy(m->g_idx, t->data, m->n * sizeof(*m->g_idx));
-    for (int i = 0; i < m->n; i++) {
-        if (!t)
-            m->g_idx[i] = i / groupsize;
-        if (m->g_idx[i] < 0 || m->g_idx[i] >= m->n_groups)
-            return -EBADMSG;
-    }
-    return 0;
-}
-
 static int read_zeros(const struct tensor *t, const struct quantization_config *q,
                       struct quantized_matrix *m) {
     uint32_t *words = malloc(t->size); /* the tensor may not be aligned */
@@ -95,7 +83,7 @@ static int read_arrays(const struct tensor *zeros, const struct tensor *scales,
     if (!r)
         r = scales_read(m->scales, scales);
     if (!r)
-        r = read_g_idx(g_idx, groupsize, m);
+        r = g_idx_read(m->g_idx, g_idx, m->n, groupsize, m->n_groups);
     return r;
 }
 

@@ -101,15 +101,6 @@ static int read_bool(const struct quantization_source *s, const json_t *object, 
     return 0;
 }
 
-/* A row of every matrix, at @unit each element, is a multiple of @whole. */
-static bool divides_all(const struct quantization_source *s, json_int_t whole, json_int_t unit) {
-    for (size_t i = 0; i < s->n; i++) {
-        if (s->in_features[i] * unit % whole)
-            return false;
-    }
-    return true;
-}
-
 static int read_bits(const struct quantization_source *s, const json_t *value, int *ret_bits) {
     json_int_t bits = json_integer_value(value);
 
@@ -117,7 +108,7 @@ static int read_bits(const struct quantization_source *s, const json_t *value, i
         return refuse(s, "model_invalid", "bits", "an integer");
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
         return refuse(s, "model_unsupported", "bits", "2, 3, 4 or 8");
-    if (!divides_all(s, 32, bits))
+    if (!quantization_divides(s, 32, bits))
         return refuse(s, "model_invalid", "bits",
                       "a number that packs both in-feature sizes into whole 32-bit words");
     *ret_bits = (int)bits;
@@ -139,7 +130,7 @@ static int read_groupsize(const struct quantization_source *s, const json_t *val
 
 /* With rules it is asked of each matrix by whoever knows which it is. */
 static int check_groupsize(const struct quantization_source *s, int groupsize) {
-    if (groupsize == -1 || s->overrides->n > 0 || divides_all(s, groupsize, 1))
+    if (groupsize == -1 || s->overrides->n > 0 || quantization_divides(s, groupsize, 1))
         return 0;
     return refuse(s, "model_invalid", "group_size",
                   "-1 or a divisor of hidden_size and intermediate_size");

@@ -57,16 +57,6 @@ static int neutral_check(const struct expecting *expecting, const struct quantiz
     return r;
 }
 
-static bool fits(const struct tensor *t, const struct expected *expected) {
-    if (!t || !(expected->dtypes >> t->dtype & 1) || t->n_dims != expected->n_dims)
-        return false;
-    for (int i = 0; i < t->n_dims; i++) {
-        if (t->shape[i] != expected->shape[i])
-            return false;
-    }
-    return true;
-}
-
 static int copy_arrays(const struct tensor *const parts[N_PARTS], struct quantized_matrix *m) {
     size_t n = (size_t)m->n_groups * m->rows;
 
@@ -128,7 +118,7 @@ static int neutral_read(const struct tensor_finder *tensors, const struct quanti
     expect(q, rows, n, expected);
     for (int i = 0; i < N_PARTS; i++) {
         parts[i] = find(tensors, name, i);
-        if (!fits(parts[i], &expected[i]))
+        if (!expect_fits(parts[i], &expected[i]))
             return damaged(name, failure);
     }
     r = copy_arrays(parts, &m);

@@ -89,3 +89,15 @@ int scales_read(uint16_t *scales, const struct tensor *t) {
     }
     return 0;
 }
+
+int g_idx_read(int32_t *g_idx, const struct tensor *t, int n, int groupsize, int n_groups) {
+    if (t)
+        memcpy(g_idx, t->data, n * sizeof(*g_idx));
+    for (int i = 0; i < n; i++) {
+        if (!t)
+            g_idx[i] = i / groupsize;
+        if (g_idx[i] < 0 || g_idx[i] >= n_groups)
+            return -EBADMSG;
+    }
+    return 0;
+}

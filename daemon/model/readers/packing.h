@@ -22,6 +22,12 @@ void qzeros_unpack(uint8_t *zeros, const uint32_t *packed, int n_groups, int row
                    bool v2);
 
 /*
+ * g_idx_read() - the group of each of @n columns, from @t, i32 [n], or NULL: column c is in group
+ * c / groupsize. Return: 0; -EBADMSG for one that is not in [0, n_groups).
+ */
+int g_idx_read(int32_t *g_idx, const struct tensor *t, int n, int groupsize, int n_groups);
+
+/*
  * words_transpose() - @src, u32 [rows, columns] at any alignment, to @dst [columns, rows]; they do
  * not overlap.
  */

@@ -70,6 +70,17 @@ struct quantization_source {
     struct failure *failure;
 };
 
+/* quantization_divides() - is a row of every matrix, at @unit each element, a multiple of @whole?
+ */
+static inline bool quantization_divides(const struct quantization_source *s, json_int_t whole,
+                                        json_int_t unit) {
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->in_features[i] * unit % whole)
+            return false;
+    }
+    return true;
+}
+
 /* What the zeros of a matrix on symmetric grids say of the label that the checkpoint carries. */
 enum zeros_say {
     ZEROS_AS_LABELLED, /* all are in the middle of the grid */

@@ -56,3 +56,13 @@ int expect_tensor(const struct expecting *e, const char *name, const struct expe
     }
     return 0;
 }
+
+bool expect_fits(const struct tensor *t, const struct expected *expected) {
+    if (!t || !(expected->dtypes >> t->dtype & 1) || t->n_dims != expected->n_dims)
+        return false;
+    for (int i = 0; i < t->n_dims; i++) {
+        if (t->shape[i] != expected->shape[i])
+            return false;
+    }
+    return true;
+}

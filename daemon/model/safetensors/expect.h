@@ -30,3 +30,6 @@ struct expecting {
  */
 int expect_tensor(const struct expecting *expecting, const char *name,
                   const struct expected *expected);
+
+/* expect_fits() - is @t there, as @expected? NULL is fine. Any thread. */
+bool expect_fits(const struct tensor *t, const struct expected *expected);
