@@ -66,7 +66,8 @@ static int add_zeros(const struct matrix_codes *m, struct shard *shard) {
     return shard_add(shard, name, DTYPE_I32, words, m->codes.n_groups, packed);
 }
 
-static int add_matrix(const struct matrix_codes *m, struct shard *shard) {
+static int add_matrix(const struct format_context *c, const struct matrix_codes *m,
+                      struct shard *shard) {
     const struct quantized_matrix *g = &m->codes;
     int words = (int)((int64_t)g->n * g->wbits / 32), r;
     uint32_t *packed = shard_block(shard, quantized_matrix_bytes(g));
@@ -74,6 +75,10 @@ static int add_matrix(const struct matrix_codes *m, struct shard *shard) {
     int64_t *shape = shard_block(shard, 2 * sizeof(*shape));
     char name[MATRIX_NAME_SIZE + 24];
 
+    if (m->sym && !are_symmetric(g))
+        return failure_set(c->failure, -EBADMSG, "damaged", "quantize the model again",
+                           "the codes of the matrix '%s' are damaged: its grids are not symmetric",
+                           m->name);
     if (!packed || !scales || !shape)
         return -ENOMEM;
     words_transpose(packed, g->words, words, g->rows);
@@ -93,28 +98,9 @@ static int add_matrix(const struct matrix_codes *m, struct shard *shard) {
     return r;
 }
 
-static int add_plain(const struct format_context *c, const struct tensor *tensor,
-                     struct shard *shard) {
-    return shard_add_copy(shard, tensor) ? failure_oom(c->failure) : 0;
-}
-
 static int add_layer(const struct format_context *c, const struct layer_codes *layer,
                      struct shard *shard) {
-    int r = 0;
-
-    for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
-        r = shard_add_copy(shard, &layer->plain.tensors[i]);
-    for (size_t i = 0; i < layer->n_matrices && !r; i++) {
-        const struct matrix_codes *m = &layer->matrices[i];
-
-        if (m->sym && !are_symmetric(&m->codes))
-            return failure_set(c->failure, -EBADMSG, "damaged", "quantize the model again",
-                               "the codes of the matrix '%s' are damaged: its grids are not "
-                               "symmetric",
-                               m->name);
-        r = add_matrix(m, shard);
-    }
-    return r ? failure_oom(c->failure) : 0;
+    return format_add_layer(c, layer, add_matrix, shard);
 }
 
 /* ---- config.json ---- */
@@ -231,7 +217,7 @@ const struct format_ops format_compressed_tensors = {
     .reader = &reader_compressed_tensors,
     .check = check,
     .add_layer = add_layer,
-    .add_plain = add_plain,
+    .add_plain = format_copy_plain,
     .describe = describe,
     .bits_per_weight = bits_per_weight,
 };

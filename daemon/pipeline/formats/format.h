@@ -111,6 +111,19 @@ extern const struct format_ops format_neutral; /* quantd's own, not to be asked 
 extern const struct format_ops *const formats[];
 extern const int n_formats;
 
+/*
+ * format_add_layer() - add_layer() of a format that leaves plain tensors as they are: these, then
+ * what @add_matrix appends for each matrix; it returns 0, -ENOMEM, or -errno with the failure.
+ */
+int format_add_layer(const struct format_context *c, const struct layer_codes *layer,
+                     int (*add_matrix)(const struct format_context *c, const struct matrix_codes *m,
+                                       struct shard *shard),
+                     struct shard *shard);
+
+/* format_copy_plain() - add_plain() of such a format. */
+int format_copy_plain(const struct format_context *c, const struct tensor *tensor,
+                      struct shard *shard);
+
 /* format_find() - the format called @name, or NULL. */
 const struct format_ops *format_find(const char *name);
 

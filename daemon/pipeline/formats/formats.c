@@ -67,3 +67,21 @@ int format_check(const struct format_ops *format, const struct quantization_conf
     }
     return r ? r : format->check(q, config, failure);
 }
+
+int format_copy_plain(const struct format_context *c, const struct tensor *tensor,
+                      struct shard *shard) {
+    return shard_add_copy(shard, tensor) ? failure_oom(c->failure) : 0;
+}
+
+int format_add_layer(const struct format_context *c, const struct layer_codes *layer,
+                     int (*add_matrix)(const struct format_context *c, const struct matrix_codes *m,
+                                       struct shard *shard),
+                     struct shard *shard) {
+    int r = 0;
+
+    for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
+        r = shard_add_copy(shard, &layer->plain.tensors[i]);
+    for (size_t i = 0; i < layer->n_matrices && !r; i++)
+        r = add_matrix(c, &layer->matrices[i], shard);
+    return r == -ENOMEM ? failure_oom(c->failure) : r;
+}

@@ -57,20 +57,9 @@ static int add_matrix(const struct format_context *c, const struct matrix_codes 
     return r;
 }
 
-static int add_plain(const struct format_context *c, const struct tensor *tensor,
-                     struct shard *shard) {
-    return shard_add_copy(shard, tensor) ? failure_oom(c->failure) : 0;
-}
-
 static int add_layer(const struct format_context *c, const struct layer_codes *layer,
                      struct shard *shard) {
-    int r = 0;
-
-    for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
-        r = shard_add_copy(shard, &layer->plain.tensors[i]);
-    for (size_t i = 0; i < layer->n_matrices && !r; i++)
-        r = add_matrix(c, &layer->matrices[i], shard);
-    return r ? failure_oom(c->failure) : 0;
+    return format_add_layer(c, layer, add_matrix, shard);
 }
 
 /* The matrices of a block that are quantized, in the order of quantization. */
@@ -128,7 +117,7 @@ const struct format_ops format_gptq = {
     .reader = &reader_gptq,
     .check = check,
     .add_layer = add_layer,
-    .add_plain = add_plain,
+    .add_plain = format_copy_plain,
     .describe = describe,
     .config_file = "quantize_config.json",
     .bits_per_weight = bits_per_weight,

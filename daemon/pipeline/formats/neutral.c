@@ -18,11 +18,13 @@ static int check(const struct quantization_config *q, const struct model_config 
     return 0;
 }
 
-static int add_matrix(const struct matrix_codes *matrix, struct shard *shard) {
+static int add_matrix(const struct format_context *c, const struct matrix_codes *matrix,
+                      struct shard *shard) {
     const struct quantized_matrix *m = &matrix->codes;
     char name[MATRIX_NAME_SIZE + 16];
     int r;
 
+    (void)c;
     snprintf(name, sizeof(name), "%s.codes", matrix->name);
     r = shard_add(shard, name, DTYPE_I32, (uint64_t)m->n * m->wbits / 32, m->rows, m->words);
     snprintf(name, sizeof(name), "%s.scales", matrix->name);
@@ -39,18 +41,7 @@ static int add_matrix(const struct matrix_codes *matrix, struct shard *shard) {
 
 static int add_layer(const struct format_context *c, const struct layer_codes *layer,
                      struct shard *shard) {
-    int r = 0;
-
-    for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
-        r = shard_add_copy(shard, &layer->plain.tensors[i]);
-    for (size_t i = 0; i < layer->n_matrices && !r; i++)
-        r = add_matrix(&layer->matrices[i], shard);
-    return r ? failure_oom(c->failure) : 0;
-}
-
-static int add_plain(const struct format_context *c, const struct tensor *tensor,
-                     struct shard *shard) {
-    return shard_add_copy(shard, tensor) ? failure_oom(c->failure) : 0;
+    return format_add_layer(c, layer, add_matrix, shard);
 }
 
 static int describe(const struct format_context *c, json_t *meta, json_t *config) {
@@ -86,7 +77,7 @@ const struct format_ops format_neutral = {
     .reader = &reader_neutral,
     .check = check,
     .add_layer = add_layer,
-    .add_plain = add_plain,
+    .add_plain = format_copy_plain,
     .describe = describe,
     .bits_per_weight = bits_per_weight,
 };
