@@ -8,8 +8,11 @@
 #include <errno.h>
 #include <string.h>
 
-/* The first perplexity of a job, and its bits per weight: as stored, else as requested. */
-#define PERPLEXITY "(SELECT value FROM evals WHERE job_id = jobs.id ORDER BY evals.id LIMIT 1)"
+/* The perplexity that lists show: that of wikitext2, else of the first set. */
+#define PERPLEXITY                                                                                 \
+    "(SELECT value FROM evals WHERE job_id = jobs.id "                                             \
+    "ORDER BY evals.name <> 'wikitext2', evals.id LIMIT 1)"
+/* Bits per weight: as stored, else as requested. */
 #define BITS                                                                                       \
     "coalesce(result ->> '$.bits_per_weight', CASE kind WHEN 'eval' THEN 16 "                      \
     "ELSE params ->> '$.wbits' END)"
