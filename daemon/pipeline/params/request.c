@@ -125,6 +125,10 @@ static int check_combination(const struct params *params, struct failure *failur
                              "name wikitext2, ptb, c4 or file:PATH, or choose method rtn",
                              "method %s needs a calibration set", method->name);
     r = method->needs_hessians || params_calibrates(params) ? 0 : check_nearest(params, failure);
+    if (r && params->preset)
+        return failure_field(failure, "preset", "leave preset out, or choose method gptq",
+                             "%s sets what %s has no calibration for", params->preset->name,
+                             method->name);
     if (r)
         return r;
     if (params->wbits == 16 && params->n_eval == 0)

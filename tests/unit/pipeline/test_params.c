@@ -318,6 +318,8 @@ static const struct {
     {"'refine': 17", "refine", "whole number from 0 to 16"},
     {"'refine': 1.5", "refine", "whole number from 0 to 16"},
     {"'refine': true", "refine", "whole number from 0 to 16"},
+    {"'method': 'rtn', 'preset': 'reference'", "preset", "has no calibration"},
+    {"'method': 'rtn', 'preset': 'fast', 'act_order': false", "preset", "has no calibration"},
     {"'method': 'rtn', 'refine': 1", "refine", "no calibration to refine by"},
     {"'method': 'rtn', 'grid': 'hessian'", "grid", "weighs errors by the calibration"},
     {"'nearest': true, 'method': 'gptq'", "nearest", "contradicts method 'gptq'"},
