@@ -87,6 +87,7 @@ char *job_title(const json_t *job) {
     int64_t wbits = answer_int(params, "wbits", 16);
     int64_t groupsize = answer_int(params, "groupsize", -1);
     double drift = json_number_value(json_object_get(params, "drift"));
+    int64_t refine = answer_int(params, "refine", 0);
     size_t n_rules = json_array_size(json_object_get(params, "rules"));
     struct strbuf title = {};
     char *result;
@@ -110,6 +111,8 @@ char *job_title(const json_t *job) {
                 strbuf_puts(&title, switches[i].text);
         if (drift > 0)
             strbuf_printf(&title, ", drift %g", drift);
+        if (refine > 0)
+            strbuf_printf(&title, ", refine %lld", (long long)refine);
         if (n_rules > 0)
             strbuf_printf(&title, ", %zu rule%s", n_rules, n_rules == 1 ? "" : "s");
     }

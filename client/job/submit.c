@@ -46,6 +46,10 @@ int submit_check_save(const struct args *args, const json_t *params, struct fail
     if (args_has(args, "detach"))
         return failure_set(failure, -EINVAL, "usage", "use 'quantctl download ID DIR' later",
                            "options '--save' and '--detach' exclude each other");
+    if (json_is_true(json_object_get(params, "plan_only")))
+        return failure_set(failure, -EINVAL, "usage", "leave --plan-only or --save out",
+                           "option '--save' has nothing to save: a job that only plans makes no "
+                           "checkpoint");
     if (!job_makes_checkpoint(params))
         return failure_set(failure, -EINVAL, "usage",
                            "quantize with --wbits 2, 3, 4 or 8, or leave --save out",

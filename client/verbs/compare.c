@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/bytes.h"
 #include "client/http/answer.h"
+#include "client/job/columns/parameters.h"
+#include "client/job/columns/rows.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
-#include "client/job/rows.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 #include "client/verbs/pairs.h"
@@ -31,28 +32,6 @@ struct comparison {
     json_t *rows; /* [label, cell of the first job, ...], strings; owned */
 };
 
-static const struct {
-    const char *key, *label;
-} parameters[] = {
-    {"model", "model"},
-    {"dataset", "dataset"},
-    {"wbits", "bits"},
-    {"groupsize", "groupsize"},
-    {"act_order", "act-order"},
-    {"sym", "sym"},
-    {"true_sequential", "true-sequential"},
-    {"static_groups", "static-groups"},
-    {"grid", "grid"},
-    {"method", "method"},
-    {"nsamples", "nsamples"},
-    {"seqlen", "seqlen"},
-    {"seed", "seed"},
-    {"batch", "batch"},
-    {"percdamp", "percdamp"},
-    {"drift", "drift"},
-    {"format", "format"},
-};
-
 static const json_t *parameter(const struct side *side, const char *key) {
     return json_object_get(json_object_get(side->job, "params"), key);
 }
@@ -63,9 +42,7 @@ static const json_t *result(const struct side *side, const char *key) {
 
 static bool differs(const struct comparison *c, const char *key) {
     for (int i = 1; i < c->n; i++)
-        if (!json_equal((json_t *)parameter(&c->sides[i], key),
-                        (json_t *)parameter(&c->sides[0], key)) &&
-            (parameter(&c->sides[i], key) || parameter(&c->sides[0], key)))
+        if (parameter_differs(parameter(&c->sides[i], key), parameter(&c->sides[0], key)))
             return true;
     return false;
 }
@@ -108,16 +85,6 @@ static double change(const struct comparison *c, int i, const char *set) {
 }
 
 /* ---- as text ---- */
-
-static json_t *text_of_parameter(const json_t *value) {
-    if (json_is_boolean(value))
-        return json_string(json_is_true(value) ? "yes" : "no");
-    if (json_is_integer(value))
-        return json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    if (json_is_number(value))
-        return json_sprintf("%g", json_number_value(value));
-    return json_string(json_is_string(value) ? json_string_value(value) : "");
-}
 
 static json_t *text_of_size(const struct comparison *c, int i, const char *key) {
     double bytes = json_number_value(result(&c->sides[i], key));
@@ -185,8 +152,8 @@ static json_t *text_of_job(const struct comparison *c, int i, const char *key) {
     return json_string(answer_text(c->sides[i].job, key));
 }
 
-static json_t *text_of_parameter_of(const struct comparison *c, int i, const char *key) {
-    return text_of_parameter(parameter(&c->sides[i], key));
+static json_t *text_of_parameter(const struct comparison *c, int i, const char *key) {
+    return parameter_text(parameter(&c->sides[i], key));
 }
 
 static json_t *text_of_worst(const struct comparison *c, int i, const char *what) {
@@ -262,13 +229,14 @@ static bool all_succeeded(const struct comparison *c) {
 }
 
 static int add_rows(struct comparison *c) {
+    const struct parameter *p;
     int r = add_row(c, "name", text_of_job, "name");
 
     if (!r && !all_succeeded(c))
         r = add_row(c, "status", text_of_job, "status");
-    for (size_t i = 0; i < ARRAY_SIZE(parameters) && !r; i++)
-        if (differs(c, parameters[i].key))
-            r = add_row(c, parameters[i].label, text_of_parameter_of, parameters[i].key);
+    for (size_t i = 0; !r && (p = parameter_at(i)); i++)
+        if (differs(c, p->key))
+            r = add_row(c, p->title, text_of_parameter, p->key);
     r = r ? r : add_row(c, "bits per weight", text_of_bits, "bits_per_weight");
     r = r ? r : add_row(c, "size", text_of_size, "size_bytes");
     r = r ? r : add_row(c, "time", text_of_seconds, "total");
@@ -384,19 +352,20 @@ static json_t *side_json(const struct comparison *c, int i) {
 /* Of the parameters those that differ: {name: [of each job]}. */
 static json_t *parameters_json(const struct comparison *c) {
     cleanup(json_decrefp) json_t *all = json_object();
+    const struct parameter *p;
 
-    for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
+    for (size_t i = 0; (p = parameter_at(i)); i++) {
         cleanup(json_decrefp) json_t *values = json_array();
 
-        if (!differs(c, parameters[i].key))
+        if (!differs(c, p->key))
             continue;
         for (int k = 0; k < c->n; k++) {
-            const json_t *value = parameter(&c->sides[k], parameters[i].key);
+            const json_t *value = parameter(&c->sides[k], p->key);
 
             if (json_array_append_new(values, value ? json_incref((json_t *)value) : json_null()))
                 return NULL;
         }
-        if (json_object_set(all, parameters[i].key, values))
+        if (json_object_set(all, p->key, values))
             return NULL;
     }
     return steal_ptr(all);

@@ -2,8 +2,8 @@
 #include "api/wire.h"
 #include "client/client.h"
 #include "client/http/answer.h"
+#include "client/job/columns/rows.h"
 #include "client/job/job.h"
-#include "client/job/rows.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 

@@ -51,6 +51,13 @@ static void put_eval(struct strbuf *line, const json_t *data) {
                   error);
 }
 
+static void put_plan(struct strbuf *line, const json_t *data) {
+    const json_t *chosen = json_object_get(data, "chosen");
+
+    strbuf_printf(line, "plan: %.2f bits on average, predicted KL divergence %.4f",
+                  answer_number(chosen, "bits"), answer_number(chosen, "kl"));
+}
+
 static void put_failed(struct strbuf *line, const json_t *data) {
     const json_t *error = json_object_get(data, "error");
 
@@ -70,6 +77,7 @@ static const struct {
     {WIRE_EVENT_JOB_STARTED, .put = put_started},
     {WIRE_EVENT_JOB_RESUMED, .put = put_resumed},
     {WIRE_EVENT_PHASE_STARTED, .put = put_phase},
+    {WIRE_EVENT_PLAN_FINISHED, .put = put_plan},
     {WIRE_EVENT_LAYER_FINISHED, .put = put_layer},
     {WIRE_EVENT_EVAL_FINISHED, .put = put_eval},
     {WIRE_EVENT_JOB_WARNING, "warning: ", "detail"},

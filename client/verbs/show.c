@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/clock.h"
 #include "client/http/answer.h"
+#include "client/job/columns/parameters.h"
+#include "client/job/columns/rows.h"
 #include "client/job/each.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
-#include "client/job/rows.h"
 #include "client/screen/label.h"
 #include "client/screen/text.h"
 
@@ -38,37 +39,40 @@ static void print_time(const struct terminal *terminal, const json_t *job, const
 }
 
 static void print_eval(const struct terminal *terminal, const json_t *params) {
-    cleanup(freep) char *eval = NULL;
-    struct strbuf sets = {};
-    json_t *set;
-    size_t i;
+    cleanup(json_decrefp) json_t *sets = parameter_text(json_object_get(params, "eval"));
 
-    json_array_foreach(json_object_get(params, "eval"), i, set) {
-        if (json_is_string(set))
-            strbuf_printf(&sets, "%s%s", i ? ", " : "", json_string_value(set));
-    }
-    eval = strbuf_steal(&sets);
-    label_print(terminal, "eval", "%s", eval ? eval : "");
+    label_print(terminal, "eval", "%s", sets ? json_string_value(sets) : "");
 }
 
 /* What the title leaves out. */
 static void print_params(const struct terminal *terminal, const json_t *params) {
     static const char *const keys[] = {"preset", "nsamples", "seqlen", "batch",
-                                       "seed",   "percdamp", "format"};
+                                       "seed",   "percdamp", "format", "for"};
     cleanup(freep) char *text = NULL;
     struct strbuf all = {};
 
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
         const json_t *value = json_object_get(params, keys[i]);
-        const char *before = all.length ? ", " : "";
+        cleanup(json_decrefp) json_t *shown = parameter_text(value);
 
-        if (json_is_string(value))
-            strbuf_printf(&all, "%s%s %s", before, keys[i], json_string_value(value));
-        else if (json_is_number(value))
-            strbuf_printf(&all, "%s%s %g", before, keys[i], json_number_value(value));
+        if (value && !json_is_null(value) && shown)
+            strbuf_printf(&all, "%s%s %s", all.length ? ", " : "", keys[i],
+                          json_string_value(shown));
     }
     text = strbuf_steal(&all);
     label_print(terminal, "params", "%s", text ? text : "");
+}
+
+/* One line each: the first that fits holds. */
+static void print_rules(const struct terminal *terminal, const json_t *params) {
+    const json_t *rule;
+    size_t i;
+
+    json_array_foreach(json_object_get(params, "rules"), i, rule) {
+        cleanup(json_decrefp) json_t *text = parameter_text(rule);
+
+        label_print(terminal, i ? "" : "rules", "%s", text ? json_string_value(text) : "");
+    }
 }
 
 static void print_labels(const struct terminal *terminal, const json_t *job) {
@@ -168,6 +172,7 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
     label_print(terminal, "dataset", "%s", answer_text(params, "dataset"));
     print_eval(terminal, params);
     print_params(terminal, params);
+    print_rules(terminal, params);
     print_time(terminal, job, "created", "created_at", NULL, " ago");
     print_time(terminal, job, "started", "started_at", "created_at", "after ");
     print_time(terminal, job, "finished", "finished_at", "started_at", "after ");

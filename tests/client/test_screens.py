@@ -150,6 +150,20 @@ def check_jobs():
     made.jobs[3]["name"] = '=HYPERLINK("x", 1)'
     done = run(made, "show", "3", "--csv").stdout
     assert next(csv.DictReader(io.StringIO(done)))["name"] == "'" + made.jobs[3]["name"], done
+    made.jobs[2]["params"].update(rules=[{"modules": ["self_attn"], "wbits": 8}, {
+        "layers": "0-3,15", "experts": "7", "wbits": 4, "groupsize": 64, "sym": True}],
+        refine=3, preset="best", drift=0.5, **{"for": "vllm"})
+    check("show-rules", run(made, "show", "2"))
+    check("compare-rules", run(made, "compare", "2", "3"))
+    made.jobs[3]["params"].update(rules=[], refine=0, preset=None, drift=0.0, target_bits=3.5)
+    check("compare-rules-markdown", run(made, "compare", "2", "3", "--markdown"))
+    both = check_json(run(made, "compare", "2", "3", "--json"))["parameters"]
+    assert both["refine"] == [3, 0] and both["target_bits"] == [None, 3.5], both
+    assert list(csv.DictReader(io.StringIO(run(made, "show", "2", "--csv").stdout)))[0]["rules"] == (
+        "self_attn:wbits=8, layers=0-3,15/experts=7:wbits=4,groupsize=64,sym=true")
+    for number in (2, 3):
+        for name in ("rules", "refine", "preset", "drift", "target_bits", "for"):
+            made.jobs[number]["params"].pop(name, None)
     made.jobs[3]["name"] = "a|b"
     assert "a\\|b" in run(made, "show", "3", "--markdown").stdout
     made.jobs[3]["name"] = "three"
@@ -260,6 +274,33 @@ def check_ps():
     made.stop()
 
 
+def check_ps_cluster():
+    """A cluster's jobs, those that wait there too; a device that cannot be used says why."""
+    made = fake.Fake()
+    on = {"status": "running", "finished_at": None}
+    engine = {"name": "slurm", "id": 70, "node": "node7", "state": "RUNNING", "reason": ""}
+    made.jobs = {
+        1: fake.job(1, **on, progress={"phase": "quantize", "fraction": 0.4, "eta_seconds": 120}),
+        2: fake.job(2, **on, engine={**engine, "node": "n" + fake.HOSTILE}, progress={
+            "phase": "quantize", "fraction": 0.25, "eta_seconds": 3000}),
+        3: fake.job(3, **on, engine={**engine, "state": "PENDING", "node": None}),
+        4: fake.job(4, status="queued", started_at=None, finished_at=None, queue_position=1)}
+    made.jobs[1]["engine"] = engine  # an earlier run; now a device of this machine has it
+    made.past = [fake.job(9, result=fake.result(7, None))]
+    cluster = {"id": "slurm", "kind": "slurm", "name": "cluster demo", "job": None,
+               "jobs": {"waiting": 1, "running": 1}, "error": None}
+    made.answers["/v1/devices"] = (200, fake.listing([{**fake.DEVICE, "job": 1}, cluster]))
+    for width in (40, 80):
+        check(f"ps-cluster-{width}", run(made, "ps", width=width))
+    cluster["error"] = {"code": "slurm_unreachable", "detail": "squeue: " + fake.HOSTILE,
+                        "hint": "start slurmctld"}
+    made.jobs = {}
+    cluster["jobs"] = {"waiting": 0, "running": 0}
+    made.answers["/v1/devices"] = (200, fake.listing([fake.DEVICE, cluster]))
+    check("ps-cluster-error", run(made, "ps"))
+    made.stop()
+
+
 def check_logs():
     """Every event that says something, over several pages, cleaned."""
     made = fake.Fake()
@@ -268,6 +309,7 @@ def check_logs():
     for kind, data in (
             ("job.queued", {"attempt": 1}), ("job.reordered", {"priority": 3, "held": True}),
             ("job.started", {"device": "cuda:0", "attempt": 1}), ("phase.started", {"phase": "load"}),
+            ("plan.finished", {"chosen": {"bits": 3.004, "kl": 0.0123}}),
             ("progress", {"phase": "load", "fraction": 0.5}), ("layer.finished", fake.LAYERS[0]),
             ("job.interrupted", {"reason": "the daemon stopped"}), ("job.paused", {"detail": "no room"}),
             ("job.resumed", {"layer": 1}), ("job.warning", {"code": "x", "detail": fake.HOSTILE}),
@@ -277,7 +319,7 @@ def check_logs():
             ("job.succeeded", {})):
         made.push(kind, **data)
     check("logs", run(made, "logs", "1"))
-    assert len(check_json(run(made, "logs", "1", "--json"))) == 16
+    assert len(check_json(run(made, "logs", "1", "--json"))) == 17
     assert run(made, "logs", "1", "2").stdout.count("job 2\n") == 1
     assert run(made, "logs", "9").returncode == 3
     made.stop()
@@ -343,6 +385,8 @@ def check_down():
 def check_usage():
     for name, words in (("verb", ["quantise"]), ("option", ["list", "--staus", "x"]),
                         ("value", ["list", "--status"]), ("id", ["show", "x"]),
+                        ("plan-save", ["quantize", "m", "wikitext2", "--target-bits", "3",
+                                       "--plan-only", "--save", "d"]),
                         ("few", ["compare", "1"]), ("many", ["export", "1", "2"])):
         check("usage-" + name, run(None, *words), 2)
     wide = [line for verb in [[], *([name] for name in re.findall(
@@ -358,6 +402,7 @@ check_adopt()
 check_doctor()
 check_down()
 check_ps()
+check_ps_cluster()
 check_logs()
 check_estimate()
 check_usage()

@@ -65,8 +65,11 @@ def check_long():
         made.jobs[number] = fake.job(number, status="queued", started_at=None, finished_at=None,
                                      queue_position=number)
     program = top(made, height=12)
-    program.expect("40 %")
-    assert len(program.screen.rows) <= 12, program.screen.text()
+    program.expect("40 %", "more lines; quantctl ps shows all; q leaves")
+    shown = program.screen.text().splitlines()
+    assert len(program.screen.rows) <= 12, shown
+    left = len(shown[:-2])
+    assert f"{78 + 2 - left} more lines" in shown[-1], shown
     os.write(program.master, b"xq")
     assert program.finish() == 0
     made.stop()

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "client/http/answer.h"
 #include "client/job/job.h"
+#include "client/screen/label.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
@@ -71,7 +72,7 @@ static double expected_seconds(const json_t *job, const json_t *past) {
 
 /* ---- when a job will start ---- */
 
-/* Seconds until each device is free; NAN: not known. */
+/* Seconds until each device is free; NAN: not known, as of a cluster. */
 struct outlook {
     double free[DEVICES_MAX];
     int n;
@@ -93,6 +94,23 @@ static const json_t *job_on(const json_t *device, const json_t *active) {
     return NULL;
 }
 
+static bool is_cluster(const json_t *device) {
+    return json_is_object(json_object_get(device, "jobs"));
+}
+
+/* Was @job, which runs, given to the cluster @device, and do none of @devices run it? */
+static bool is_on_cluster(const json_t *job, const json_t *device, const json_t *devices) {
+    const json_t *other;
+    size_t i;
+
+    json_array_foreach(devices, i, other) {
+        if (answer_int(other, "job", 0) == job_id(job))
+            return false;
+    }
+    return runs(job) && str_equal(answer_text(json_object_get(job, "engine"), "name"),
+                                  answer_text(device, "id"));
+}
+
 static void outlook_init(struct outlook *outlook, const struct now *now) {
     const json_t *device;
     size_t i;
@@ -100,7 +118,7 @@ static void outlook_init(struct outlook *outlook, const struct now *now) {
     *outlook = (struct outlook){};
     json_array_foreach(data(now->devices), i, device) {
         const json_t *job = job_on(device, data(now->active));
-        bool idle = answer_int(device, "job", 0) == 0;
+        bool idle = answer_int(device, "job", 0) == 0 && !is_cluster(device);
 
         if (outlook->n == DEVICES_MAX)
             break;
@@ -134,11 +152,65 @@ static double outlook_place(struct outlook *outlook, int64_t position, double se
 
 /* ---- output ---- */
 
+/* A device, or one of the jobs of a cluster. @what: the cell for the job */
+static void add_device(struct table *table, const char *id, const char *name, const char *what,
+                       const json_t *job) {
+    const json_t *progress = json_object_get(job, "progress");
+    double fraction = answer_number(progress, "fraction"),
+           left = answer_number(progress, "eta_seconds");
+    char text[TEXT_SIZE];
+
+    text_duration(left, text);
+    table_cell(table, "%s", id);
+    table_cell(table, "%s", name);
+    table_cell(table, "%s", what);
+    if (job_waits_on_cluster(job))
+        table_cell(table, "waits");
+    else if (isfinite(fraction))
+        table_cell(table, "%.0f %%", floor(fraction * 100));
+    else
+        table_cell(table, "%s", "");
+    table_cell(table, "%s", isfinite(left) ? text : "");
+}
+
+/* A cluster, and below it each of its jobs with the node. */
+static void add_cluster(struct table *table, const json_t *device, const struct now *now) {
+    const json_t *counts = json_object_get(device, "jobs"), *job;
+    char what[64];
+    size_t i;
+
+    snprintf(what, sizeof(what), "%" PRId64 " run, %" PRId64 " wait",
+             answer_int(counts, "running", 0), answer_int(counts, "waiting", 0));
+    add_device(table, answer_text(device, "id"), answer_text(device, "name"), what, NULL);
+    json_array_foreach(data(now->active), i, job) {
+        if (!is_on_cluster(job, device, data(now->devices)))
+            continue;
+        snprintf(what, sizeof(what), "%" PRId64, job_id(job));
+        add_device(table, "", answer_text(json_object_get(job, "engine"), "node"), what, job);
+    }
+}
+
+/* Why devices cannot be used now. */
+static void print_errors(const struct terminal *terminal, const struct now *now) {
+    const json_t *device;
+    size_t i;
+
+    json_array_foreach(data(now->devices), i, device) {
+        const json_t *error = json_object_get(device, "error");
+        const char *hint = answer_text(error, "hint");
+
+        if (json_is_object(error))
+            label_print(terminal, "error", "%s: %s%s%s", answer_text(device, "id"),
+                        answer_text(error, "detail"), hint[0] ? "; " : "", hint);
+    }
+}
+
 static int print_devices(const struct terminal *terminal, const struct now *now) {
     struct table_column columns[] = {
         {"device"}, {"name", false, true}, {"job", true}, {"done", true}, {"left", true}};
     const json_t *device;
     struct table table;
+    char what[32];
     size_t i;
     int r;
 
@@ -146,27 +218,19 @@ static int print_devices(const struct terminal *terminal, const struct now *now)
         columns[1].title = NULL;
     table_init(&table, columns, ARRAY_SIZE(columns));
     json_array_foreach(data(now->devices), i, device) {
-        const json_t *job = job_on(device, data(now->active));
-        const json_t *progress = json_object_get(job, "progress");
-        double fraction = answer_number(progress, "fraction"),
-               left = answer_number(progress, "eta_seconds");
-        char text[TEXT_SIZE];
+        int64_t job = answer_int(device, "job", 0);
 
-        text_duration(left, text);
-        table_cell(&table, "%s", answer_text(device, "id"));
-        table_cell(&table, "%s", answer_text(device, "name"));
-        if (answer_int(device, "job", 0))
-            table_cell(&table, "%" PRId64, answer_int(device, "job", 0));
+        snprintf(what, sizeof(what), "%" PRId64, job);
+        if (is_cluster(device))
+            add_cluster(&table, device, now);
         else
-            table_cell(&table, "idle");
-        if (isfinite(fraction))
-            table_cell(&table, "%.0f %%", floor(fraction * 100));
-        else
-            table_cell(&table, "%s", "");
-        table_cell(&table, "%s", isfinite(left) ? text : "");
+            add_device(&table, answer_text(device, "id"), answer_text(device, "name"),
+                       job ? what : "idle", job_on(device, data(now->active)));
     }
     r = table_print(&table, terminal);
     table_done(&table);
+    if (!r)
+        print_errors(terminal, now);
     return r;
 }
 

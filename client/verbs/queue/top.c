@@ -31,19 +31,25 @@ static char *text_of(const struct now *now, const struct terminal *terminal) {
     return text;
 }
 
-/* Draws @text and, below it, @note. */
+/* Draws the lines of @text that the screen has room for and, below them, @note. */
 static void draw(struct block *block, const char *text, const char *note) {
+    int room = MAX(MIN(BLOCK_LINES_MAX, block->terminal->height - 1) - 2, 1);
     struct line lines[BLOCK_LINES_MAX] = {};
-    int n = 0;
+    int n = 0, more = 0;
 
-    while (*text && n < BLOCK_LINES_MAX - 2) {
+    while (*text) {
         size_t length = strcspn(text, "\n");
 
-        line_put(&lines[n], n == 0 ? STYLE_DIM : STYLE_PLAIN, "%.*s", (int)length, text);
+        if (n < room)
+            line_put(&lines[n], n == 0 ? STYLE_DIM : STYLE_PLAIN, "%.*s", (int)length, text);
+        n < room ? n++ : more++;
         text += length + (text[length] == '\n');
-        n++;
     }
-    line_put(&lines[++n], STYLE_DIM, "%s", note);
+    if (more > 0)
+        line_put(&lines[++n], STYLE_DIM, "%d more line%s; quantctl ps shows all; %s", more,
+                 more == 1 ? "" : "s", note);
+    else
+        line_put(&lines[++n], STYLE_DIM, "%s", note);
     block_draw(block, lines, n + 1);
     for (int i = 0; i <= n; i++)
         line_done(&lines[i]);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/str.h"
 #include "client/client.h"
+#include "client/job/columns/parameters.h"
 #include "daemon/pipeline/params/param.h"
 #include "daemon/pipeline/params/params.h"
 #include "daemon/pipeline/params/presets.h"
@@ -313,6 +314,28 @@ static void test_options(void **state) {
     }
 }
 
+/* Tables of jobs have a column for each. */
+static void test_columns(void **state) {
+    const struct param *param;
+    size_t n = 0, n_columns = 0;
+
+    (void)state;
+    while (parameter_at(n_columns))
+        n_columns++;
+    for (size_t i = 0; (param = param_at(i)); i++) {
+        size_t k = 0;
+
+        if (param->type == PARAM_ALIAS)
+            continue;
+        while (k < n_columns && !str_equal(parameter_at(k)->key, param->name))
+            k++;
+        if (k == n_columns)
+            fail_msg("client/job/columns/parameters.c lacks '%s'", param->name);
+        n++;
+    }
+    assert_int_equal(n, n_columns);
+}
+
 /* ---- README.md ---- */
 
 /* Cell @n of the row of @param, without blanks around it and without backquotes. */
@@ -400,9 +423,10 @@ static void test_manual(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_schema), cmocka_unit_test(test_presets),
-        cmocka_unit_test(test_filter), cmocka_unit_test(test_options),
-        cmocka_unit_test(test_readme), cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_schema),  cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_filter),  cmocka_unit_test(test_options),
+        cmocka_unit_test(test_readme),  cmocka_unit_test(test_manual),
+        cmocka_unit_test(test_columns),
     };
 
     return cmocka_run_group_tests(tests, read_copies, free_copies);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client/job/rows.h"
+#include "client/job/columns/rows.h"
 
 #include "base/bytes.h"
 #include "client/http/answer.h"
+#include "client/job/columns/parameters.h"
 #include "client/job/job.h"
 #include "client/screen/text.h"
 
@@ -28,24 +29,14 @@ struct column {
     bool is_parameter;
 };
 
-static json_t *cell_of(const json_t *value) {
-    if (json_is_boolean(value))
-        return json_string(json_is_true(value) ? "yes" : "no");
-    if (json_is_integer(value))
-        return json_sprintf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    if (json_is_real(value))
-        return json_sprintf("%.10g", json_real_value(value));
-    return json_string(json_is_string(value) ? json_string_value(value) : "");
-}
-
 static json_t *member(const json_t *job, const char *key, bool plain) {
     (void)plain;
-    return cell_of(json_object_get(job, key));
+    return parameter_text(json_object_get(job, key));
 }
 
 static json_t *parameter(const json_t *job, const char *key, bool plain) {
     (void)plain;
-    return cell_of(json_object_get(json_object_get(job, "params"), key));
+    return parameter_text(json_object_get(json_object_get(job, "params"), key));
 }
 
 static json_t *labels(const json_t *job, const char *key, bool plain) {
@@ -69,7 +60,7 @@ static json_t *size(const json_t *job, const char *key, bool plain) {
     char text[TEXT_SIZE];
 
     if (plain || !(json_number_value(value) > 0))
-        return cell_of(value);
+        return parameter_text(value);
     bytes_text(json_number_value(value), text);
     return json_string(text);
 }
@@ -77,7 +68,7 @@ static json_t *size(const json_t *job, const char *key, bool plain) {
 static json_t *bits_per_weight(const json_t *job, const char *key, bool plain) {
     const json_t *value = json_object_get(json_object_get(job, "result"), key);
 
-    return plain || !json_is_number(value) ? cell_of(value)
+    return plain || !json_is_number(value) ? parameter_text(value)
                                            : json_sprintf("%.2f", json_number_value(value));
 }
 
@@ -87,10 +78,12 @@ static json_t *seconds(const json_t *job, const char *key, bool plain) {
     char text[TEXT_SIZE];
 
     text_duration(value, text);
-    return plain || !isfinite(value) ? cell_of(json_object_get(all, key)) : json_string(text);
+    return plain || !isfinite(value) ? parameter_text(json_object_get(all, key))
+                                     : json_string(text);
 }
 
-static const struct column columns[] = {
+/* What comes before the parameters, and after them. */
+static const struct column heads[] = {
     {"job", member, "id"},
     {"name", member, "name"},
     {"status", member, "status"},
@@ -98,32 +91,46 @@ static const struct column columns[] = {
     {"owner", member, "owner"},
     {"labels", labels},
     {"created", member, "created_at"},
-    {"model", parameter, "model", true},
-    {"dataset", parameter, "dataset", true},
-    {"bits", parameter, "wbits", true},
-    {"groupsize", parameter, "groupsize", true},
-    {"method", parameter, "method", true},
-    {"grid", parameter, "grid", true},
-    {"act-order", parameter, "act_order", true},
-    {"sym", parameter, "sym", true},
-    {"true-sequential", parameter, "true_sequential", true},
-    {"static-groups", parameter, "static_groups", true},
-    {"nsamples", parameter, "nsamples", true},
-    {"seqlen", parameter, "seqlen", true},
-    {"seed", parameter, "seed", true},
-    {"refine", parameter, "refine", true},
-    {"percdamp", parameter, "percdamp", true},
-    {"drift", parameter, "drift", true},
-    {"format", parameter, "format", true},
+};
+
+static const struct column results[] = {
     {"bits per weight", bits_per_weight, "bits_per_weight"},
     {"size", size, "size_bytes"},
     {"time", seconds, "total"},
 };
 
-/* What says little in a paper; Markdown leaves it out. */
-static bool is_for_programs(const struct column *column) {
-    return str_equal(column->title, "status") || str_equal(column->title, "kind") ||
-           str_equal(column->title, "owner") || str_equal(column->title, "created");
+/* Column @i: the heads, the parameters, the results. Return: false when there are no more. */
+static bool column_at(size_t i, struct column *ret_column) {
+    const struct parameter *p;
+    size_t n = 0;
+
+    if (i < ARRAY_SIZE(heads)) {
+        *ret_column = heads[i];
+        return true;
+    }
+    i -= ARRAY_SIZE(heads);
+    p = parameter_at(i);
+    if (p) {
+        *ret_column = (struct column){p->title, parameter, p->key, true};
+        return true;
+    }
+    while (parameter_at(n))
+        n++;
+    if (i - n >= ARRAY_SIZE(results))
+        return false;
+    *ret_column = results[i - n];
+    return true;
+}
+
+/* What says little in a paper; Markdown leaves it out. The sets have columns of their own. */
+static bool is_for_programs(const char *title) {
+    static const char *const titles[] = {"status",  "kind", "owner",
+                                         "created", "sets", "difference"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(titles); i++)
+        if (str_equal(titles[i], title))
+            return true;
+    return false;
 }
 
 static const json_t *perplexities(const json_t *job) {
@@ -155,25 +162,37 @@ static int add_column(json_t *table, const json_t *jobs, const struct column *co
     return 0;
 }
 
-/* Is it worth a column in Markdown? */
-static bool says_something(const json_t *jobs, const struct column *column, bool compared) {
-    bool any = false, differ = false;
-    json_t *first = NULL;
-    const json_t *job;
+/* Is a parameter used by any of the jobs, or with @compared not the same in all? */
+static bool is_telling(const json_t *jobs, const char *key, bool compared) {
+    const json_t *first = json_object_get(json_array_get(jobs, 0), "params"), *job;
     size_t i;
 
+    json_array_foreach(jobs, i, job) {
+        const json_t *value = json_object_get(json_object_get(job, "params"), key);
+
+        if (parameter_differs(value, compared ? json_object_get(first, key) : NULL))
+            return true;
+    }
+    return false;
+}
+
+/* Is it worth a column in Markdown? */
+static bool says_something(const json_t *jobs, const struct column *column, bool compared) {
+    bool any = false;
+    json_t *job;
+    size_t i;
+
+    if (is_for_programs(column->title))
+        return false;
+    if (column->is_parameter)
+        return is_telling(jobs, column->key, compared);
     json_array_foreach(jobs, i, job) {
         json_t *cell = column->cell(job, column->key, false);
 
         any |= cell && json_string_value(cell)[0];
-        differ |= first && cell && !json_equal(first, cell);
-        if (first)
-            json_decref(cell);
-        else
-            first = cell;
+        json_decref(cell);
     }
-    json_decref(first);
-    return any && !is_for_programs(column) && (!compared || !column->is_parameter || differ);
+    return any;
 }
 
 static json_t *perplexity_cell(const json_t *job, const char *set, bool plain) {
@@ -181,7 +200,7 @@ static json_t *perplexity_cell(const json_t *job, const char *set, bool plain) {
     char text[TEXT_SIZE];
 
     text_perplexity(json_number_value(value), text);
-    return plain || !json_is_number(value) ? cell_of(value) : json_string(text);
+    return plain || !json_is_number(value) ? parameter_text(value) : json_string(text);
 }
 
 /* In per cent of the unquantized model, when its perplexity is known. */
@@ -212,8 +231,8 @@ static int add_divergence(json_t *table, const json_t *jobs, const char *set, bo
         return -ENOMEM;
     json_array_foreach(jobs, i, job) {
         const json_t *value = divergence(job, set);
-        json_t *cell =
-            plain || !value ? cell_of(value) : json_sprintf("%.4f", json_number_value(value));
+        json_t *cell = plain || !value ? parameter_text(value)
+                                       : json_sprintf("%.4f", json_number_value(value));
 
         if (json_array_append_new(json_array_get(table, i + 1), cell))
             return -ENOMEM;
@@ -263,13 +282,14 @@ int rows_print(const struct client *client, const json_t *jobs, enum sheet_forma
                bool compared, struct failure *failure) {
     cleanup(json_decrefp) json_t *table = json_array();
     bool plain = format == SHEET_CSV;
+    struct column column;
     int r = 0;
 
     for (size_t i = 0; i <= json_array_size(jobs) && !r; i++)
         r = json_array_append_new(table, json_array());
-    for (size_t i = 0; i < ARRAY_SIZE(columns) && !r; i++)
-        if (plain || says_something(jobs, &columns[i], compared))
-            r = add_column(table, jobs, &columns[i], plain);
+    for (size_t i = 0; !r && column_at(i, &column); i++)
+        if (plain || says_something(jobs, &column, compared))
+            r = add_column(table, jobs, &column, plain);
     if (!r)
         r = add_sets(table, jobs, plain);
     if (!r)
