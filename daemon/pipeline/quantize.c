@@ -7,15 +7,12 @@
  * inputs of a matrix are there is gathered beside the Hessian (arXiv 2504.02692).
  */
 #include "base/clock.h"
+#include "daemon/pipeline/grams.h"
 #include "daemon/pipeline/run.h"
 #include "daemon/pipeline/solver.h"
 #include "daemon/pipeline/writer.h"
 
 #include <errno.h>
-#include <string.h>
-
-/* A stack that saw less than this share of its fair share of tokens is rounded to nearest. */
-#define TOKENS_LEAST 0.005
 
 enum { QUANTIZED, ORIGINAL, N_SIDES };
 
@@ -36,53 +33,17 @@ struct quantizer {
     struct solver solver;
     struct writer writer;
     struct side sides[N_SIDES]; /* run_sides() of them */
-    struct span grams;
-    struct gram gram[N_GROUPS];
+    struct grams grams;
 };
 
 /* ---- memory ---- */
-
-static void grams_layout(struct quantizer *q, struct arena *arena) {
-    for (int i = 0; i < N_GROUPS; i++) {
-        struct group_shape shape;
-
-        group_shape(&q->run->checkpoint->config, i, &shape);
-        arena_take(arena, &q->gram[i].h, sizeof(float), (size_t)shape.G * shape.n, shape.n);
-        if (run_sides(q->run) > ORIGINAL)
-            arena_take(arena, &q->gram[i].d, sizeof(float), (size_t)shape.G * shape.n, shape.n);
-    }
-}
-
-static int grams_alloc(struct quantizer *q) {
-    const struct model_config *c = &q->run->checkpoint->config;
-    uint64_t tokens = (uint64_t)q->run->calibration->n * q->run->seqlen;
-    struct arena arena = {};
-    int r;
-
-    for (int i = 0; i < N_GROUPS; i++) {
-        struct group_shape shape;
-
-        group_shape(c, i, &shape);
-        q->gram[i].tokens = calloc(shape.G, sizeof(uint64_t));
-        if (!q->gram[i].tokens)
-            return failure_oom(q->run->failure);
-        if (shape.experts)
-            q->gram[i].least_tokens =
-                1 + (uint64_t)(TOKENS_LEAST * tokens * c->num_experts_per_tok / c->num_experts);
-    }
-    grams_layout(q, &arena);
-    r = arena_alloc(q->b, &arena, &q->grams);
-    if (!r)
-        grams_layout(q, &arena);
-    return r;
-}
 
 static int calibration_alloc(struct quantizer *q) {
     struct run *run = q->run;
     size_t window = run_window_bytes(run);
     int r;
 
-    r = grams_alloc(q);
+    r = grams_init(&q->grams, run, run->calibration->n, run_sides(run) > ORIGINAL);
     for (int i = 0; i < run_sides(run) && !r; i++) {
         r = q->b->ops->alloc(q->b, run->calibration->n * window, &q->sides[i].x);
         if (!r)
@@ -148,9 +109,7 @@ static void quantizer_done(struct quantizer *q) {
     q->b->ops->stage_wait(q->b); /* nothing may still read the model or write to its memory */
     q->b->ops->fetch_wait(q->b);
     writer_done(&q->writer);
-    for (int i = 0; i < N_GROUPS; i++)
-        free(q->gram[i].tokens);
-    q->b->ops->free(q->b, &q->grams);
+    grams_done(&q->grams, q->b);
     for (int i = 0; i < N_SIDES; i++) {
         q->b->ops->free(q->b, &q->sides[i].batch);
         q->b->ops->free(q->b, &q->sides[i].x);
@@ -165,8 +124,6 @@ static void quantizer_done(struct quantizer *q) {
 size_t quantize_size(const struct run *run) {
     const struct model_config *c = &run->checkpoint->config;
     size_t act = dtype_size(run->b->ops->act), window = run_window_bytes(run), total = 0;
-    struct quantizer q = {.run = (struct run *)run};
-    struct arena arena = {};
     int layers = (run->b->ops->streams ? 2 : 1) + run_sides(run) - 1;
     bool failed = false;
 
@@ -176,8 +133,7 @@ size_t quantize_size(const struct run *run) {
     if (run->calibration) {
         size_t windows = run_sides(run) * ((size_t)run->calibration->n + run->batch);
 
-        grams_layout(&q, &arena);
-        failed |= checked_add(total, arena_size(&arena), &total);
+        failed |= checked_add(total, grams_size(run, run_sides(run) > ORIGINAL), &total);
         failed |= checked_add(total, window * windows, &total);
         failed |= checked_add(total, outer_weights_size(c, act, false), &total);
     }
@@ -200,20 +156,10 @@ static double gather_share(const struct gather *gather) {
 static int take_input(void *ctx, enum group group, struct span x, struct span x0,
                       const int32_t *offsets) {
     struct gather *gather = ctx;
-    struct quantizer *q = gather->q;
-    struct gram *gram = &q->gram[group];
-    struct group_shape shape;
-    int r;
 
     if (group < gather->first || group > gather->last)
         return 0;
-    group_shape(&q->run->checkpoint->config, group, &shape);
-    for (int g = 0; g < shape.G; g++)
-        gram->tokens[g] += offsets[g + 1] - offsets[g];
-    r = q->b->ops->hessian_add(q->b, gram->h, x, offsets, shape.G, shape.n);
-    if (!r && x0.size > 0)
-        r = q->b->ops->cross_add(q->b, gram->d, x0, x, offsets, shape.G, shape.n);
-    return r;
+    return grams_add(&gather->q->grams, gather->q->run, group, x, x0, offsets);
 }
 
 /* The weights of @layer on side @i. */
@@ -282,20 +228,9 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
 
 static int gather_inputs(struct quantizer *q, int layer, enum group first, enum group last) {
     struct gather gather = {q, first, last};
+    int r = grams_clear(&q->grams, q->run, first, last);
 
-    for (int i = first; i <= (int)last; i++) {
-        struct group_shape shape;
-        int r;
-
-        group_shape(&q->run->checkpoint->config, i, &shape);
-        memset(q->gram[i].tokens, 0, shape.G * sizeof(uint64_t));
-        r = q->b->ops->zero(q->b, q->gram[i].h);
-        if (!r && q->gram[i].d.size > 0)
-            r = q->b->ops->zero(q->b, q->gram[i].d);
-        if (r)
-            return r;
-    }
-    return pass(q, layer, &gather);
+    return r ? r : pass(q, layer, &gather);
 }
 
 /* ---- one layer ---- */
@@ -320,7 +255,7 @@ static int solve_layer(struct quantizer *q, int layer, struct layer_codes *codes
             r = run_cancelled(run);
         if (!r)
             r = solver_group(&q->solver, run, layer, i, layer_of(q, layer)->matrices[i],
-                             run->calibration ? &q->gram[i] : NULL, codes, matrices);
+                             run->calibration ? &q->grams.of[i] : NULL, codes, matrices);
     }
     return r;
 }
