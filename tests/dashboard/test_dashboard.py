@@ -6,18 +6,10 @@ Usage: test_dashboard.py QUANTD QUANTCTL SOURCE. Exit status 77: no browser, or 
 """
 import json
 import os
-import shutil
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
 
-import webdriver
-from board import HERE, TEXT, Daemon, Dashboard
-from webdriver import Browser
+from board import HERE, TEXT, main
 
-EXIT_SKIP = 77
 QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 VIEWS = ("#/", "#/submit", "#/compare?jobs=1,2", "#/jobs/1", "#/jobs/999", "#/nothing")
@@ -330,41 +322,5 @@ def run(board):
     check_tokens(board)
 
 
-def main():
-    reason = webdriver.missing()
-    if reason:
-        print("skipped:", reason)
-        return EXIT_SKIP
-    home = tempfile.mkdtemp(prefix="quantd-dashboard-")
-    os.makedirs(home + "/texts")
-    with open(SOURCE + "/data/texts/demo-calibration.txt", "rb") as source, \
-            open(home + "/texts/short.txt", "wb") as text:
-        text.write(source.read(60000).rpartition(b"\n")[0])
-    daemon = Daemon(QUANTD, QUANTCTL, SOURCE, home)
-    try:
-        try:
-            urllib.request.urlopen(daemon.url + "assets/main.js").close()
-        except urllib.error.HTTPError:
-            print("skipped: quantd is built without the dashboard")
-            return EXIT_SKIP
-        with Browser(1280, 900) as page:
-            page.media("light", reduced_motion=True)
-            page.screen(1280, 900)
-            page.open("about:blank")
-            page.forget()  # what the browser shows of its own at first
-            board = Dashboard(page, daemon)
-            try:
-                run(board)
-            except BaseException:
-                print("at", page.url, page.console()[-5:])
-                page.screenshot("/tmp/dashboard-failed.png")
-                raise
-    finally:
-        daemon.kill()
-        shutil.rmtree(home, ignore_errors=True)
-    print("the dashboard does what it is there for")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(QUANTD, QUANTCTL, SOURCE, (1280, 900), run))
