@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP over a unix socket, for tests and scripts."""
 import http.client
+import json
 import socket
 
 
@@ -15,3 +16,15 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
+
+
+def ask(socket_path, method, path, body=None, timeout=60):
+    """The status of one request, and the JSON that was answered; None when nothing was."""
+    connection = UnixConnection(socket_path, timeout)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body),
+                           {} if body is None else {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read() or b"null")
+    finally:
+        connection.close()

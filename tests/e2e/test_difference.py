@@ -4,52 +4,40 @@
 
 Usage: test_difference.py QUANTD SOURCE. Prints what it does; exits with 0 when all passed.
 """
-import http.client
+import functools
 import json
 import math
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import unix_http  # noqa: E402
+
 QUANTD, SOURCE = sys.argv[1:3]
 HOME = tempfile.mkdtemp(prefix="quantd-difference-")
+ask = functools.partial(unix_http.ask, HOME + "/quantd.sock", timeout=250)
 SET = "file:evaluation.txt"
 FIGURES = {"log_ratio", "log_ratio_stderr", "kl_mean", "kl_stderr", "kl_p50", "kl_p90", "kl_p95",
            "kl_p99", "kl_p999", "kl_max", "same_top", "same_top_stderr", "rms_dp", "mean_dp",
            "tokens"}
 
 
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(HOME + "/quantd.sock")
-
-
-def call(method, path, body=None):
-    connection = Connection("localhost", timeout=250)
-    connection.request(method, path, json.dumps(body) if body is not None else None,
-                       {"Content-Type": "application/json"} if body is not None else {})
-    answer = connection.getresponse()
-    text = answer.read()
-    connection.close()
-    return answer.status, json.loads(text) if text else None
-
-
 def run(**request):
     """The result of a job, and the event of its set."""
-    status, made = call("POST", "/v1/jobs", {"eval": [SET], "seqlen": 128, **request})
+    status, made = ask("POST", "/v1/jobs", {"eval": [SET], "seqlen": 128, **request})
     assert status == 202, made
     for _ in range(2400):
-        status, state = call("GET", f"/v1/jobs/{made['id']}")
+        status, state = ask("GET", f"/v1/jobs/{made['id']}")
         if state["finished_at"]:
             break
         time.sleep(0.05)
     assert state["status"] == "succeeded", state["error"]
-    _, page = call("GET", f"/v1/jobs/{made['id']}/events?limit=500")
+    _, page = ask("GET", f"/v1/jobs/{made['id']}/events?limit=500")
     finished = [e["data"] for e in page["data"] if e["type"] == "eval.finished"]
     return made["id"], state["result"], finished[0]
 
@@ -77,14 +65,14 @@ def check_quantized():
     assert without["perplexity"] == result["perplexity"], "the comparison changes the perplexity"
     assert without["difference"] == {} and without["no_difference"] == "not asked for"
     assert "difference" not in event
-    _, page = call("GET", f"/v1/jobs/{job}/windows")
+    _, page = ask("GET", f"/v1/jobs/{job}/windows")
     sets = page["data"]
     assert [s["set"] for s in sets] == [SET]
     assert sets[0]["sha256"] == result["perplexity"][SET]["sha256"]
     assert len(sets[0]["nll"]) == result["perplexity"][SET]["windows"]
     mean = math.exp(sum(sets[0]["nll"]) / len(sets[0]["nll"]))
     assert near(mean, result["perplexity"][SET]["value"])
-    assert call("GET", "/v1/jobs/99/windows")[0] == 404
+    assert ask("GET", "/v1/jobs/99/windows")[0] == 404
     print("ok   quantize: the figures fit, the perplexity does not depend on them")
     return job, result
 

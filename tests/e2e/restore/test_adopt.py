@@ -4,6 +4,7 @@
 
 Usage: test_adopt.py QUANTD QUANTCTL SOURCE
 """
+import functools
 import hashlib
 import json
 import os
@@ -14,41 +15,17 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+import place
 
-from unix_http import UnixConnection  # noqa: E402
+import unix_http
 
 QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 HOME = tempfile.mkdtemp(prefix="quantd-adopt-")
 STATE, SOCKET, JOBS = HOME + "/state", HOME + "/quantd.sock", HOME + "/state/jobs"
+ask = functools.partial(unix_http.ask, SOCKET)
+start = functools.partial(place.start, QUANTD, SOURCE, HOME)
 JOB = {"model": "olmoe-demo", "dataset": "file:short.txt", "eval": "file:short.txt", "wbits": 4,
        "groupsize": 128, "nsamples": 8, "seqlen": 64, "name": "mine", "labels": {"a": "b"}}
-
-
-def ask(method, path, body=None):
-    connection = UnixConnection(SOCKET)
-    sends = body is not None
-    connection.request(method, path, json.dumps(body) if sends else "" if method == "POST" else None,
-                       {"Content-Type": "application/json"} if sends else {})
-    answer = connection.getresponse()
-    data = answer.read()
-    connection.close()
-    return answer.status, json.loads(data or b"null")
-
-
-def start():
-    process = subprocess.Popen(
-        [QUANTD, "--state-dir", STATE, "--cache-dir", HOME + "/cache", "--listen",
-         "unix:" + SOCKET, "--device", "cpu", "--model-root", SOURCE + "/data", "--data-root",
-         HOME + "/texts", "--disk-floor", "0"], stderr=open(HOME + "/log", "ab"),
-        env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    for _ in range(600):
-        try:
-            ask("GET", "/healthz")
-            return process
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(open(HOME + "/log", encoding="utf-8").read())
 
 
 def lose(process, copy=None):
@@ -319,11 +296,7 @@ def check_older_backup(process):
 
 
 def main():
-    os.makedirs(HOME + "/texts")
-    with open(SOURCE + "/data/texts/demo-calibration.txt", "rb") as source:
-        text = source.read(20000)
-    with open(HOME + "/texts/short.txt", "wb") as target:
-        target.write(text[:text.rindex(b"\n")])
+    place.write_text(SOURCE, HOME, 20000)
     process = start()
     try:
         was, dense = run(JOB), run({**JOB, "format": "gguf", "groupsize": -1})

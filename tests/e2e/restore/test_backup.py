@@ -7,6 +7,7 @@ the daemon goes on with the copy.
 
 Usage: test_backup.py QUANTD QUANTCTL SOURCE [MEGABYTES]: how much to put into the database before.
 """
+import functools
 import json
 import os
 import shutil
@@ -19,15 +20,16 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+import place
 
-from unix_http import UnixConnection  # noqa: E402
+from unix_http import UnixConnection
 
 QUANTD, QUANTCTL, SOURCE = sys.argv[1:4]
 MEGABYTES = int(sys.argv[4]) if len(sys.argv) > 4 else 16
 HOME = tempfile.mkdtemp(prefix="quantd-backup-")
 STATE, SOCKET = HOME + "/state", HOME + "/quantd.sock"
 DATABASE = STATE + "/quantd.db"
+start = functools.partial(place.start, QUANTD, SOURCE, HOME)
 JOB = {"model": "olmoe-demo", "dataset": "file:short.txt", "eval": "file:short.txt", "wbits": 4,
        "groupsize": 128, "nsamples": 64, "seqlen": 256}
 
@@ -41,21 +43,6 @@ def ask(method, path, body=None, connection=None):
     if not connection:
         own.close()
     return answer.status, json.loads(data or b"null")
-
-
-def start():
-    process = subprocess.Popen(
-        [QUANTD, "--state-dir", STATE, "--cache-dir", HOME + "/cache", "--listen",
-         "unix:" + SOCKET, "--device", "cpu", "--model-root", SOURCE + "/data", "--data-root",
-         HOME + "/texts", "--disk-floor", "0"], stderr=open(HOME + "/log", "ab"),
-        env={**os.environ, "HF_HUB_OFFLINE": "1"})
-    for _ in range(600):
-        try:
-            ask("GET", "/healthz")
-            return process
-        except OSError:
-            time.sleep(0.05)
-    raise AssertionError(open(HOME + "/log", encoding="utf-8").read())
 
 
 def submit(request):
@@ -185,11 +172,7 @@ def check_restore(process, file, ended, running, submitted):
 
 
 def main():
-    os.makedirs(HOME + "/texts")
-    with open(SOURCE + "/data/texts/demo-calibration.txt", "rb") as source:
-        text = source.read(60000)
-    with open(HOME + "/texts/short.txt", "wb") as target:
-        target.write(text[:text.rindex(b"\n")])
+    place.write_text(SOURCE, HOME, 60000)
     process = start()
     ended = submit(JOB)
     assert wait_for(ended, "succeeded", "failed")["status"] == "succeeded"

@@ -4,7 +4,7 @@
 
 Usage: test_estimate.py QUANTD SOURCE. Prints a table; exits with 0 when all passed.
 """
-import json
+import functools
 import os
 import shutil
 import subprocess
@@ -14,24 +14,15 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 
-from unix_http import UnixConnection  # noqa: E402
+import unix_http  # noqa: E402
 
 QUANTD, SOURCE = sys.argv[1:3]
 HOME = tempfile.mkdtemp(prefix="quantd-estimate-")
 SOCKET = HOME + "/quantd.sock"
 PATIENCE = 120
+ask = functools.partial(unix_http.ask, SOCKET, timeout=PATIENCE)
 JOB = {"model": "olmoe-demo", "eval": "file:short.txt", "wbits": 4, "groupsize": 32, "seqlen": 128}
 GPTQ = {**JOB, "dataset": "file:short.txt", "nsamples": 8, "act_order": True}
-
-
-def ask(method, path, body=None):
-    connection = UnixConnection(SOCKET, PATIENCE)
-    connection.request(method, path, json.dumps(body) if body is not None else None,
-                       {"Content-Type": "application/json"} if body is not None else {})
-    answer = connection.getresponse()
-    value = json.loads(answer.read() or b"null")
-    connection.close()
-    return answer.status, value
 
 
 def estimate(body):
@@ -98,7 +89,7 @@ def times():
     assert took / 20 < guess["seconds"] < took * 20, (guess, took)
     guess = estimate(GPTQ)
     more = estimate({**GPTQ, "nsamples": 80})
-    assert guess["seconds"] * 1.1 < more["seconds"] < guess["seconds"] * 10, (guess, more)
+    assert guess["seconds"] < more["seconds"] < guess["seconds"] * 10, (guess, more)
     evaluation = estimate({"kind": "eval", "model": "olmoe-demo", "eval": "file:short.txt"})
     assert evaluation["size_bytes"] is None and 0 < evaluation["seconds"], evaluation
     job = estimate({"kind": "eval", "model": "job:1", "eval": "file:short.txt"})
@@ -119,7 +110,7 @@ def unknown():
     assert answer["code"] == "dataset_too_short", answer
     huge = estimate({**GPTQ, "nsamples": 65536, "seqlen": 512, "batch": 4096})
     assert huge["fits"] is False and "lower" in huge["reasons"]["fits"], huge
-    assert ask("GET", "/v1/jobs")[1]["data"][0]["id"] <= 8, "an estimate was submitted"
+    assert ask("GET", "/v1/jobs")[1]["data"][0]["id"] == 7, "an estimate was submitted"
 
 
 def inventory():
