@@ -2,7 +2,6 @@
 """A cluster with Slurm on loopback and a daemon in front of it, for the tests of this folder."""
 import hashlib
 import http.client
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-from unix_http import UnixConnection  # noqa: E402
+import unix_http  # noqa: E402
 
 REQUEST = {"model": "olmoe-demo", "dataset": "file:short.txt", "eval": ["file:short.txt"],
            "wbits": 4, "groupsize": 128, "act_order": True, "nsamples": 16, "seqlen": 256}
@@ -68,6 +67,10 @@ class Cluster:
             name, state = line.rsplit("|", 1)
             found.setdefault(name, []).append(state)
         return found
+
+    def jobs_of(self, number):
+        """The same of those that the runs of job @number are."""
+        return {name: states for name, states in self.jobs().items() if f"-{number}-" in name}
 
     def pid(self, what):
         with open(f"{self.home}/{what}.pid", encoding="ascii") as file:
@@ -128,11 +131,7 @@ class Daemon:
         self.end(signal.SIGKILL)
 
     def ask(self, method, path, body=None):
-        connection = UnixConnection(self.socket)
-        connection.request(method, path, json.dumps(body) if body else None,
-                           {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        return unix_http.ask(self.socket, method, path, body)
 
     def submit(self, request=None, **changes):
         status, job = self.ask("POST", "/v1/jobs", {**(request or REQUEST), **changes})
@@ -191,6 +190,17 @@ def make_home():
     home = tempfile.mkdtemp(prefix="quantd-slurm-")
     os.chmod(home, 0o755)  # munged wants every user to reach its socket
     return home
+
+
+def clean_up(home, daemon, cluster=None):
+    """Ends both, which may be None; on the way out of an error the daemon's last lines are shown."""
+    if daemon:
+        if sys.exc_info()[0]:
+            sys.stderr.write("".join(daemon.log().splitlines(True)[-60:]))
+        daemon.end()
+    if cluster:
+        cluster.stop()
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def run_tests(tests):

@@ -10,7 +10,8 @@ import signal
 import sys
 import time
 
-from bench import (LONGER, REQUEST, Cluster, Daemon, hashes, make_home, need_slurm, run_tests, wait)
+from bench import (LONGER, REQUEST, Cluster, Daemon, clean_up, make_home, need_slurm, run_tests,
+                   wait)
 
 PROGRAMS = sys.argv[1:4]
 
@@ -57,8 +58,7 @@ def test_several_at_once():
     for number in numbers:
         DAEMON.wait(number, "succeeded")
         check_whole(number)
-    names = [name for name in CLUSTER.jobs() if any(f"-{n}-" in name for n in numbers)]
-    assert len(names) == 4, names
+    assert [len(CLUSTER.jobs_of(number)) for number in numbers] == [1, 1, 1, 1], CLUSTER.jobs()
 
 
 def test_cancel():
@@ -74,9 +74,8 @@ def test_cancel():
     DAEMON.ask("POST", f"/v1/jobs/{running}/cancel")
     DAEMON.wait(running, "cancelled", 20)
     wait("the folder is gone", 10, lambda: not os.path.exists(f"{HOME}/jobs/{running}"))
-    for name, states in CLUSTER.jobs().items():
-        if f"-{waiting}-" in name or f"-{running}-" in name:
-            assert states in (["CANCELLED"], ["COMPLETING"]), (name, states)
+    for name, states in {**CLUSTER.jobs_of(waiting), **CLUSTER.jobs_of(running)}.items():
+        assert states in (["CANCELLED"], ["COMPLETING"]), (name, states)
 
 
 def fake_program(name, text):
@@ -121,7 +120,7 @@ def killed_at(text):
     job = DAEMON.wait(number, "succeeded")
     assert job["attempt"] == 1, job
     check_whole(number)
-    return [states for name, states in CLUSTER.jobs().items() if f"-{number}-" in name]
+    return CLUSTER.jobs_of(number)
 
 
 def test_killed_before_sbatch():
@@ -228,14 +227,5 @@ try:
     run_tests([test_same_bytes, test_several_at_once, test_cancel, test_killed_before_sbatch,
                test_killed_before_the_id, test_killed_during_the_run, test_stopped_and_away,
                test_ignores_term, test_refused])
-except BaseException:
-    if os.path.exists(HOME + "/log"):
-        with open(HOME + "/log", encoding="utf-8", errors="replace") as log:
-            sys.stderr.write("".join(log.readlines()[-60:]))
-    raise
 finally:
-    if DAEMON:
-        DAEMON.end()
-    if CLUSTER:
-        CLUSTER.stop()
-    shutil.rmtree(HOME, ignore_errors=True)
+    clean_up(HOME, DAEMON, CLUSTER)
