@@ -126,6 +126,11 @@ class RulesTest(unittest.TestCase):
         self.rule(source.check_marks, {"base/a.c": "/tmp/a-XXXXXX\n"},
                   [{"base/a.c": f"// {MARK}: more\n"}, {"README.md": f"{MARK}\n"}])
 
+    def test_conflicts(self):
+        self.rule(source.check_conflicts, {"a.md": "Title\n=======\n  <<<<<<< x\n"}, [
+            {"a.js": "let x;\n" + "<" * 7 + " HEAD\n"}, {"a.css": ">" * 7 + " page\n"},
+            {"a.json": "|" * 7 + "\n"}])
+
     def test_layout(self):
         self.rule(source.check_layout, {"scripts/a": "x\n"},
                   [{"scripts/a": "x \n"}, {"scripts/a": "x" * 121}])

@@ -111,6 +111,8 @@ HEADERS = {
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+CONFLICT = re.compile(r"^(<{7}|\|{7}|>{7})( |$)", re.MULTILINE)
+BINARY_SUFFIXES = (".png", ".safetensors")
 MARKS = re.compile(r"\b(" + "|".join(("TO" "DO", "FIX" "ME", "X" "XX", "HA" "CK")) + r")\b")
 
 
@@ -244,6 +246,15 @@ def check_marks(tree):
                 yield name, number, "speaks of unfinished work"
 
 
+def check_conflicts(tree):
+    """What a merge leaves in a file of any kind where both sides changed it."""
+    for name in tree.files:
+        if name.endswith(BINARY_SUFFIXES):
+            continue
+        for match in CONFLICT.finditer(tree.text(name)):
+            yield name, tree.text(name).count("\n", 0, match.start()) + 1, "has a mark of a conflict"
+
+
 def check_layout(tree):
     """Spaces at the end, tabs, long lines: what clang-format does not see in scripts."""
     for name in tree.files:
@@ -285,7 +296,7 @@ def check_format(tree):
 
 
 RULES = [check_layers, check_modules, check_headers, check_own_header_first, check_licence, check_file_length,
-         check_function_length, check_exceptions, check_marks, check_layout, check_prose]
+         check_function_length, check_exceptions, check_marks, check_conflicts, check_layout, check_prose]
 
 
 def rules():
