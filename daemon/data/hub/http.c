@@ -185,9 +185,12 @@ static void note_contact(const struct hub_http *http, const char *url, const cha
     pthread_mutex_lock(&contact->lock);
     if (why) {
         contact->failed_at = clock_wall_ms();
+        contact->failed_clock = clock_monotonic();
+        contact->n_failed++;
         snprintf(contact->error, sizeof(contact->error), "%s", why);
     } else {
         contact->answered_at = clock_wall_ms();
+        contact->n_failed = 0;
     }
     pthread_mutex_unlock(&contact->lock);
 }

@@ -64,6 +64,13 @@ uint64_t hub_cache_limit(const struct hub_client *client);
 bool hub_is_offline(const struct hub_client *client);
 
 /*
+ * hub_is_cut_off() - is it known, without asking anything, that the hub cannot be reached now: this
+ * machine has no route out, or several requests of the last minute had no answer?
+ * @ret_why: why, in a few words; untouched when it may well be reached
+ */
+bool hub_is_cut_off(struct hub_client *client, char *ret_why, size_t size);
+
+/*
  * hub_check_source() - is @source NAME=URL, NAME of a file in the catalog, and URL one that the
  * client would ask? Return: 0 or -EINVAL (config_invalid).
  */

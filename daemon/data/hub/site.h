@@ -14,6 +14,8 @@
 struct hub_contact {
     pthread_mutex_t lock;           /* of all below */
     int64_t answered_at, failed_at; /* milliseconds since 1970; 0: never */
+    int n_failed;                   /* requests in a row without an answer */
+    double failed_clock;            /* monotonic seconds of the newest of them */
     char error[256];                /* of the failure */
 };
 
