@@ -59,6 +59,20 @@ static int open_hub(struct daemon *daemon, struct failure *failure) {
     return hub_open(&hub, &daemon->hub, failure);
 }
 
+/* Without it each job computes what others have computed. */
+static int open_states(struct daemon *daemon, struct failure *failure) {
+    const struct config *config = daemon->config;
+    cleanup(freep) char *dir = str_format("%s/states", config->cache_dir);
+    int r =
+        dir ? cache_open(&daemon->states, dir, config->states_limit, config->disk_floor) : -ENOMEM;
+
+    if (r == -ENOMEM)
+        return failure_oom(failure);
+    if (r)
+        log_warning("cannot use '%s', so no hidden states are kept: %s", dir, strerror(-r));
+    return 0;
+}
+
 static void on_pulled(void *ctx) {
     struct daemon *daemon = ctx;
 
@@ -91,6 +105,8 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
         r = tokens_open(daemon->store, config->tokens, config->n_tokens, &daemon->tokens, failure);
     if (!r)
         r = open_hub(daemon, failure);
+    if (!r)
+        r = open_states(daemon, failure);
     if (r)
         return r;
     daemon->events = events_new(daemon->store);
@@ -108,6 +124,7 @@ static int open_queue(struct daemon *daemon, struct failure *failure) {
                                  .models = &daemon->models,
                                  .jobs_dir = config->jobs_dir,
                                  .hash_cache = daemon->hash_cache,
+                                 .states = &daemon->states,
                                  .corpora = &daemon->corpora,
                                  .source = &daemon->source.source,
                                  .hub = daemon->hub,
@@ -276,6 +293,7 @@ int daemon_stop(struct daemon *daemon) {
         close(daemon->failed_fd);
     config_free(daemon->loaded);
     free(daemon->hash_cache);
+    cache_close(&daemon->states);
     free(daemon);
     return 0;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/server/http.h"
+#include "base/cache/cache.h"
 #include "base/cleanup.h"
 #include "daemon/access/tokens.h"
 #include "daemon/adoption.h"
@@ -30,7 +31,8 @@ struct daemon {
     struct counts *counts; /* of windows, for estimates */
     struct models models;
     struct disk disk;
-    char *hash_cache; /* path; owned */
+    char *hash_cache;    /* path; owned */
+    struct cache states; /* of originals, for later jobs (pipeline/evaluate/states.h) */
     struct jobs jobs;
     struct source_mirror mirror;
     struct hub_client *hub;

@@ -27,6 +27,9 @@ static int set_tokens(struct daemon *daemon, const struct config *config) {
 static int set_disk(struct daemon *daemon, const struct config *config) {
     daemon->disk.floor = config->disk_floor;
     hub_set_limits(daemon->hub, config->disk_floor, config->cache_limit);
+    daemon->states.floor = config->disk_floor;
+    daemon->states.limit = config->states_limit;
+    cache_sweep(&daemon->states); /* what does not succeed now does in an hour */
     return 0;
 }
 
@@ -68,7 +71,7 @@ static const struct live {
     {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_executors},
     {"keep-days", set_keep_days}, {"log-level", set_log_level}, {"model-root", set_model_roots},
     {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},  {"priority-limit", set_quotas},
-    {"token-file", set_tokens},
+    {"states-limit", set_disk},   {"token-file", set_tokens},
 };
 
 static const struct live *find_live(const char *option) {

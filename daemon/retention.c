@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/retention.h"
 
+#include "base/cache/cache.h"
 #include "base/clock.h"
 #include "base/log/log.h"
 #include "base/macros.h"
@@ -69,6 +70,12 @@ static int expire_progress(struct jobs *jobs, int64_t before, const atomic_bool 
     return 0;
 }
 
+/* They can be computed again: the next look may find what this one could not remove. */
+static void sweep_states(const struct jobs *jobs) {
+    if (jobs->states && cache_sweep(jobs->states))
+        log_warning("cannot sweep '%s', the next try is in an hour", jobs->states->dir);
+}
+
 static int next_ended(struct jobs *jobs, int64_t before, struct store_ended *ended,
                       struct failure *failure) {
     int r = store_begin(jobs->store, STORE_READ, failure);
@@ -99,6 +106,7 @@ int retention_sweep(struct jobs *jobs, int keep_days, int64_t now, const atomic_
                     struct failure *failure) {
     int r = expire_keys(jobs, now - RETENTION_KEY_DAYS * DAY_MS, stop, failure);
 
+    sweep_states(jobs);
     if (!r)
         r = expire_progress(jobs, now - RETENTION_PROGRESS_DAYS * DAY_MS, stop, failure);
     if (!r && keep_days)

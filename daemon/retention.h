@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What a daemon that runs for years lets go: Idempotency-Keys after a week, rows of progress a day
- * after their job has ended, and, when it is asked to, jobs that ended long ago, with all that is
- * theirs. A thread looks at its start and every hour; it deletes in short transactions, so that
- * other threads hardly wait for the store.
+ * after their job has ended, kept states above their limit, and, when it is asked to, jobs that
+ * ended long ago, with all that is theirs. A thread looks at its start and every hour; it deletes
+ * in short transactions, so that other threads hardly wait for the store.
  */
 #pragma once
 

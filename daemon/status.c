@@ -45,13 +45,23 @@ static json_t *describe_roots(struct daemon *daemon) {
     return list;
 }
 
+static json_t *describe_states(const struct cache *states) {
+    uint64_t bytes = 0;
+    int n = 0;
+
+    cache_measure(states, &n, &bytes); /* what cannot be listed is not kept */
+    return json_pack("{ss? si sI sI}", "path", states->dir, "files", n, "bytes", (json_int_t)bytes,
+                     "limit", (json_int_t)states->limit);
+}
+
 int status_describe(struct daemon *daemon, json_t **ret_status, struct failure *failure) {
     const struct config *config = daemon->config;
     json_t *status =
-        json_pack("{ss ss so so so so}", "object", "status", "version", QUANTD_VERSION, "state",
+        json_pack("{ss ss so so so so so}", "object", "status", "version", QUANTD_VERSION, "state",
                   describe_disk(config->state_dir, "floor", daemon->disk.floor), "cache",
-                  describe_disk(config->hub_cache, "limit", hub_cache_limit(daemon->hub)), "roots",
-                  describe_roots(daemon), "hub", hub_describe(daemon->hub));
+                  describe_disk(config->hub_cache, "limit", hub_cache_limit(daemon->hub)), "states",
+                  describe_states(&daemon->states), "roots", describe_roots(daemon), "hub",
+                  hub_describe(daemon->hub));
 
     if (!status)
         return failure_oom(failure);

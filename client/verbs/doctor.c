@@ -244,6 +244,22 @@ static void check_disk(struct doctor *d, const char *what, const json_t *disk) {
               answer_text(disk, "path"), free_text, total_text);
 }
 
+/* An older daemon keeps none. */
+static void check_states(struct doctor *d, const json_t *states) {
+    const char *path = answer_text(states, "path");
+    char bytes[TEXT_SIZE], limit[TEXT_SIZE];
+
+    if (!states)
+        return;
+    bytes_text(answer_number(states, "bytes"), bytes);
+    bytes_text(answer_number(states, "limit"), limit);
+    if (!path[0])
+        found(d, "states", HEALTH_WARN, "look into the log of quantd: journalctl -u quantd",
+              "quantd cannot keep the hidden states of originals for later jobs");
+    else
+        found(d, "states", HEALTH_OK, NULL, "'%s' has %s of at most %s", path, bytes, limit);
+}
+
 static void check_roots(struct doctor *d, const json_t *roots) {
     const json_t *root;
     size_t i;
@@ -291,6 +307,7 @@ static void check_status(struct doctor *d) {
     }
     check_disk(d, "the state folder", json_object_get(status, "state"));
     check_disk(d, "the cache", json_object_get(status, "cache"));
+    check_states(d, json_object_get(status, "states"));
     check_roots(d, json_object_get(status, "roots"));
     check_hub(d, json_object_get(status, "hub"));
 }

@@ -31,6 +31,7 @@ const char config_usage[] =
     "  --data-source NAME=URL  other address of a data set's file; may be repeated\n"
     "  --disk-floor SIZE    space to leave free, as 500M or 10G; with less, jobs wait (1G)\n"
     "  --cache-limit SIZE   size of the cache; the longest unused models go first (no limit)\n"
+    "  --states-limit SIZE  hidden states of originals to keep for later jobs; 0: none (8G)\n"
     "  --allowed-host HOST  name to accept in the header Host; may be repeated\n"
     "  --token-file FILE    file of tokens for TCP, lines of NAME ROLE [OWNER] TOKEN\n"
     "  --admin USER         user with the role admin on the unix socket; may be repeated\n"
@@ -82,6 +83,7 @@ const struct config_option config_options[] = {
     {"data-source", CONFIG_LIST, offsetof(struct config, data_sources), false},
     {"disk-floor", CONFIG_STRING, offsetof(struct config, disk_floor_text), false},
     {"cache-limit", CONFIG_STRING, offsetof(struct config, cache_limit_text), false},
+    {"states-limit", CONFIG_STRING, offsetof(struct config, states_limit_text), false},
     {"allowed-host", CONFIG_LIST, offsetof(struct config, allowed_hosts), false},
     {"token-file", CONFIG_STRING, offsetof(struct config, token_file), false},
     {"admin", CONFIG_LIST, offsetof(struct config, admins), false},

@@ -37,11 +37,12 @@ struct config {
     char *hub_endpoint;   /* default $HF_ENDPOINT, then HUB_ENDPOINT */
     char *hub_cache;      /* default $HF_HUB_CACHE, $HF_HOME/hub, then CACHE_DIR/hub */
     char *hub_token_file; /* default the credential hf_token, $HF_TOKEN, $HF_TOKEN_PATH */
-    char *hub_offline_text, *disk_floor_text, *cache_limit_text;
+    char *hub_offline_text, *disk_floor_text, *cache_limit_text, *states_limit_text;
     char *hub_token; /* what was read; NULL: none */
     bool hub_offline;
-    uint64_t disk_floor;  /* bytes; default 1 GiB */
-    uint64_t cache_limit; /* bytes; 0: none */
+    uint64_t disk_floor;   /* bytes; default 1 GiB */
+    uint64_t cache_limit;  /* bytes; 0: none */
+    uint64_t states_limit; /* bytes; 0: none are kept; default 8 GiB */
     struct config_list data_sources;
     struct config_list notify_hosts; /* that notifications may go to */
     char *notify_key_file, *notify_private_text;

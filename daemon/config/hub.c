@@ -12,6 +12,7 @@
 
 #define TOKEN_MAX 4096
 #define FLOOR_DEFAULT ((uint64_t)1 << 30)
+#define STATES_DEFAULT ((uint64_t)8 << 30)
 
 static const char *variable(char *const *environment, const char *name) {
     size_t n = strlen(name);
@@ -160,5 +161,8 @@ int config_hub(struct config *config, char *const *environment, struct failure *
                        failure);
     if (!r)
         r = parse_size(config->cache_limit_text, "cache-limit", 0, &config->cache_limit, failure);
+    if (!r)
+        r = parse_size(config->states_limit_text, "states-limit", STATES_DEFAULT,
+                       &config->states_limit, failure);
     return r ? r : find_token(config, environment, failure);
 }

@@ -54,7 +54,8 @@ static int run_pipeline(struct sink *sink, const struct corpora *corpora, struct
     struct pipeline_job job = {.model_dir = row->model_dir,
                                .corpora = corpora,
                                .observer = &observer,
-                               .hash_cache = sink->jobs->hash_cache};
+                               .hash_cache = sink->jobs->hash_cache,
+                               .states = sink->jobs->states};
     int r;
 
     if (job_kind_from_name(row->kind, &job.kind))

@@ -15,6 +15,11 @@ static json_t *original_to_json(const struct job_original *original) {
                      original->root, "fingerprint", original->fingerprint, "why", original->why);
 }
 
+static json_t *states_to_json(const struct cache *states) {
+    return json_pack("{ss ss sI sI}", "dir", states->dir, "id", states->id, "limit",
+                     (json_int_t)states->limit, "floor", (json_int_t)states->floor);
+}
+
 static json_t *spec_to_json(const struct job_file_spec *spec) {
     cleanup(json_decrefp) json_t *roots = json_array();
 
@@ -22,11 +27,13 @@ static json_t *spec_to_json(const struct job_file_spec *spec) {
         if (json_array_append_new(roots, json_string(spec->data_roots[i])))
             return NULL;
     }
-    return json_pack("{si ss sI ss sO ss ss* sO sO ss so*}", "format", JOB_FILE_FORMAT, "version",
-                     QUANTD_VERSION, "id", (json_int_t)spec->id, "kind", spec->kind, "request",
-                     spec->request, "model_dir", spec->model_dir, "model_root", spec->model_root,
-                     "files", spec->files, "data_roots", roots, "device", spec->device, "original",
-                     spec->original ? original_to_json(spec->original) : NULL);
+    return json_pack("{si ss sI ss sO ss ss* sO sO ss so* so*}", "format", JOB_FILE_FORMAT,
+                     "version", QUANTD_VERSION, "id", (json_int_t)spec->id, "kind", spec->kind,
+                     "request", spec->request, "model_dir", spec->model_dir, "model_root",
+                     spec->model_root, "files", spec->files, "data_roots", roots, "device",
+                     spec->device, "original",
+                     spec->original ? original_to_json(spec->original) : NULL, "states",
+                     cache_is_on(spec->states) ? states_to_json(spec->states) : NULL);
 }
 
 int job_file_write(const char *dir, const struct job_file_spec *spec, struct failure *failure) {
@@ -137,6 +144,22 @@ static int read_original(struct job_file *file, struct failure *failure) {
     return 0;
 }
 
+/* A folder that is not the one of the daemon is not used, and one that is missing not made. */
+static int read_states(struct job_file *file, struct failure *failure) {
+    const json_t *json = json_object_get(file->json, "states"), *dir = json_object_get(json, "dir");
+    const char *id = json_string_value(json_object_get(json, "id"));
+    json_int_t limit = json_integer_value(json_object_get(json, "limit"));
+    json_int_t floor = json_integer_value(json_object_get(json, "floor"));
+    int r;
+
+    if (!json)
+        return 0;
+    if (!is_absolute(dir) || !id || limit < 0 || floor < 0)
+        return invalid(failure, "'states' lacks a member, or its path is not absolute");
+    r = cache_join(&file->states, json_string_value(dir), id, (uint64_t)limit, (uint64_t)floor);
+    return r == -ENOMEM ? failure_oom(failure) : 0;
+}
+
 static int read_members(struct job_file *file, struct failure *failure) {
     const json_t *json = file->json, *model_dir = json_object_get(json, "model_dir");
     const json_t *model_root = json_object_get(json, "model_root");
@@ -176,6 +199,8 @@ int job_file_read(const char *dir, struct job_file **ret_file, struct failure *f
     if (!r)
         r = read_original(file, failure);
     if (!r)
+        r = read_states(file, failure);
+    if (!r)
         r = read_files(file, failure);
     if (!r)
         r = read_data_roots(file, failure);
@@ -190,6 +215,7 @@ void job_file_free(struct job_file *file) {
         return;
     params_free(file->params);
     free(file->data_roots);
+    cache_close(&file->states);
     json_decref(file->json);
     free(file);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * JOBDIR/job.json: all that a run of a job needs to know, so that it can run where there is no
- * queue and no hub. Its members, all but model_root and original mandatory:
+ * queue and no hub. Its members, all but model_root, original and states mandatory:
  *   format      JOB_FILE_FORMAT
  *   version     of the daemon that wrote it; another one refuses it
  *   id          of the job
@@ -14,9 +14,12 @@
  *   device      "auto", "cpu", "cuda:N"
  *   original    of the model that an eval job measures (struct job_original): {name, dir, root,
  *               fingerprint, why}; dir and root may be null; optional
+ *   states      folder of kept states (base/cache/cache.h): {dir, id, limit, floor}, the last two
+ * in bytes; optional. It is used where its id is found, which is where it is shared
  */
 #pragma once
 
+#include "base/cache/cache.h"
 #include "base/cleanup.h"
 #include "daemon/data/corpus.h"
 #include "daemon/pipeline/job.h"
@@ -38,6 +41,7 @@ struct job_file {
     struct params *params; /* owned */
     const char *model_dir, *model_root, *device;
     struct job_original original; /* name NULL: none is named */
+    struct cache states;          /* off when there is none here; owned */
     struct job_files files;
     const char **data_roots; /* [corpora.n_data_roots], owned */
     struct corpora corpora;  /* over the two above */
@@ -54,6 +58,7 @@ struct job_file_spec {
     int n_data_roots;
     const char *device;
     const struct job_original *original; /* NULL: none is named */
+    const struct cache *states;          /* NULL: none are kept */
 };
 
 /*

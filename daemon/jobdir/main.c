@@ -163,6 +163,7 @@ static struct run_end run_on(struct backend *backend, const struct job_file *fil
                                      .dir = watch->place.dir,
                                      .corpora = &file->corpora,
                                      .original = file->original.name ? &file->original : NULL,
+                                     .states = &file->states,
                                      .observer = &observer};
     struct backend_info info;
     struct failure failure;

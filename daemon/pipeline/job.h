@@ -2,6 +2,7 @@
 /* What a job is to the pipeline: its parameters, its folder, and its observer. */
 #pragma once
 
+#include "base/cache/cache.h"
 #include "daemon/data/corpus.h"
 #include "daemon/pipeline/params/params.h"
 
@@ -58,7 +59,8 @@ struct pipeline_job {
     const struct corpora *corpora;
     const struct pipeline_observer *observer;
     const struct job_original *original; /* of an eval job's model; NULL: nothing names one */
-    const char *hash_cache; /* where hashes of models are kept, or NULL (model/fingerprint) */
+    const char *hash_cache;     /* where hashes of models are kept, or NULL (model/fingerprint) */
+    const struct cache *states; /* of originals, for later jobs (evaluate/states.h); or NULL */
 };
 
 static inline const char *job_model_root(const struct pipeline_job *job) {

@@ -71,8 +71,9 @@ static int add_original(const struct run *run, json_t *result) {
         return json_object_set_new(result, "no_difference", json_string(run->no_original));
     if (run->original_seconds > 0)
         return json_object_set_new(result, "original",
-                                   json_pack("{s:f s:s}", "seconds", run->original_seconds,
-                                             "memory", run->original_on_host ? "host" : "device"));
+                                   json_pack("{s:f s:s s:i}", "seconds", run->original_seconds,
+                                             "memory", run->original_on_host ? "host" : "device",
+                                             "cached_windows", run->original_cached));
     return 0;
 }
 

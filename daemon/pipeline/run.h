@@ -51,6 +51,7 @@ struct run {
     struct original *original; /* that the evaluated model is compared with; owned; NULL: none */
     char no_original[256];     /* why there is none, of a quantized model; "": there is no reason */
     double original_seconds;   /* that its passes took */
+    int original_cached;       /* windows whose states an earlier job had computed */
     bool original_on_host;     /* where its hidden states are kept; false: on the device */
     struct params planned;     /* params with the rules of a plan; its rules are owned */
     json_t *plan;              /* of target_bits, as plan.finished has it; NULL: none */

@@ -22,6 +22,7 @@
 #include "daemon/store/lease.h"
 #include "daemon/store/store.h"
 
+struct cache;
 struct place;
 struct target_policy;
 struct submission;
@@ -39,6 +40,7 @@ struct jobs {
     struct models *models;
     const char *jobs_dir;   /* of the folders of jobs */
     const char *hash_cache; /* where hashes of models are kept (model/fingerprint); NULL: nowhere */
+    const struct cache *states;    /* of originals, for later jobs; NULL: none */
     const struct corpora *corpora; /* that submissions are checked against; NULL: they are not */
     struct source *source;  /* finds files of data sets on this machine; may be NULL without hub */
     struct hub_client *hub; /* NULL: no models and files are fetched */

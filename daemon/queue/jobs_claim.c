@@ -3,6 +3,7 @@
 #include "daemon/queue/jobs.h"
 
 #include "api/wire.h"
+#include "base/cache/cache.h"
 #include "base/clock.h"
 #include "base/log/log.h"
 #include "base/log/messages.h"
@@ -106,6 +107,15 @@ static int next_of(struct jobs *jobs, struct offer *offer, int64_t *ret_id, bool
     return r;
 }
 
+/* Is there room for what a job writes? What can be computed again makes room for it. */
+static bool has_room(struct jobs *jobs, struct failure *why) {
+    if (!jobs->disk || !disk_check(jobs->disk, why))
+        return true;
+    if (jobs->states)
+        cache_sweep(jobs->states);
+    return !disk_check(jobs->disk, why);
+}
+
 /*
  * A look first: an idle worker does not write. Fills in @offer, to be released, for a claim.
  * -ENOENT: there is none to claim; -ENOSPC: none for which there is room.
@@ -116,7 +126,7 @@ static int look(struct jobs *jobs, struct offer *offer, struct failure *failure)
     int64_t id;
     int r;
 
-    offer->claim.writes = !jobs->disk || !disk_check(jobs->disk, &why);
+    offer->claim.writes = has_room(jobs, &why);
     r = next_of(jobs, offer, &id, &paused, failure);
     if (r != -ENOENT || offer->claim.writes)
         return r;

@@ -62,6 +62,8 @@ STATUS = {
               "bytes_total": 1_000_000_000_000, "floor": 1_000_000_000},
     "cache": {"path": "/var/cache/quantd/hub", "bytes_free": 800_000_000_000,
               "bytes_total": 1_000_000_000_000, "limit": 0},
+    "states": {"path": "/var/cache/quantd/states", "files": 3, "bytes": 2_400_000_000,
+               "limit": 8_000_000_000},
     "roots": [{"kind": "model", "path": "/srv/models", "readable": True}],
     "hub": {"endpoint": "https://huggingface.co", "offline": False, "answered_at": stamp(7300),
             "failed_at": None}}

@@ -157,6 +157,7 @@ static int write_job_file(struct jobs *jobs, const struct corpora *corpora,
     spec.model_root = root;
     spec.files = files;
     spec.original = named.record ? &named.original : NULL;
+    spec.states = jobs->states;
     return job_file_write(dir, &spec, failure);
 }
 

@@ -130,6 +130,7 @@ void comparison_done(struct comparison *c) {
     c->pass->b->ops->free(c->pass->b, &c->kept);
     outer_weights_free(c->pass->b, &c->ends);
     difference_done(&c->difference);
+    states_done(&c->states);
     free(c->host_kept);
     free(c->host_kl);
     free(c->host_base_nll);
@@ -139,26 +140,46 @@ void comparison_done(struct comparison *c) {
 }
 
 int comparison_begin(struct comparison *c, const struct windows *windows) {
+    struct run *run = c->pass->run;
+
     difference_done(&c->difference);
-    return difference_init(&c->difference, windows->n, windows->seqlen)
-               ? failure_oom(c->pass->run->failure)
-               : 0;
+    states_done(&c->states);
+    if (difference_init(&c->difference, windows->n, windows->seqlen))
+        return failure_oom(run->failure);
+    return states_begin(&c->states, run, windows, c->pass->chunk);
 }
 
-int comparison_keep(struct comparison *c, const int32_t *ids, int count) {
+int comparison_end(struct comparison *c) {
+    return states_end(&c->states);
+}
+
+/* The original's pass. */
+static int compute_kept(struct comparison *c, const int32_t *ids, int count) {
     struct run *run = c->pass->run;
     size_t size = count * run_window_bytes(run);
     struct span x = span_slice(c->pass->x, 0, size);
-    double started = clock_monotonic();
-    int r;
+    int r = pass_run(c->pass, &c->base, ids, count);
 
-    r = pass_run(c->pass, &c->base, ids, count);
     if (!r && c->kept.at)
         r = run->b->ops->copy(run->b, span_slice(c->kept, 0, size), x);
     else if (!r)
         r = run->b->ops->download(run->b, c->host_kept, x);
-    if (!r)
-        r = run->b->ops->sync(run->b);
+    return r ? r : run->b->ops->sync(run->b);
+}
+
+int comparison_keep(struct comparison *c, const int32_t *ids, int number, int count) {
+    struct run *run = c->pass->run;
+    double started = clock_monotonic();
+    int r;
+
+    states_wait(&c->states); /* for the chunk before */
+    r = states_read(&c->states, number, count, c->kept, c->host_kept);
+    if (r == -ENOENT) {
+        r = compute_kept(c, ids, count);
+    } else if (!r) {
+        run->original_cached += count;
+        r = progress_add(&run->progress, (double)count * run_layers(run));
+    }
     run->original_seconds += clock_monotonic() - started;
     return r;
 }
@@ -178,6 +199,16 @@ static int bring_kept(struct comparison *c, int first, int count, struct span *r
     return r ? r
              : run->b->ops->rmsnorm(run->b, normed, d, from, d, c->base.ends->norm,
                                     count * run->seqlen, d, c->base.config->rms_norm_eps);
+}
+
+/* Keeps for later jobs what this one has computed. */
+static int write_kept(struct comparison *c, int first, int number, int count) {
+    size_t window = run_window_bytes(c->pass->run);
+    struct span kept =
+        c->kept.at ? span_slice(c->kept, first * window, count * window) : (struct span){};
+
+    return states_write(&c->states, number, count, kept,
+                        c->kept.at ? NULL : c->host_kept + first * window);
 }
 
 static int download(struct comparison *c, const struct scored *scored, size_t T) {
@@ -201,8 +232,10 @@ int comparison_score(struct comparison *c, const struct scored *scored, int firs
     size_t T = (size_t)count * run->seqlen;
     struct head_side base = {.w = c->base.ends->head, .nll = c->nll, .best = c->best};
     struct head_side other = {scored->x, scored->head, scored->nll, scored->best};
-    int r = bring_kept(c, first, count, &base.x);
+    int r = write_kept(c, first, number, count);
 
+    if (!r)
+        r = bring_kept(c, first, count, &base.x);
     if (!r)
         r = run->b->ops->head_difference(run->b, c->kl, &base, &other, scored->targets, (int)T,
                                          config->hidden_size, config->vocab_size, c->scratch);

@@ -10,6 +10,7 @@
 
 #include "daemon/pipeline/evaluate/difference.h"
 #include "daemon/pipeline/evaluate/pass.h"
+#include "daemon/pipeline/evaluate/states.h"
 
 struct comparison {
     bool on; /* there is an original, and memory */
@@ -24,6 +25,7 @@ struct comparison {
     float *host_kl, *host_base_nll, *host_nll; /* [batch * seqlen] */
     int32_t *host_base_best, *host_best;
     struct difference difference; /* of the set at work */
+    struct states states;         /* likewise */
 };
 
 /* comparison_init() - on is false when run->original is NULL or dropped. Return: 0 or -errno. */
@@ -33,8 +35,11 @@ void comparison_done(struct comparison *c); /* a zeroed one is fine */
 /* comparison_begin() - a set of @windows. Return: 0 or -errno. */
 int comparison_begin(struct comparison *c, const struct windows *windows);
 
-/* comparison_keep() - run @count windows @ids through the original, and keep what comes out. */
-int comparison_keep(struct comparison *c, const int32_t *ids, int count);
+/*
+ * comparison_keep() - run @count windows @ids, which are window @number and up of the set, through
+ * the original, and keep what comes out; or take what came out in an earlier job.
+ */
+int comparison_keep(struct comparison *c, const int32_t *ids, int number, int count);
 
 /*
  * comparison_score() - windows first .. first + count - 1 of the kept ones, which are window
@@ -46,3 +51,6 @@ struct scored {
 };
 int comparison_score(struct comparison *c, const struct scored *scored, int first, int number,
                      int count);
+
+/* comparison_end() - the whole set was compared. Return: 0 or -errno. */
+int comparison_end(struct comparison *c);

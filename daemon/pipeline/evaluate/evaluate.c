@@ -150,7 +150,7 @@ static int run_chunk(struct evaluator *e, const struct windows *windows, int num
     int r = 0;
 
     if (e->comparison.on)
-        r = comparison_keep(&e->comparison, ids, count);
+        r = comparison_keep(&e->comparison, ids, number, count);
     if (!r)
         r = pass_run(&e->pass, &e->model, ids, count);
     for (int first = 0; first < count && !r; first += run->batch) {
@@ -259,6 +259,8 @@ static int evaluate_set(struct evaluator *e, int i) {
                            "the model may be damaged; evaluate it with wbits 16",
                            "the perplexity on '%s' is not a finite number", set->name);
     r = keep_details(e, set, means);
+    if (!r && e->comparison.on)
+        r = comparison_end(&e->comparison);
     return r ? r : work_keep_eval(run, i);
 }
 

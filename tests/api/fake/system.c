@@ -34,9 +34,10 @@ static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
 static int status(void *ctx, json_t **ret_status, struct failure *failure) {
     (void)ctx;
     (void)failure;
-    *ret_status = json_pack("{ss ss s{ss} s{ss} s[] s{ss sb}}", "object", "status", "version", "1",
-                            "state", "path", "/state", "cache", "path", "/cache", "roots", "hub",
-                            "endpoint", "https://hub", "offline", 0);
+    *ret_status = json_pack("{ss ss s{ss} s{ss} s{ss si si si} s[] s{ss sb}}", "object", "status",
+                            "version", "1", "state", "path", "/state", "cache", "path", "/cache",
+                            "states", "path", "/states", "files", 0, "bytes", 0, "limit", 0,
+                            "roots", "hub", "endpoint", "https://hub", "offline", 0);
     return 0;
 }
 
