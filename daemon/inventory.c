@@ -48,13 +48,17 @@ static int64_t weights_size(int fd) {
     return bytes;
 }
 
-/* A model is a folder with a config.json and weights. */
+/* A model is a folder with a config.json and weights, or a GGUF file. */
 static enum walk_answer visit_model(void *ctx, int dir_fd, const char *name, const char *path,
                                     const struct stat *st, int64_t *ret_bytes) {
     cleanup(closep) int fd = -1;
     struct stat config;
 
     (void)ctx, (void)path;
+    if (S_ISREG(st->st_mode) && models_is_gguf(name)) {
+        *ret_bytes = st->st_size;
+        return WALK_KEEP;
+    }
     if (!S_ISDIR(st->st_mode))
         return WALK_ON;
     fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

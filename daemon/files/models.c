@@ -15,6 +15,8 @@
 
 #define JOB_PREFIX "job:"
 #define NAME_MAX_BYTES 1024
+#define GGUF_SUFFIX ".gguf"
+#define HINT_MODEL "a model is a folder with config.json and safetensors files, or a file NAME.gguf"
 
 static int not_found(const char *hint, struct failure *failure, const char *what,
                      const char *name) {
@@ -33,6 +35,12 @@ bool models_job_reference(const char *name, int64_t *ret_id) {
     return true;
 }
 
+bool models_is_gguf(const char *name) {
+    size_t n = strlen(name), m = strlen(GGUF_SUFFIX);
+
+    return n > m && str_equal(name + n - m, GGUF_SUFFIX);
+}
+
 int models_check_dir(int dir_fd, const char *name, struct failure *failure) {
     struct stranger stranger;
     struct stat st;
@@ -49,8 +57,7 @@ int models_check_dir(int dir_fd, const char *name, struct failure *failure) {
             snprintf(failure->field, sizeof(failure->field), "model");
         return -EINVAL;
     }
-    return not_found("a model is a folder with config.json and safetensors files", failure,
-                     "no config.json in", name);
+    return not_found(HINT_MODEL, failure, "no config.json in", name);
 }
 
 /* Is a file of this name read, when a model folder has it? */
@@ -110,6 +117,23 @@ static int path_of(int fd, char **ret_path, struct failure *failure) {
     return *ret_path ? 0 : failure_oom(failure);
 }
 
+/* Is what was found at @path, open as @fd, a model: a folder, or a GGUF file? */
+static int check_found(int root, const char *path, int fd, const char *name,
+                       struct failure *failure) {
+    struct stat st;
+    int r;
+
+    if (fstat(fd, &st))
+        return failure_errno(failure, -errno, "cannot look at", name);
+    if (S_ISDIR(st.st_mode)) {
+        r = check_links(root, path, name, failure);
+        return r ? r : models_check_dir(fd, name, failure);
+    }
+    if (S_ISREG(st.st_mode) && models_is_gguf(path))
+        return 0;
+    return not_found(HINT_MODEL, failure, "neither a folder nor a GGUF file:", name);
+}
+
 /* What is left of the absolute @name inside @root, "." for the root itself; NULL: not inside. */
 static const char *inside(const char *root, const char *name) {
     size_t n = strlen(root);
@@ -138,14 +162,14 @@ static int look_up(const struct models *models, const char *name, char **ret_dir
         root = open(models->roots[i], O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (root < 0)
             continue;
-        fd = paths_open_beneath(root, path, O_PATH | O_DIRECTORY, true);
+        fd = paths_open_beneath(root, path, O_PATH, true);
         if (fd == -EXDEV)
             return not_found("name a folder inside the root; links that lead out of it are not "
                              "followed",
                              failure, "outside of its model root:", name);
         if (fd < 0)
             continue;
-        if (check_links(root, path, name, failure) || models_check_dir(fd, name, failure))
+        if (check_found(root, path, fd, name, failure))
             return -EINVAL;
         return path_of(fd, ret_dir, failure);
     }
@@ -212,7 +236,7 @@ int models_resolve(struct models *models, const char *name, char **ret_dir,
         strbuf_puts(&hint, ": none (--model-root DIR)");
     pthread_rwlock_unlock(&models->lock);
     return not_found(hint.data, failure,
-                     name[0] == '/' ? "no such folder in a model root:"
-                                    : "no such folder below a model root:",
+                     name[0] == '/' ? "no such folder or GGUF file in a model root:"
+                                    : "no such folder or GGUF file below a model root:",
                      name);
 }

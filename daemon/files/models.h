@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the `model` of a request means: a folder below a model root. */
+/* What the `model` of a request means: a folder, or a GGUF file, below a model root. */
 #pragma once
 
 #include "base/failure.h"
@@ -22,17 +22,17 @@ struct models {
 void models_set_roots(struct models *models, char *const *roots, int n_roots);
 
 /*
- * models_resolve() - the folder of model @name: a path relative to a root or absolute inside one;
- * `org/name[@revision]` is the folder org/name. A path cannot leave its root, through links
- * neither, nor can files of the model that are read. The folder holds config.json. The caller owns
- * *ret_dir, an absolute path.
+ * models_resolve() - the folder, or GGUF file, of model @name: a path relative to a root or
+ * absolute inside one; `org/name[@revision]` is the folder org/name. A path cannot leave its root,
+ * through links neither, nor can files of the model that are read. A folder holds config.json. The
+ * caller owns *ret_dir, an absolute path.
  *
  * Return: 0; -EINVAL, the field "model" named, with code model_not_found; or -errno. Any thread.
  */
 int models_resolve(struct models *models, const char *name, char **ret_dir,
                    struct failure *failure);
 
-/* models_find() - the same, but -ENOENT when no root has such a folder. */
+/* models_find() - the same, but -ENOENT when no root has it. */
 int models_find(struct models *models, const char *name, char **ret_dir, struct failure *failure);
 
 /*
@@ -43,6 +43,9 @@ int models_root(struct models *models, const char *dir, char **ret_root);
 
 /* models_job_reference() - is @name `job:<id>`? *ret_id is -1 when what follows is no id. */
 bool models_job_reference(const char *name, int64_t *ret_id);
+
+/* models_is_gguf() - is a file of this name a model by itself? */
+bool models_is_gguf(const char *name);
 
 /* models_check_dir() - the failure of a folder of model @name without config.json. */
 int models_check_dir(int dir_fd, const char *name, struct failure *failure);

@@ -6,6 +6,9 @@
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
 #include "daemon/model/checkpoint_check.h"
+#include "daemon/model/gguf/config.h"
+#include "daemon/model/gguf/tensors.h"
+#include "daemon/model/readers/gguf.h"
 #include "daemon/model/strangers.h"
 
 #include <errno.h>
@@ -62,14 +65,15 @@ static int no_weights(const struct checkpoint *checkpoint, struct failure *failu
 }
 
 /* Enters the shard that was opened last, called @name, as a file to be hashed and watched. */
-static int enter_file(struct checkpoint *checkpoint, const char *name, struct failure *failure) {
+static int enter_file(struct checkpoint *checkpoint, const char *name, const char *path,
+                      struct failure *failure) {
     size_t i = checkpoint->n_shards - 1;
     const struct mapping *mapping = safetensors_mapping(checkpoint->shards[i]);
     struct fingerprint_file *file = &checkpoint->files[i];
 
     file->name = strdup(name);
     file->root = checkpoint->root;
-    file->path = str_format("%s/%s", checkpoint->dir, name);
+    file->path = strdup(path);
     file->identity = mapping->identity;
     if (!file->name || !file->path || watch_add(&checkpoint->watch, file->path, &file->identity))
         return failure_oom(failure);
@@ -90,7 +94,7 @@ static int add_shard(struct checkpoint *checkpoint, const char *name, struct fai
     if (r)
         return r;
     checkpoint->n_shards++;
-    return enter_file(checkpoint, name, failure);
+    return enter_file(checkpoint, name, path, failure);
 }
 
 static int bad_index(const struct checkpoint *checkpoint, const char *what,
@@ -251,7 +255,9 @@ static int watch_texts(struct checkpoint *checkpoint, struct failure *failure) {
 }
 
 int checkpoint_watch(struct checkpoint *checkpoint, const char *name, struct failure *failure) {
-    cleanup(freep) char *path = str_format("%s/%s", checkpoint->dir, name);
+    const char *slash = checkpoint->is_gguf ? strrchr(checkpoint->dir, '/') : NULL;
+    size_t n = slash ? (size_t)(slash - checkpoint->dir) : strlen(checkpoint->dir);
+    cleanup(freep) char *path = str_format("%.*s/%s", (int)n, checkpoint->dir, name);
     int r = path ? watch_add(&checkpoint->watch, path, NULL) : -ENOMEM;
 
     return r ? failure_open(failure, r, "cannot look at", path ? path : name) : 0;
@@ -291,20 +297,71 @@ static int open_shards(struct checkpoint *checkpoint, struct failure *failure) {
     return r ? r : describe(checkpoint, failure);
 }
 
+/* config.json, its companions, and the shards. */
+static int open_folder(struct checkpoint *checkpoint, struct failure *failure) {
+    int r = watch_texts(checkpoint, failure);
+
+    if (!r)
+        r = model_config_read(checkpoint->root, checkpoint->dir, &checkpoint->config, failure);
+    return r ? r : open_shards(checkpoint, failure);
+}
+
+/* ---- a GGUF file ---- */
+
+static int read_gguf(struct checkpoint *checkpoint, struct gguf_file *file,
+                     struct failure *failure) {
+    struct model_config *config = &checkpoint->config;
+    cleanup(json_decrefp) json_t *object = NULL;
+    bool quantized = false;
+    int r = gguf_config(file, checkpoint->dir, &object, failure);
+
+    if (!r)
+        r = model_config_from_json(object, checkpoint->dir, config, failure);
+    if (!r)
+        r = gguf_tensors(file, config, checkpoint->dir, &checkpoint->shards[0], &quantized,
+                         failure);
+    if (!r && quantized) {
+        r = reader_gguf.parse(NULL, &config->quantization);
+        config->quantization.reader = &reader_gguf;
+    }
+    return r;
+}
+
+/* The one file is all that the fingerprint depends on. */
+static int open_gguf(struct checkpoint *checkpoint, struct failure *failure) {
+    cleanup(sha256_freep) struct sha256 *hash = sha256_new();
+    cleanup(gguf_freep) struct gguf_file *file = NULL;
+    const char *slash = strrchr(checkpoint->dir, '/');
+    int r = hash ? alloc_shards(checkpoint, 1, failure) : failure_oom(failure);
+
+    checkpoint->is_gguf = true;
+    if (!r)
+        r = gguf_open(checkpoint->root, checkpoint->dir, &file, failure);
+    if (!r)
+        r = read_gguf(checkpoint, file, failure);
+    if (r)
+        return r;
+    checkpoint->n_shards = 1;
+    r = enter_file(checkpoint, slash ? slash + 1 : checkpoint->dir, checkpoint->dir, failure);
+    if (!r)
+        r = check_tensors(checkpoint, slash ? slash + 1 : checkpoint->dir, failure);
+    hash_block(hash, GGUF_MAGIC, strlen(GGUF_MAGIC));
+    sha256_finish(hash, checkpoint->description);
+    return r;
+}
+
 int checkpoint_open(const char *root, const char *dir, struct checkpoint **ret_checkpoint,
                     struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = calloc(1, sizeof(*checkpoint));
+    bool is_file = gguf_is_file(root, dir);
     int r;
 
+    root = is_file ? gguf_root(root, dir) : root;
     if (!checkpoint || !(checkpoint->dir = strdup(dir)) ||
         (root && !(checkpoint->root = strdup(root))))
         return failure_oom(failure);
     checkpoint->watch.root = checkpoint->root;
-    r = watch_texts(checkpoint, failure);
-    if (!r)
-        r = model_config_read(root, dir, &checkpoint->config, failure);
-    if (!r)
-        r = open_shards(checkpoint, failure);
+    r = is_file ? open_gguf(checkpoint, failure) : open_folder(checkpoint, failure);
     if (r)
         return r;
     if (!checkpoint_intact(checkpoint))

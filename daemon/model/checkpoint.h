@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A model folder: config.json and its tensors, in model.safetensors or in the shards that
- * model.safetensors.index.json names. Pickle files (.bin, .pt) are refused by name.
+ * model.safetensors.index.json names. Pickle files (.bin, .pt) are refused by name. Or a GGUF file,
+ * which says all itself.
  */
 #pragma once
 
@@ -12,6 +13,7 @@
 
 struct checkpoint {
     char *root, *dir; /* as for file_open_in(); root may be NULL; owned */
+    bool is_gguf;     /* dir is a GGUF file; its tensors are those of one shard */
     struct model_config config;
     struct safetensors **shards; /* owned */
     size_t n_shards;
@@ -21,12 +23,12 @@ struct checkpoint {
 };
 
 /*
- * checkpoint_open() - open the model in @dir, every file as by file_open_in(), map its shards, and
- * check that every tensor that its architecture has (plain, fused, or quantized as
- * config.quantization says) is there with the right shape and a float type where floats belong.
- * Index entries with path separators, with a shard that is missing, or naming a tensor that the
- * shard lacks are refused with the name of what is missing. The caller owns *ret_checkpoint.
- * Return: 0, -EBADMSG (model_invalid), -ENOENT (model_incomplete), or -errno.
+ * checkpoint_open() - open the model in @dir, a folder or a GGUF file, every file as by
+ * file_open_in(), map its shards, and check that every tensor that its architecture has (plain,
+ * fused, or quantized as config.quantization says) is there with the right shape and a float type
+ * where floats belong. Index entries with path separators, with a shard that is missing, or naming
+ * a tensor that the shard lacks are refused with the name of what is missing. The caller owns
+ * *ret_checkpoint. Return: 0, -EBADMSG (model_invalid), -ENOENT (model_incomplete), or -errno.
  */
 int checkpoint_open(const char *root, const char *dir, struct checkpoint **ret_checkpoint,
                     struct failure *failure);

@@ -22,13 +22,19 @@ static bool has(const struct check *check, const char *name, const char *suffix)
     return tensor_find(&check->model->tensors, full) != NULL;
 }
 
+/* Embedding and head of a GGUF file may be in blocks, as a matrix is. */
 static int check_plain(const struct check *check, const struct arch_tensor *t, const char *name) {
     const struct model_config *c = check->model->config;
+    const struct quantization_config *q = &c->quantization;
     const struct expected expected = {EXPECT_FLOATS,
                                       t->columns == DIM_NONE ? 1 : 2,
                                       {arch_dim(c, t->rows), arch_dim(c, t->columns)}};
     char full[NAME_SIZE];
 
+    if (q->present && !arch_in_layer(t) && t->columns != DIM_NONE &&
+        q->reader->has(&check->model->tensors, name))
+        return q->reader->check(&check->expecting, q, name, arch_dim(c, t->rows),
+                                arch_dim(c, t->columns));
     snprintf(full, sizeof(full), "%s.weight", name);
     return expect_tensor(&check->expecting, full, &expected);
 }

@@ -13,7 +13,8 @@
 #define ADAPTER_HINT                                                                               \
     "merge the adapter into its base model first: merge_and_unload() of peft, then "               \
     "save_pretrained()"
-#define GGUF_HINT "GGUF is for llama.cpp: take the safetensors that the file was made from"
+#define GGUF_HINT                                                                                  \
+    "name the GGUF file itself to evaluate it; quantize the safetensors that it was made from"
 #define PICKLE "a pickle file"
 #define PICKLE_HINT                                                                                \
     "pickle files can run code: convert the model with save_pretrained(..., "                      \

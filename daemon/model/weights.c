@@ -25,6 +25,16 @@ static int stage_tensor(struct backend *b, struct span dst, const struct tensor 
     return b->ops->stage(b, dst, t->data, t->dtype, t->n);
 }
 
+/* Weights that a layout gives as they are: they are at @dst at once, and freed. */
+static int stage_values(struct backend *b, struct span dst, struct quantized_matrix *matrix) {
+    int r = b->ops->stage(b, dst, matrix->values, DTYPE_F32, (size_t)matrix->rows * matrix->n);
+
+    if (!r)
+        r = b->ops->stage_wait(b);
+    quantized_matrix_done(matrix);
+    return r;
+}
+
 /* The plain tensor @t of @layer, -1: outside of the layers. */
 static int stage_plain(struct backend *b, const struct tensor_finder *tensors,
                        const struct arch_tensor *t, int layer, struct span dst,
@@ -73,7 +83,10 @@ static int stage_matrix(struct backend *b, const struct weights_source *source,
         const struct quantization_config one = quantization_as(q, scheme);
 
         r = q->reader->read(tensors, &one, name, rows, n, matrix, failure);
-        return r ? r : weights_queue_matrix(b, matrix, codes, dst);
+        if (r)
+            return r;
+        return matrix->values ? stage_values(b, dst, matrix)
+                              : weights_queue_matrix(b, matrix, codes, dst);
     }
     snprintf(full, sizeof(full), "%s.weight", name);
     return stage_tensor(b, dst, tensor_find(tensors, full), full, failure);
@@ -225,6 +238,22 @@ size_t outer_weights_size(const struct model_config *config, size_t act_size, bo
     return arena_size(&arena);
 }
 
+/* The tensor @t to @dst; that of a GGUF file may be in blocks. */
+static int stage_outer_tensor(struct backend *b, const struct checkpoint *checkpoint,
+                              const struct arch_tensor *t, struct span dst,
+                              struct failure *failure) {
+    const struct quantization_config *q = &checkpoint->config.quantization;
+    const struct tensor_finder tensors = checkpoint_finder(checkpoint);
+    struct quantized_matrix matrix = {};
+    int r;
+
+    if (!q->present || !q->reader->has(&tensors, t->name))
+        return stage_plain(b, &tensors, t, -1, dst, failure);
+    r = q->reader->read(&tensors, q, t->name, arch_dim(&checkpoint->config, t->rows),
+                        arch_dim(&checkpoint->config, t->columns), &matrix, failure);
+    return r ? r : stage_values(b, dst, &matrix);
+}
+
 /* Where the tensor @t goes; empty when it is not wanted, or is the embedding. */
 static struct span outer_span(const struct outer_weights *outer, const struct model_config *c,
                               const struct arch_tensor *t) {
@@ -237,7 +266,6 @@ static struct span outer_span(const struct outer_weights *outer, const struct mo
 
 static int stage_outer(struct backend *b, const struct checkpoint *checkpoint,
                        const struct outer_weights *outer, struct failure *failure) {
-    const struct tensor_finder tensors = checkpoint_finder(checkpoint);
     const struct model_config *c = &checkpoint->config;
     int r = 0;
 
@@ -245,7 +273,7 @@ static int stage_outer(struct backend *b, const struct checkpoint *checkpoint,
         struct span dst = outer_span(outer, c, &c->arch->tensors[i]);
 
         if (dst.size > 0)
-            r = stage_plain(b, &tensors, &c->arch->tensors[i], -1, dst, failure);
+            r = stage_outer_tensor(b, checkpoint, &c->arch->tensors[i], dst, failure);
     }
     return r;
 }

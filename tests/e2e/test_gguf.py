@@ -20,7 +20,7 @@ class Gguf:
 
     SCALARS = {4: "<I", 5: "<i", 6: "<f", 7: "<?"}
     BLOCKS = {0: (1, 4), 30: (1, 2), 2: (32, 18), 6: (32, 22), 8: (32, 34), 10: (256, 84),
-              42: (64, 18)}
+              11: (256, 110), 12: (256, 144), 42: (64, 18)}
 
     def __init__(self, path):
         with open(path, "rb") as file:
@@ -137,13 +137,93 @@ def expect_keys(keys):
     assert keys["tokenizer.ggml.eos_token_id"] == 4095
 
 
+TEXT = "The history of the city is a history of its people. Its caf\u00e9s, 1,234 of them. "
+
+
+def measure(daemon, **request):
+    job = daemon.wait(daemon.submit(seqlen=512, eval=["file:short.txt"], **request))
+    assert job["status"] == "succeeded", job["error"]
+    return job["result"]["perplexity"]["file:short.txt"]
+
+
+def test_read_back(daemon, models):
+    """A file measures what its job measured, bit for bit, with or without a tokenizer beside it."""
+    print("read back")
+    with open(f"{models}/short.txt", "w", encoding="utf-8") as file:
+        file.write(TEXT * 150)
+    make_model(models, "whole")
+    types = set()
+    for wbits, groupsize, sym in ((4, 128, True), (8, 32, True), (4, 32, False), (2, 64, True),
+                                  (3, 256, True), (2, -1, False), (4, -1, False), (3, 64, False)):
+        rules = [] if groupsize != 256 else ["down_proj:groupsize=128"]
+        job = daemon.wait(daemon.submit(model="whole", wbits=wbits, groupsize=groupsize, sym=sym,
+                                        nearest=True, format="gguf", seqlen=512, rules=rules,
+                                        eval=["file:short.txt"]))
+        assert job["status"] == "succeeded", job["error"]
+        made = artifact(daemon, job)
+        shutil.copy(made + "/model.gguf", models + "/alone.gguf")
+        wanted = job["result"]["perplexity"]["file:short.txt"]
+        for model in ("alone.gguf", f"job:{job['id']}"):
+            found = measure(daemon, kind="eval", model=model)
+            assert found == wanted, (model, found, wanted)
+        types |= {kind for _, kind, _ in Gguf(models + "/alone.gguf").tensors.values()}
+    assert types == {0, 30, 2, 6, 8, 10, 11, 12, 42}, types
+    listed = [model["id"] for model in daemon.get("/v1/models")["data"]]
+    assert "alone.gguf" in listed and "whole" in listed, listed
+
+
+def test_file_refused(daemon, models):
+    """What cannot be read back is refused with what to do."""
+    print("file refused")
+    with open(models + "/alone.gguf", "rb") as file:
+        data = bytearray(file.read())
+    os.mkdir(models + "/beside")
+
+    def expect(what, changed, **request):
+        with open(models + "/beside/bad.gguf", "wb") as file:
+            file.write(changed)
+        refuse_eval(daemon, "beside/bad.gguf", what, **request)
+
+    kind = data.index(b"blk.0.attn_q.weight") + len("blk.0.attn_q.weight") + 4 + 16
+    changed = bytearray(data)
+    changed[kind] = 16
+    expect("'blk.0.attn_q.weight' is of type IQ2_XXS", changed)
+    expect("ends after the end of the file", data[:-4096])
+    expect("does not begin with 'GGUF'", b"X" + data[1:])
+    pre = data.index(b"tokenizer.ggml.pre") + len("tokenizer.ggml.pre") + 4 + 8
+    changed = bytearray(data)
+    changed[pre:pre + 4] = b"bloo"
+    expect("tokenizer.ggml.pre is not 'olmo'", changed)
+    shutil.copy(DEMO + "/tokenizer.json", models + "/beside")
+    assert measure(daemon, kind="eval", model="beside/bad.gguf") == measure(
+        daemon, kind="eval", model="alone.gguf")
+    with open(DEMO + "/tokenizer.json", encoding="utf-8") as file:
+        tokenizer = json.load(file)
+    vocab = tokenizer["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    with open(models + "/beside/tokenizer.json", "w", encoding="utf-8") as file:
+        json.dump(tokenizer, file)
+    expect("has other tokens than", data)
+    refuse_eval(daemon, "alone.gguf", "only evaluated", kind="quantize", wbits=4, nearest=True,
+                groupsize=128, eval=[])
+    refuse_eval(daemon, "short.txt", "neither a folder nor a GGUF file")
+
+
+def refuse_eval(daemon, model, what, **request):
+    try:
+        daemon.submit(**{"kind": "eval", "model": model, "eval": ["file:short.txt"], "seqlen": 512,
+                         **request})
+    except RuntimeError as error:
+        assert what in str(error), error
+    else:
+        raise AssertionError(f"{model} is not refused")
+
+
 def test_one_file_measured(daemon, models):
     """job:ID of a format that is one file is evaluated by the codes that the job keeps."""
     print("one file, measured")
     request = {"dataset": "file:demo-calibration.txt", "nsamples": 2, "seqlen": 512, "wbits": 4,
                "groupsize": 128, "sym": True, "eval": ["file:short.txt"]}
-    with open(f"{models}/short.txt", "w", encoding="utf-8") as file:
-        file.write("The history of the city is a history of its people. " * 200)
     for name in ("gguf", "pt"):
         made = daemon.wait(daemon.submit(**request, format=name))
         assert made["status"] == "succeeded", made["error"]
@@ -170,7 +250,8 @@ def main():
     try:
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models, "--data-root", models) as daemon:
-            for test in (test_gguf, test_one_file_measured, test_refused):
+            for test in (test_gguf, test_read_back, test_file_refused, test_one_file_measured,
+                         test_refused):
                 test(daemon, models)
     finally:
         shutil.rmtree(models)

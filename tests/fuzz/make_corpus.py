@@ -359,6 +359,102 @@ def index_files():
     put("index", "whole", json.dumps({"weight_map": whole}))
 
 
-for make in (tensor_files, quantized_files, tokenizer_files, config_files, job_files, data_files,
+class Gguf:
+    """A file of a model with one layer of 32 columns, two experts and the tokens of bytes."""
+
+    BLOCKS = {0: (1, 4), 30: (1, 2), 2: (32, 18), 3: (32, 20), 8: (32, 34), 42: (64, 18)}
+
+    def __init__(self, matrices=2, hidden=32, outer=2):
+        keep, rest = byte_letters()
+        letters = [chr(b) for b in keep] + [chr(256 + i) for i in range(len(rest))]
+        tokens = letters + ["ab", "<end>", "  ", "[PAD259]"]
+        kinds = [1] * 257 + [3, 4, 5]
+        self.keys = {
+            "general.architecture": (8, "olmoe"), "olmoe.block_count": (4, 1),
+            "olmoe.context_length": (4, 64), "olmoe.embedding_length": (4, hidden),
+            "olmoe.feed_forward_length": (4, hidden), "olmoe.attention.head_count": (4, 2),
+            "olmoe.attention.head_count_kv": (4, 2), "olmoe.expert_count": (4, 2),
+            "olmoe.expert_used_count": (4, 1), "olmoe.rope.freq_base": (6, 10000.0),
+            "olmoe.attention.layer_norm_rms_epsilon": (6, 1e-5),
+            "tokenizer.ggml.model": (8, "gpt2"), "tokenizer.ggml.pre": (8, "olmo"),
+            "tokenizer.ggml.tokens": (9, (8, tokens)),
+            "tokenizer.ggml.token_type": (9, (5, kinds)),
+            "tokenizer.ggml.merges": (9, (8, ["a b"])),
+            "tokenizer.ggml.add_bos_token": (7, False)}
+        h, e, vocab = hidden, 2, len(tokens)
+        self.tensors = {"token_embd": ([h, vocab], outer), "output_norm": ([h], 0),
+                        "output": ([h, vocab], outer)}
+        for name in ("attn_norm", "attn_q_norm", "attn_k_norm", "ffn_norm"):
+            self.tensors["blk.0." + name] = ([h], 0)
+        self.tensors["blk.0.ffn_gate_inp"] = ([h, e], 0)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            self.tensors["blk.0." + name] = ([h, h], matrices)
+        for name in ("ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"):
+            self.tensors["blk.0." + name] = ([h, h, e], matrices)
+
+    def text(self, value):
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    def value(self, kind, value):
+        if kind == 8:
+            return self.text(value)
+        if kind == 9:
+            element, values = value
+            return struct.pack("<IQ", element, len(values)) + b"".join(
+                self.value(element, v) for v in values)
+        return struct.pack({4: "<I", 5: "<i", 6: "<f", 7: "<?"}[kind], value)
+
+    def data(self, fill=0x3c):
+        head = b"GGUF" + struct.pack("<IQQ", 3, len(self.tensors), len(self.keys))
+        for name, (kind, value) in self.keys.items():
+            head += self.text(name) + struct.pack("<I", kind) + self.value(kind, value)
+        at, body = 0, b""
+        for name, (dims, kind) in self.tensors.items():
+            block, size = self.BLOCKS.get(kind, (1, 1))
+            head += self.text(name + ".weight") + struct.pack("<I", len(dims))
+            head += b"".join(struct.pack("<Q", n) for n in dims) + struct.pack("<IQ", kind, at)
+            count = size
+            for n in dims:
+                count *= n
+            count = count // block
+            body += bytes([fill] * count) + bytes(-count % 32)
+            at += count + -count % 32
+        return head + bytes(-len(head) % 32) + body
+
+
+def gguf_files():
+    good = Gguf().data()
+    put("gguf", "q4_0", good)
+    put("gguf", "q2_0-q8_0", Gguf(42, 64, 8).data())
+    put("gguf", "q4_1", Gguf(3).data())
+    put("gguf", "dense", Gguf(30, outer=30).data())
+    put("gguf", "not-finite", Gguf().data(0x7c))
+    put("gguf", "cut", good[:-64])
+    put("gguf", "many-keys", good[:16] + struct.pack("<Q", 1 << 40) + good[24:])
+    put("gguf", "many-tensors", good[:8] + struct.pack("<Q", 1 << 60) + good[16:])
+    for name, key, value in (
+            ("one-expert", "olmoe.expert_count", (4, 1)), ("wide", "olmoe.embedding_length", (4, 33)),
+            ("no-layer", "olmoe.block_count", (4, 0)), ("layers", "olmoe.block_count", (4, 1024)),
+            ("experts", "olmoe.expert_count", (4, 4096)), ("text", "olmoe.block_count", (8, "1")),
+            ("alignment", "general.alignment", (4, 3)), ("part", "split.count", (4, 2)),
+            ("clamp", "olmoe.attention.clamp_kqv", (6, 8.0)),
+            ("pre", "tokenizer.ggml.pre", (8, "llama3")),
+            ("twice", "tokenizer.ggml.tokens", (9, (8, ["a"] * 260))),
+            ("few", "tokenizer.ggml.tokens", (9, (8, ["a"])))):
+        made = Gguf()
+        made.keys[key] = value
+        put("gguf", name, made.data())
+    for name, dims, kind in (("iq", [32, 32, 2], 16), ("overflow", [32, 1 << 60, 1 << 60], 2),
+                             ("blocks", [31, 32, 2], 2), ("flat", [32, 64], 2)):
+        made = Gguf()
+        made.tensors["blk.0.ffn_up_exps"] = (dims if name != "overflow" else [32, 32, 2], kind)
+        data = made.data()
+        if name == "overflow":
+            old = struct.pack("<QQ", 32, 2) + struct.pack("<I", 2)
+            data = data.replace(old, struct.pack("<QQ", 1 << 60, 1 << 60) + old[16:])
+        put("gguf", name, data)
+
+
+for make in (gguf_files, tensor_files, quantized_files, tokenizer_files, config_files, job_files, data_files,
              header_files, stream_files, record_files, hub_files, daemon_files, index_files):
     make()

@@ -295,8 +295,8 @@ static int read_quantization(const char *beneath, const char *dir,
     return r ? r : parse_quantization(own, path, false, source, config);
 }
 
-static int read_config(const char *beneath, const char *dir, const struct config_source *source,
-                       struct model_config *config) {
+/* All but the quantization. */
+static int read_plain(const struct config_source *source, struct model_config *config) {
     int r;
 
     if (!json_is_object(source->root))
@@ -310,9 +310,17 @@ static int read_config(const char *beneath, const char *dir, const struct config
         r = read_bool(source, "norm_topk_prob", &config->norm_topk_prob);
     if (!r)
         r = read_bool(source, "tie_word_embeddings", &config->tie_word_embeddings);
+    return r ? r : check_geometry(source, config);
+}
+
+int model_config_from_json(const json_t *object, const char *path, struct model_config *ret_config,
+                           struct failure *failure) {
+    struct model_config config = {};
+    int r = read_plain(&(struct config_source){object, path, failure}, &config);
+
     if (!r)
-        r = check_geometry(source, config);
-    return r ? r : read_quantization(beneath, dir, source, config);
+        *ret_config = config;
+    return r;
 }
 
 int model_config_read(const char *root, const char *dir, struct model_config *ret_config,
@@ -330,7 +338,9 @@ int model_config_read(const char *root, const char *dir, struct model_config *re
                            dir);
     if (r)
         return r;
-    r = read_config(root, dir, &(struct config_source){object, path, failure}, &config);
+    r = read_plain(&(struct config_source){object, path, failure}, &config);
+    if (!r)
+        r = read_quantization(root, dir, &(struct config_source){object, path, failure}, &config);
     if (r)
         return r;
     *ret_config = config;

@@ -2,6 +2,7 @@
 /* Reading config.json, and quantize_config.json beside it. */
 #pragma once
 
+#include "base/json.h"
 #include "daemon/model/arch/config.h"
 
 /*
@@ -14,3 +15,10 @@
  */
 int model_config_read(const char *root, const char *dir, struct model_config *ret_config,
                       struct failure *failure);
+
+/*
+ * model_config_from_json() - the same of @object, which is called @path in messages; it has no
+ * quantization.
+ */
+int model_config_from_json(const json_t *object, const char *path, struct model_config *ret_config,
+                           struct failure *failure);

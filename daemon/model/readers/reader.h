@@ -42,6 +42,11 @@ struct quantized_matrix {
     uint16_t *scales; /* f16 [n_groups, rows], finite; owned */
     uint8_t *zeros;   /* [n_groups, rows], each less than 2^wbits; owned */
     int32_t *g_idx;   /* [n], each less than n_groups; owned */
+    /*
+     * f32 [rows, n], finite, owned; else NULL. With it there is nothing but rows and n beside: the
+     * layout's grids are not of the form above.
+     */
+    float *values;
 };
 
 /* Bytes of the words of @matrix. */
@@ -55,6 +60,7 @@ static inline void quantized_matrix_done(struct quantized_matrix *matrix) {
     free(matrix->scales);
     free(matrix->zeros);
     free(matrix->g_idx);
+    free(matrix->values);
     *matrix = (struct quantized_matrix){};
 }
 

@@ -3,13 +3,14 @@
 
 #include "base/macros.h"
 #include "daemon/model/readers/compressed_tensors.h"
+#include "daemon/model/readers/gguf.h"
 #include "daemon/model/readers/gptq.h"
 #include "daemon/model/readers/neutral.h"
 
 #include <errno.h>
 
 const struct reader_ops *const readers[] = {&reader_gptq, &reader_neutral,
-                                            &reader_compressed_tensors};
+                                            &reader_compressed_tensors, &reader_gguf};
 const int n_readers = ARRAY_SIZE(readers);
 
 #define HINT                                                                                       \

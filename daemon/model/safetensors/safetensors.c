@@ -121,15 +121,23 @@ static int place_tensors(struct safetensors *file, const char *path, struct fail
     return 0;
 }
 
-static int index_names(struct safetensors *file, const char *path, struct failure *failure) {
+static int sort_names(struct safetensors *file) {
     size_t n = file->header.n_entries;
 
     file->sorted = malloc((n + 1) * sizeof(struct tensor *));
     if (!file->sorted)
-        return failure_oom(failure);
+        return -ENOMEM;
     for (size_t i = 0; i < n; i++)
         file->sorted[i] = &file->header.entries[i].tensor;
     qsort(file->sorted, n, sizeof(struct tensor *), by_name);
+    return 0;
+}
+
+static int index_names(struct safetensors *file, const char *path, struct failure *failure) {
+    size_t n = file->header.n_entries;
+
+    if (sort_names(file))
+        return failure_oom(failure);
     for (size_t i = 1; i < n; i++) {
         if (strcmp(file->sorted[i - 1]->name, file->sorted[i]->name) == 0)
             return failure_set(failure, -EBADMSG, "model_invalid", HEADER_HINT,
@@ -158,6 +166,29 @@ int safetensors_open(const char *root, const char *path, struct safetensors **re
         return r;
     if (!mapping_intact(file->mapping))
         return invalid(failure, path, "it was cut short while it was read");
+    *ret_file = steal_ptr(file);
+    return 0;
+}
+
+int safetensors_adopt(struct mapping *mapping, const struct tensor *tensors, size_t n_tensors,
+                      char *names, struct safetensors **ret_file) {
+    cleanup(safetensors_freep) struct safetensors *file = calloc(1, sizeof(*file));
+
+    if (!file) {
+        mapping_free(mapping);
+        free(names);
+        return -ENOMEM;
+    }
+    file->mapping = mapping;
+    file->text = names;
+    file->header.entries = calloc(n_tensors + 1, sizeof(*file->header.entries));
+    if (!file->header.entries)
+        return -ENOMEM;
+    file->header.n_entries = n_tensors;
+    for (size_t i = 0; i < n_tensors; i++)
+        file->header.entries[i].tensor = tensors[i];
+    if (sort_names(file))
+        return -ENOMEM;
     *ret_file = steal_ptr(file);
     return 0;
 }

@@ -26,6 +26,13 @@ struct safetensors;
  */
 int safetensors_open(const char *root, const char *path, struct safetensors **ret_file,
                      struct failure *failure);
+/*
+ * safetensors_adopt() - the same of a file in another layout, whose reader found @tensors (copied)
+ * in @mapping. The mapping and @names, where their names are and which malloc() gave, are taken,
+ * also on failure. Return: 0 or -ENOMEM.
+ */
+int safetensors_adopt(struct mapping *mapping, const struct tensor *tensors, size_t n_tensors,
+                      char *names, struct safetensors **ret_file);
 void safetensors_free(struct safetensors *file); /* NULL is fine */
 
 size_t safetensors_n_tensors(const struct safetensors *file);
@@ -39,7 +46,7 @@ struct tensor_finder safetensors_finder(const struct safetensors *file);
 bool safetensors_intact(const struct safetensors *file);
 /* safetensors_mapping() - the file itself; borrowed. */
 const struct mapping *safetensors_mapping(const struct safetensors *file);
-/* safetensors_data() - all that follows the header. */
+/* safetensors_data() - all that follows the header, in a file of safetensors. */
 const void *safetensors_data(const struct safetensors *file, size_t *ret_size);
 
 DEFINE_CLEANUP(struct safetensors *, safetensors_freep, safetensors_free)

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FILE_MAX ((size_t)64 << 20)
 #define ID_MAX ((1 << 24) - 1) /* OLMoE ends at 50279 */
 #define ADDED_SIZE_MAX 256     /* bytes of an added token; bounds the matching */
 
@@ -338,20 +337,16 @@ static int read_added(struct reader *reader, const json_t *root) {
     return 0;
 }
 
-int tokenizer_read(struct tokenizer *tokenizer, const char *root, const char *path,
+int tokenizer_read(struct tokenizer *tokenizer, const json_t *object, const char *path,
                    struct failure *failure) {
     static int (*const model_steps[])(struct reader * reader,
                                       const json_t *model) = {check_model, read_vocab, read_merges};
     cleanup(freep) uint8_t *used = calloc(ID_MAX / 8 + 1, 1);
-    cleanup(json_decrefp) json_t *object = NULL;
     struct reader reader = {.tokenizer = tokenizer, .path = path, .used = used, .failure = failure};
     int r;
 
     if (!used)
         return failure_oom(failure);
-    r = json_parse_file_in(root, path, FILE_MAX, TOKENIZER_CODE, &object, failure);
-    if (r)
-        return r;
     if (!json_is_object(object))
         return broken(&reader, "it is not a JSON object");
     r = stages_read(&reader, object);

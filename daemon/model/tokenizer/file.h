@@ -2,10 +2,9 @@
 /* Reads a tokenizer.json. */
 #pragma once
 
-#include "base/failure.h"
+#include "base/json.h"
 #include "daemon/model/tokenizer/fields.h"
 
-/* tokenizer_read() - fill it from the file at @path, opened as by file_open_in(). Return: 0 or
- * -errno. */
-int tokenizer_read(struct tokenizer *tokenizer, const char *root, const char *path,
+/* tokenizer_read() - fill it from what the file at @path says. Return: 0 or -errno. */
+int tokenizer_read(struct tokenizer *tokenizer, const json_t *object, const char *path,
                    struct failure *failure);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FILE_MAX ((size_t)64 << 20)
 #define TEXT_MAX ((size_t)1 << 30) /* bytes */
 
 /* What one call holds. */
@@ -34,19 +35,27 @@ static int encoder_init(struct encoder *encoder, const struct tokenizer *tokeniz
     return split_match_init(&encoder->match, size);
 }
 
-int tokenizer_open(const char *root, const char *path, struct tokenizer **ret_tokenizer,
-                   struct failure *failure) {
+int tokenizer_from_json(const json_t *object, const char *path, struct tokenizer **ret_tokenizer,
+                        struct failure *failure) {
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
     int r;
 
     tokenizer = calloc(1, sizeof(*tokenizer));
     if (!tokenizer)
         return failure_oom(failure);
-    r = tokenizer_read(tokenizer, root, path, failure);
+    r = tokenizer_read(tokenizer, object, path, failure);
     if (r)
         return r;
     *ret_tokenizer = steal_ptr(tokenizer);
     return 0;
+}
+
+int tokenizer_open(const char *root, const char *path, struct tokenizer **ret_tokenizer,
+                   struct failure *failure) {
+    cleanup(json_decrefp) json_t *object = NULL;
+    int r = json_parse_file_in(root, path, FILE_MAX, "tokenizer_invalid", &object, failure);
+
+    return r ? r : tokenizer_from_json(object, path, ret_tokenizer, failure);
 }
 
 int tokenizer_check(const char *root, const char *path, struct failure *failure) {

@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/cleanup.h"
-#include "base/failure.h"
+#include "base/json.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,6 +26,10 @@ struct tokenizer; /* immutable after open: any number of threads may encode with
  */
 int tokenizer_open(const char *root, const char *path, struct tokenizer **ret_tokenizer,
                    struct failure *failure);
+
+/* tokenizer_from_json() - the same of @object, which is read already; @path: for messages. */
+int tokenizer_from_json(const json_t *object, const char *path, struct tokenizer **ret_tokenizer,
+                        struct failure *failure);
 
 /*
  * tokenizer_check() - can the tokenizer.json at @path be used? Takes as long as opening it, a

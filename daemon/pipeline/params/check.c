@@ -4,6 +4,7 @@
 #include "base/str.h"
 #include "daemon/data/companions.h"
 #include "daemon/model/arch/geometry.h"
+#include "daemon/model/gguf/tokenizer.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/params/schemes.h"
@@ -33,11 +34,15 @@ char *check_codes_dir(const char *artifact) {
 int check_open(const char *root, const char *dir, const struct params *p,
                struct checkpoint **ret_checkpoint, struct failure *failure) {
     cleanup(freep) char *index = str_format("%s/model.safetensors.index.json", dir);
+    cleanup(freep) char *gguf = str_format("%s/%s", dir, format_gguf.container->file);
     cleanup(freep) char *codes = check_codes_dir(dir);
+    bool is_job = str_has_prefix(p->model, "job:");
 
-    if (!index || !codes)
+    if (!index || !gguf || !codes)
         return failure_oom(failure);
-    if (str_has_prefix(p->model, "job:") && access(index, F_OK))
+    if (is_job && !access(gguf, F_OK))
+        return checkpoint_open(dir, gguf, ret_checkpoint, failure);
+    if (is_job && access(index, F_OK))
         return checkpoint_open(codes, codes, ret_checkpoint, failure);
     return checkpoint_open(root, dir, ret_checkpoint, failure);
 }
@@ -91,6 +96,10 @@ int check_model(const struct checkpoint *checkpoint, const struct params *p,
 
     if (r || p->wbits == 16)
         return r;
+    if (checkpoint->is_gguf)
+        return failure_set(failure, -EINVAL, "model_unsupported",
+                           "quantize the safetensors that the file was made from",
+                           "model '%s' is a GGUF file, which is only evaluated", p->model);
     if (checkpoint->config.quantization.present)
         return failure_set(failure, -EINVAL, "model_unsupported",
                            "evaluate it with wbits 16, or quantize the model it was made from",
@@ -110,6 +119,8 @@ int check_tokenizer(const char *root, const char *dir, const char *model,
 
     if (!path)
         return failure_oom(failure);
+    if (gguf_is_file(root, dir))
+        return gguf_tokenizer_open(root, dir, ret_tokenizer, failure);
     r = tokenizer_open(root, path, ret_tokenizer, failure);
     if (r == -ENOENT)
         return failure_set(failure, r, "model_incomplete",

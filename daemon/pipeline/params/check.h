@@ -21,8 +21,8 @@ int check_seqlen(const struct model_config *config, const struct params *p);
 char *check_codes_dir(const char *artifact);
 
 /*
- * check_open() - checkpoint_open() of the model in @dir. A job whose format is one file, which is
- * not read, stands for its codes. Any thread.
+ * check_open() - checkpoint_open() of the model in @dir. Of a job it is the checkpoint, too, but
+ * for a format that is one file and not read: that job stands for its codes. Any thread.
  */
 int check_open(const char *root, const char *dir, const struct params *p,
                struct checkpoint **ret_checkpoint, struct failure *failure);
@@ -34,8 +34,8 @@ int check_open(const char *root, const char *dir, const struct params *p,
 int check_model(const struct checkpoint *checkpoint, const struct params *p,
                 struct failure *failure);
 
-/* check_tokenizer() - open the tokenizer of the folder @dir, as by file_open_in(); the caller owns
- * *ret_tokenizer. */
+/* check_tokenizer() - open the tokenizer of the folder, or GGUF file, @dir, as by file_open_in();
+ * the caller owns *ret_tokenizer. */
 int check_tokenizer(const char *root, const char *dir, const char *model,
                     struct tokenizer **ret_tokenizer, struct failure *failure);
 

@@ -133,8 +133,8 @@ static const json_int_t wbits[] = {2, 3, 4, 8, 16, 0};
 /* In the order in which they are refused and written. */
 static const struct param table[] = {
     {"model", PARAM_STRING, EVERY, NULL,
-     "a folder below a model root; org/name[@revision] of the hub; or job:ID, the checkpoint of "
-     "that job",
+     "a folder below a model root, or a file NAME.gguf there, which is only evaluated; "
+     "org/name[@revision] of the hub; or job:ID, the checkpoint of that job",
      "name a folder under a model root, or job:ID", AT(model), .least = 1, .most = NAME_BYTES_MAX},
     {"dataset", PARAM_STRING, QUANTIZE, NULL,
      "calibration text: wikitext2, ptb, c4 or file:PATH below a data root", NULL, AT(dataset),

@@ -5,6 +5,7 @@
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
 #include "daemon/model/arch/olmoe.h"
+#include "daemon/model/readers/gguf_types.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/formats/gguf/blocks.h"
 #include "daemon/pipeline/formats/gguf/layout.h"
@@ -73,11 +74,45 @@ static float q4_k(const unsigned char *b, int i) {
     return f16_at(b) * (float)scale * (float)q - f16_at(b + 2) * (float)least;
 }
 
+/* ---- types that are only read ---- */
+
+static float q4_1(const unsigned char *b, int i) {
+    return f16_at(b) * (float)(i < 16 ? b[4 + i] & 15 : b[4 + i - 16] >> 4) + f16_at(b + 2);
+}
+
+static float q5_1(const unsigned char *b, int i) {
+    int low = i < 16 ? b[8 + i] & 15 : b[8 + i - 16] >> 4;
+
+    return f16_at(b) * (float)(low | (b[4 + i / 8] >> i % 8 & 1) << 4) + f16_at(b + 2);
+}
+
+static float q5_k(const unsigned char *b, int i) {
+    unsigned char four[144];
+    int high = b[16 + i % 32] >> i / 32 & 1, s = i / 32;
+    int scale = s < 4 ? b[4 + s] & 63 : (b[8 + s] & 15) | b[s] >> 6 << 4;
+
+    memcpy(four, b, 16); /* what Q4_K has, and 16 steps for the high bit */
+    memcpy(four + 16, b + 48, 128);
+    for (int j = 16; j < 144; j++)
+        four[j] = i % 64 < 32 ? four[j] & 15 : four[j] >> 4;
+    return f16_at(b) * (float)scale * (float)(four[16 + 32 * (i / 64) + i % 32] + 16 * high) -
+           f16_at(b + 2) * (float)(s < 4 ? b[8 + s] & 63 : b[8 + s] >> 4 | b[4 + s] >> 6 << 4);
+}
+
+static float q6_k(const unsigned char *b, int i) {
+    int half = i / 128, j = i % 128 / 32, l = i % 32;
+    int low = b[64 * half + l + (j & 1 ? 32 : 0)], high = b[128 + 32 * half + l] >> 2 * j & 3;
+
+    low = j < 2 ? low & 15 : low >> 4;
+    return f16_at(b + 208) * (float)(int8_t)b[192 + i / 16] * (float)((low | high << 4) - 32);
+}
+
 static const struct {
     const char *name;
     float (*element)(const unsigned char *block, int i);
 } decoders[] = {{"Q4_0", q4_0}, {"Q5_0", q5_0}, {"Q8_0", q8_0}, {"Q2_0", q2_0},
-                {"Q2_K", q2_k}, {"Q3_K", q3_k}, {"Q4_K", q4_k}};
+                {"Q2_K", q2_k}, {"Q3_K", q3_k}, {"Q4_K", q4_k}, {"Q4_1", q4_1},
+                {"Q5_1", q5_1}, {"Q5_K", q5_k}, {"Q6_K", q6_k}};
 
 static float decode(const struct ggml_type *type, const unsigned char *blocks, int i) {
     for (size_t d = 0; d < ARRAY_SIZE(decoders); d++) {
@@ -140,7 +175,12 @@ static void check_type(int wbits, bool sym, int columns, const char *name) {
     cleanup(freep) unsigned char *blocks = calloc(ROWS, row_bytes);
     struct made made = {};
 
+    const struct gguf_type *read = gguf_type_find(type->number);
+    cleanup(freep) float *values = calloc(ROWS * COLUMNS, sizeof(*values));
+
     assert_string_equal(type->name, name);
+    assert_string_equal(read->name, name);
+    assert_true(read->block == type->block && read->bytes == type->bytes);
     make(&made, wbits, sym, columns);
     assert_int_equal(ggml_pack(type, &made.m, blocks), 0);
     for (int row = 0; row < ROWS; row++) {
@@ -153,6 +193,9 @@ static void check_type(int wbits, bool sym, int columns, const char *name) {
             assert_true(given == wanted);
         }
     }
+    assert_true(gguf_unpack(read, blocks, (size_t)ROWS * COLUMNS, values));
+    for (int i = 0; i < ROWS * COLUMNS; i++)
+        assert_true(values[i] == decode(type, blocks + i / COLUMNS * row_bytes, i % COLUMNS));
     quantized_matrix_done(&made.m);
 }
 
@@ -174,6 +217,30 @@ static void test_blocks(void **state) {
     check_type(8, true, 64, "Q8_0");
     assert_null(ggml_type_for(8, false, 128));
     assert_null(ggml_type_for(4, true, 16));
+}
+
+/* Blocks of any bytes are read as the decoders read them. */
+static void test_unpack(void **state) {
+    uint32_t seed = 1;
+
+    (void)state;
+    for (size_t d = 0; d < ARRAY_SIZE(decoders); d++) {
+        const struct gguf_type *type = NULL;
+        unsigned char blocks[32 * 256];
+        float given[32 * 256];
+
+        for (int i = 0; i < n_gguf_types; i++) {
+            if (str_equal(gguf_types[i].name, decoders[d].name))
+                type = &gguf_types[i];
+        }
+        assert_non_null(type);
+        for (size_t i = 0; i < sizeof(blocks); i++)
+            blocks[i] = (unsigned char)((seed = seed * 1664525 + 1013904223) >> 24) & 0xbb;
+        assert_true(gguf_unpack(type, blocks, (size_t)32 * type->block, given));
+        for (int i = 0; i < 32 * type->block; i++)
+            assert_true(given[i] == decoders[d].element(blocks + i / type->block * type->bytes,
+                                                        i % type->block));
+    }
 }
 
 /* What would come out as another weight is no block. */
@@ -329,7 +396,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blocks),     cmocka_unit_test(test_out_of_range),
         cmocka_unit_test(test_large),      cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_tokenizers),
+        cmocka_unit_test(test_tokenizers), cmocka_unit_test(test_unpack),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

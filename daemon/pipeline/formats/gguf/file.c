@@ -14,9 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC "GGUF"
-#define VERSION 3
-
 struct container {
     char *path;
     int fd;
@@ -80,8 +77,8 @@ static int write_header(const struct format_context *c, struct container *contai
     r = gguf_put_tokenizer(&keys, c->model_root, c->model_dir, c->config, c->failure);
     if (r)
         return r;
-    strbuf_puts(&header, MAGIC);
-    gguf_put(&header, VERSION, 4);
+    strbuf_puts(&header, GGUF_MAGIC);
+    gguf_put(&header, GGUF_VERSION, 4);
     gguf_put(&header, container->layout.n, 8);
     gguf_put(&header, keys.n, 8);
     strbuf_append(&header, keys.bytes.data, keys.bytes.length);

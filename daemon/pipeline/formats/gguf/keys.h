@@ -8,6 +8,7 @@
 #include "base/failure.h"
 #include "base/str.h"
 #include "daemon/model/arch/config.h"
+#include "daemon/model/gguf/spec.h"
 #include "daemon/pipeline/formats/gguf/blocks.h"
 
 struct gguf_keys {
@@ -28,15 +29,6 @@ void gguf_put_u32(struct gguf_keys *keys, const char *key, uint32_t value);
 void gguf_put_f32(struct gguf_keys *keys, const char *key, float value);
 void gguf_put_bool(struct gguf_keys *keys, const char *key, bool value);
 void gguf_put_text(struct gguf_keys *keys, const char *key, const char *text);
-
-enum gguf_value {
-    GGUF_U32 = 4,
-    GGUF_I32 = 5,
-    GGUF_F32 = 6,
-    GGUF_BOOL = 7,
-    GGUF_STRING = 8,
-    GGUF_ARRAY = 9
-};
 
 /* gguf_put_array() - the key of an array of @n elements, which the caller appends. */
 void gguf_put_array(struct gguf_keys *keys, const char *key, enum gguf_value type, uint64_t n);

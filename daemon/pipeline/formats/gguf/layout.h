@@ -6,10 +6,8 @@
 #pragma once
 
 #include "daemon/model/arch/geometry.h"
+#include "daemon/model/gguf/names.h"
 #include "daemon/pipeline/formats/gguf/blocks.h"
-
-#define GGUF_NAME_SIZE 64 /* of a tensor; llama.cpp has the same limit */
-#define GGUF_ALIGNMENT 32 /* of the data of each tensor */
 
 struct gguf_tensor {
     char name[GGUF_NAME_SIZE];
@@ -43,9 +41,3 @@ const struct ggml_type *gguf_part_type(const struct model_config *config,
 
 /* gguf_plain_type() - of a tensor that is not quantized: F32, or BF16 of embedding and head. */
 const struct ggml_type *gguf_plain_type(enum tensor_role role);
-
-/* gguf_plain_name() - of a tensor that is not quantized; @layer counts where it is of one. */
-void gguf_plain_name(enum tensor_role role, int layer, char ret_name[GGUF_NAME_SIZE]);
-
-/* gguf_part_name() - of part @part of @group, of all experts. */
-void gguf_part_name(enum group group, int part, int layer, char ret_name[GGUF_NAME_SIZE]);

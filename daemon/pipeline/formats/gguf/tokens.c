@@ -16,18 +16,10 @@
 
 #define JSON_MAX ((size_t)64 << 20)
 
-/* As llama.cpp tells tokens apart (enum llama_token_type). */
-enum token_type {
-    TOKEN_NORMAL = 1,  /* from merges */
-    TOKEN_CONTROL = 3, /* added, special: no text comes of it */
-    TOKEN_USER = 4,    /* added, and not special */
-    TOKEN_UNUSED = 5,  /* none: there are rows of the embedding without a token */
-};
-
 struct token {
     const char *text; /* borrowed; NULL: none */
     size_t size;
-    enum token_type type;
+    enum gguf_token type;
 };
 
 struct tokens {
@@ -85,14 +77,14 @@ static int check_stages(const struct tokens *tokens, const json_t *root) {
 /* ---- tokens ---- */
 
 static int put_token(struct tokens *tokens, const json_t *id, const char *text, size_t size,
-                     enum token_type type) {
+                     enum gguf_token type) {
     json_int_t number = json_integer_value(id);
     struct token *token;
 
     if (!json_is_integer(id) || number < 0 || number >= tokens->n)
         return broken(tokens, "a token has an id without a row in the embedding");
     token = &tokens->tokens[number];
-    if (token->text && (type == TOKEN_NORMAL || token->type != TOKEN_NORMAL))
+    if (token->text && (type == GGUF_TOKEN_NORMAL || token->type != GGUF_TOKEN_NORMAL))
         return broken(tokens, "two tokens have the same id");
     *token = (struct token){text, size, type};
     return 0;
@@ -106,7 +98,7 @@ static int collect(struct tokens *tokens, const json_t *root) {
     int r = 0;
 
     json_object_foreach(vocab, text, value) {
-        r = put_token(tokens, value, text, strlen(text), TOKEN_NORMAL);
+        r = put_token(tokens, value, text, strlen(text), GGUF_TOKEN_NORMAL);
         if (r)
             return r;
     }
@@ -117,7 +109,7 @@ static int collect(struct tokens *tokens, const json_t *root) {
         if (!json_is_string(content))
             return broken(tokens, "an added token has no text");
         r = put_token(tokens, json_object_get(token, "id"), json_string_value(content),
-                      json_string_length(content), special ? TOKEN_CONTROL : TOKEN_USER);
+                      json_string_length(content), special ? GGUF_TOKEN_CONTROL : GGUF_TOKEN_USER);
         if (r)
             return r;
     }
@@ -138,7 +130,7 @@ static int put_tokens(struct gguf_keys *keys, const struct tokens *tokens) {
     }
     gguf_put_array(keys, "tokenizer.ggml.token_type", GGUF_I32, (uint64_t)tokens->n);
     for (int i = 0; i < tokens->n; i++)
-        gguf_put(to, tokens->tokens[i].text ? tokens->tokens[i].type : TOKEN_UNUSED, 4);
+        gguf_put(to, tokens->tokens[i].text ? tokens->tokens[i].type : GGUF_TOKEN_UNUSED, 4);
     return to->failed ? failure_oom(tokens->failure) : 0;
 }
 
