@@ -61,6 +61,14 @@ struct job_filter {
     int wbits;          /* 0: any */
     double perplexity_min, perplexity_max; /* of the first set; 0: any, even none */
     int64_t after; /* only what comes after this job, as a rule the newest first */
+    int64_t group; /* only members of this one */
+    int limit;     /* 1 .. 500 */
+};
+
+/* Which groups a list shows, the newest first; NULL or 0: no restriction. */
+struct groups_filter {
+    const char *owner;
+    int64_t after; /* only those with lower ids */
     int limit;     /* 1 .. 500 */
 };
 
@@ -110,6 +118,30 @@ struct service {
      */
     int (*estimate)(void *ctx, const struct caller *caller, const json_t *request,
                     json_t **ret_estimate, struct failure *failure);
+
+    /*
+     * Appends the jobs of a group, all or none, and key as for submit(): @request is a
+     * GroupRequest of openapi.json, the answer a Group.
+     */
+    int (*submit_group)(void *ctx, const struct caller *caller, const char *idempotency_key,
+                        const json_t *request, json_t **ret_group, bool *ret_created,
+                        struct failure *failure);
+
+    /* The estimates of its members, as openapi.json's GroupEstimate; nothing is stored. */
+    int (*estimate_group)(void *ctx, const struct caller *caller, const json_t *request,
+                          json_t **ret_estimate, struct failure *failure);
+
+    /* One group with its members; version and @known as for job(). */
+    int (*group)(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
+                 json_t **ret_group, uint64_t *ret_version, struct failure *failure);
+
+    /* {object: "list", data: [GroupSummary], has_more} */
+    int (*groups)(void *ctx, const struct caller *caller, const struct groups_filter *filter,
+                  json_t **ret_list, struct failure *failure);
+
+    /* Cancels each job of a group that has not ended; when all have: -EBUSY. */
+    int (*cancel_group)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_group,
+                        struct failure *failure);
 
     /*
      * One job; *ret_version grows with every change of the object (for an ETag). A caller that

@@ -42,6 +42,14 @@ int failure_field(struct failure *f, const char *field, const char *hint, const 
     return -EINVAL;
 }
 
+void failure_of(struct failure *f, const char *subject) {
+    char text[2 * sizeof(f->detail)];
+
+    snprintf(text, sizeof(text), "%.256s: %s", subject, f->detail);
+    snprintf(f->detail, sizeof(f->detail), "%.511s", text);
+    str_make_printable(f->detail); /* what was cut may end inside a character */
+}
+
 int failure_oom(struct failure *f) {
     return failure_set(f, -ENOMEM, "out_of_memory",
                        "lower nsamples or seqlen, or wait until the machine has memory free",

@@ -42,6 +42,9 @@ int failure_set(struct failure *f, int r, const char *code, const char *hint, co
 int failure_field(struct failure *f, const char *field, const char *hint, const char *format, ...)
     printf_format(4, 5);
 
+/* failure_of() - @f is that of @subject, one of several: its detail begins with "@subject: ". */
+void failure_of(struct failure *f, const char *subject);
+
 /* failure_oom() - the failure of an allocation on the host. Return: -ENOMEM. */
 int failure_oom(struct failure *f);
 

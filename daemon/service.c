@@ -3,19 +3,16 @@
 
 #include "base/json.h"
 #include "base/log/log.h"
-#include "base/str.h"
 #include "daemon/access/access.h"
-#include "daemon/files/paths.h"
 #include "daemon/inventory.h"
 #include "daemon/pipeline/methods/method.h"
+#include "daemon/queue/groups/groups.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/status.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define LIST_MAX 500
 #define EVENTS_MAX 10000
@@ -59,6 +56,65 @@ static int estimate(void *ctx, const struct caller *caller, const json_t *reques
                            failure);
 }
 
+static int submit_group(void *ctx, const struct caller *caller, const char *key,
+                        const json_t *request, json_t **ret_group, bool *ret_created,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+    int r = groups_submit(&daemon->jobs, caller, key, request, ret_group, ret_created, failure);
+
+    if (!r)
+        wake_all(daemon);
+    return r;
+}
+
+static int estimate_group(void *ctx, const struct caller *caller, const json_t *request,
+                          json_t **ret_estimate, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(json_decrefp) json_t *devices = executors_describe(daemon->executors);
+
+    if (!devices)
+        return failure_oom(failure);
+    return estimate_group_answer(&daemon->jobs, daemon->counts, devices, caller, request,
+                                 ret_estimate, failure);
+}
+
+static int get_group(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
+                     json_t **ret_group, uint64_t *ret_version, struct failure *failure) {
+    struct daemon *daemon = ctx;
+
+    return groups_object(&daemon->jobs, caller, id, known, ret_group, ret_version, failure);
+}
+
+static int check_limit(int limit, struct failure *failure) {
+    if (limit >= 1 && limit <= LIST_MAX)
+        return 0;
+    return failure_field(failure, "limit", NULL, "must be from 1 to %d", LIST_MAX);
+}
+
+static int list_groups(void *ctx, const struct caller *caller, const struct groups_filter *filter,
+                       json_t **ret_list, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    int r = check_limit(filter->limit, failure);
+
+    return r ? r : groups_list(&daemon->jobs, caller, filter, ret_list, failure);
+}
+
+static int cancel_group(void *ctx, const struct caller *caller, int64_t id, json_t **ret_group,
+                        struct failure *failure) {
+    struct daemon *daemon = ctx;
+    cleanup(json_decrefp) json_t *ids = NULL;
+    uint64_t version;
+    const char *job;
+    json_t *gone;
+    int r = groups_cancel(&daemon->jobs, caller, id, &ids, failure);
+
+    json_object_foreach(ids, job, gone) {
+        executors_cancel(daemon->executors, strtoll(job, NULL, 10));
+        puller_cancel(daemon->puller, strtoll(job, NULL, 10));
+    }
+    return r ? r : groups_object(&daemon->jobs, caller, id, 0, ret_group, &version, failure);
+}
+
 static int get_job(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
                    json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     struct daemon *daemon = ctx;
@@ -70,9 +126,10 @@ static int list_jobs(void *ctx, const struct caller *caller, const struct job_fi
                      uint64_t known, json_t **ret_list, uint64_t *ret_version,
                      struct failure *failure) {
     struct daemon *daemon = ctx;
+    int r = check_limit(filter->limit, failure);
 
-    if (filter->limit < 1 || filter->limit > LIST_MAX)
-        return failure_field(failure, "limit", NULL, "must be from 1 to %d", LIST_MAX);
+    if (r)
+        return r;
     if (filter->method && !method_find(filter->method))
         return failure_field(failure, "method", "/openapi.json lists the methods in JobRequest",
                              "'%s' is not a method", filter->method);
@@ -197,71 +254,11 @@ static int list_artifacts(void *ctx, const struct caller *caller, int64_t id, js
                          failure);
 }
 
-/* Opens a file that the job's result lists, and that is still the size it was listed with. */
-static int open_listed(struct daemon *daemon, int64_t id, const json_t *item,
-                       struct artifact *ret_artifact, struct failure *failure) {
-    const char *name = json_string_value(json_object_get(item, "name"));
-    const char *sha256 = json_string_value(json_object_get(item, "sha256"));
-    json_int_t bytes = json_integer_value(json_object_get(item, "bytes"));
-    cleanup(freep) char *path = paths_artifact(daemon->config->jobs_dir, id);
-    cleanup(closep) int dir = -1;
-    cleanup(closep) int fd = -1;
-    struct stat st;
-
-    if (!path)
-        return failure_oom(failure);
-    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (dir < 0)
-        return failure_errno(failure, errno == ENOENT ? -EIO : -errno, "cannot open", path);
-    fd = paths_open_beneath(dir, name, O_RDONLY | O_NONBLOCK, false);
-    if (fd < 0)
-        return failure_errno(failure, fd == -ENOENT ? -EIO : fd, "cannot open", name);
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != bytes)
-        return failure_set(
-            failure, -EIO, "artifact_damaged",
-            "quantize the model again; check which other program writes into the state folder",
-            "the file '%s' of job %" PRId64 " has changed since it was written", name, id);
-    snprintf(ret_artifact->sha256, sizeof(ret_artifact->sha256), "%s", sha256 ? sha256 : "");
-    ret_artifact->size = (uint64_t)st.st_size;
-    ret_artifact->fd = steal_fd(&fd);
-    return 0;
-}
-
-/* The entry of @name in the result of @row; NULL: there is none. */
-static const json_t *find_artifact(const struct job_row *row, const char *name) {
-    json_t *item;
-    size_t i;
-
-    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
-        if (str_is_safe_name(name) &&
-            str_equal(json_string_value(json_object_get(item, "name")), name))
-            return item;
-    }
-    return NULL;
-}
-
 static int artifact_open(void *ctx, const struct caller *caller, int64_t id, const char *name,
                          struct artifact *ret_artifact, struct failure *failure) {
     struct daemon *daemon = ctx;
-    cleanup(cached_job_freep) struct cached_job *cached = NULL, *still = NULL;
-    struct failure gone;
-    const json_t *item;
-    int r = jobs_see(&daemon->jobs, caller, id, &cached, failure);
 
-    if (r)
-        return r;
-    item = find_artifact(cached->row, name);
-    if (!item)
-        return failure_set(failure, -ENOENT, "artifact_not_found",
-                           "list the job's artifacts to see their names",
-                           "job %" PRId64 " has no file '%s'", id, name);
-    r = open_listed(daemon, id, item, ret_artifact, failure);
-    /* The job may have been deleted between its row and its file: then that is the answer. */
-    if (r && jobs_see(&daemon->jobs, caller, id, &still, &gone) == -ENOENT) {
-        *failure = gone;
-        return -ENOENT;
-    }
-    return r;
+    return jobs_open_artifact(&daemon->jobs, caller, id, name, ret_artifact, failure);
 }
 
 static int list_devices(void *ctx, json_t **ret_list, struct failure *failure) {
@@ -448,6 +445,11 @@ void service_init(struct service *service, struct daemon *daemon) {
         .ctx = daemon,
         .submit = submit,
         .estimate = estimate,
+        .submit_group = submit_group,
+        .estimate_group = estimate_group,
+        .group = get_group,
+        .groups = list_groups,
+        .cancel_group = cancel_group,
         .job = get_job,
         .jobs = list_jobs,
         .cancel = cancel,

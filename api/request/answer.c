@@ -4,6 +4,7 @@
 #include "api/header/etag.h"
 #include "api/header/media.h"
 #include "api/request/api.h"
+#include "api/request/caller.h"
 #include "api/request/metrics.h"
 #include "api/request/problem.h"
 #include "api/request/refusal.h"
@@ -99,6 +100,38 @@ enum MHD_Result answer_not_modified(struct request *request, const char *etag) {
 
 enum MHD_Result answer_json_not_modified(struct request *request, const char *etag) {
     return not_modified(request, etag, takes_gzip(request));
+}
+
+/* Of this process and of what the caller sees: a tag of another never fits. */
+static uint32_t tag_space(const struct request *request) {
+    return request->api->boot ^ caller_scope(&request->caller);
+}
+
+uint64_t answer_known_version(const struct request *request) {
+    return etag_known_version(request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH),
+                              tag_space(request));
+}
+
+enum MHD_Result answer_versioned(struct request *request, const json_t *object, uint64_t version) {
+    const char *known = request_header(request, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    char tag[ETAG_SIZE];
+
+    etag_of_version(tag_space(request), version, tag);
+    if (!object || etag_matches(known, tag))
+        return answer_json_not_modified(request, tag);
+    return answer_json(request, MHD_HTTP_OK, object, tag);
+}
+
+enum MHD_Result answer_submitted(struct request *request, const char *folder, const json_t *job) {
+    struct MHD_Response *response = response_json(job, WIRE_JSON);
+    char location[64];
+
+    if (response) {
+        snprintf(location, sizeof(location), "%s/%" JSON_INTEGER_FORMAT, folder,
+                 json_integer_value(json_object_get(job, "id")));
+        response_header(response, MHD_HTTP_HEADER_LOCATION, location);
+    }
+    return answer_response(request, MHD_HTTP_ACCEPTED, response);
 }
 
 static enum MHD_Result answer_problem(struct request *request, unsigned status,

@@ -29,6 +29,18 @@ enum MHD_Result answer_static(struct request *request, const void *data, size_t 
 enum MHD_Result answer_not_modified(struct request *request, const char *etag);
 enum MHD_Result answer_json_not_modified(struct request *request, const char *etag);
 
+/*
+ * answer_versioned() - send @object with the tag of its @version, or 304 when the client has it;
+ * NULL: it is as the client knows it.
+ */
+enum MHD_Result answer_versioned(struct request *request, const json_t *object, uint64_t version);
+
+/* answer_known_version() - of what is asked for, as the client has it; 0: it has none. */
+uint64_t answer_known_version(const struct request *request);
+
+/* answer_submitted() - send @job with the address of it below @folder ("/v1/jobs"). */
+enum MHD_Result answer_submitted(struct request *request, const char *folder, const json_t *job);
+
 /* answer_failure() - send the problem that -errno @r and @failure mean. */
 enum MHD_Result answer_failure(struct request *request, int r, const struct failure *failure);
 

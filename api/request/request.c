@@ -18,6 +18,7 @@
 
 /* A body that is announced to be longer is not read, not even to be dropped. */
 #define DRAIN_MAX ((size_t)1 << 20)
+#define KEY_MAX 128                  /* characters of an Idempotency-Key */
 #define WHOLE_MAX 9007199254740992.0 /* 2^53: above, a double is no exact number */
 
 struct request *request_new(struct listener *listener, struct MHD_Connection *connection,
@@ -140,6 +141,19 @@ int request_json(const struct request *request, json_t **ret_body, struct failur
     if (!r)
         take_whole_numbers(*ret_body);
     return r;
+}
+
+int request_key(const struct request *request, const char **ret_key, struct failure *failure) {
+    const char *key = request_header(request, "Idempotency-Key");
+
+    if (key && (!*key || strlen(key) > KEY_MAX))
+        return failure_field(failure, "Idempotency-Key", NULL, "must have 1 to %d characters",
+                             KEY_MAX);
+    for (const char *s = key; s && *s; s++)
+        if (*s < ' ' || *s > '~')
+            return failure_field(failure, "Idempotency-Key", NULL, "must be printable ASCII");
+    *ret_key = key;
+    return 0;
 }
 
 int request_no_body(const struct request *request, struct failure *failure) {

@@ -66,6 +66,12 @@ bool request_take(struct request *request, const char *data, size_t size);
 /* request_header() - value of the first header @name, NULL if there is none; borrowed. */
 const char *request_header(const struct request *request, const char *name);
 
+/*
+ * request_key() - the Idempotency-Key, NULL: none; borrowed. Return: 0, or -EINVAL with the failure
+ * when it is not short and printable.
+ */
+int request_key(const struct request *request, const char **ret_key, struct failure *failure);
+
 /* request_query() - value of ?@name=, "" without a value, NULL if there is none; borrowed. */
 const char *request_query(const struct request *request, const char *name);
 

@@ -77,22 +77,34 @@ static int take_perplexity(const struct request *request, const char *name, doub
     return 0;
 }
 
-static int take_numbers(const struct request *request, struct job_filter *filter,
-                        struct failure *failure) {
-    uint64_t limit = 0, after = 0, wbits = 0;
+/* ?limit= and ?after=, as all lists have them. */
+static int take_page(const struct request *request, int64_t *ret_after, int *ret_limit,
+                     struct failure *failure) {
+    uint64_t limit = 0, after = 0;
     int r =
         request_query_u64(request, "limit", 1, WIRE_LIMIT_MAX, WIRE_LIMIT_DEFAULT, &limit, failure);
 
     if (r == 0)
         r = request_query_u64(request, "after", 0, INT64_MAX, 0, &after, failure);
+    *ret_limit = (int)limit;
+    *ret_after = (int64_t)after;
+    return r;
+}
+
+static int take_numbers(const struct request *request, struct job_filter *filter,
+                        struct failure *failure) {
+    uint64_t wbits = 0, group = 0;
+    int r = take_page(request, &filter->after, &filter->limit, failure);
+
+    if (r == 0)
+        r = request_query_u64(request, "group", 1, INT64_MAX, 0, &group, failure);
     if (r == 0)
         r = request_query_u64(request, "wbits", 1, WBITS_MAX, 0, &wbits, failure);
     if (r == 0)
         r = take_perplexity(request, "perplexity_min", &filter->perplexity_min, failure);
     if (r == 0)
         r = take_perplexity(request, "perplexity_max", &filter->perplexity_max, failure);
-    filter->limit = (int)limit;
-    filter->after = (int64_t)after;
+    filter->group = (int64_t)group;
     filter->wbits = (int)wbits;
     return r;
 }
@@ -121,4 +133,16 @@ int job_filter_take(const struct request *request, struct job_filter *ret_filter
         filter.sort = NULL;
     *ret_filter = filter;
     return 0;
+}
+
+int groups_filter_take(const struct request *request, struct groups_filter *ret_filter,
+                       struct failure *failure) {
+    struct groups_filter filter = {.owner = request_query(request, "owner")};
+    int r = check_text("owner", filter.owner, OWNER_SIZE - 1, failure);
+
+    if (r == 0)
+        r = take_page(request, &filter.after, &filter.limit, failure);
+    if (r == 0)
+        *ret_filter = filter;
+    return r;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which jobs a client asks for, and in which order. */
+/* Which jobs or groups a client asks for, and in which order. */
 #pragma once
 
 #include "api/request/request.h"
@@ -11,3 +11,7 @@
  */
 int job_filter_take(const struct request *request, struct job_filter *ret_filter,
                     struct failure *failure);
+
+/* groups_filter_take() - the same for groups. */
+int groups_filter_take(const struct request *request, struct groups_filter *ret_filter,
+                       struct failure *failure);

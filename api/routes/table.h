@@ -34,6 +34,13 @@ enum MHD_Result job_delete(struct request *request);
 enum MHD_Result job_layers_get(struct request *request);
 enum MHD_Result job_windows_get(struct request *request);
 
+/* groups.c */
+enum MHD_Result groups_post(struct request *request);
+enum MHD_Result groups_get(struct request *request);
+enum MHD_Result group_estimate_post(struct request *request);
+enum MHD_Result group_get(struct request *request);
+enum MHD_Result group_cancel(struct request *request);
+
 /* events.c */
 enum MHD_Result job_events_get(struct request *request);
 enum MHD_Result events_get(struct request *request);

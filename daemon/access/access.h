@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Who may do what to a job. daemon/access/ may use base, the store's rows and the callers of
- * api/service.h. Any thread.
+ * Who may do what to a job or a group. daemon/access/ may use base, the store's rows and the
+ * callers of api/service.h. Any thread.
  */
 #pragma once
 
@@ -21,3 +21,9 @@ int access_see(const struct caller *caller, const struct job_row *row, struct fa
  */
 int access_change(const struct caller *caller, const struct job_row *row, const char *verb,
                   struct failure *failure);
+
+/* access_see_group(), access_change_group() - the same for a group of jobs. */
+int access_see_group(const struct caller *caller, const struct group_row *row,
+                     struct failure *failure);
+int access_change_group(const struct caller *caller, const struct group_row *row, const char *verb,
+                        struct failure *failure);

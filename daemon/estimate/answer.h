@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The answer to POST /v1/estimate: a request is checked as a submission is, and answered by what
- * the job would take. It uses the queue, the store and the pipeline's estimate.
+ * The answers to POST /v1/estimate and POST /v1/groups/estimate: a request is checked as a
+ * submission is, and answered by what the job would take. It uses the queue, the store and the
+ * pipeline's estimate.
  */
 #pragma once
 
@@ -15,3 +16,8 @@
 int estimate_answer(struct jobs *jobs, struct counts *counts, const json_t *devices,
                     const struct caller *caller, const json_t *request, json_t **ret_estimate,
                     struct failure *failure);
+
+/* estimate_group_answer() - as struct service's estimate_group; the rest as above. */
+int estimate_group_answer(struct jobs *jobs, struct counts *counts, const json_t *devices,
+                          const struct caller *caller, const json_t *body, json_t **ret_estimate,
+                          struct failure *failure);

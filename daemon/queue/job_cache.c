@@ -183,8 +183,8 @@ static char *key_of(const struct store_filter *filter) {
                                  filter->text,   filter->label,  filter->method, filter->sort};
     struct strbuf key = {};
 
-    strbuf_printf(&key, "%d %" PRId64 " %d %.17g %.17g", filter->limit, filter->after,
-                  filter->wbits, filter->perplexity_min, filter->perplexity_max);
+    strbuf_printf(&key, "%d %" PRId64 " %" PRId64 " %d %.17g %.17g", filter->limit, filter->after,
+                  filter->group, filter->wbits, filter->perplexity_min, filter->perplexity_max);
     for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
         if (words[i])
             strbuf_printf(&key, " %zu:%s", strlen(words[i]), words[i]);

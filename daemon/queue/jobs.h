@@ -18,7 +18,6 @@
 #include "daemon/queue/holds.h"
 #include "daemon/queue/job_cache.h"
 #include "daemon/queue/quota.h"
-#include "daemon/queue/stats.h"
 #include "daemon/store/lease.h"
 #include "daemon/store/store.h"
 
@@ -31,6 +30,14 @@ struct submission;
 #define JOBS_REBOOTS_MAX 10 /* of the machine, while one job runs */
 #define JOBS_LOCAL "local"  /* the executor of the devices of this machine */
 #define JOBS_KEY_MAX 255    /* bytes of an Idempotency-Key */
+
+/* Of all jobs since the start. Any thread. */
+struct stats {
+    struct histogram wait;       /* from a job's submission to its first start */
+    struct histogram run;        /* from there to its end */
+    struct histogram divergence; /* mean of each set of a job that succeeded, nats */
+    atomic_uint_fast64_t n_layers, n_tokens;
+};
 
 /* What the queue works with; all pointers are borrowed. */
 struct jobs {
@@ -57,12 +64,38 @@ struct jobs {
     struct stats stats;
 };
 
-/* -------- what clients ask for (jobs.c, jobs_ended.c) -------- */
+/* -------- what clients ask for (jobs.c, jobs_submit.c, jobs_order.c, jobs_ended.c) -------- */
 
 /* jobs_submit() - as struct service's submit. */
 int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
                 const json_t *request, json_t **ret_job, bool *ret_created,
                 struct failure *failure);
+
+/*
+ * jobs_submit_to() - the same for a job that comes into the group @joins when that is there; 0:
+ * into none.
+ */
+int jobs_submit_to(struct jobs *jobs, const struct caller *caller, const char *key,
+                   const json_t *request, int64_t joins, json_t **ret_job, bool *ret_created,
+                   struct failure *failure);
+
+/* Jobs that come into the queue together, all or none of them; borrowed. */
+struct batch {
+    const json_t *body;            /* as it was sent: what an Idempotency-Key stands for */
+    json_t *requests;              /* of each job, an array */
+    json_t *labels;                /* what failures call each, an array of strings; NULL: nothing */
+    const struct group_row *group; /* that is made of them; NULL: none */
+    int64_t joins;                 /* the group that they come into when it is there; 0: none */
+};
+
+/*
+ * jobs_submit_batch() - all jobs of @batch, with consecutive ids from *ret_id on; a key that was
+ * used gives the first job of that time. @warnings, an array, gets a string for each new job, ""
+ * for none. A failure of one job names it by its label.
+ */
+int jobs_submit_batch(struct jobs *jobs, const struct caller *caller, const char *key,
+                      const struct batch *batch, int64_t *ret_id, bool *ret_created,
+                      json_t *warnings, struct failure *failure);
 
 /*
  * jobs_check() - find the model of @submission and check all that can be known before a run: model,
@@ -87,6 +120,13 @@ int jobs_list(struct jobs *jobs, const struct caller *caller, const struct job_f
  */
 int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct failure *failure);
+
+/*
+ * jobs_cancel_group() - the same for all jobs of @group that have not ended, in one transaction:
+ * *ret_ids is an object with their ids, owned by the caller. -EBUSY when all have ended.
+ */
+int jobs_cancel_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                      json_t **ret_ids, struct failure *failure);
 
 /*
  * jobs_order() - as struct service's order. -EBUSY when it is not queued; -ENOENT, -EPERM: it is
@@ -118,8 +158,15 @@ int jobs_delete(struct jobs *jobs, const struct caller *caller, int64_t id,
 int jobs_windows(struct jobs *jobs, const struct caller *caller, int64_t id, json_t **ret_sets,
                  struct failure *failure);
 
+/* jobs_open_artifact() - as struct service's artifact_open. */
+int jobs_open_artifact(struct jobs *jobs, const struct caller *caller, int64_t id, const char *name,
+                       struct artifact *ret_artifact, struct failure *failure);
+
 /* jobs_find() - the row of job @id, which is to be freed; -ENOENT. */
 int jobs_find(struct jobs *jobs, int64_t id, struct job_row **ret_row, struct failure *failure);
+
+/* jobs_not_found() - there is no job @id. Return: -ENOENT with the failure. */
+int jobs_not_found(int64_t id, struct failure *failure);
 
 /*
  * jobs_see() - job @id as @caller may look at it, used; its position is not looked at. -ENOENT,

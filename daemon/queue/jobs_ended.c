@@ -11,8 +11,10 @@
 #include "daemon/queue/submission.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define WINDOWS_BYTES_MAX (256 << 20)
 
@@ -51,6 +53,7 @@ int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, 
     cleanup(cached_job_freep) struct cached_job *cached = NULL;
     cleanup(json_decrefp) json_t *request = NULL;
     bool created = false;
+    int64_t joins = 0;
     int r = jobs_see(jobs, caller, id, &cached, failure);
 
     if (!r)
@@ -62,7 +65,10 @@ int jobs_retry(struct jobs *jobs, const struct caller *caller, const char *key, 
     request = whole_request(cached->row);
     if (!request)
         return failure_oom(failure);
-    r = jobs_submit(jobs, caller, key, request, ret_job, &created, failure);
+    /* As a member of the group, when that is the caller's too. */
+    if (str_equal(caller->owner, cached->row->owner))
+        joins = json_integer_value(json_object_get(cached->row->group, "id"));
+    r = jobs_submit_to(jobs, caller, key, request, joins, ret_job, &created, failure);
     if (!r && created)
         log_info("job %" JSON_INTEGER_FORMAT " is job %" PRId64 " again",
                  json_integer_value(json_object_get(*ret_job, "id")), id);
@@ -79,8 +85,7 @@ static int delete_row(struct jobs *jobs, const struct caller *caller, int64_t id
     int r = store_get_job(jobs->store, id, &row);
 
     if (r == -ENOENT)
-        return failure_set(failure, r, "job_not_found", "list the jobs to see their ids",
-                           "no job '%" PRId64 "'", id);
+        return jobs_not_found(id, failure);
     if (!r)
         r = access_change(caller, row, "delete", failure);
     if (r)
@@ -148,4 +153,72 @@ int jobs_windows(struct jobs *jobs, const struct caller *caller, int64_t id, jso
     }
     *ret_sets = steal_ptr(sets);
     return 0;
+}
+
+/* -------- its files -------- */
+
+/* Opens a file that the job's result lists, and that is still the size it was listed with. */
+static int open_listed(struct jobs *jobs, int64_t id, const json_t *item,
+                       struct artifact *ret_artifact, struct failure *failure) {
+    const char *name = json_string_value(json_object_get(item, "name"));
+    const char *sha256 = json_string_value(json_object_get(item, "sha256"));
+    json_int_t bytes = json_integer_value(json_object_get(item, "bytes"));
+    cleanup(freep) char *path = paths_artifact(jobs->jobs_dir, id);
+    cleanup(closep) int dir = -1;
+    cleanup(closep) int fd = -1;
+    struct stat st;
+
+    if (!path)
+        return failure_oom(failure);
+    dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (dir < 0)
+        return failure_errno(failure, errno == ENOENT ? -EIO : -errno, "cannot open", path);
+    fd = paths_open_beneath(dir, name, O_RDONLY | O_NONBLOCK, false);
+    if (fd < 0)
+        return failure_errno(failure, fd == -ENOENT ? -EIO : fd, "cannot open", name);
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size != bytes)
+        return failure_set(
+            failure, -EIO, "artifact_damaged",
+            "quantize the model again; check which other program writes into the state folder",
+            "the file '%s' of job %" PRId64 " has changed since it was written", name, id);
+    snprintf(ret_artifact->sha256, sizeof(ret_artifact->sha256), "%s", sha256 ? sha256 : "");
+    ret_artifact->size = (uint64_t)st.st_size;
+    ret_artifact->fd = steal_fd(&fd);
+    return 0;
+}
+
+/* The entry of @name in the result of @row; NULL: there is none. */
+static const json_t *find_artifact(const struct job_row *row, const char *name) {
+    json_t *item;
+    size_t i;
+
+    json_array_foreach(json_object_get(row->result, "artifacts"), i, item) {
+        if (str_is_safe_name(name) &&
+            str_equal(json_string_value(json_object_get(item, "name")), name))
+            return item;
+    }
+    return NULL;
+}
+
+int jobs_open_artifact(struct jobs *jobs, const struct caller *caller, int64_t id, const char *name,
+                       struct artifact *ret_artifact, struct failure *failure) {
+    cleanup(cached_job_freep) struct cached_job *cached = NULL, *still = NULL;
+    struct failure gone;
+    const json_t *item;
+    int r = jobs_see(jobs, caller, id, &cached, failure);
+
+    if (r)
+        return r;
+    item = find_artifact(cached->row, name);
+    if (!item)
+        return failure_set(failure, -ENOENT, "artifact_not_found",
+                           "list the job's artifacts to see their names",
+                           "job %" PRId64 " has no file '%s'", id, name);
+    r = open_listed(jobs, id, item, ret_artifact, failure);
+    /* The job may have been deleted between its row and its file: then that is the answer. */
+    if (r && jobs_see(jobs, caller, id, &still, &gone) == -ENOENT) {
+        *failure = gone;
+        return -ENOENT;
+    }
+    return r;
 }

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The order of waiting jobs, as users change it: their priority, and whether they are held. */
+/* What users change of jobs: the priority, whether they are held, and that they end. */
 #include "daemon/queue/jobs.h"
 
 #include "api/wire.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log/log.h"
+#include "base/log/messages.h"
+#include "base/str.h"
 #include "daemon/access/access.h"
+#include "daemon/files/paths.h"
 
 #include <errno.h>
 #include <inttypes.h>
+
+/* -------- the place in the queue -------- */
 
 static int check_order(struct jobs *jobs, const struct caller *caller, const struct job_row *row,
                        const struct job_order *order, struct failure *failure) {
@@ -33,10 +39,7 @@ static int change(struct jobs *jobs, const struct caller *caller, int64_t id,
     bool held;
 
     if (r)
-        return r == -ENOENT
-                   ? failure_set(failure, r, "job_not_found", "list the jobs to see their ids",
-                                 "no job '%" PRId64 "'", id)
-                   : r;
+        return r == -ENOENT ? jobs_not_found(id, failure) : r;
     r = check_order(jobs, caller, row, order, failure);
     if (r)
         return r;
@@ -71,5 +74,116 @@ int jobs_order(struct jobs *jobs, const struct caller *caller, int64_t id,
         log_record(LOG_INFO, LOG_FIELDS(.job = id, .owner = caller->owner),
                    "job %" PRId64 " has priority %d", id, *order->priority);
     events_wake(jobs->events);
+    return 0;
+}
+
+/* -------- cancelling -------- */
+
+/* Inside a transaction. *ret_gone: it has ended by this. */
+static int cancel(struct jobs *jobs, const struct caller *caller, int64_t id, bool *ret_gone,
+                  struct failure *failure) {
+    cleanup(job_row_freep) struct job_row *row = NULL;
+    cleanup(json_decrefp) json_t *data = json_object();
+    struct job_change change = {.at = clock_wall_ms()};
+    int r = store_get_job(jobs->store, id, &row);
+
+    if (r == -ENOENT)
+        return jobs_not_found(id, failure);
+    if (!r)
+        r = access_change(caller, row, "cancel", failure);
+    if (r)
+        return r;
+    if (!data)
+        return failure_oom(failure);
+    if (job_status_ended(row->status))
+        return failure_set(failure, -EBUSY, "job_ended", NULL,
+                           "cannot cancel job '%" PRId64 "': it has ended, %s", id,
+                           job_status_name(row->status));
+    if (row->status == JOB_CANCELLING)
+        return 0;
+    *ret_gone = row->status == JOB_QUEUED;
+    change.from = row->status;
+    change.to = *ret_gone ? JOB_CANCELLED : JOB_CANCELLING;
+    r = store_change_job(jobs->store, id, &change);
+    if (r)
+        return r;
+    return store_append_event(jobs->store, id,
+                              *ret_gone ? WIRE_EVENT_JOB_CANCELLED : WIRE_EVENT_JOB_CANCELLING,
+                              change.at, data, NULL);
+}
+
+/* After the transaction that did it. */
+static void cancelled(struct jobs *jobs, int64_t id, bool gone) {
+    cleanup(freep) char *dir = paths_job(jobs->jobs_dir, id);
+
+    log_record(LOG_INFO, LOG_FIELDS(gone ? MESSAGE_JOB_ENDED : NULL, .job = id),
+               "job %" PRId64 " %s", id, gone ? "cancelled" : "asked to stop");
+    if (gone)
+        holds_drop(jobs->holds, id);
+    /* What an interrupted run left; the next start would remove it else. */
+    if (gone && dir && dir_remove(dir))
+        log_warning("cannot remove '%s'", dir);
+}
+
+int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
+                struct failure *failure) {
+    bool gone = false;
+    int r = store_begin(jobs->store, STORE_WRITE, failure);
+
+    if (r)
+        return r;
+    r = cancel(jobs, caller, id, &gone, failure);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    events_wake(jobs->events);
+    cancelled(jobs, id, gone);
+    return 0;
+}
+
+/* Inside a transaction: *ret_ids gets the jobs of the group that are cancelled by this. */
+static int cancel_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                        json_t **ret_ids, struct failure *failure) {
+    cleanup(json_decrefp) json_t *members = NULL, *ids = json_object();
+    json_t *member;
+    size_t i;
+    int r = ids ? store_list_members(jobs->store, group, &members) : -ENOMEM;
+
+    json_array_foreach(members, i, member) {
+        bool gone = false;
+        char id[24];
+
+        if (r)
+            break;
+        r = cancel(jobs, caller, json_integer_value(member), &gone, failure);
+        snprintf(id, sizeof(id), "%" JSON_INTEGER_FORMAT, json_integer_value(member));
+        if (!r && json_object_set_new(ids, id, json_boolean(gone)))
+            r = -ENOMEM;
+        r = r == -EBUSY ? 0 : r;
+    }
+    if (!r)
+        *ret_ids = steal_ptr(ids);
+    return r == -ENOMEM ? failure_oom(failure) : r;
+}
+
+int jobs_cancel_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                      json_t **ret_ids, struct failure *failure) {
+    cleanup(json_decrefp) json_t *ids = NULL;
+    const char *id;
+    json_t *gone;
+    int r = store_begin(jobs->store, STORE_WRITE, failure);
+
+    if (r)
+        return r;
+    r = cancel_group(jobs, caller, group, &ids, failure);
+    if (!r && json_object_size(ids) == 0)
+        r = failure_set(failure, -EBUSY, "group_ended", NULL,
+                        "cannot cancel group '%" PRId64 "': all its jobs have ended", group);
+    r = store_end(jobs->store, r, failure);
+    if (r)
+        return r;
+    events_wake(jobs->events);
+    json_object_foreach(ids, id, gone) cancelled(jobs, strtoll(id, NULL, 10), json_is_true(gone));
+    *ret_ids = steal_ptr(ids);
     return 0;
 }

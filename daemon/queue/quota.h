@@ -16,12 +16,12 @@ struct quota {
 };
 
 /*
- * quota_check() - may @caller append one more job? Inside the transaction that does it. Jobs of one
+ * quota_check() - may @caller append @more jobs? Inside the transaction that does it. Jobs of one
  * owner that have not ended are limited, admins excepted; waiting jobs are limited for all callers.
  * Return: 0; -EDQUOT (owner_quota); -EAGAIN (queue_full); or another -errno.
  */
 int quota_check(const struct quota *quota, struct store *store, const struct caller *caller,
-                struct failure *failure);
+                size_t more, struct failure *failure);
 
 /* quota_check_priority() - may @caller ask for @priority? Return: 0; -EPERM (priority_limit). */
 int quota_check_priority(const struct quota *quota, const struct caller *caller, int priority,

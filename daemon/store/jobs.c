@@ -13,8 +13,10 @@
     "pull, hub_model, private, paused, paused_at, paused_ms, held, executor, "                     \
     "(SELECT json_object('name', executor, 'id', remote_id, 'state', state, 'reason', reason, "    \
     "'node', node, 'starts_at', starts_at) FROM runs WHERE runs.job_id = jobs.id "                 \
-    "ORDER BY runs.id DESC LIMIT 1), notify"
-#define N_COLUMNS 29
+    "ORDER BY runs.id DESC LIMIT 1), notify, "                                                     \
+    "(SELECT json_object('id', groups.id, 'name', groups.name) FROM groups "                       \
+    "WHERE groups.id = jobs.group_id)"
+#define N_COLUMNS 30
 
 /* Beside the job its place in the queue, worked out only when a queued job is asked for. */
 #define SELECT_POSITION                                                                            \
@@ -39,6 +41,7 @@ void job_row_free(struct job_row *row) {
     json_decref(row->error);
     json_decref(row->paused);
     json_decref(row->engine);
+    json_decref(row->group);
     free(row);
 }
 
@@ -80,7 +83,8 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
         (r = store_column_json(store, statement, 22, &row->paused)) ||
         (r = store_column_text(store, statement, 28, &row->notify)) ||
         (r = store_column_text(store, statement, 26, &row->executor)) ||
-        (r = store_column_json(store, statement, 27, &row->engine)))
+        (r = store_column_json(store, statement, 27, &row->engine)) ||
+        (r = store_column_json(store, statement, 29, &row->group)))
         return r;
     if (job_status_from_name(status, &row->status))
         return -EBADMSG;
@@ -98,15 +102,17 @@ static uint64_t next_queue_version(struct store *store) {
 }
 
 int store_insert_job(struct store *store, const struct new_job *job, int64_t *ret_id) {
-    int r = store_exec(store,
-                       "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
-                       "request, params, model_dir, version, created_at, pull, hub_model, private, "
-                       "executor, notify) "
-                       "VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                       "sssjijjsiiisiss", job->kind, job->owner, job->name, job->labels,
-                       (int64_t)job->priority, job->request, job->params, job->model_dir,
-                       (int64_t)next_queue_version(store), job->created_at, (int64_t)job->pull,
-                       job->hub_model, (int64_t)job->private, job->executor, job->notify);
+    int r =
+        store_exec(store,
+                   "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, "
+                   "request, params, model_dir, version, created_at, pull, hub_model, private, "
+                   "executor, notify, group_id) "
+                   "VALUES (?, 'queued', ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                   "nullif(?, 0))",
+                   "sssjijjsiiisissi", job->kind, job->owner, job->name, job->labels,
+                   (int64_t)job->priority, job->request, job->params, job->model_dir,
+                   (int64_t)next_queue_version(store), job->created_at, (int64_t)job->pull,
+                   job->hub_model, (int64_t)job->private, job->executor, job->notify, job->group);
 
     if (r < 0)
         return r;

@@ -31,7 +31,8 @@
     "WHERE label.key = ?8 OR label.key || '=' || label.value = ?8)) "                              \
     "AND (?9 IS NULL OR kind = 'quantize' AND params ->> '$.wbits' < 16 AND " METHOD " = ?9) "     \
     "AND (?10 = 0 OR params ->> '$.wbits' = ?10) "                                                 \
-    "AND (?11 = 0 OR " PERPLEXITY " >= ?11) AND (?12 = 0 OR " PERPLEXITY " <= ?12) "
+    "AND (?11 = 0 OR " PERPLEXITY " >= ?11) AND (?12 = 0 OR " PERPLEXITY " <= ?12) "               \
+    "AND (?13 = 0 OR group_id = ?13) "
 
 #define LIST(which)                                                                                \
     "SELECT jobs.id, version, queue.position FROM jobs "                                           \
@@ -57,6 +58,8 @@ static const char *statement_of(const struct store_filter *filter) {
         return SORTED(PERPLEXITY);
     if (str_equal(filter->sort, "bits"))
         return SORTED(BITS);
+    if (filter->group)
+        return LIST("group_id = ?13 AND ");
     return only_active(filter->status) ? LIST("status IN ('queued', 'running', 'cancelling') AND ")
                                        : LIST("");
 }
@@ -88,10 +91,11 @@ int store_list_summaries(struct store *store, const struct store_filter *filter,
     int r = check_after(store, filter);
 
     if (!r)
-        r = store_query(store, &statement, statement_of(filter), "ssiisssssidd", filter->status,
+        r = store_query(store, &statement, statement_of(filter), "ssiisssssiddi", filter->status,
                         filter->owner, filter->after, (int64_t)filter->limit, filter->viewer,
                         filter->kind, filter->text, filter->label, filter->method,
-                        (int64_t)filter->wbits, filter->perplexity_min, filter->perplexity_max);
+                        (int64_t)filter->wbits, filter->perplexity_min, filter->perplexity_max,
+                        filter->group);
     if (r)
         return r;
     while ((r = store_step(store, statement)) == 1) {

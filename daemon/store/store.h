@@ -67,6 +67,7 @@ struct job_row {
     json_t *engine;    /* of its newest run on a cluster; NULL: it had none */
     char *notify;      /* URL to notify of its end; NULL: none */
     bool held;         /* it is queued, and has no place in the queue until it is released */
+    json_t *group;     /* id, name of the group that it is a member of; NULL: of none */
     uint64_t version;
 };
 
@@ -138,6 +139,7 @@ struct new_job {
     int priority;
     const char *executor; /* which alone may run it; NULL: any */
     bool pull, private;
+    int64_t group; /* 0: of none */
     int64_t created_at;
 };
 
@@ -181,6 +183,7 @@ struct store_filter {
     double perplexity_min, perplexity_max; /* of the first set; 0: any, even none */
     const char *viewer;                    /* without private jobs of others; NULL: with all */
     int64_t after;                         /* only what comes after this job; 0: all */
+    int64_t group;                         /* 0: any, even none */
     int limit;
 };
 
@@ -191,6 +194,43 @@ struct store_filter {
  */
 int store_list_summaries(struct store *store, const struct store_filter *filter,
                          int (*each)(void *ctx, const struct job_summary *summary), void *ctx);
+
+/* -------- groups of jobs (groups.c) -------- */
+
+/* Jobs that were submitted together. There is one as long as it has a job. Owned by the row. */
+struct group_row {
+    int64_t id;
+    char *name, *owner;
+    bool private;   /* as its jobs are */
+    json_t *varies; /* the fields that differ between its jobs, an array of names */
+    char *model;    /* NULL: its jobs have several */
+    int64_t created_at;
+    int64_t finished_at; /* of the last job to end; 0: not all have ended */
+    int64_t n[N_JOB_STATUS];
+};
+
+void group_row_free(struct group_row *row); /* NULL is fine */
+DEFINE_CLEANUP(struct group_row *, group_row_freep, group_row_free)
+
+/* store_insert_group() - of @row name, owner, private, varies and created_at are used. */
+int store_insert_group(struct store *store, const struct group_row *row, int64_t *ret_id);
+
+/* store_get_group() - the caller owns *ret_row. Return: 0, -ENOENT, -errno. */
+int store_get_group(struct store *store, int64_t id, struct group_row **ret_row);
+
+/* store_find_group() - the group of job @job_id; 0: of none. */
+int store_find_group(struct store *store, int64_t job_id, int64_t *ret_id);
+
+/*
+ * store_list_groups() - calls @each with groups, the newest first, at most @limit: those of @owner
+ * (NULL: of all), without private ones that are not of @viewer (NULL: with all), and with ids
+ * below @after (0: all). An @each that returns not 0 ends the list, and that is returned.
+ */
+int store_list_groups(struct store *store, const char *owner, const char *viewer, int64_t after,
+                      int limit, int (*each)(void *ctx, const struct group_row *row), void *ctx);
+
+/* store_list_members() - the jobs of a group, ascending: [id]. The caller owns *ret_ids. */
+int store_list_members(struct store *store, int64_t id, json_t **ret_ids);
 
 /* -------- jobs that wait for more than their turn (pause.c) -------- */
 

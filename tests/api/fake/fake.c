@@ -377,6 +377,7 @@ struct fake *fake_new(void) {
     fake_backup_init(&fake->service);
     fake_system_init(&fake->service);
     fake_orphans_init(&fake->service);
+    fake_groups_init(&fake->service);
     pthread_mutex_init(&fake->mutex, NULL);
     pthread_mutex_init(&fake->wake_mutex, NULL);
     write_files(fake);

@@ -53,6 +53,9 @@ void fake_system_init(struct service *service);
 /* fake_orphans_init() - the functions of @service that are about orphans. */
 void fake_orphans_init(struct service *service);
 
+/* fake_groups_init() - those about groups of jobs. */
+void fake_groups_init(struct service *service);
+
 struct fake *fake_new(void);
 void fake_free(struct fake *fake);
 

@@ -7,11 +7,11 @@
 
 static void test_object(void **state) {
     static const char *const names[] = {
-        "id",       "kind",           "status",     "owner",       "name",
-        "labels",   "priority",       "attempt",    "params",      "model",
-        "progress", "created_at",     "started_at", "finished_at", "queue_position",
-        "result",   "artifacts",      "error",      "urls",        "private",
-        "paused",   "paused_seconds", "held",       "engine",      "where"};
+        "id",         "kind",        "status",         "owner",          "name",      "labels",
+        "priority",   "attempt",     "params",         "model",          "progress",  "created_at",
+        "started_at", "finished_at", "queue_position", "result",         "artifacts", "error",
+        "urls",       "private",     "paused",         "paused_seconds", "held",      "engine",
+        "where",      "group"};
     struct queue *q = *state;
     cleanup(json_decrefp) json_t *job = object(q, submit(q, NULL));
 
