@@ -207,6 +207,7 @@ static int run_init(struct run *run) {
 }
 
 static void run_done(struct run *run) {
+    rest_done(run);
     for (int i = 0; run->checkpoint && i < run_layers(run); i++) {
         if (run->shards)
             safetensors_free(run->shards[i]);
@@ -289,7 +290,9 @@ static int compute(struct run *run) {
     if (r)
         return r;
     begin_units(run);
-    r = bits_plan(run);
+    r = run->exports ? rest_begin(run) : 0;
+    if (!r)
+        r = bits_plan(run);
     if (!r && run->quantizes)
         r = quantize_layers(run);
     if (!r)
@@ -301,9 +304,10 @@ static int compute(struct run *run) {
 static int open_made(struct run *run) {
     int r = reexport_open(run);
 
-    if (!r)
-        begin_units(run);
-    return r;
+    if (r)
+        return r;
+    begin_units(run);
+    return rest_begin(run);
 }
 
 static int run_phases(struct run *run, json_t **ret_result) {

@@ -24,6 +24,7 @@ struct eval_set {
 };
 
 struct original; /* evaluate/original.h */
+struct rest;     /* export/rest.h */
 
 struct run {
     const struct pipeline_job *job;
@@ -58,6 +59,8 @@ struct run {
 
     json_t *made;               /* of an export job: quantd.json of the job whose codes it has */
     struct params *made_params; /* of that job, with the format that is asked for; owned */
+
+    struct rest *rest; /* the last shard, on its way; owned; NULL: not begun */
 
     char *work_dir;     /* DIR/work */
     char *artifact_dir; /* DIR/artifact */
@@ -153,6 +156,10 @@ int quantize_layers(struct run *run);   /* quantize.c */
 int evaluate_sets(struct run *run);     /* evaluate/ */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */
 
+/* rest_begin() - begin to write the last shard of the checkpoint, beside all else; export/. */
+int rest_begin(struct run *run);
+void rest_done(struct run *run); /* waits for it */
+
 /* load_model_facts() - what clients see of a model; the caller owns it; NULL: no memory. load.c */
 json_t *load_model_facts(const struct model_config *config, const char *fingerprint);
 
@@ -173,7 +180,7 @@ int work_learn_fingerprint(struct run *run, bool wait);
 char *work_layer_path(const struct run *run, int layer, const char *extension);
 
 /*
- * work_keep_layer() - record that the shard of @layer is on disk, and report it; takes @report,
+ * work_keep_layer() - report @layer, whose shard and record are on disk; takes @report, the record,
  * whose "file" {sha256, bytes} is the shard's.
  */
 int work_keep_layer(struct run *run, int layer, json_t *report);

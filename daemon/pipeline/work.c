@@ -233,9 +233,7 @@ int work_keep_layer(struct run *run, int layer, json_t *report) {
     run->reports[layer] = report;
     if (!shard || !report)
         return failure_oom(run->failure);
-    r = write_json(run, work_layer_path(run, layer, "json"), report);
-    if (!r)
-        r = safetensors_open(NULL, shard, &run->shards[layer], run->failure);
+    r = safetensors_open(NULL, shard, &run->shards[layer], run->failure);
     if (r)
         return r;
     run->n_finished = layer + 1;

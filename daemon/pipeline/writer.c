@@ -1,76 +1,203 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/writer.h"
 
+#include "base/file.h"
 #include "base/hash.h"
+#include "base/json.h"
 
-/* In the task's thread: touches nothing but the writer. */
-static int write_layer(void *ctx) {
-    struct writer *w = ctx;
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+/* Host memory that layers at work may hold, unless a single one is larger. */
+#define BYTES_MAX ((size_t)1 << 30)
+
+/* ---- in a layer's thread ---- */
+
+static int write_shard(struct written *w) {
+    struct format_context context = w->writer->context;
     cleanup(shard_done) struct shard shard = {};
+    char sha256[SHA256_TEXT_SIZE];
+    json_t *file;
+    uint64_t size;
     int r;
 
-    r = w->format->add_layer(&w->context, &w->codes, &shard);
+    context.failure = &w->failure;
+    r = w->writer->format->add_layer(&context, &w->codes, &shard);
     if (!r)
-        r = safetensors_write(w->path, shard.tensors, shard.n_tensors, NULL, &w->failure);
+        r = safetensors_write(w->shard, shard.tensors, shard.n_tensors, sha256, &size, &w->failure);
     if (r)
         return r;
-    r = sha256_of_file(w->path, w->sha256, &w->size);
-    return r ? failure_errno(&w->failure, r, "cannot read", w->path) : 0;
+    file = json_pack("{s:s s:I}", "sha256", sha256, "bytes", (json_int_t)size);
+    return json_object_set_new(w->report, "file", file) ? failure_oom(&w->failure) : 0;
 }
 
-int writer_start(struct writer *w, struct run *run, int layer, struct layer_codes *codes,
-                 json_t *report) {
-    cleanup(json_decrefp) json_t *owned = report;
-    int r = writer_finish(w, run);
+static int write_record(struct written *w) {
+    cleanup(freep) char *text = json_text(w->report, JSON_SORT_KEYS | JSON_COMPACT);
+    int r = text ? file_replace(w->record, text, strlen(text)) : failure_oom(&w->failure);
+
+    return r && text ? failure_errno(&w->failure, r, "cannot write", w->record) : r;
+}
+
+/* Waits until all layers before are recorded. Return: 0, or -ECANCELED when one of them failed. */
+static int wait_turn(struct written *w) {
+    struct writer *writer = w->writer;
+    int r;
+
+    pthread_mutex_lock(&writer->lock);
+    while (writer->recorded != w->layer && writer->failed > w->layer)
+        pthread_cond_wait(&writer->moved, &writer->lock);
+    r = writer->recorded == w->layer ? 0 : -ECANCELED;
+    pthread_mutex_unlock(&writer->lock);
+    return r;
+}
+
+static void end_turn(struct written *w, int r) {
+    struct writer *writer = w->writer;
+
+    pthread_mutex_lock(&writer->lock);
+    if (r)
+        writer->failed = MIN(writer->failed, w->layer);
+    else
+        writer->recorded = w->layer + 1;
+    pthread_cond_broadcast(&writer->moved);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+static int write_layer(void *ctx) {
+    struct written *w = ctx;
+    int r = write_shard(w);
 
     if (!r)
-        r = run_cancelled(run); /* the report of the layer before may have led to a cancel */
+        r = wait_turn(w);
+    if (!r)
+        r = write_record(w);
+    end_turn(w, r);
+    return r;
+}
+
+/* ---- in the thread of the run ---- */
+
+static void written_done(struct written *w) {
+    layer_codes_done(&w->codes);
+    json_decref(w->report);
+    free(w->shard);
+    free(w->record);
+    *w = (struct written){};
+}
+
+/* Waits for the oldest layer and reports it. */
+static int take_oldest(struct writer *writer, struct run *run) {
+    struct written *w = &writer->layers[writer->first];
+    int layer = w->layer, r = task_finish(&w->task);
+    json_t *report = steal_ptr(w->report);
+
+    if (r) {
+        *run->failure = w->failure;
+        json_decref(report);
+    }
+    written_done(w);
+    writer->first = (writer->first + 1) % WRITER_LAYERS_MAX;
+    writer->n--;
+    return r ? r : work_keep_layer(run, layer, report);
+}
+
+static size_t size_at_work(const struct writer *writer) {
+    size_t size = 0;
+
+    for (int i = 0; i < writer->n; i++)
+        size += writer->layers[(writer->first + i) % WRITER_LAYERS_MAX].size;
+    return size;
+}
+
+/* Bytes that @codes hold, but for small change. */
+static size_t size_of(const struct layer_codes *codes) {
+    size_t size = 0;
+
+    for (size_t i = 0; i < codes->n_matrices; i++)
+        size += quantized_matrix_bytes(&codes->matrices[i].codes);
+    return size;
+}
+
+static int writer_make(struct writer *writer, struct run *run, int layer) {
+    if (writer->made)
+        return 0;
+    writer->format = run_work_format(run);
+    writer->context = run_format_context(run);
+    writer->context.b = NULL; /* it is this thread's */
+    writer->context.failure = NULL;
+    writer->recorded = layer;
+    writer->failed = INT_MAX;
+    if (pthread_mutex_init(&writer->lock, NULL))
+        return failure_oom(run->failure);
+    if (pthread_cond_init(&writer->moved, NULL)) {
+        pthread_mutex_destroy(&writer->lock);
+        return failure_oom(run->failure);
+    }
+    writer->made = true;
+    return 0;
+}
+
+int writer_start(struct writer *writer, struct run *run, int layer, struct layer_codes *codes,
+                 json_t *report) {
+    cleanup(json_decrefp) json_t *owned = report;
+    size_t size = size_of(codes);
+    struct written *w;
+    int r = writer_make(writer, run, layer);
+
+    while (!r && writer->n > 0 &&
+           (writer->n == WRITER_LAYERS_MAX || size_at_work(writer) + size > BYTES_MAX))
+        r = take_oldest(writer, run);
+    if (!r)
+        r = run_cancelled(run); /* the report of a layer before may have led to a cancel */
     if (r)
         return r;
-    free(w->path);
-    w->path = work_layer_path(run, layer, "safetensors");
-    if (!w->path || !owned)
-        return failure_oom(run->failure);
+    w = &writer->layers[(writer->first + writer->n) % WRITER_LAYERS_MAX];
+    w->writer = writer;
     w->layer = layer;
-    w->format = run_work_format(run);
-    w->context = run_format_context(run);
-    w->context.b = NULL; /* it is the other thread's */
-    w->context.failure = &w->failure;
+    w->size = size;
+    w->shard = work_layer_path(run, layer, "safetensors");
+    w->record = work_layer_path(run, layer, "json");
     w->codes = *codes;
     *codes = (struct layer_codes){};
     w->report = steal_ptr(owned);
-    r = task_start(&w->task, write_layer, w);
-    return r ? failure_errno(run->failure, r, "cannot start a thread for", w->path) : 0;
-}
-
-int writer_finish(struct writer *w, struct run *run) {
-    cleanup(json_decrefp) json_t *report = NULL;
-    json_t *file;
-    int r;
-
-    if (!w->task.started)
-        return 0;
-    r = task_finish(&w->task);
-    layer_codes_done(&w->codes);
+    r = w->shard && w->record && w->report ? task_start(&w->task, write_layer, w) : -ENOMEM;
     if (r) {
-        *run->failure = w->failure;
+        failure_errno(run->failure, r, "cannot start a thread that writes into", run->work_dir);
+        written_done(w);
         return r;
     }
-    file = json_pack("{s:s s:I}", "sha256", w->sha256, "bytes", (json_int_t)w->size);
-    report = steal_ptr(w->report);
-    if (json_object_set_new(report, "file", file))
-        return failure_oom(run->failure);
-    return work_keep_layer(run, w->layer, steal_ptr(report));
+    writer->n++;
+    return 0;
 }
 
-int writer_poll(struct writer *w, struct run *run) {
-    return task_is_done(&w->task) ? writer_finish(w, run) : 0;
+int writer_poll(struct writer *writer, struct run *run) {
+    int r = 0;
+
+    while (!r && writer->n > 0 && task_is_done(&writer->layers[writer->first].task))
+        r = take_oldest(writer, run);
+    return r;
 }
 
-void writer_done(struct writer *w) {
-    task_finish(&w->task);
-    layer_codes_done(&w->codes);
-    json_decref(w->report);
-    free(w->path);
-    *w = (struct writer){};
+int writer_finish(struct writer *writer, struct run *run) {
+    int r = 0;
+
+    while (!r && writer->n > 0)
+        r = take_oldest(writer, run);
+    return r;
+}
+
+void writer_done(struct writer *writer) {
+    for (; writer->n > 0; writer->n--) {
+        struct written *w = &writer->layers[writer->first];
+
+        task_finish(&w->task);
+        written_done(w);
+        writer->first = (writer->first + 1) % WRITER_LAYERS_MAX;
+    }
+    if (writer->made) {
+        pthread_cond_destroy(&writer->moved);
+        pthread_mutex_destroy(&writer->lock);
+    }
+    *writer = (struct writer){};
 }

@@ -1,38 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Writes one finished layer at a time to work/, beside the computation. Zero-initialise; used by
- * the thread of the run.
+ * Writes finished layers to work/, beside the computation: some at a time, each in a thread of its
+ * own. They are recorded in their order, so what is on disk is always the layers up to some one.
+ * Zero-initialise; used by the thread of the run.
  */
 #pragma once
 
 #include "base/task.h"
 #include "daemon/pipeline/run.h"
 
-struct writer {
+#define WRITER_LAYERS_MAX 4
+
+struct writer;
+
+/* A layer on its way to the disk. */
+struct written {
+    struct writer *writer;
     struct task task;
-    const struct format_ops *format; /* lossless: of layers in work/ */
-    struct format_context context;   /* without backend */
-    struct layer_codes codes;        /* being written */
-    char *path;
+    struct layer_codes codes; /* owned */
+    char *shard, *record;     /* paths; owned */
     int layer;
-    json_t *report;
-    char sha256[SHA256_TEXT_SIZE];
-    uint64_t size;
+    size_t size;    /* bytes of host memory, about */
+    json_t *report; /* owned */
     struct failure failure;
 };
 
+struct writer {
+    const struct format_ops *format; /* lossless: of layers in work/ */
+    struct format_context context;   /* without backend and failure */
+    struct written layers[WRITER_LAYERS_MAX];
+    int first, n; /* those at work, oldest first: layers[(first + i) % WRITER_LAYERS_MAX] */
+
+    pthread_mutex_t lock; /* of what follows; made with the first layer */
+    pthread_cond_t moved;
+    int recorded; /* all layers before this one have their record */
+    int failed;   /* the first layer that could not be written; INT_MAX: none */
+    bool made;
+};
+
 /*
- * writer_start() - write @codes (taken) as @layer; @report (taken) becomes its record. Waits for
- * the layer before it. Return: 0 or -errno, also that of the layer before.
+ * writer_start() - write @codes (taken) as @layer; @report (taken) becomes its record. Waits while
+ * the layers at work hold more memory than they may. Return: 0 or -errno, also that of a layer
+ * before.
  */
 int writer_start(struct writer *writer, struct run *run, int layer, struct layer_codes *codes,
                  json_t *report);
 
-/* writer_poll() - record the layer when it is on disk; never waits. Return: 0 or -errno. */
+/* writer_poll() - report the layers that are on disk; never waits. Return: 0 or -errno. */
 int writer_poll(struct writer *writer, struct run *run);
 
-/* writer_finish() - wait for the layer and record it. Return: 0 or -errno. */
+/* writer_finish() - wait for all layers and report them. Return: 0 or -errno. */
 int writer_finish(struct writer *writer, struct run *run);
 
-/* writer_done() - wait, forget what was not recorded, and free. */
+/* writer_done() - wait, forget what was not reported, and free. */
 void writer_done(struct writer *writer);

@@ -338,7 +338,7 @@ char *lab_rewrite(const struct lab *lab, const char *from, const char *name, lab
         }
         unlink(path);
     }
-    if (safetensors_write(single, rewrite->tensors, rewrite->n, NULL, &failure))
+    if (safetensors_write(single, rewrite->tensors, rewrite->n, NULL, NULL, &failure))
         fail_msg("%s", failure.detail);
     for (size_t i = 0; i < rewrite->n; i++) {
         free((char *)rewrite->tensors[i].name);

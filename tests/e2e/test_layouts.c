@@ -41,7 +41,7 @@ static char *mix_save(struct lab *lab, const char *from, const char *name) {
     struct failure failure = {};
 
     unlink(index);
-    if (safetensors_write(path, mix.tensors, mix.n, NULL, &failure))
+    if (safetensors_write(path, mix.tensors, mix.n, NULL, NULL, &failure))
         fail_msg("%s", failure.detail);
     for (size_t i = 0; i < mix.n_blocks; i++)
         free(mix.blocks[i]);

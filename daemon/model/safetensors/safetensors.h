@@ -54,12 +54,13 @@ DEFINE_CLEANUP(struct safetensors *, safetensors_freep, safetensors_free)
 /*
  * safetensors_write() - write @n_tensors tensors (names unique) to @path in the given order, with
  * metadata {"format": "pt"}: a temporary file beside it, fsync, rename, fsync of the folder.
- * The same tensors give the same bytes. @ret_size, when not NULL: bytes of the file.
+ * The same tensors give the same bytes. When not NULL, @ret_sha256 [SHA256_TEXT_SIZE] is the hash
+ * of the file, found beside the writing, and @ret_size its bytes.
  * Return: 0; -EBADMSG (model_invalid) when data is mapped and its file was cut short; or -errno;
  * with the failure.
  */
 int safetensors_write(const char *path, const struct tensor *tensors, size_t n_tensors,
-                      uint64_t *ret_size, struct failure *failure);
+                      char *ret_sha256, uint64_t *ret_size, struct failure *failure);
 
 /*
  * safetensors_build_header() - append to the empty @header all that comes before the data in a

@@ -3,15 +3,28 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
+#include "base/macros.h"
 #include "base/str.h"
+#include "base/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 
-#define ALIGNMENT 8 /* of the data in the file, as the reference writer has it */
+#define ALIGNMENT 8                   /* of the data in the file, as the reference writer has it */
+#define WRITE_BACK ((size_t)16 << 20) /* bytes that the disk gets at a time */
+#define HASH_BESIDE ((size_t)1 << 20) /* bytes from which on a thread of its own hashes */
+
+/* A file in the making. */
+struct content {
+    const struct strbuf *header;
+    const struct tensor *tensors;
+    size_t n_tensors;
+    char sha256[SHA256_TEXT_SIZE];
+};
 
 /* @name as a JSON string with its quotes. */
 static int append_name(struct strbuf *header, const char *name) {
@@ -79,19 +92,62 @@ int safetensors_build_header(struct strbuf *header, const struct tensor *tensors
     return 0;
 }
 
-static int write_file(const char *path, const struct strbuf *header, const struct tensor *tensors,
-                      size_t n_tensors) {
+/* Writes @size bytes; *behind: how many the disk was not given yet. */
+static int write_through(int fd, const void *data, size_t size, size_t *behind) {
+    for (size_t at = 0; at < size;) {
+        size_t n = MIN(size - at, WRITE_BACK);
+        int r = file_write_all(fd, (const char *)data + at, n);
+
+        if (r)
+            return r;
+        at += n;
+        *behind += n;
+        if (*behind < WRITE_BACK)
+            continue;
+        /* So that little is left for the fsync, which also reports what goes wrong here. */
+        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+        *behind = 0;
+    }
+    return 0;
+}
+
+static int write_file(const char *path, const struct content *content) {
     cleanup(closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    size_t behind = 0;
     int r;
 
     if (fd < 0)
         return -errno;
-    r = file_write_all(fd, header->data, header->length);
-    for (size_t i = 0; i < n_tensors && !r; i++)
-        r = file_write_all(fd, tensors[i].data, tensors[i].size);
+    r = file_write_all(fd, content->header->data, content->header->length);
+    for (size_t i = 0; i < content->n_tensors && !r; i++)
+        r = write_through(fd, content->tensors[i].data, content->tensors[i].size, &behind);
     if (!r && fsync(fd))
         r = -errno;
     return r;
+}
+
+static int hash_content(void *ctx) {
+    struct content *content = ctx;
+    cleanup(sha256_freep) struct sha256 *hash = sha256_new();
+
+    if (!hash)
+        return -ENOMEM;
+    sha256_update(hash, content->header->data, content->header->length);
+    for (size_t i = 0; i < content->n_tensors; i++)
+        sha256_update(hash, content->tensors[i].data, content->tensors[i].size);
+    sha256_finish(hash, content->sha256);
+    return 0;
+}
+
+/* Writes the file @path, and hashes it meanwhile when @hash. */
+static int write_and_hash(const char *path, struct content *content, uint64_t size, bool hash) {
+    struct task task = {};
+    bool beside = hash && size >= HASH_BESIDE && !task_start(&task, hash_content, content);
+    int r = write_file(path, content), hashed = task_finish(&task);
+
+    if (!r && hash && !beside)
+        hashed = hash_content(content);
+    return r ? r : hashed;
 }
 
 /* The kernel says EFAULT where a mapped tensor has lost its file. */
@@ -105,9 +161,10 @@ static int not_written(const char *path, int r, struct failure *failure) {
 }
 
 int safetensors_write(const char *path, const struct tensor *tensors, size_t n_tensors,
-                      uint64_t *ret_size, struct failure *failure) {
+                      char *ret_sha256, uint64_t *ret_size, struct failure *failure) {
     cleanup(freep) char *temporary = str_format("%s.tmp", path);
     cleanup(strbuf_done) struct strbuf header = {};
+    struct content content = {&header, tensors, n_tensors, ""};
     uint64_t size = 0;
     int r;
 
@@ -116,7 +173,7 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
     r = safetensors_build_header(&header, tensors, n_tensors, &size, failure);
     if (r)
         return r;
-    r = write_file(temporary, &header, tensors, n_tensors);
+    r = write_and_hash(temporary, &content, size, ret_sha256 != NULL);
     if (!r && rename(temporary, path))
         r = -errno;
     if (r) {
@@ -126,6 +183,8 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
     r = file_sync_parent(path);
     if (r)
         return failure_errno(failure, r, "cannot sync the folder of", path);
+    if (ret_sha256)
+        memcpy(ret_sha256, content.sha256, sizeof(content.sha256));
     if (ret_size)
         *ret_size = size;
     return 0;

@@ -134,13 +134,13 @@ static int write_quantd_json(struct run *run, struct folder *folder) {
     return r ? r : folder_write(run, folder, "README.md", card, strlen(card));
 }
 
-/* The codes, for an export job, when @checkpoint does not hold them. */
-static int keep_codes(struct run *run, const struct folder *checkpoint) {
+/* The codes, for an export job, when the checkpoint does not hold them. */
+static int keep_codes(struct run *run) {
     cleanup(folder_done) struct folder folder = {};
     int r = folder_begin(run, &folder, &format_neutral, "codes");
 
     if (!r)
-        r = export_shards(run, &folder, checkpoint);
+        r = export_shards(run, &folder);
     if (!r)
         r = write_config(run, &folder);
     return folder_end(&folder, r);
@@ -149,7 +149,7 @@ static int keep_codes(struct run *run, const struct folder *checkpoint) {
 /* Into the folder, which is empty. */
 static int write_folder(struct run *run, struct folder *folder, json_t **ret_result) {
     cleanup(json_decrefp) json_t *manifest = NULL;
-    int r = export_shards(run, folder, NULL);
+    int r = export_shards(run, folder);
 
     if (!r)
         r = write_config(run, folder);
@@ -162,7 +162,7 @@ static int write_folder(struct run *run, struct folder *folder, json_t **ret_res
     manifest = json_pack("{s:O}", "files", folder->files);
     r = folder_write_json(run, folder, "manifest.json", manifest);
     if (!r && run_keeps_codes(run))
-        r = keep_codes(run, folder);
+        r = keep_codes(run);
     if (r)
         return r;
     *ret_result = json_pack("{s:I s:O}", "size_bytes", (json_int_t)folder->shard_bytes, "artifacts",

@@ -26,13 +26,21 @@ int folder_begin(struct run *run, struct folder *folder, const struct format_ops
     return r ? failure_errno(run->failure, r, "cannot set up", folder->path) : 0;
 }
 
+static void finish_shards(struct folder *folder) {
+    for (int i = 0; i < FOLDER_SHARDS_MAX; i++)
+        shard_file_done(&folder->shards[i]);
+    folder->n_shards = 0;
+}
+
 int folder_end(struct folder *folder, int r) {
+    finish_shards(folder); /* nothing may still write into it */
     if (folder->path && (r == -ENOSPC || r == -EDQUOT))
         dir_remove(folder->path);
     return r;
 }
 
 void folder_done(struct folder *folder) {
+    finish_shards(folder);
     if (folder->container)
         folder->format->container->close(folder->container);
     free(folder->path);

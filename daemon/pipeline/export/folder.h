@@ -2,7 +2,10 @@
 /* A checkpoint folder in the making. Private to the pipeline; the thread of the backend. */
 #pragma once
 
+#include "daemon/pipeline/export/shard_file.h"
 #include "daemon/pipeline/run.h"
+
+#define FOLDER_SHARDS_MAX 4
 
 /* Zero-initialise. */
 struct folder {
@@ -13,7 +16,9 @@ struct folder {
     struct container *container; /* where the format's tensors go; NULL: shards; owned */
     uint64_t tensor_bytes;
     uint64_t shard_bytes;
-    bool rest_is_plain; /* the last shard holds the model's own tensors, as they are */
+    /* Those on their way to the disk, oldest first: shards[(first + i) % FOLDER_SHARDS_MAX]. */
+    struct shard_file shards[FOLDER_SHARDS_MAX];
+    int first, n_shards;
 };
 
 /* folder_begin() - an empty folder @name of work/, for a checkpoint in @format. Return: 0 or
@@ -47,8 +52,5 @@ int folder_map(struct folder *folder, const struct tensor *tensor, const char *n
  */
 int folder_add_shard(struct run *run, struct folder *folder, const char *name, const json_t *file);
 
-/*
- * export_shards() - all shards and the index (shards.c). @other: NULL, or a finished folder
- * whose last shard is linked when it would be the same.
- */
-int export_shards(struct run *run, struct folder *folder, const struct folder *other);
+/* export_shards() - all shards and the index (shards.c). */
+int export_shards(struct run *run, struct folder *folder);

@@ -6,13 +6,18 @@
  */
 #include "base/str.h"
 #include "daemon/pipeline/export/folder.h"
+#include "daemon/pipeline/export/rest.h"
 #include "daemon/pipeline/formats/format.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define SHARD_NAME_SIZE 64
+
+/* Host memory that shards on their way may hold, unless a single one is larger. */
+#define SHARDS_BYTES_MAX ((size_t)2 << 30)
 
 static void shard_name(const struct run *run, int i, char name[SHARD_NAME_SIZE]) {
     snprintf(name, SHARD_NAME_SIZE, "model-%05d-of-%05d.safetensors", i + 1, run_layers(run) + 1);
@@ -29,23 +34,71 @@ static int map_tensors(struct run *run, struct folder *folder, int i, const stru
     return 0;
 }
 
-static int write_shard(struct run *run, struct folder *folder, int i, const struct shard *shard) {
+/* ---- shards on their way to the disk ---- */
+
+/* Waits for the oldest shard and enters it. */
+static int take_oldest(struct run *run, struct folder *folder) {
+    struct shard_file *oldest = &folder->shards[folder->first];
+    cleanup(json_decrefp) json_t *file = NULL;
+    int r = shard_file_finish(oldest, run->failure);
+
+    if (!r) {
+        file = shard_file_json(oldest);
+        r = file ? folder_add_shard(run, folder, strrchr(oldest->path, '/') + 1, file)
+                 : failure_oom(run->failure);
+    }
+    shard_file_done(oldest);
+    folder->first = (folder->first + 1) % FOLDER_SHARDS_MAX;
+    folder->n_shards--;
+    return r;
+}
+
+static int take_all(struct run *run, struct folder *folder) {
+    int r = 0;
+
+    while (!r && folder->n_shards > 0)
+        r = take_oldest(run, folder);
+    return r;
+}
+
+/* Waits until there is room for @size more bytes; the place of the next shard is empty then. */
+static int make_room(struct run *run, struct folder *folder, size_t size) {
+    for (;;) {
+        size_t all = size;
+        int r;
+
+        for (int i = 0; i < folder->n_shards; i++)
+            all += shard_file_bytes(&folder->shards[(folder->first + i) % FOLDER_SHARDS_MAX]);
+        if (!folder->n_shards || (folder->n_shards < FOLDER_SHARDS_MAX && all <= SHARDS_BYTES_MAX))
+            return 0;
+        r = take_oldest(run, folder);
+        if (r)
+            return r;
+    }
+}
+
+/* Shard @i is made of @made, which is taken. */
+static int write_shard(struct run *run, struct folder *folder, int i, struct shard_file *made) {
     const struct format_context context = run_format_context(run);
+    struct shard_file *place;
     char name[SHARD_NAME_SIZE];
-    cleanup(freep) char *path = NULL;
     int r;
 
     if (folder->container)
-        return folder->format->container->add(&context, folder->container, shard);
+        return folder->format->container->add(&context, folder->container, &made->shard);
     shard_name(run, i, name);
-    path = str_format("%s/%s", folder->path, name);
-    if (!path)
-        return failure_oom(run->failure);
-    r = map_tensors(run, folder, i, shard);
+    r = map_tensors(run, folder, i, &made->shard);
     if (!r)
-        r = safetensors_write(path, shard->tensors, shard->n_tensors, NULL, run->failure);
-    return r ? r : folder_add_shard(run, folder, name, NULL);
+        r = make_room(run, folder, shard_file_bytes(made));
+    if (r)
+        return r;
+    place = &folder->shards[(folder->first + folder->n_shards++) % FOLDER_SHARDS_MAX];
+    *place = *made;
+    *made = (struct shard_file){};
+    return shard_file_start(place, str_format("%s/%s", folder->path, name), run->failure);
 }
+
+/* ---- shards that are there already ---- */
 
 /* Shard @i is the file @from, too. */
 static int link_shard(struct run *run, struct folder *folder, int i, const char *from) {
@@ -75,51 +128,53 @@ static int link_layer(struct run *run, struct folder *folder, int layer) {
     return folder_add_shard(run, folder, name, json_object_get(run->reports[layer], "file"));
 }
 
+/* ---- one layer, and the rest ---- */
+
 static int make_layer(struct run *run, struct folder *folder, int layer) {
     const struct weights_source source = run_source(run);
     const struct format_context context = run_format_context(run);
-    cleanup(layer_codes_done) struct layer_codes codes = {};
-    cleanup(shard_done) struct shard shard = {};
+    cleanup(shard_file_done) struct shard_file made = {};
     int r;
 
-    r = layer_codes_read(&source, layer, &codes, run->failure);
+    r = layer_codes_read(&source, layer, &made.codes, run->failure);
     if (!r)
-        r = folder->format->add_layer(&context, &codes, &shard);
+        r = folder->format->add_layer(&context, &made.codes, &made.shard);
     if (!r && !(run->shards ? safetensors_intact(run->shards[layer])
                             : checkpoint_intact(run->checkpoint)))
         r = failure_set(run->failure, -EBADMSG, "damaged",
                         "check which other program writes into the folder",
                         "layer %d was cut short while it was exported", layer);
-    return r ? r : write_shard(run, folder, layer, &shard);
+    return r ? r : write_shard(run, folder, layer, &made);
+}
+
+/* The last shard is the one that was begun first. */
+static int link_rest(struct run *run, struct folder *folder) {
+    cleanup(json_decrefp) json_t *file = NULL;
+    char name[SHARD_NAME_SIZE];
+    int r = rest_finish(run);
+
+    shard_name(run, run_layers(run), name);
+    if (!r)
+        r = map_tensors(run, folder, run_layers(run), &run->rest->file.shard);
+    if (!r)
+        r = link_shard(run, folder, run_layers(run), run->rest->file.path);
+    if (r)
+        return r;
+    file = shard_file_json(&run->rest->file);
+    return file ? folder_add_shard(run, folder, name, file) : failure_oom(run->failure);
 }
 
 /* Embedding, last norm and head. */
-static int write_rest(struct run *run, struct folder *folder, const struct folder *other) {
-    const struct arch *arch = run->checkpoint->config.arch;
-    const struct format_context context = run_format_context(run);
-    cleanup(shard_done) struct shard shard = {};
-    cleanup(freep) char *from = NULL;
-    char name[SHARD_NAME_SIZE];
-    bool plain = true;
-    int r;
+static int add_rest(struct run *run, struct folder *folder) {
+    cleanup(shard_file_done) struct shard_file made = {};
+    bool begun = run->rest && folder->format == run->params->format, plain;
+    int r = begun ? 0 : rest_make(run, folder->format, &made.shard, &plain);
 
-    for (size_t i = 0; i < arch->n_tensors; i++) {
-        const struct arch_tensor *row = &arch->tensors[i];
-        const struct tensor *t =
-            arch_in_layer(row) ? NULL : checkpoint_find(run->checkpoint, "%s.weight", row->name);
-
-        r = t ? folder->format->add_plain(&context, t, &shard) : 0;
-        if (r)
-            return r;
-        plain &= !t || shard.tensors[shard.n_tensors - 1].data == t->data;
-    }
-    folder->rest_is_plain = plain && !folder->container;
-    if (!plain || !other || !other->rest_is_plain)
-        return write_shard(run, folder, run_layers(run), &shard);
-    shard_name(run, run_layers(run), name);
-    from = str_format("%s/%s", other->path, name);
-    r = map_tensors(run, folder, run_layers(run), &shard);
-    return r ? r : link_shard(run, folder, run_layers(run), from);
+    if (r)
+        return r;
+    return begun || (run->rest && run->rest->plain && plain)
+               ? link_rest(run, folder)
+               : write_shard(run, folder, run_layers(run), &made);
 }
 
 /* ---- the one file of a format ---- */
@@ -155,7 +210,7 @@ static int write_index(struct run *run, struct folder *folder) {
 
 /* ---- all of them ---- */
 
-int export_shards(struct run *run, struct folder *folder, const struct folder *other) {
+int export_shards(struct run *run, struct folder *folder) {
     bool linked = run->shards && folder->format == run_work_format(run);
     int r = open_container(run, folder);
 
@@ -167,7 +222,11 @@ int export_shards(struct run *run, struct folder *folder, const struct folder *o
             r = progress_add(&run->progress, 1);
     }
     if (!r)
-        r = write_rest(run, folder, other);
+        r = take_all(run, folder);
+    if (!r)
+        r = add_rest(run, folder);
+    if (!r)
+        r = take_all(run, folder);
     if (r)
         return r;
     if (!checkpoint_intact(run->checkpoint))

@@ -325,7 +325,7 @@ static void save_small(const char *config, size_t n) {
     char path[200];
 
     path_of(path, SINGLE);
-    if (safetensors_write(path, small.tensors, n, NULL, &f))
+    if (safetensors_write(path, small.tensors, n, NULL, NULL, &f))
         fail_msg("%s", f.detail);
     write_text("config.json", config);
 }
@@ -441,9 +441,9 @@ static void test_tensor_in_two_shards(void **state) {
     make_small(false);
     write_text("config.json", "{" SMALL "}");
     path_of(path, "a.safetensors");
-    assert_int_equal(safetensors_write(path, small.tensors, small.n, NULL, &f), 0);
+    assert_int_equal(safetensors_write(path, small.tensors, small.n, NULL, NULL, &f), 0);
     path_of(path, "b.safetensors");
-    assert_int_equal(safetensors_write(path, small.tensors, 2, NULL, &f), 0);
+    assert_int_equal(safetensors_write(path, small.tensors, 2, NULL, NULL, &f), 0);
     strbuf_puts(&index, "{\"weight_map\":{");
     for (size_t i = 0; i < small.n; i++)
         strbuf_printf(&index, "%s\"%s\":\"%s.safetensors\"", i ? "," : "", small.names[i],

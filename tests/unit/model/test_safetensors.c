@@ -239,12 +239,12 @@ static void test_round_trip(void **state) {
     struct stat st;
 
     (void)state;
-    assert_int_equal(safetensors_write(path, some, ARRAY_SIZE(some), &size, &f), 0);
+    assert_int_equal(safetensors_write(path, some, ARRAY_SIZE(some), NULL, &size, &f), 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_size, size);
     assert_int_equal(file_read(path, 1 << 20, &first, &first_size), 0);
     assert_int_equal((size_t)first[0] % 8, 0);
-    assert_int_equal(safetensors_write(path, some, ARRAY_SIZE(some), NULL, &f), 0);
+    assert_int_equal(safetensors_write(path, some, ARRAY_SIZE(some), NULL, NULL, &f), 0);
     assert_int_equal(file_read(path, 1 << 20, &second, &second_size), 0);
     assert_int_equal(first_size, second_size);
     assert_memory_equal(first, second, first_size);
@@ -286,7 +286,7 @@ static void test_rewrite_demo(void **state) {
         assert_non_null(tensors);
         for (size_t j = 0; j < n; j++)
             tensors[j] = *safetensors_at(file, j);
-        assert_int_equal(safetensors_write(path, tensors, n, &size, &f), 0);
+        assert_int_equal(safetensors_write(path, tensors, n, NULL, &size, &f), 0);
         assert_int_equal(sha256_of_file(demo, before, &size_before), 0);
         assert_int_equal(sha256_of_file(path, after, &size_after), 0);
         assert_int_equal(size, size_before);
@@ -303,16 +303,16 @@ static void test_write_failures(void **state) {
 
     (void)state;
     unlink(path);
-    assert_int_equal(safetensors_write(path, wrong, 1, NULL, &f), -EINVAL);
+    assert_int_equal(safetensors_write(path, wrong, 1, NULL, NULL, &f), -EINVAL);
     snprintf(missing, sizeof(missing), "%s/no/x", root);
-    assert_int_equal(safetensors_write(missing, some, 1, NULL, &f), -ENOENT);
+    assert_int_equal(safetensors_write(missing, some, 1, NULL, NULL, &f), -ENOENT);
     assert_non_null(strstr(f.detail, missing));
 
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     small.rlim_max = old.rlim_max;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    assert_int_equal(safetensors_write(path, some, ARRAY_SIZE(some), NULL, &f), -EFBIG);
+    assert_int_equal(safetensors_write(path, some, ARRAY_SIZE(some), NULL, NULL, &f), -EFBIG);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     assert_int_equal(access(path, F_OK), -1);
     snprintf(missing, sizeof(missing), "%s.tmp", path);
@@ -330,7 +330,7 @@ static void test_disk_full(void **state) {
     snprintf(target, sizeof(target), "%s/full.safetensors", root);
     snprintf(path, sizeof(path), "%s/full.safetensors.tmp", root);
     assert_int_equal(symlink("/dev/full", path), 0);
-    assert_int_equal(safetensors_write(target, &tensor, 1, NULL, &f), -ENOSPC);
+    assert_int_equal(safetensors_write(target, &tensor, 1, NULL, NULL, &f), -ENOSPC);
     assert_string_equal(f.code, "disk_full");
     assert_true(f.retryable);
     assert_int_equal(access(path, F_OK), -1);
@@ -414,10 +414,10 @@ static void test_cut_while_written(void **state) {
     struct failure f = {};
 
     (void)state;
-    assert_int_equal(safetensors_write(path, &tensor, 1, NULL, &f), 0);
+    assert_int_equal(safetensors_write(path, &tensor, 1, NULL, NULL, &f), 0);
     assert_int_equal(safetensors_open(NULL, path, &file, &f), 0);
     assert_int_equal(truncate(path, 5000), 0);
-    assert_int_equal(safetensors_write(copy, safetensors_at(file, 0), 1, NULL, &f), -EBADMSG);
+    assert_int_equal(safetensors_write(copy, safetensors_at(file, 0), 1, NULL, NULL, &f), -EBADMSG);
     assert_string_equal(f.code, "model_invalid");
     assert_int_equal(access(copy, F_OK), -1);
 }
