@@ -125,9 +125,10 @@ struct backend_ops {
     int (*sync)(struct backend *b); /* waits for all queued work */
 
     /*
-     * Streaming of weights, beside the queue: stage() starts to copy @n elements of @dtype (F32,
-     * F16 or BF16, any alignment) from host memory to @dst as act; @src must stay readable and
-     * @dst unused until stage_wait(), after which queued work sees all that was staged.
+     * Streaming of weights, beside the queue: stage() starts to copy @n elements of @dtype (any
+     * alignment) from host memory to @dst: F32, F16 and BF16 as act, U8 as they are. @src must stay
+     * readable and @dst unused, but by work queued so far, until stage_wait(), after which queued
+     * work sees all that was staged.
      * fetch() starts to copy src.size bytes to the host after the work queued so far; the bytes
      * are there after fetch_wait().
      */

@@ -9,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct tensor_finder weights_finder(const struct weights_source *source, int layer) {
-    if (source->layers && layer >= 0)
-        return safetensors_finder(source->layers[layer]);
-    return checkpoint_finder(source->checkpoint);
-}
-
 /* ---- plain weights ---- */
 
 static int stage_tensor(struct backend *b, struct span dst, const struct tensor *t,
@@ -92,25 +86,48 @@ static int stage_matrix(struct backend *b, const struct weights_source *source,
     return stage_tensor(b, dst, tensor_find(tensors, full), full, failure);
 }
 
-/* All stacks of @group; @matrices [G * n_parts]. */
-static int stage_stacks(struct backend *b, const struct weights_source *source, int layer,
-                        const struct group_shape *shape, struct span dst, struct code_memory *codes,
-                        struct quantized_matrix *matrices, struct failure *failure) {
-    const struct model_config *c = &source->checkpoint->config;
-    struct tensor_finder tensors = weights_finder(source, layer);
-    size_t act = dtype_size(b->ops->act), offset = 0;
+/* A group of one layer on its way to the device. */
+struct bringing {
+    struct backend *b;
+    const struct weights_source *source;
+    struct tensor_finder tensors;
+    int layer;
+    enum group group;
+    struct code_memory *codes;
+    const struct staged_codes *staged; /* NULL: none */
+    struct quantized_matrix *matrices; /* [G * n_parts]: until the queue is done with them */
+    struct failure *failure;
+};
+
+/* Part @p of stack @g to @dst. */
+static int stage_part(struct bringing *bringing, const struct group_shape *shape, int g, int p,
+                      struct span dst) {
+    const struct weights_source *source = bringing->source;
+    int i = g * shape->n_parts + p, r = 0;
+    char name[MATRIX_NAME_SIZE];
+    bool done = false;
+
+    if (bringing->staged)
+        r = staged_codes_matrix(bringing->staged, bringing->group, i, bringing->codes, dst, &done);
+    if (r || done)
+        return r;
+    group_matrix_name(shape, bringing->layer, g, p, name);
+    return stage_matrix(bringing->b, source, &bringing->tensors,
+                        scheme_of_part(&source->checkpoint->config, source->quantization,
+                                       bringing->layer, shape, g, p),
+                        shape->parts[p].rows, shape->n, name, dst, bringing->codes,
+                        &bringing->matrices[i], bringing->failure);
+}
+
+static int stage_stacks(struct bringing *bringing, const struct group_shape *shape,
+                        struct span dst) {
+    size_t act = dtype_size(bringing->b->ops->act), offset = 0;
 
     for (int g = 0; g < shape->G; g++) {
         for (int p = 0; p < shape->n_parts; p++) {
             size_t size = (size_t)shape->parts[p].rows * shape->n * act;
-            char name[MATRIX_NAME_SIZE];
-            int r;
+            int r = stage_part(bringing, shape, g, p, span_slice(dst, offset, size));
 
-            group_matrix_name(shape, layer, g, p, name);
-            r = stage_matrix(b, source, &tensors,
-                             scheme_of_part(c, source->quantization, layer, shape, g, p),
-                             shape->parts[p].rows, shape->n, name, span_slice(dst, offset, size),
-                             codes, &matrices[g * shape->n_parts + p], failure);
             if (r)
                 return r;
             offset += size;
@@ -119,48 +136,63 @@ static int stage_stacks(struct backend *b, const struct weights_source *source, 
     return 0;
 }
 
-static int stage_group(struct backend *b, const struct weights_source *source, int layer,
-                       enum group group, struct span dst, struct code_memory *codes,
-                       struct failure *failure) {
-    const struct model_config *c = &source->checkpoint->config;
-    struct tensor_finder tensors = weights_finder(source, layer);
+static int stage_group(struct bringing *bringing, struct span dst) {
+    const struct model_config *c = &bringing->source->checkpoint->config;
     cleanup(freep) struct quantized_matrix *matrices = NULL;
+    struct backend *b = bringing->b;
     struct group_shape shape;
     const struct tensor *fused;
+    bool waits = false;
     int n, r, synced = 0;
 
-    fused = arch_fused(c, &tensors, group, layer);
+    fused = arch_fused(c, &bringing->tensors, bringing->group, bringing->layer);
     if (fused)
-        return stage_tensor(b, dst, fused, fused->name, failure);
-    group_shape(c, group, &shape);
+        return stage_tensor(b, dst, fused, fused->name, bringing->failure);
+    group_shape(c, bringing->group, &shape);
     n = shape.G * shape.n_parts;
-    matrices = calloc(n, sizeof(*matrices));
+    matrices = bringing->matrices = calloc(n, sizeof(*matrices));
     if (!matrices)
-        return failure_oom(failure);
-    r = stage_stacks(b, source, layer, &shape, dst, codes, matrices, failure);
-    if (source->quantization->present)
+        return failure_oom(bringing->failure);
+    r = stage_stacks(bringing, &shape, dst);
+    for (int i = 0; i < n; i++)
+        waits |= matrices[i].scales != NULL;
+    if (waits)
         synced = b->ops->sync(b); /* also when it failed: the matrices go away */
     for (int i = 0; i < n; i++)
         quantized_matrix_done(&matrices[i]);
     return r ? r : synced;
 }
 
-int layer_weights_stage(struct backend *b, const struct weights_source *source, int layer,
-                        struct layer_weights *dst, struct code_memory *codes,
-                        struct failure *failure) {
+int layer_weights_unpack(struct backend *b, const struct weights_source *source, int layer,
+                         struct layer_weights *dst, struct code_memory *codes,
+                         const struct staged_codes *staged, struct failure *failure) {
     const struct model_config *c = &source->checkpoint->config;
-    struct tensor_finder tensors = weights_finder(source, layer);
+    struct bringing bringing = {.b = b,
+                                .source = source,
+                                .tensors = weights_finder(source, layer),
+                                .layer = layer,
+                                .codes = codes,
+                                .staged = staged,
+                                .failure = failure};
     int r = 0;
 
     for (size_t i = 0; i < c->arch->n_tensors && !r; i++) {
         const struct arch_tensor *t = &c->arch->tensors[i];
 
         if (arch_in_layer(t) && t->role != ROLE_MATRIX)
-            r = stage_plain(b, &tensors, t, layer, dst->plain[t->role], failure);
+            r = stage_plain(b, &bringing.tensors, t, layer, dst->plain[t->role], failure);
     }
-    for (int i = 0; i < N_GROUPS && !r; i++)
-        r = stage_group(b, source, layer, i, dst->matrices[i], codes, failure);
+    for (int i = 0; i < N_GROUPS && !r; i++) {
+        bringing.group = i;
+        r = stage_group(&bringing, dst->matrices[i]);
+    }
     return r;
+}
+
+int layer_weights_stage(struct backend *b, const struct weights_source *source, int layer,
+                        struct layer_weights *dst, struct code_memory *codes,
+                        struct failure *failure) {
+    return layer_weights_unpack(b, source, layer, dst, codes, NULL, failure);
 }
 
 static int check_finite(struct backend *b, struct span all, bool *ret_finite) {

@@ -7,17 +7,8 @@
 #pragma once
 
 #include "daemon/model/arch/layer.h"
-#include "daemon/model/checkpoint.h"
-
-/* Where weights come from: a checkpoint, whose layers may be replaced by quantized shards. */
-struct weights_source {
-    const struct checkpoint *checkpoint;
-    const struct quantization_config *quantization; /* of the layers */
-    struct safetensors *const *layers; /* a shard per layer, or NULL: as in checkpoint */
-};
-
-/* weights_finder() - the tensors of @layer, or those outside the layers (-1). */
-struct tensor_finder weights_finder(const struct weights_source *source, int layer);
+#include "daemon/model/staged_codes.h"
+#include "daemon/model/weights_source.h"
 
 /*
  * weights_queue_matrix() - queue the weights of @matrix to @dst [rows, n] act, by way of @codes.
@@ -34,6 +25,14 @@ int weights_queue_matrix(struct backend *b, const struct quantized_matrix *matri
 int layer_weights_stage(struct backend *b, const struct weights_source *source, int layer,
                         struct layer_weights *dst, struct code_memory *codes,
                         struct failure *failure);
+
+/*
+ * layer_weights_unpack() - the same with the codes of the layer in @staged, which queued work reads
+ * afterwards; stage_wait() has been called since they were queued. NULL: none are.
+ */
+int layer_weights_unpack(struct backend *b, const struct weights_source *source, int layer,
+                         struct layer_weights *dst, struct code_memory *codes,
+                         const struct staged_codes *staged, struct failure *failure);
 
 /*
  * layer_weights_ready() - wait for what was staged. A weight that is not finite is refused by name

@@ -197,10 +197,14 @@ int cpu_stage(struct backend *b, struct span dst, const void *src, enum dtype dt
     struct staging op = {(float *)dst.at, src, dtype, n};
     int r;
 
-    if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16)
-        return cpu_refuse(c, "stage", "dtype is F32, F16 or BF16", dtype);
+    if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16 && dtype != DTYPE_U8)
+        return cpu_refuse(c, "stage", "dtype is F32, F16, BF16 or U8", dtype);
     if (n > INT64_MAX)
         return cpu_refuse(c, "stage", "n fits", INT64_MAX);
+    if (dtype == DTYPE_U8) {
+        r = cpu_check(c, "stage", OPERAND(dst, char, (int64_t)n));
+        return r < 0 ? r : copy_bytes(b, dst.at, src, n);
+    }
     r = cpu_check(c, "stage", OPERAND(dst, float, (int64_t)n));
     if (r < 0)
         return r;

@@ -4,8 +4,8 @@
  *
  * A streamer is a queue of pieces and some threads, each with a stream and two pinned buffers. A
  * thread copies a piece between pageable memory and a buffer while its other buffer is on the
- * wire. Pieces of F32 and F16 cross as they are and are rounded to bf16 on the device, half to
- * even, through a buffer there.
+ * wire. Pieces of BF16 and U8 stay as they are. Pieces of F32 and F16 cross as they are and are
+ * rounded to bf16 on the device, half to even, through a buffer there.
  *
  * Order: a piece waits for what lane 0 was given before its stage() or fetch(), so the caller may
  * stage into memory that queued work still reads. stage_wait() makes lane 0 wait for the copies.
@@ -116,8 +116,10 @@ static cudaError_t stage_piece(struct worker *w, const struct piece *piece) {
     struct transfer *t = piece->transfer;
     int turn = w->turn++ % N_BUFFERS;
     size_t n = piece->size / dtype_size(t->dtype);
-    unsigned char *to = t->device + piece->offset / dtype_size(t->dtype) * sizeof(bf16);
-    unsigned char *raw = t->dtype == DTYPE_BF16 ? to : w->device[turn];
+    bool same = t->dtype == DTYPE_BF16 || t->dtype == DTYPE_U8;
+    unsigned char *to =
+        t->device + (same ? piece->offset : piece->offset / dtype_size(t->dtype) * sizeof(bf16));
+    unsigned char *raw = same ? to : w->device[turn];
 
     STEP_TRY(cudaEventSynchronize(w->idle[turn]));
     memcpy(w->pinned[turn], t->host + piece->offset, piece->size);
@@ -302,9 +304,10 @@ int cuda_stage(struct backend *base, struct span dst, const void *src, enum dtyp
     struct cuda_backend *b = cuda_of(base);
 
     TRY(op_begin(b, "stage", "elements dtype", n, dtype));
-    if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16)
-        return status_invalid(b, "'%s' is not a float type", dtype_name(dtype));
-    TRY(op_needs(b, {{"dst", dst, bytes_of(sizeof(bf16), {(long)n}), 2}}));
+    if (dtype != DTYPE_F32 && dtype != DTYPE_F16 && dtype != DTYPE_BF16 && dtype != DTYPE_U8)
+        return status_invalid(b, "'%s' is neither a float type nor U8", dtype_name(dtype));
+    TRY(op_needs(b, {{"dst", dst, bytes_of(dtype == DTYPE_U8 ? 1 : sizeof(bf16), {(long)n}),
+                      dtype == DTYPE_U8 ? 1 : 2}}));
     return queue_transfer(b, b->stager, dst.at, (unsigned char *)src, dtype, n * dtype_size(dtype));
 }
 

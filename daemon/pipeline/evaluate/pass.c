@@ -23,6 +23,8 @@ void pass_take(const struct run *run, struct arena *arena, struct pass *pass) {
     pass->chunk = chunk_windows(run);
     if (quantization->present)
         code_memory_take(c, quantization, arena, &pass->codes);
+    if (quantization->present && run->b->ops->streams)
+        staged_codes_take(c, quantization, arena, &pass->code_room);
     arena_take(arena, &pass->memory, 1, 1,
                forward_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
     arena_take(arena, &pass->x, 1, pass->chunk, run_window_bytes(run));
@@ -53,6 +55,7 @@ void pass_done(struct pass *pass) {
     if (!pass->run)
         return;
     pass->b->ops->stage_wait(pass->b); /* nothing may still read the model or write to its memory */
+    staged_codes_done(&pass->staged);
     forward_work_done(&pass->work);
     for (size_t i = 0; i < ARRAY_SIZE(pass->layers); i++)
         layer_weights_free(pass->b, &pass->layers[i]);
@@ -74,6 +77,8 @@ static int run_layer(struct pass *pass, const struct model_config *config,
         if (!r)
             r = pass->b->ops->sync(pass->b);
         if (!r)
+            r = staged_codes_poll(&pass->staged, false, run->failure);
+        if (!r)
             r = progress_add(&run->progress, some);
         if (r)
             return r;
@@ -81,33 +86,68 @@ static int run_layer(struct pass *pass, const struct model_config *config,
     return 0;
 }
 
-static struct layer_weights *memory_of(struct pass *pass, int layer, bool streams) {
-    return &pass->layers[streams ? layer % 2 : 0];
+static int stage(struct pass *pass, const struct eval_model *model, int layer,
+                 struct layer_weights *memory) {
+    return layer_weights_stage(pass->b, &model->source, layer, memory, &pass->codes,
+                               pass->run->failure);
 }
 
-static int stage(struct pass *pass, const struct eval_model *model, int layer, bool streams) {
-    return layer_weights_stage(pass->b, &model->source, layer, memory_of(pass, layer, streams),
-                               &pass->codes, pass->run->failure);
-}
+/* ---- plain layers where streaming pays: the next one comes while one computes ---- */
 
-/* All layers over the chunk; where streaming pays, the next one comes while one computes. */
-static int run_layers_over(struct pass *pass, const struct eval_model *model, int count) {
+static int stream_layers(struct pass *pass, const struct eval_model *model, int count) {
     struct run *run = pass->run;
-    bool streams = pass->n_layers == 2 && !model->source.quantization->present;
-    int r = stage(pass, model, 0, streams);
+    int r = stage(pass, model, 0, &pass->layers[0]);
 
     for (int i = 0; i < run_layers(run) && !r; i++) {
-        struct layer_weights *layer = memory_of(pass, i, streams);
-        bool last = i == run_layers(run) - 1;
+        struct layer_weights *layer = &pass->layers[i % 2];
 
         run->progress.layer = i;
         r = layer_weights_ready(pass->b, &model->source, i, layer, run->failure);
-        if (!r && streams && !last)
-            r = stage(pass, model, i + 1, streams);
+        if (!r && i + 1 < run_layers(run))
+            r = stage(pass, model, i + 1, &pass->layers[(i + 1) % 2]);
         if (!r)
             r = run_layer(pass, model->config, layer, count);
-        if (!r && !streams && !last)
-            r = stage(pass, model, i + 1, streams);
+    }
+    return r;
+}
+
+/* ---- layers one at a time; of quantized ones the next one's codes come meanwhile ---- */
+
+static int begin_codes(struct pass *pass, const struct eval_model *model, int layer) {
+    if (!pass->code_room.size || !model->source.quantization->present ||
+        layer == run_layers(pass->run))
+        return 0;
+    return staged_codes_begin(&pass->staged, pass->b, pass->code_room, &model->source, layer,
+                              pass->run->failure);
+}
+
+/* Has @layer ready. */
+static int bring_layer(struct pass *pass, const struct eval_model *model, int layer) {
+    struct run *run = pass->run;
+    int r = staged_codes_poll(&pass->staged, true, run->failure);
+
+    if (!r)
+        r = pass->b->ops->stage_wait(pass->b);
+    if (!r)
+        r = layer_weights_unpack(pass->b, &model->source, layer, &pass->layers[0], &pass->codes,
+                                 &pass->staged, run->failure);
+    return r ? r
+             : layer_weights_ready(pass->b, &model->source, layer, &pass->layers[0], run->failure);
+}
+
+static int bring_layers(struct pass *pass, const struct eval_model *model, int count) {
+    struct run *run = pass->run;
+    int r;
+
+    staged_codes_done(&pass->staged);
+    r = begin_codes(pass, model, 0);
+    for (int i = 0; i < run_layers(run) && !r; i++) {
+        run->progress.layer = i;
+        r = bring_layer(pass, model, i);
+        if (!r)
+            r = begin_codes(pass, model, i + 1);
+        if (!r)
+            r = run_layer(pass, model->config, &pass->layers[0], count);
     }
     return r;
 }
@@ -115,5 +155,9 @@ static int run_layers_over(struct pass *pass, const struct eval_model *model, in
 int pass_run(struct pass *pass, const struct eval_model *model, const int32_t *ids, int count) {
     int r = embed_windows(pass->run, pass->x, model->ends, ids, count, pass->run->seqlen);
 
-    return r ? r : run_layers_over(pass, model, count);
+    if (r)
+        return r;
+    return pass->n_layers == 2 && !model->source.quantization->present
+               ? stream_layers(pass, model, count)
+               : bring_layers(pass, model, count);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "daemon/model/staged_codes.h"
 #include "daemon/pipeline/run.h"
 
 struct eval_model {
@@ -19,6 +20,8 @@ struct pass {
     struct layer_weights layers[2]; /* the one at work and, when streaming pays, the next */
     int n_layers;                   /* how many of these there are */
     struct code_memory codes;
+    struct span code_room; /* of the next layer's codes; empty: they come between passes */
+    struct staged_codes staged;
     struct span memory; /* of work */
     struct forward_work work;
     struct span x; /* [chunk, seqlen, d] act */
