@@ -9,6 +9,7 @@
  */
 #include "base/clock.h"
 #include "kernels/registry.h"
+#include "kernels/start.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -399,6 +400,8 @@ int main(int argc, char **argv) {
     int32_t all[2] = {0};
     int n = 0;
 
+    kernels_run_test(argc, argv);
+    kernels_choose(argv);
     backend_count("cuda", &n);
     if (argc < 2 && n == 0) {
         puts("skipped: no CUDA device; name a device to measure it");

@@ -14,9 +14,11 @@
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/pipeline.h"
 #include "kernels/registry.h"
+#include "kernels/start.h"
+#include "tests/bench/ceiling.h"
+#include "tests/bench/disk.h"
 #include "tests/bench/flops.h"
 #include "tests/bench/random_text.h"
-#include "tools/noise.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -25,13 +27,15 @@
 
 #define CALIBRATION "calibration.txt"
 #define EVALUATION "evaluation.txt"
-#define GEMM_TIMES 8
+#define DISK_BYTES ((size_t)4 << 30)
 
 struct bench {
     const char *model, *device, *data_root, *dataset, *eval, *work;
     int nsamples, seqlen, windows, batch;
+    json_t *set; /* parameters of the quantization beside those of the table; owned */
     double gemm; /* TFLOP/s; 0: unknown */
-    bool twice, keep;
+    double disk; /* bytes/s; 0: unknown */
+    bool twice, keep, measure_disk;
 
     struct backend *b;
     struct model_config config;
@@ -139,6 +143,14 @@ static void print_floor(const struct bench *bench, double tokens) {
     putchar('\n');
 }
 
+/* What writing the checkpoint alone would take. */
+static void print_disk(const struct bench *bench, double bytes, double wall) {
+    double floor = bytes / bench->disk;
+
+    printf("%-28s %9.3f s at %.2f GB/s, the folder's rate: %.0f %% of the job\n",
+           "bytes of the checkpoint", floor, bench->disk * 1e-9, 100 * floor / wall);
+}
+
 static void print_quantization(const struct bench *bench, const json_t *result, double wall) {
     static const char *const phases[] = {"load", "calibrate", "quantize", "export"};
     const json_t *memory = json_object_get(result, "peak_memory");
@@ -168,6 +180,8 @@ static void print_quantization(const struct bench *bench, const json_t *result, 
     printf("%-28s %9.3f GB, %.2f bits per weight\n", "checkpoint",
            json_number_value(json_object_get(result, "size_bytes")) * 1e-9,
            json_number_value(json_object_get(result, "bits_per_weight")));
+    if (bench->disk > 0)
+        print_disk(bench, json_number_value(json_object_get(result, "size_bytes")), wall);
 }
 
 static int quantize(struct bench *bench, const char *name) {
@@ -180,6 +194,8 @@ static int quantize(struct bench *bench, const char *name) {
 
     if (bench->batch > 0)
         json_object_set_new(request, "batch", json_integer(bench->batch));
+    if (bench->set)
+        json_object_update(request, bench->set);
     r = run_job(bench, bench->model, name, request, &result);
     if (!r)
         print_quantization(bench, result, clock_monotonic() - bench->started);
@@ -257,62 +273,6 @@ static int evaluate(struct bench *bench, const char *model, const char *name, co
     return 0;
 }
 
-/* ---- the ceiling ---- */
-
-/* A matrix of noise: zeros would cost less power than a model does, and so run faster. */
-static int take_noise(struct backend *b, size_t n, unsigned int stream, struct span *ret_span) {
-    cleanup(noise_done) struct noise noise = {};
-    cleanup(freep) void *values = calloc(n, dtype_size(b->ops->act));
-    int r = values ? noise_init(&noise, b->ops->act, 0, 1) : -ENOMEM;
-
-    if (!r)
-        r = b->ops->alloc(b, n * dtype_size(b->ops->act), ret_span);
-    if (r)
-        return r;
-    noise_fill(&noise, stream, 0, values, n);
-    return b->ops->upload(b, *ret_span, values);
-}
-
-/* The seconds of a product of n x n matrices, the best of some. */
-static int time_product(struct backend *b, int n, double *ret_seconds) {
-    struct span x = {}, w = {}, y = {};
-    int r;
-
-    r = take_noise(b, (size_t)n * n, 0, &x);
-    if (!r)
-        r = take_noise(b, (size_t)n * n, 1, &w);
-    if (!r)
-        r = b->ops->alloc(b, x.size, &y);
-    for (int i = 0; i < GEMM_TIMES && !r; i++) {
-        double started = clock_monotonic(), seconds;
-
-        r = b->ops->linear(b, y, x, w, n, n, n, false);
-        if (!r)
-            r = b->ops->sync(b);
-        seconds = clock_monotonic() - started;
-        *ret_seconds = i == 0 ? seconds : MIN(seconds, *ret_seconds);
-    }
-    return r;
-}
-
-/* TFLOP/s of a large product of act, on a backend of its own, so that no peak counts its memory. */
-static int measure_gemm(struct bench *bench) {
-    struct backend *b;
-    double seconds = 1;
-    int n, r;
-
-    r = backend_open(bench->device, &b, &bench->failure);
-    if (r)
-        return r;
-    n = b->ops->streams ? 8192 : 1024;
-    r = time_product(b, n, &seconds);
-    if (r)
-        bench->failure = *b->ops->failure(b);
-    bench->gemm = 2.0 * n * n * n / seconds * 1e-12;
-    b->ops->close(b);
-    return r;
-}
-
 /* ---- the whole ---- */
 
 static int write_texts(struct bench *bench) {
@@ -353,6 +313,13 @@ static void print_head(const struct bench *bench) {
     fflush(stdout);
 }
 
+static int measure_disk(struct bench *bench) {
+    const struct disk_way way = {4, false, true};
+    int r = disk_rate(bench->work, DISK_BYTES, &way, &bench->disk);
+
+    return r ? failure_errno(&bench->failure, r, "cannot write into", bench->work) : 0;
+}
+
 static int run_all(struct bench *bench) {
     cleanup(freep) char *artifact = str_format("%s/first/artifact", bench->work);
     int r;
@@ -361,6 +328,8 @@ static int run_all(struct bench *bench) {
         return failure_oom(&bench->failure);
     print_head(bench);
     r = write_texts(bench);
+    if (!r && bench->measure_disk)
+        r = measure_disk(bench);
     if (!r)
         r = quantize(bench, "first");
     if (!r && bench->twice)
@@ -382,8 +351,10 @@ static int run_bench(struct bench *bench) {
     r = model_config_read(NULL, bench->model, &bench->config, &bench->failure);
     if (!r && bench->seqlen == 0)
         bench->seqlen = MIN(2048, bench->config.max_position_embeddings);
-    if (!r && bench->gemm == 0)
-        r = measure_gemm(bench);
+    if (!r && bench->gemm == 0) {
+        r = ceiling_product(bench->device, &bench->gemm, &bench->failure);
+        bench->gemm *= 1e-12;
+    }
     if (!r)
         r = backend_open(bench->device, &bench->b, &bench->failure);
     if (r)
@@ -405,6 +376,8 @@ static const char usage[] =
     "  --seqlen N         tokens of a window; min(2048, what the model can)\n"
     "  --windows N        windows of random text to evaluate, 0: none; 128\n"
     "  --batch N          windows that go through a layer at once; as memory allows\n"
+    "  --set NAME=JSON    a parameter of the quantization, such as method='\"rtn\"'\n"
+    "  --disk             measure the rate of the job's folder by 4 GiB\n"
     "  --gemm X           TFLOP/s to compare with; measured\n"
     "  --data-root DIR    take texts from here, not random ones:\n"
     "  --dataset NAME     calibration, below --data-root\n"
@@ -420,6 +393,21 @@ static int number(const char *text, uint64_t max, int *ret_value) {
     if (!r)
         *ret_value = (int)value;
     return r;
+}
+
+/* NAME=JSON */
+static int set_param(struct bench *bench, const char *text) {
+    cleanup(freep) char *name = strdup(text);
+    char *equals = name ? strchr(name, '=') : NULL;
+    json_t *value;
+
+    if (!equals)
+        return -EINVAL;
+    *equals = '\0';
+    value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
+    if (!bench->set)
+        bench->set = json_object();
+    return json_object_set_new(bench->set, name, value) ? -EINVAL : 0;
 }
 
 static int set_option(struct bench *bench, int option, const char *text) {
@@ -452,6 +440,11 @@ static int set_option(struct bench *bench, int option, const char *text) {
     case 'W':
         bench->work = text;
         return 0;
+    case 'D':
+        bench->measure_disk = true;
+        return 0;
+    case 'S':
+        return set_param(bench, text);
     case 'k':
         bench->keep = true;
         return 0;
@@ -466,7 +459,8 @@ int main(int argc, char **argv) {
         {"windows", 1, NULL, 'w'},   {"batch", 1, NULL, 'b'},    {"gemm", 1, NULL, 'g'},
         {"data-root", 1, NULL, 'r'}, {"dataset", 1, NULL, 'c'},  {"eval", 1, NULL, 'e'},
         {"twice", 0, NULL, 't'},     {"work", 1, NULL, 'W'},     {"keep", 0, NULL, 'k'},
-        {"help", 0, NULL, 'h'},      {NULL, 0, NULL, 0},
+        {"set", 1, NULL, 'S'},       {"disk", 0, NULL, 'D'},     {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     struct bench bench = {
         .device = "auto",
@@ -477,6 +471,8 @@ int main(int argc, char **argv) {
     };
     int option, r = 0;
 
+    kernels_run_test(argc, argv);
+    kernels_choose(argv);
     while (!r && (option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         if (option == 'h') {
             fputs(usage, stdout);
@@ -490,6 +486,7 @@ int main(int argc, char **argv) {
     }
     bench.model = argv[optind];
     r = run_bench(&bench);
+    json_decref(bench.set);
     if (r)
         fprintf(stderr, "bench_pipeline: %s%s%s\n", bench.failure.detail,
                 bench.failure.hint[0] ? "; " : "", bench.failure.hint);

@@ -74,6 +74,22 @@ static void stage_case(struct sweep *s, enum dtype dtype, size_t n) {
     sweep_end(s);
 }
 
+/* Bytes, at an odd address, stay what they are. */
+static void stage_bytes_case(struct sweep *s, size_t n) {
+    unsigned char *bytes;
+    struct span dst;
+
+    sweep_begin(s);
+    bytes = sweep_host(s, n + 1, 1);
+    for (size_t i = 0; i <= n; i++)
+        bytes[i] = (unsigned char)sweep_below(s, 256);
+    dst = sweep_span(s, n);
+    if (sweep_ok(s, s->ops->stage(s->b, dst, bytes + 1, DTYPE_U8, n), "stage") &&
+        sweep_ok(s, s->ops->stage_wait(s->b), "stage_wait"))
+        sweep_check(s, memcmp(sweep_read(s, dst, n), bytes + 1, n) == 0, "stage of %zu bytes", n);
+    sweep_end(s);
+}
+
 /* @bad stands at @at among finite values, the largest ones included. */
 static void all_finite_case(struct sweep *s, size_t n, size_t at, float bad) {
     bool finite = isfinite(bad) == 0; /* the wrong answer */
@@ -96,8 +112,11 @@ void sweep_memory(struct sweep *s) {
     static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
     struct span empty = {};
 
-    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         memory_case(s, sizes[i]);
+        stage_bytes_case(s, sizes[i]);
+    }
+    stage_bytes_case(s, (size_t)20 << 20);
     for (size_t i = 0; i < ARRAY_SIZE(dtypes); i++) {
         stage_case(s, dtypes[i], 1);
         stage_case(s, dtypes[i], 262145);
