@@ -3,6 +3,7 @@
  * Quantizes layer after layer. The hidden states of all calibration windows stand in device
  * memory; a layer's first pass gathers the Hessians, then its matrices are solved, and the second
  * pass, with the quantized weights, makes the next layer's input (arXiv 2210.17323, section 4).
+ * What a pass has computed with weights that stay as they are is not computed again by the next.
  * Against drift the hidden states of the original model go along, with its own weights: what the
  * inputs of a matrix are there is gathered beside the Hessian (arXiv 2504.02692).
  */
@@ -20,6 +21,9 @@ enum { QUANTIZED, ORIGINAL, N_SIDES };
 struct side {
     struct span x;     /* [windows, seqlen, d] act: the hidden states */
     struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
+    /* [windows, seqlen, q width] act: what attention gave; empty: it is computed again */
+    struct span attention;
+    bool attended; /* x already has what the layer's attention gives */
     struct forward_work work;
 };
 
@@ -92,6 +96,31 @@ static int shared_alloc(struct quantizer *q) {
     return r ? failure_oom(run->failure) : 0;
 }
 
+/* What attention gives to all windows of a side. */
+static size_t attention_size(const struct run *run) {
+    return (size_t)run->calibration->n * run->seqlen *
+           model_config_q_width(&run->checkpoint->config) * dtype_size(run->b->ops->act);
+}
+
+size_t quantize_more_size(const struct run *run) {
+    return run->calibration && run->params->true_sequential ? run_sides(run) * attention_size(run)
+                                                            : 0;
+}
+
+/* With true_sequential attention is needed by two passes; it is kept where there is room. */
+static int attention_alloc(struct quantizer *q) {
+    size_t size = quantize_more_size(q->run);
+    struct backend_info info;
+    int r = 0;
+
+    q->b->ops->info(q->b, &info);
+    if (!size || !batch_fits(size, info.memory_free))
+        return 0;
+    for (int i = 0; i < run_sides(q->run) && !r; i++)
+        r = q->b->ops->alloc(q->b, attention_size(q->run), &q->sides[i].attention);
+    return r;
+}
+
 static int quantizer_init(struct quantizer *q, struct run *run) {
     int r = 0;
 
@@ -113,6 +142,7 @@ static void quantizer_done(struct quantizer *q) {
     for (int i = 0; i < N_SIDES; i++) {
         q->b->ops->free(q->b, &q->sides[i].batch);
         q->b->ops->free(q->b, &q->sides[i].x);
+        q->b->ops->free(q->b, &q->sides[i].attention);
         forward_work_done(&q->sides[i].work);
     }
     q->b->ops->free(q->b, &q->shared);
@@ -167,41 +197,77 @@ static const struct layer_weights *weights_of_side(struct quantizer *q, int i, i
     return i == ORIGINAL ? &q->original : layer_of(q, layer);
 }
 
-/* Runs @count windows from @first on through the layer, each side by itself, in place. */
+/* Runs @count windows from @first on through what is left of the layer, each side by itself. */
 static int advance_windows(struct quantizer *q, int layer, int first, int count) {
     struct run *run = q->run;
     size_t window = run_window_bytes(run);
     int r = 0;
 
-    for (int i = 0; i < run_sides(run) && !r; i++)
-        r = layer_forward(
-            q->b, &run->checkpoint->config, weights_of_side(q, i, layer), &q->sides[i].work,
-            span_slice(q->sides[i].x, first * window, count * window), count, run->seqlen, NULL);
+    for (int i = 0; i < run_sides(run) && !r; i++) {
+        struct side *side = &q->sides[i];
+
+        r = layer_steps(q->b, &run->checkpoint->config, weights_of_side(q, i, layer), &side->work,
+                        span_slice(side->x, first * window, count * window), count, run->seqlen,
+                        side->attended ? STEP_GATE_UP : STEP_QKV, NULL);
+    }
     return r;
 }
 
-/* Looks at what they would be within the layer, on copies, both sides step by step. */
+/*
+ * Does the look of @gather take a side along for good? The weights of the original do not change;
+ * of the quantized model those before the groups that are gathered are final.
+ */
+static bool is_final(const struct gather *gather, int side) {
+    return side == ORIGINAL || gather->q->run->params->true_sequential;
+}
+
+/* The step from which the look goes on. */
+static enum step first_step(const struct gather *gather) {
+    const struct side *side = &gather->q->sides[QUANTIZED];
+
+    if (side->attended)
+        return STEP_GATE_UP;
+    return gather->first == GROUP_GATE_UP && side->attention.at ? STEP_ATTENDED : STEP_QKV;
+}
+
+/* The hidden states of side @i to look with, and the memory of its attention. */
+static int prepare_side(struct gather *gather, int i, int first, int count, struct span *ret_x) {
+    struct quantizer *q = gather->q;
+    struct side *side = &q->sides[i];
+    size_t window = run_window_bytes(q->run), kept = side->attention.size / q->run->calibration->n;
+    struct span x = span_slice(side->x, first * window, count * window);
+
+    if (side->attention.at)
+        side->work.attention = span_slice(side->attention, first * kept, count * kept);
+    *ret_x = is_final(gather, i) ? x : span_slice(side->batch, 0, count * window);
+    return is_final(gather, i) ? 0 : q->b->ops->copy(q->b, *ret_x, x);
+}
+
+/* Looks at what the inputs are within the layer, both sides step by step. */
 static int gather_windows(struct quantizer *q, int layer, int first, int count,
                           struct gather *gather) {
     struct run *run = q->run;
-    size_t window = run_window_bytes(run);
-    struct side *side = q->sides;
-    const struct forward_side original = {weights_of_side(q, ORIGINAL, layer), &side[ORIGINAL].work,
-                                          span_slice(side[ORIGINAL].batch, 0, count * window)};
+    struct forward_side original = {weights_of_side(q, ORIGINAL, layer), &q->sides[ORIGINAL].work};
     const struct forward_tap tap = {take_input, gather, gather->last,
                                     run_sides(run) > ORIGINAL ? &original : NULL};
+    struct span own[N_SIDES], x[N_SIDES] = {};
     int r = 0;
 
+    for (int i = 0; i < run_sides(run); i++)
+        own[i] = q->sides[i].work.attention;
     for (int i = 0; i < run_sides(run) && !r; i++)
-        r = q->b->ops->copy(q->b, span_slice(side[i].batch, 0, count * window),
-                            span_slice(side[i].x, first * window, count * window));
-    return r ? r
-             : layer_forward(
-                   q->b, &run->checkpoint->config, layer_of(q, layer), &side[QUANTIZED].work,
-                   span_slice(side[QUANTIZED].batch, 0, count * window), count, run->seqlen, &tap);
+        r = prepare_side(gather, i, first, count, &x[i]);
+    original.x = x[ORIGINAL];
+    if (!r)
+        r = layer_steps(q->b, &run->checkpoint->config, layer_of(q, layer),
+                        &q->sides[QUANTIZED].work, x[QUANTIZED], count, run->seqlen,
+                        first_step(gather), &tap);
+    for (int i = 0; i < run_sides(run); i++)
+        q->sides[i].work.attention = own[i];
+    return r;
 }
 
-/* Runs all windows through the layer: with @gather on copies, else in place. */
+/* Runs all windows through the layer, or, with @gather, as far as it looks. */
 static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
     double share = (gather ? gather_share(gather) : 1) * run_sides(run);
@@ -230,7 +296,20 @@ static int gather_inputs(struct quantizer *q, int layer, enum group first, enum 
     struct gather gather = {q, first, last};
     int r = grams_clear(&q->grams, q->run, first, last);
 
-    return r ? r : pass(q, layer, &gather);
+    if (!r)
+        r = pass(q, layer, &gather);
+    for (int i = 0; i < N_SIDES; i++)
+        q->sides[i].attended = last >= GROUP_GATE_UP && is_final(&gather, i);
+    return r;
+}
+
+/* The rest of the layer: the next one's input. */
+static int finish_pass(struct quantizer *q, int layer) {
+    int r = pass(q, layer, NULL);
+
+    for (int i = 0; i < N_SIDES; i++)
+        q->sides[i].attended = false;
+    return r;
 }
 
 /* ---- one layer ---- */
@@ -360,7 +439,7 @@ static int advance(struct quantizer *q, int layer) {
     if (!r)
         r = work_learn_fingerprint(run, false);
     if (!r && run->calibration && !last)
-        r = pass(q, layer, NULL);
+        r = finish_pass(q, layer);
     return r;
 }
 
@@ -390,6 +469,8 @@ int quantize_layers(struct run *run) {
     r = quantizer_init(&q, run);
     if (!r && run->calibration)
         r = embed_calibration(&q);
+    if (!r)
+        r = attention_alloc(&q);
     if (!r)
         r = progress_phase(&run->progress, PHASE_QUANTIZE);
     for (int i = 0; i < run_layers(run) && !r; i++)

@@ -49,6 +49,16 @@ enum group {
     N_GROUPS,
 };
 
+/* The steps of a layer in their order, by where each ends. */
+enum step {
+    STEP_QKV,      /* at the input of GROUP_QKV */
+    STEP_O,        /* at that of GROUP_O */
+    STEP_ATTENDED, /* x has what attention gives; the rest follows from x alone */
+    STEP_GATE_UP,  /* at the input of GROUP_GATE_UP */
+    STEP_DOWN,     /* at that of GROUP_DOWN */
+    STEP_END,      /* x is what the next layer begins with */
+};
+
 /* A tensor [rows, columns], or [rows]; ".weight" follows its name in a checkpoint. */
 struct arch_tensor {
     const char *name; /* "{layer}" and "{expert}" stand for numbers */
@@ -91,14 +101,13 @@ struct arch {
     size_t n_merged;
 
     /*
-     * A step of a layer over x [n_windows * seqlen, d] act, in place: from the input of one group
-     * (the first one: from x) to that of the next, @to, or, N_GROUPS, to the end. The input of a
-     * group is where forward.h says; work->routing says whose experts tokens go to. The thread of
-     * the backend. 0 or -errno
+     * The step of a layer that ends at @to, over x [n_windows * seqlen, d] act, in place. The
+     * input of a group is where forward.h says; work->routing says whose experts tokens go to. The
+     * thread of the backend. 0 or -errno
      */
     int (*step)(struct backend *b, const struct model_config *config,
                 const struct layer_weights *layer, struct forward_work *work, struct span x,
-                int n_windows, int seqlen, enum group to);
+                int n_windows, int seqlen, enum step to);
 };
 
 /* arch_dim() - elements; 1 for DIM_NONE. */

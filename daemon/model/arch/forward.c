@@ -60,20 +60,35 @@ static struct span input_of(const struct forward_work *work, enum group group) {
     return inputs[group];
 }
 
-/* Both passes stand before @group. */
-static int look(const struct forward_tap *tap, const struct forward_work *work, enum group group,
+/* Where the input of a group is there. */
+static const enum step steps[N_GROUPS] = {
+    [GROUP_QKV] = STEP_QKV,
+    [GROUP_O] = STEP_O,
+    [GROUP_GATE_UP] = STEP_GATE_UP,
+    [GROUP_DOWN] = STEP_DOWN,
+};
+
+/* Both passes stand at the end of @step. */
+static int look(const struct forward_tap *tap, const struct forward_work *work, enum step step,
                 int T) {
     const int32_t all[2] = {0, T};
-    bool experts = group == GROUP_GATE_UP || group == GROUP_DOWN;
-    struct span x0 = tap->original ? input_of(tap->original->work, group) : (struct span){};
+    enum group group = 0;
+    bool experts;
+    struct span x0;
 
+    while (group < N_GROUPS && steps[group] != step)
+        group++;
+    if (group == N_GROUPS)
+        return 0;
+    experts = group == GROUP_GATE_UP || group == GROUP_DOWN;
+    x0 = tap->original ? input_of(tap->original->work, group) : (struct span){};
     return tap->take(tap->ctx, group, input_of(work, group), x0, experts ? work->offsets : all);
 }
 
 /* One step of the original, whose tokens go where those of @work go. */
 static int step_original(struct backend *b, const struct model_config *c,
                          const struct forward_side *original, const struct forward_work *work,
-                         int n_windows, int seqlen, enum group to) {
+                         int n_windows, int seqlen, enum step to) {
     int r;
 
     original->work->routing = work;
@@ -82,16 +97,16 @@ static int step_original(struct backend *b, const struct model_config *c,
     return r;
 }
 
-int layer_forward(struct backend *b, const struct model_config *c,
-                  const struct layer_weights *layer, struct forward_work *work, struct span x,
-                  int n_windows, int seqlen, const struct forward_tap *tap) {
+int layer_steps(struct backend *b, const struct model_config *c, const struct layer_weights *layer,
+                struct forward_work *work, struct span x, int n_windows, int seqlen, enum step from,
+                const struct forward_tap *tap) {
     const struct forward_side *original = tap ? tap->original : NULL;
     int T = n_windows * seqlen, r = 0;
 
     /* The arrays hold work->T tokens; ops take them as large as they say, so the first T. */
     if (T < 1 || T > work->T || (original && T > original->work->T))
         return -EINVAL;
-    for (int to = 0; to <= (tap ? (int)tap->last : N_GROUPS) && !r; to++) {
+    for (enum step to = from; to <= (tap ? steps[tap->last] : STEP_END) && !r; to++) {
         r = c->arch->step(b, c, layer, work, x, n_windows, seqlen, to);
         if (!r && original)
             r = step_original(b, c, original, work, n_windows, seqlen, to);
@@ -99,4 +114,10 @@ int layer_forward(struct backend *b, const struct model_config *c,
             r = look(tap, work, to, T);
     }
     return r;
+}
+
+int layer_forward(struct backend *b, const struct model_config *c,
+                  const struct layer_weights *layer, struct forward_work *work, struct span x,
+                  int n_windows, int seqlen, const struct forward_tap *tap) {
+    return layer_steps(b, c, layer, work, x, n_windows, seqlen, STEP_QKV, tap);
 }

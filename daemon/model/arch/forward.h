@@ -8,7 +8,10 @@
 
 #include "daemon/model/arch/layer.h"
 
-/* Memory of one forward pass over at most T tokens; nothing in it lasts beyond the pass. */
+/*
+ * Memory of one forward pass over at most T tokens; nothing in it lasts beyond the pass, unless
+ * layer_steps() goes on from it.
+ */
 struct forward_work {
     int T;
     struct span normed;           /* [T, d] act; the input of GROUP_QKV */
@@ -67,3 +70,13 @@ struct forward_tap {
 int layer_forward(struct backend *b, const struct model_config *config,
                   const struct layer_weights *layer, struct forward_work *work, struct span x,
                   int n_windows, int seqlen, const struct forward_tap *tap);
+
+/*
+ * layer_steps() - the same from the step @from, that of tap->last at most, on: STEP_QKV: all of
+ * them; STEP_ATTENDED: x is as the layer found it, and work->attention what STEP_O has left;
+ * STEP_GATE_UP: x is what STEP_ATTENDED has left. Likewise of the original of a tap. x changes at
+ * STEP_ATTENDED and at STEP_END only.
+ */
+int layer_steps(struct backend *b, const struct model_config *config,
+                const struct layer_weights *layer, struct forward_work *work, struct span x,
+                int n_windows, int seqlen, enum step from, const struct forward_tap *tap);

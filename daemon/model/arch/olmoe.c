@@ -92,17 +92,13 @@ static int send_to_experts(struct backend *b, const struct model_config *c,
     return r ? r : b->ops->gather(b, w->slots, w->normed, forward_routing(w)->order, T * k, T, d);
 }
 
-/* To what the experts read: x goes on, with what attention gives. */
+/* To what the experts read. */
 static int to_experts(struct backend *b, const struct model_config *c,
                       const struct layer_weights *layer, struct forward_work *w, struct span x,
                       int T) {
     int d = c->hidden_size, r;
 
-    r = b->ops->linear(b, x, w->attention, layer->matrices[GROUP_O], T, model_config_q_width(c), d,
-                       true);
-    if (!r)
-        r = b->ops->rmsnorm(b, w->normed, d, x, d, layer->plain[ROLE_POST_NORM], T, d,
-                            c->rms_norm_eps);
+    r = b->ops->rmsnorm(b, w->normed, d, x, d, layer->plain[ROLE_POST_NORM], T, d, c->rms_norm_eps);
     return r ? r : send_to_experts(b, c, layer, w, T);
 }
 
@@ -126,21 +122,23 @@ static int to_end(struct backend *b, const struct model_config *c,
 }
 
 static int step(struct backend *b, const struct model_config *c, const struct layer_weights *layer,
-                struct forward_work *work, struct span x, int n_windows, int seqlen,
-                enum group to) {
+                struct forward_work *work, struct span x, int n_windows, int seqlen, enum step to) {
     int T = n_windows * seqlen, d = c->hidden_size;
 
     switch (to) {
-    case GROUP_QKV:
+    case STEP_QKV:
         return b->ops->rmsnorm(b, work->normed, d, x, d, layer->plain[ROLE_INPUT_NORM], T, d,
                                c->rms_norm_eps);
-    case GROUP_O:
+    case STEP_O:
         return attend(b, c, layer, work, n_windows, seqlen);
-    case GROUP_GATE_UP:
+    case STEP_ATTENDED:
+        return b->ops->linear(b, x, work->attention, layer->matrices[GROUP_O], T,
+                              model_config_q_width(c), d, true);
+    case STEP_GATE_UP:
         return to_experts(b, c, layer, work, x, T);
-    case GROUP_DOWN:
+    case STEP_DOWN:
         return to_activations(b, c, layer, work, T);
-    case N_GROUPS:
+    case STEP_END:
         break;
     }
     return to_end(b, c, layer, work, x, T);

@@ -219,14 +219,19 @@ static void shape_of(const struct estimate_request *request, const struct model_
     ret_shape->drift = ret_shape->calibration > 0 && p->drift > 0;
 }
 
-/* The comparison with the original takes what the device has left, if that is enough. */
-static void add_comparison(const struct estimate_request *request, const struct run *run,
-                           struct estimate *e) {
-    size_t size = evaluate_size(run) + comparison_size(run, !run->quantizes);
-
-    if (e->shape.compares && e->n_evals && size > e->device &&
-        (request->memory_total == 0 || batch_fits(size, request->memory_total)))
+/* @size bytes are taken if the device has them. */
+static void add_optional(const struct estimate_request *request, size_t size, struct estimate *e) {
+    if (size > e->device && (request->memory_total == 0 || batch_fits(size, request->memory_total)))
         e->device = size;
+}
+
+/* What the phases take of that which the device has left. */
+static void add_more(const struct estimate_request *request, const struct run *run,
+                     struct estimate *e) {
+    if (run->quantizes)
+        add_optional(request, quantize_size(run) + quantize_more_size(run), e);
+    if (e->shape.compares && e->n_evals)
+        add_optional(request, evaluate_size(run) + comparison_size(run, !run->quantizes), e);
 }
 
 /* The model, or, for an export, the codes that a job left. */
@@ -264,7 +269,7 @@ int estimate_make(const struct estimate_request *request, struct estimate *ret_e
         e.device = plan_batch(&still.run, 0, request->memory_total);
         e.fits = request->memory_total == 0 || batch_fits(e.device, request->memory_total);
         e.batch = still.run.batch;
-        add_comparison(request, &still.run, &e);
+        add_more(request, &still.run, &e);
     }
     if (e.shape.quantizes || request->kind == JOB_EXPORT)
         estimate_files(request, &still.run, &e);

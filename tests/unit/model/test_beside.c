@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Two models that go through a layer side by side: each has the inputs that it has alone, but the
- * second one's tokens go to the experts that the first one chooses.
+ * second one's tokens go to the experts that the first one chooses. And a layer in parts.
  */
 #include "tests/unit/model/forward.h"
 #include "tests/unit/shared.h"
@@ -131,6 +131,36 @@ static void look(struct forward *f, const struct layer_weights *layer, struct fo
     forward_ok(layer_forward(f->b, &f->checkpoint->config, layer, work, x, 1, f->T, &tap));
 }
 
+static int take_nothing(void *ctx, enum group group, struct span x, struct span x0,
+                        const int32_t *offsets) {
+    (void)x;
+    (void)x0;
+    (void)offsets;
+    *(unsigned *)ctx |= 1u << group;
+    return 0;
+}
+
+/* A layer that is left before @last, and gone on with from @from, is the whole layer. */
+static void check_parts(struct forward *f, enum group last, enum step from) {
+    const struct model_config *c = &f->checkpoint->config;
+    unsigned taken = 0;
+    const struct forward_tap tap = {take_nothing, &taken, last, NULL};
+    cleanup(freep) char *whole = malloc(f->x.size), *parts = malloc(f->x.size);
+    struct failure failure = {};
+
+    assert_non_null(whole);
+    assert_non_null(parts);
+    embed(f, f->x, 0);
+    forward_ok(layer_forward(f->b, c, &f->layer, &f->work, f->x, 1, f->T, NULL));
+    forward_ok(f->ops->download(f->b, whole, f->x));
+    embed(f, f->x, 0);
+    forward_ok(layer_forward(f->b, c, &f->layer, &f->work, f->x, 1, f->T, &tap));
+    assert_int_equal(taken, (2u << last) - 1);
+    forward_ok(layer_steps(f->b, c, &f->layer, &f->work, f->x, 1, f->T, from, NULL));
+    forward_ok(f->ops->download(f->b, parts, f->x));
+    assert_memory_equal(whole, parts, f->x.size);
+}
+
 static void test_beside(void **state) {
     cleanup(freep) char *dir = source_path("tests/data/geometry/norm-topk");
     cleanup(freep) char *path = str_format("%s/expected.json", dir);
@@ -167,6 +197,11 @@ static void test_beside(void **state) {
     look(f, &f->layer, &f->work, f->x, &(struct forward_side){&other, &other_work, x0}, &pair);
     assert_null(first.x0[0]);
     assert_null(other_work.routing);
+    check_parts(f, GROUP_QKV, STEP_QKV);
+    check_parts(f, GROUP_O, STEP_QKV);
+    check_parts(f, GROUP_O, STEP_ATTENDED);
+    check_parts(f, GROUP_GATE_UP, STEP_GATE_UP);
+    check_parts(f, GROUP_DOWN, STEP_GATE_UP);
     compare_all(&pair, &first, &second, f->T, c->num_experts);
 
     inputs_done(&pair);
