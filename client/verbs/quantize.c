@@ -57,6 +57,10 @@ static const struct arg_option options[] = {
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
      "file for torch",
      "format"},
+    {"gguf-embedding", "bf16|q8_0",
+     "embedding and head of a GGUF file: bf16 (the default), or q8_0, which rounds them to 8.5 "
+     "bits and is measured so",
+     "gguf_embedding"},
     {"for", "vllm|llama.cpp|transformers|gptqmodel",
      "refuse what this program would not read, or read wrongly", "for"},
     {"rule", "RULE",

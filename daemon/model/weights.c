@@ -2,6 +2,7 @@
 #include "daemon/model/weights.h"
 
 #include "daemon/model/arch/scheme.h"
+#include "daemon/model/readers/gguf_types.h"
 #include "daemon/model/safetensors/finite.h"
 
 #include <errno.h>
@@ -270,15 +271,58 @@ size_t outer_weights_size(const struct model_config *config, size_t act_size, bo
     return arena_size(&arena);
 }
 
+/* The floats of @t, rounded to Q8_0, as those of a matrix; whole blocks of a row. */
+static int round_to_q8_0(const struct tensor *t, struct quantized_matrix *matrix) {
+    const struct gguf_type *type = gguf_type_find(GGUF_Q8_0);
+    size_t size = dtype_size(t->dtype);
+
+    if (t->n_dims != 2 || t->shape[1] % GGUF_Q8_0_BLOCK)
+        return -EINVAL;
+    matrix->rows = (int)t->shape[0];
+    matrix->n = (int)t->shape[1];
+    matrix->values = malloc(t->n * sizeof(*matrix->values));
+    if (!matrix->values)
+        return -ENOMEM;
+    for (size_t i = 0; i < t->n; i += GGUF_Q8_0_BLOCK) {
+        unsigned char block[GGUF_Q8_0_BYTES];
+
+        dtype_to_f32(matrix->values + i, (const char *)t->data + i * size, t->dtype,
+                     GGUF_Q8_0_BLOCK);
+        gguf_pack_q8_0(matrix->values + i, block);
+        gguf_unpack(type, block, GGUF_Q8_0_BLOCK, matrix->values + i);
+    }
+    return 0;
+}
+
+static int stage_rounded(struct backend *b, const struct tensor_finder *tensors,
+                         const struct arch_tensor *t, struct span dst, struct failure *failure) {
+    cleanup(quantized_matrix_done) struct quantized_matrix matrix = {};
+    char name[MATRIX_NAME_SIZE + 8];
+    const struct tensor *found;
+    int r;
+
+    snprintf(name, sizeof(name), "%s.weight", t->name);
+    found = tensor_find(tensors, name);
+    r = found ? round_to_q8_0(found, &matrix) : -EINVAL;
+    if (r == -ENOMEM)
+        return failure_oom(failure);
+    if (r || found->n * dtype_size(b->ops->act) != dst.size)
+        return failure_set(failure, -EBADMSG, "model_invalid", NULL,
+                           "tensor '%s' is missing or has another shape than the model", name);
+    return stage_values(b, dst, &matrix);
+}
+
 /* The tensor @t to @dst; that of a GGUF file may be in blocks. */
 static int stage_outer_tensor(struct backend *b, const struct checkpoint *checkpoint,
-                              const struct arch_tensor *t, struct span dst,
+                              const struct arch_tensor *t, bool q8_0, struct span dst,
                               struct failure *failure) {
     const struct quantization_config *q = &checkpoint->config.quantization;
     const struct tensor_finder tensors = checkpoint_finder(checkpoint);
     struct quantized_matrix matrix = {};
     int r;
 
+    if (q8_0 && t->columns != DIM_NONE)
+        return stage_rounded(b, &tensors, t, dst, failure);
     if (!q->present || !q->reader->has(&tensors, t->name))
         return stage_plain(b, &tensors, t, -1, dst, failure);
     r = q->reader->read(&tensors, q, t->name, arch_dim(&checkpoint->config, t->rows),
@@ -297,7 +341,7 @@ static struct span outer_span(const struct outer_weights *outer, const struct mo
 }
 
 static int stage_outer(struct backend *b, const struct checkpoint *checkpoint,
-                       const struct outer_weights *outer, struct failure *failure) {
+                       const struct outer_weights *outer, bool q8_0, struct failure *failure) {
     const struct model_config *c = &checkpoint->config;
     int r = 0;
 
@@ -305,7 +349,7 @@ static int stage_outer(struct backend *b, const struct checkpoint *checkpoint,
         struct span dst = outer_span(outer, c, &c->arch->tensors[i]);
 
         if (dst.size > 0)
-            r = stage_outer_tensor(b, checkpoint, &c->arch->tensors[i], dst, failure);
+            r = stage_outer_tensor(b, checkpoint, &c->arch->tensors[i], q8_0, dst, failure);
     }
     return r;
 }
@@ -325,7 +369,7 @@ static int blame_outer(const struct checkpoint *checkpoint, struct failure *fail
     return tensor_not_finite("a tensor outside of the layers", failure);
 }
 
-int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
+int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head, bool q8_0,
                        struct outer_weights *ret_ends, struct failure *failure) {
     const struct model_config *c = &checkpoint->config;
     size_t act = dtype_size(b->ops->act);
@@ -343,7 +387,7 @@ int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, b
     if (!r)
         r = b->ops->sync(b);
     if (!r)
-        r = stage_outer(b, checkpoint, &ends, failure);
+        r = stage_outer(b, checkpoint, &ends, q8_0, failure);
     if (!r)
         r = b->ops->stage_wait(b);
     if (!r)

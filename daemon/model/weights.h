@@ -55,7 +55,10 @@ struct outer_weights {
 };
 
 size_t outer_weights_size(const struct model_config *config, size_t act_size, bool head);
-/* outer_weights_load() - allocate and fill; @head false: only the embedding. */
-int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head,
+/*
+ * outer_weights_load() - allocate and fill; @head false: only the embedding. @q8_0: embedding and
+ * head as they are once they are rounded to Q8_0 of ggml.
+ */
+int outer_weights_load(struct backend *b, const struct checkpoint *checkpoint, bool head, bool q8_0,
                        struct outer_weights *ret_ends, struct failure *failure);
 void outer_weights_free(struct backend *b, struct outer_weights *ends);

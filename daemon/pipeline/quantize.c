@@ -450,7 +450,7 @@ static int embed_calibration(struct quantizer *q) {
 
     r = progress_phase(&run->progress, PHASE_CALIBRATE);
     if (!r)
-        r = outer_weights_load(q->b, run->checkpoint, false, &ends, run->failure);
+        r = outer_weights_load(q->b, run->checkpoint, false, false, &ends, run->failure);
     if (!r)
         r = embed_windows(run, q->sides[QUANTIZED].x, &ends, run->calibration->ids,
                           run->calibration->n, run->seqlen);

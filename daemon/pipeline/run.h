@@ -108,6 +108,11 @@ static inline struct format_context run_format_context(const struct run *run) {
                                    run->failure, job_model_root(run->job), run->job->model_dir};
 }
 
+/* run_rounds_ends() - are embedding and head saved, and so measured, in fewer bits? */
+static inline bool run_rounds_ends(const struct run *run) {
+    return run->quantizes && run->quantization.q8_0_ends;
+}
+
 /* run_work_format() - in what the layers in work/ are: a lossless one. */
 static inline const struct format_ops *run_work_format(const struct run *run) {
     return run->params->format->reader ? run->params->format : &format_neutral;

@@ -97,6 +97,8 @@ def expect_codes(gguf, tensors):
 def test_gguf(daemon, models):
     """One file with the codes of gptq; the job stands for them, and nothing is lost on the way."""
     print("gguf")
+    with open(f"{models}/short.txt", "w", encoding="utf-8") as file:
+        file.write(TEXT * 150)
     for model in (make_model(models, "small"), make_model(models, "tied", tie_word_embeddings=True)):
         jobs = {name: daemon.wait(daemon.submit(
             model=model, wbits=4, groupsize=128, sym=True, nearest=True, eval=[], format=name))
@@ -137,6 +139,60 @@ def expect_keys(keys):
     assert keys["tokenizer.ggml.eos_token_id"] == 4095
 
 
+def test_embedding(daemon, models):
+    """Embedding and head in Q8_0: smaller, measured as saved, the same from an export."""
+    print("embedding")
+    request = {"wbits": 4, "groupsize": 128, "sym": True, "nearest": True, "format": "gguf",
+               "seqlen": 512, "eval": ["file:short.txt"]}
+    jobs = {}
+    for model in ("small", "tied"):
+        for kind in ("bf16", "q8_0"):
+            job = daemon.wait(daemon.submit(model=model, gguf_embedding=kind, **request))
+            assert job["status"] == "succeeded", job["error"]
+            jobs[model, kind] = job
+        plain, packed = (Gguf(artifact(daemon, jobs[model, kind]) + "/model.gguf")
+                         for kind in ("bf16", "q8_0"))
+        for name, (dims, kind, data) in packed.tensors.items():
+            if name not in ("token_embd.weight", "output.weight"):
+                assert plain.tensors[name] == (dims, kind, data), name
+                continue
+            assert kind == 8 and dims == [256, 4096], (name, dims, kind)
+            expect_q8_0(data, plain.tensors[name][2])
+        assert jobs[model, "q8_0"]["result"]["size_bytes"] == len(packed.data)
+        values = [jobs[model, kind]["result"]["perplexity"]["file:short.txt"]["value"]
+                  for kind in ("bf16", "q8_0")]
+        assert values[0] != values[1] and abs(values[0] / values[1] - 1) < 0.02, values
+        again = measure(daemon, kind="eval", model=f"job:{jobs[model, 'q8_0']['id']}")
+        assert again == jobs[model, "q8_0"]["result"]["perplexity"]["file:short.txt"], again
+        differences = [jobs[model, kind]["result"]["difference"]["file:short.txt"]["kl_mean"]
+                       for kind in ("bf16", "q8_0")]
+        assert differences[0] != differences[1], differences
+        for name in ("bf16", "q8_0"):
+            assert (jobs[model, name]["result"]["baseline"]["file:short.txt"] ==
+                    jobs[model, "bf16"]["result"]["baseline"]["file:short.txt"])
+    made = daemon.wait(daemon.submit(kind="export", model=f"job:{jobs['tied', 'bf16']['id']}",
+                                     format="gguf", gguf_embedding="q8_0"))
+    with open(artifact(daemon, made) + "/model.gguf", "rb") as file:
+        assert file.read() == packed.data
+    assert made["result"]["perplexity"] == {}, made["result"]["perplexity"]
+    refuse_eval(daemon, "small", "has no such embedding", kind="quantize", wbits=4, nearest=True,
+                eval=[], gguf_embedding="q8_0")
+
+
+def expect_q8_0(blocks, floats):
+    """Blocks of 34 bytes are the rounded values of 32 of BF16."""
+    for block in range(0, len(blocks) // 34, 997):
+        (d,) = struct.unpack_from("<e", blocks, 34 * block)
+        codes = struct.unpack_from("<32b", blocks, 34 * block + 2)
+        values = [struct.unpack("<f", b"\0\0" + floats[at:at + 2])[0]
+                  for at in range(64 * block, 64 * block + 64, 2)]
+        step = max(map(abs, values)) / 127
+        assert abs(d - step) <= max(step * 2 ** -11, 2 ** -25), (d, step)
+        assert max(map(abs, codes)) == 127
+        for code, value in zip(codes, values):
+            assert abs(code - value / step) <= 0.5001, (code, value, step)
+
+
 TEXT = "The history of the city is a history of its people. Its caf\u00e9s, 1,234 of them. "
 
 
@@ -149,8 +205,6 @@ def measure(daemon, **request):
 def test_read_back(daemon, models):
     """A file measures what its job measured, bit for bit, with or without a tokenizer beside it."""
     print("read back")
-    with open(f"{models}/short.txt", "w", encoding="utf-8") as file:
-        file.write(TEXT * 150)
     make_model(models, "whole")
     types = set()
     for wbits, groupsize, sym in ((4, 128, True), (8, 32, True), (4, 32, False), (2, 64, True),
@@ -250,7 +304,7 @@ def main():
     try:
         with Daemon(os.path.dirname(os.path.dirname(QUANTD)), "--device", "cpu", "--model-root",
                     models, "--data-root", models) as daemon:
-            for test in (test_gguf, test_read_back, test_file_refused, test_one_file_measured,
+            for test in (test_gguf, test_embedding, test_read_back, test_file_refused, test_one_file_measured,
                          test_refused):
                 test(daemon, models)
     finally:

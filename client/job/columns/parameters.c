@@ -33,6 +33,7 @@ static const struct parameter parameters[] = {
     {"eval", "sets"},
     {"difference", "difference"},
     {"format", "format"},
+    {"gguf_embedding", "gguf embedding"},
     {"for", "for"},
     {"plan_only", "plan only"},
 };

@@ -62,6 +62,22 @@ static void unpack_q8_0(const unsigned char *from, float *to) {
         to[j] = d * (float)(int8_t)from[2 + j];
 }
 
+/* The scale is rounded to f16 after the codes are chosen by it; one that comes to 0 has none. */
+void gguf_pack_q8_0(const float *from, unsigned char *to) {
+    float most = 0, d, inverse;
+    uint16_t scale;
+
+    for (int j = 0; j < GGUF_Q8_0_BLOCK; j++)
+        most = MAX(most, fabsf(from[j]));
+    d = most / 127;
+    scale = f32_to_f16(d);
+    inverse = scale ? 1 / d : 0;
+    to[0] = (unsigned char)scale;
+    to[1] = (unsigned char)(scale >> 8);
+    for (int j = 0; j < GGUF_Q8_0_BLOCK; j++)
+        to[2 + j] = (unsigned char)(int8_t)roundf(from[j] * inverse);
+}
+
 /* ---- blocks of 64 ---- */
 
 /* d, qs[16]: two bits each; w = d * (q - 1) */

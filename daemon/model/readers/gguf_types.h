@@ -27,6 +27,14 @@ extern const int n_gguf_types;
 /* gguf_type_find() - the one of a number; NULL: there is none. */
 const struct gguf_type *gguf_type_find(uint32_t number);
 
+#define GGUF_Q8_0 8 /* its number */
+#define GGUF_Q8_0_BLOCK 32
+#define GGUF_Q8_0_BYTES 34
+
+/* gguf_pack_q8_0() - a block of 32 finite weights in Q8_0, rounded as ggml rounds them
+ * (quantize_row_q8_0_ref). */
+void gguf_pack_q8_0(const float *from, unsigned char *to);
+
 /*
  * gguf_unpack() - @n weights, whole blocks of @type, which has unpack(), to @to.
  * Return: are all of them finite?

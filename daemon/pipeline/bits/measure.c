@@ -85,7 +85,7 @@ static int measurer_init(struct measurer *m, struct run *run, const struct units
     if (!r)
         r = layer_weights_alloc(m->b, c, &m->trial);
     if (!r)
-        r = outer_weights_load(m->b, run->checkpoint, true, &m->ends, run->failure);
+        r = outer_weights_load(m->b, run->checkpoint, true, false, &m->ends, run->failure);
     if (r)
         return r;
     layout(run, units_trials(units), &arena, m);

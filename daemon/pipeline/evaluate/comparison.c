@@ -14,6 +14,11 @@ static bool has_room(struct backend *b, size_t size) {
     return batch_fits(size, info.memory_free);
 }
 
+/* Are embedding, norm and head of the original other ones than those of the run's model? */
+static bool has_own_ends(const struct run *run) {
+    return run->original->own || run_rounds_ends(run);
+}
+
 static void layout(const struct run *run, struct arena *arena, struct comparison *c) {
     const struct model_config *config = &run->checkpoint->config;
     size_t T = (size_t)run->batch * run->seqlen;
@@ -42,7 +47,7 @@ size_t comparison_size(const struct run *run, bool own) {
     pass_take(run, &of_pass, &pass);
     layout(run, &arena, &c);
     size = arena_size(&arena) + pass.chunk * run_window_bytes(run) + second_layer_size(run);
-    if (own)
+    if (own || run_rounds_ends(run))
         size += outer_weights_size(&run->checkpoint->config, dtype_size(run->b->ops->act), true);
     return size;
 }
@@ -86,10 +91,11 @@ static int load_ends(struct comparison *c, const struct outer_weights *ends) {
     struct run *run = c->pass->run;
 
     c->base.ends = ends;
-    if (!run->original->own)
+    if (!has_own_ends(run))
         return 0;
     c->base.ends = &c->ends;
-    return outer_weights_load(run->b, run->original->own, true, &c->ends, run->failure);
+    return outer_weights_load(run->b, original_checkpoint(run), true, false, &c->ends,
+                              run->failure);
 }
 
 int comparison_init(struct comparison *c, struct pass *pass, const struct outer_weights *ends) {
@@ -104,7 +110,7 @@ int comparison_init(struct comparison *c, struct pass *pass, const struct outer_
         return r;
     layout(run, &arena, c);
     need = arena_size(&arena);
-    if (run->original->own)
+    if (has_own_ends(run))
         need += outer_weights_size(&run->checkpoint->config, dtype_size(run->b->ops->act), true);
     if (!has_room(run->b, need)) {
         original_drop(run, "the device has no room for %zu MiB beside the model", need >> 20);

@@ -88,7 +88,8 @@ static int evaluator_init(struct evaluator *e, struct run *run) {
     if (!r)
         r = pass_init(&e->pass, run);
     if (!r)
-        r = outer_weights_load(e->b, run->checkpoint, true, &e->ends, run->failure);
+        r = outer_weights_load(e->b, run->checkpoint, true, run_rounds_ends(run), &e->ends,
+                               run->failure);
     return r ? r : comparison_init(&e->comparison, &e->pass, &e->ends);
 }
 

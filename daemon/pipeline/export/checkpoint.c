@@ -9,8 +9,8 @@
 #include "base/str.h"
 #include "daemon/data/companions.h"
 #include "daemon/model/arch/json_python.h"
-#include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/export/card.h"
+#include "daemon/pipeline/export/reexport.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/params/request.h"
 
@@ -108,24 +108,13 @@ static json_t *quantd_json(const struct run *run) {
                      "difference", difference, "matrices", matrices_of(run));
 }
 
-/* What an export job was asked for. */
-static int set_own_params(const struct run *run, json_t *params) {
-    const struct engine_ops *engine = run->params->engine;
-
-    return json_object_set_new(params, "format", json_string(run->params->format->name)) ||
-                   json_object_set_new(params, "for",
-                                       engine ? json_string(engine->name) : json_null())
-               ? -ENOMEM
-               : 0;
-}
-
 /* An export job records the parameters of the job whose codes it has; only these are its own. */
 static int write_quantd_json(struct run *run, struct folder *folder) {
     cleanup(json_decrefp) json_t *all = run->made ? json_clone(run->made) : quantd_json(run);
     cleanup(freep) char *card = NULL;
     int r;
 
-    if (!all || (run->made && set_own_params(run, json_object_get(all, "params"))))
+    if (!all || (run->made && reexport_set_own(run->params, json_object_get(all, "params"))))
         return failure_oom(run->failure);
     r = folder_write_json(run, folder, "quantd.json", all);
     if (!r)

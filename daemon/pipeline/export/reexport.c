@@ -6,8 +6,8 @@
 #include "base/str.h"
 #include "daemon/model/arch/config_read.h"
 #include "daemon/model/arch/scheme.h"
-#include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/params/check.h"
+#include "daemon/pipeline/params/param.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/run.h"
@@ -46,6 +46,7 @@ int reexport_check(const char *artifact, const struct params *params, struct fai
         return r;
     if (!config.quantization.present)
         return no_codes(failure);
+    config.quantization.q8_0_ends = params->gguf_embedding == GGUF_EMBEDDING_Q8_0;
     return check_codes(params, &config.quantization, &config, artifact, failure);
 }
 
@@ -61,17 +62,40 @@ int reexport_facts(const char *artifact, const char *fingerprint, json_t **ret_m
     return *ret_model ? 0 : failure_oom(failure);
 }
 
+int reexport_set_own(const struct params *own, json_t *params) {
+    static const char *const names[] = {"format", "gguf_embedding", "for"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (json_object_set_new(params, names[i], param_to_json(param_find(names[i]), own)))
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Figures of another embedding than the one that is saved now are not those of this checkpoint. */
+static int drop_figures(struct run *run) {
+    static const char *const figures[] = {"perplexity", "difference"};
+    const json_t *then = json_object_get(json_object_get(run->made, "params"), "gguf_embedding");
+    bool was_q8_0 = str_equal(json_string_value(then), "q8_0");
+
+    if (was_q8_0 == (run->params->gguf_embedding == GGUF_EMBEDDING_Q8_0))
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(figures); i++) {
+        if (json_object_set_new(run->made, figures[i], json_object()))
+            return failure_oom(run->failure);
+    }
+    return 0;
+}
+
 /* The parameters of the job that made the codes, but for what is asked for now. */
 static int read_params(struct run *run) {
     cleanup(json_decrefp) json_t *params = json_copy(json_object_get(run->made, "params"));
-    const struct engine_ops *engine = run->params->engine;
     int r;
 
     if (!params)
         return failure_set(run->failure, -EBADMSG, "model_invalid", "quantize the model again",
                            "quantd.json of '%s' has no parameters", run->params->model);
-    if (json_object_set_new(params, "format", json_string(run->params->format->name)) ||
-        json_object_set_new(params, "for", engine ? json_string(engine->name) : json_null()) ||
+    if (reexport_set_own(run->params, params) ||
         json_object_set_new(params, "model", json_string(run->params->model)))
         return failure_oom(run->failure);
     json_object_del(params, "target_bits"); /* its rules are there */
@@ -90,6 +114,8 @@ static int read_made(struct run *run) {
     if (!path)
         return failure_oom(run->failure);
     r = json_parse_file(path, QUANTD_JSON_MAX, "model_invalid", &run->made, run->failure);
+    if (!r)
+        r = drop_figures(run);
     if (!r)
         r = read_params(run);
     if (r)

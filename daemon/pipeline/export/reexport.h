@@ -18,6 +18,12 @@ struct params;
 int reexport_check(const char *artifact, const struct params *params, struct failure *failure);
 
 /*
+ * reexport_set_own() - put what an export job is asked for itself, @own, into @params, the rest of
+ * which are those of the job that it exports. Return: 0 or -ENOMEM. Any thread.
+ */
+int reexport_set_own(const struct params *own, json_t *params);
+
+/*
  * reexport_facts() - what clients see of the model that became the checkpoint in @artifact, whose
  * fingerprint was @fingerprint: the caller owns *ret_model. Return: 0 or -errno with the failure.
  * Any thread.

@@ -86,6 +86,33 @@ static const char *get_format(const struct params *params) {
 static const struct param_choice format_choice = {format_name, format_title, set_format,
                                                   get_format};
 
+static const char *embedding_name(size_t i) {
+    static const char *const names[] = {
+        [GGUF_EMBEDDING_BF16] = "bf16", [GGUF_EMBEDDING_Q8_0] = "q8_0"};
+
+    return i < ARRAY_SIZE(names) ? names[i] : NULL;
+}
+
+static const char *embedding_title(size_t i) {
+    static const char *const titles[] = {
+        [GGUF_EMBEDDING_BF16] = "16 bits, as they are",
+        [GGUF_EMBEDDING_Q8_0] = "8.5 bits, rounded to nearest",
+    };
+
+    return titles[i];
+}
+
+static void set_embedding(struct params *params, size_t i) {
+    params->gguf_embedding = i;
+}
+
+static const char *get_embedding(const struct params *params) {
+    return embedding_name(params->gguf_embedding);
+}
+
+static const struct param_choice embedding_choice = {embedding_name, embedding_title, set_embedding,
+                                                     get_embedding};
+
 static const char *engine_name(size_t i) {
     return i < n_engines ? engines[i]->name : NULL;
 }
@@ -201,6 +228,10 @@ static const struct param table[] = {
      "dense: 16-bit weights; gguf: packed, one file for llama.cpp; pt: 16-bit weights in one "
      "file for torch",
      NULL, .choice = &format_choice},
+    {"gguf_embedding", PARAM_CHOICE, QUANTIZE | EXPORT, "\"bf16\"",
+     "embedding and head of a GGUF file: bf16 (the default), or q8_0, which rounds them to 8.5 "
+     "bits and is measured so",
+     NULL, .choice = &embedding_choice},
     {"for", PARAM_CHOICE, QUANTIZE | EXPORT, "null",
      "refuse what this program would not read, or read wrongly", NULL, .choice = &engine_choice},
     {"rules", PARAM_RULES, QUANTIZE, "[]",

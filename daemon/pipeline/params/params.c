@@ -58,6 +58,7 @@ struct quantization_config params_quantization(const struct params *params) {
         .sym = params->sym,
         .desc_act = params_reorders(params, params->groupsize),
         .v2 = has_asymmetric(params),
+        .q8_0_ends = params->gguf_embedding == GGUF_EMBEDDING_Q8_0,
     };
 }
 

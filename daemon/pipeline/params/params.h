@@ -30,6 +30,9 @@ const char *job_kind_name(enum job_kind kind);
 /* job_kind_from_name() - the inverse. Return: 0 or -EINVAL. */
 int job_kind_from_name(const char *name, enum job_kind *ret_kind);
 
+/* What embedding and head are in, in a GGUF file. */
+enum gguf_embedding { GGUF_EMBEDDING_BF16, GGUF_EMBEDDING_Q8_0 };
+
 struct params {
     char *model;                 /* as asked for */
     char *dataset;               /* NULL: none */
@@ -50,6 +53,7 @@ struct params {
     int n_eval;
     bool difference;                 /* compare a quantized model with its original on these */
     const struct format_ops *format; /* of the checkpoint */
+    enum gguf_embedding gguf_embedding;
     const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
     struct rules rules;              /* which matrices differ from the rest */
     double target_bits;              /* mean bits for which rules are found; 0: none are */

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "daemon/data/corpus.h"
+#include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
 #include "daemon/pipeline/params/param.h"
 #include "daemon/pipeline/params/presets.h"
@@ -179,6 +180,13 @@ static int check_export(struct params *params, struct failure *failure) {
     return 0;
 }
 
+static int check_embedding(const struct params *params, struct failure *failure) {
+    if (params->gguf_embedding == GGUF_EMBEDDING_BF16 || params->format == &format_gguf)
+        return 0;
+    return failure_field(failure, "gguf_embedding", "add format gguf, or leave it out",
+                         "the format %s has no such embedding", params->format->name);
+}
+
 int params_parse(enum job_kind kind, const json_t *object, struct params **ret_params,
                  struct failure *failure) {
     cleanup(params_freep) struct params *params = calloc(1, sizeof(*params));
@@ -194,6 +202,8 @@ int params_parse(enum job_kind kind, const json_t *object, struct params **ret_p
         r = read_fields(object, params, failure);
     if (!r)
         r = resolve_target(params, failure);
+    if (!r)
+        r = check_embedding(params, failure);
     if (!r)
         r = kind == JOB_EXPORT ? check_export(params, failure) : check_combination(params, failure);
     if (r)

@@ -63,6 +63,8 @@ static bool takes(const char *kind, const char *name, json_t *value) {
     if (!strcmp(name, "for") && strcmp(kind, "eval"))
         json_object_update_new(request,
                                json_pack("{s:o*}", "format", read_by(json_string_value(value))));
+    if (!strcmp(name, "gguf_embedding") && strcmp(kind, "eval"))
+        json_object_set_new(request, "format", json_string("gguf"));
     json_object_set_new(request, name, value);
     if (!submission_parse(request, &submission, &failure))
         return true;

@@ -110,7 +110,7 @@ static inline void forward_alloc(struct forward *f) {
         forward_ok(arena_alloc(f->b, &sizing, &arena.all));
         code_memory_take(c, &c->quantization, &arena, &f->codes);
     }
-    forward_ok(outer_weights_load(f->b, f->checkpoint, true, &f->ends, &failure));
+    forward_ok(outer_weights_load(f->b, f->checkpoint, true, false, &f->ends, &failure));
     forward_ok(forward_work_init(c, sizeof(float), f->T, f->memory, &f->work));
     forward_ok(f->ops->upload(f->b, f->ids, f->host));
     forward_ok(f->ops->upload(f->b, f->targets, f->host + f->T));

@@ -5,6 +5,7 @@
  */
 #include "base/cleanup.h"
 #include "daemon/model/arch/scheme.h"
+#include "daemon/model/readers/gguf_types.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/formats/gguf/file.h"
 #include "daemon/pipeline/formats/gguf/keys.h"
@@ -97,14 +98,36 @@ static int check_files(const char *model_root, const char *model_dir,
 
 /* ---- tensors ---- */
 
+/* Rows of @tensor are whole blocks, as those of every matrix are. */
+static int add_q8_0(const char *name, const struct tensor *tensor, struct shard *shard) {
+    size_t n = tensor->n / GGUF_Q8_0_BLOCK, size = n * GGUF_Q8_0_BYTES;
+    unsigned char *to = shard_block(shard, size);
+
+    if (!to)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        const char *from =
+            (const char *)tensor->data + i * GGUF_Q8_0_BLOCK * dtype_size(tensor->dtype);
+        float values[GGUF_Q8_0_BLOCK];
+
+        if (dtype_to_f32(values, from, tensor->dtype, GGUF_Q8_0_BLOCK))
+            return -EINVAL;
+        gguf_pack_q8_0(values, to + i * GGUF_Q8_0_BYTES);
+    }
+    return shard_add(shard, name, DTYPE_U8, size, 0, to);
+}
+
 static int add_float(const struct format_context *c, enum tensor_role role, int layer,
                      const struct tensor *tensor, struct shard *shard) {
-    enum dtype dtype = gguf_plain_type(role) == &ggml_bf16 ? DTYPE_BF16 : DTYPE_F32;
+    const struct ggml_type *type = gguf_plain_type(c->q, role);
     char name[GGUF_NAME_SIZE];
     int r;
 
     gguf_plain_name(role, layer, name);
-    r = shard_add_float(shard, name, tensor, dtype);
+    if (type == &ggml_f32 || type == &ggml_bf16)
+        r = shard_add_float(shard, name, tensor, type == &ggml_f32 ? DTYPE_F32 : DTYPE_BF16);
+    else
+        r = add_q8_0(name, tensor, shard);
     return r == -ENOMEM ? failure_oom(c->failure) : r;
 }
 

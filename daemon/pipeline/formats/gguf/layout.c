@@ -3,6 +3,7 @@
 
 #include "base/macros.h"
 #include "daemon/model/arch/scheme.h"
+#include "daemon/model/readers/gguf_types.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,8 +31,11 @@ const struct ggml_type *gguf_part_type(const struct model_config *config,
     return type;
 }
 
-const struct ggml_type *gguf_plain_type(enum tensor_role role) {
-    return role == ROLE_EMBEDDING || role == ROLE_HEAD ? &ggml_bf16 : &ggml_f32;
+const struct ggml_type *gguf_plain_type(const struct quantization_config *q,
+                                        enum tensor_role role) {
+    if (role != ROLE_EMBEDDING && role != ROLE_HEAD)
+        return &ggml_f32;
+    return q->q8_0_ends ? ggml_type_for(8, true, GGUF_Q8_0_BLOCK) : &ggml_bf16;
 }
 
 /* Room for one more is there. */
@@ -49,11 +53,12 @@ static struct gguf_tensor *append(struct gguf_layout *layout, const struct ggml_
 }
 
 static void append_plain(struct gguf_layout *layout, const struct model_config *config,
-                         const struct arch_tensor *row, int layer) {
+                         const struct quantization_config *q, const struct arch_tensor *row,
+                         int layer) {
     int rows = arch_dim(config, row->rows), columns = arch_dim(config, row->columns);
     bool vector = row->columns == DIM_NONE;
-    struct gguf_tensor *t =
-        append(layout, gguf_plain_type(row->role), vector ? rows : columns, vector ? 0 : rows, 0);
+    struct gguf_tensor *t = append(layout, gguf_plain_type(q, row->role), vector ? rows : columns,
+                                   vector ? 0 : rows, 0);
 
     gguf_plain_name(row->role, layer, t->name);
 }
@@ -72,7 +77,8 @@ static void append_group(struct gguf_layout *layout, const struct model_config *
 }
 
 /* llama.cpp wants a head; a tied one is the embedding once more. */
-static void append_outer(struct gguf_layout *layout, const struct model_config *config) {
+static void append_outer(struct gguf_layout *layout, const struct model_config *config,
+                         const struct quantization_config *q) {
     const struct arch *arch = config->arch;
 
     for (size_t i = 0; i < arch->n_tensors; i++) {
@@ -80,7 +86,7 @@ static void append_outer(struct gguf_layout *layout, const struct model_config *
 
         if (arch_in_layer(row) || arch_is_tied(config, row))
             continue;
-        append_plain(layout, config, row, -1);
+        append_plain(layout, config, q, row, -1);
         if (row->role == ROLE_EMBEDDING && config->tie_word_embeddings) {
             layout->tensors[layout->n] = layout->tensors[layout->n - 1];
             gguf_plain_name(ROLE_HEAD, -1, layout->tensors[layout->n++].name);
@@ -103,12 +109,12 @@ int gguf_layout_init(const struct model_config *config, const struct quantizatio
             const struct arch_tensor *row = &arch->tensors[i];
 
             if (arch_in_layer(row) && row->role != ROLE_MATRIX)
-                append_plain(&layout, config, row, layer);
+                append_plain(&layout, config, q, row, layer);
         }
         for (int group = 0; group < N_GROUPS; group++)
             append_group(&layout, config, q, group, layer);
     }
-    append_outer(&layout, config);
+    append_outer(&layout, config, q);
     *ret_layout = layout;
     return 0;
 }

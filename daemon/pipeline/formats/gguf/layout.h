@@ -39,5 +39,6 @@ const struct ggml_type *gguf_part_type(const struct model_config *config,
                                        const struct quantization_config *q, int layer,
                                        const struct group_shape *shape, int part);
 
-/* gguf_plain_type() - of a tensor that is not quantized: F32, or BF16 of embedding and head. */
-const struct ggml_type *gguf_plain_type(enum tensor_role role);
+/* gguf_plain_type() - of a tensor that is no matrix: F32; embedding and head BF16, or as @q says.
+ */
+const struct ggml_type *gguf_plain_type(const struct quantization_config *q, enum tensor_role role);
