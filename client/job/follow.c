@@ -228,7 +228,7 @@ int follow_to_the_end(struct client *client, json_t **job, const char *save, boo
     if (r)
         return r;
     status = job_exit_status(*job);
-    r = report_job(client, *job, failure);
+    r = report_job(client, *job, save != NULL, failure);
     if (!r && save && status == EXIT_OK)
         r = save_job(client, id, save, force, failure);
     return r ? r : status;

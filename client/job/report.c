@@ -276,7 +276,7 @@ static int report_worst(const struct terminal *terminal, const struct layers *su
     return r ? failure_oom(failure) : 0;
 }
 
-static void report_files(const struct terminal *terminal, const json_t *job) {
+static void report_files(const struct terminal *terminal, const json_t *job, bool saves) {
     const json_t *artifacts = json_object_get(job, "artifacts"), *artifact;
     size_t i, n = json_array_size(artifacts);
     double bytes = 0;
@@ -290,12 +290,15 @@ static void report_files(const struct terminal *terminal, const json_t *job) {
         bytes += size > 0 ? size : 0;
     }
     bytes_text(bytes, text);
-    label_print(terminal, "files", "%zu, %s; save them with: quantctl download %" PRId64 " DIR", n,
-                text, job_id(job));
+    if (saves)
+        label_print(terminal, "files", "%zu, %s", n, text);
+    else
+        label_print(terminal, "files", "%zu, %s; save them with: quantctl download %" PRId64 " DIR",
+                    n, text, job_id(job));
 }
 
 int report_result(const struct terminal *terminal, const json_t *job, const struct layers *sum,
-                  struct failure *failure) {
+                  bool saves, struct failure *failure) {
     int r = report_perplexity(terminal, job, failure);
 
     if (!r)
@@ -313,7 +316,7 @@ int report_result(const struct terminal *terminal, const json_t *job, const stru
         fputc('\n', terminal->file);
     report_size(terminal, job);
     report_seconds(terminal, job);
-    report_files(terminal, job);
+    report_files(terminal, job, saves);
     report_warnings(terminal, job, sum);
     return 0;
 }
@@ -340,7 +343,7 @@ static void report_end(const struct terminal *terminal, const json_t *job) {
         report_retry(terminal, job);
 }
 
-int report_job(struct client *client, const json_t *job, struct failure *failure) {
+int report_job(struct client *client, const json_t *job, bool saves, struct failure *failure) {
     const struct terminal *terminal = &client->terminal;
     cleanup(json_decrefp) json_t *layers = NULL;
     struct layers sum;
@@ -354,5 +357,5 @@ int report_job(struct client *client, const json_t *job, struct failure *failure
     if (!str_equal(answer_text(job, "status"), "succeeded"))
         return 0;
     r = report_layers(client, job, &sum, &layers, failure);
-    return r ? r : report_result(terminal, job, &sum, failure);
+    return r ? r : report_result(terminal, job, &sum, saves, failure);
 }

@@ -10,10 +10,10 @@
 
 /*
  * report_result() - perplexities, worst matrices, size, time, files and warnings of a job; parts
- * that are missing are left out.
+ * that are missing are left out. @saves: the files are saved next, without another command.
  */
 int report_result(const struct terminal *terminal, const json_t *job, const struct layers *sum,
-                  struct failure *failure);
+                  bool saves, struct failure *failure);
 
 /*
  * report_change() - the perplexity on @set against that of the original, "+2.50 %", with its
@@ -32,4 +32,4 @@ int report_layers(struct client *client, const json_t *job, struct layers *ret_s
                   json_t **ret_list, struct failure *failure);
 
 /* report_job() - the whole report of a job that has ended. Return: 0 or what http.h says. */
-int report_job(struct client *client, const json_t *job, struct failure *failure);
+int report_job(struct client *client, const json_t *job, bool saves, struct failure *failure);

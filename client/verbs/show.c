@@ -198,7 +198,7 @@ static int show(struct client *client, const struct args *args, uint64_t id, jso
         fputc('\n', terminal->file);
     print_head(terminal, *ret_job);
     report_error(terminal, *ret_job);
-    return report_result(terminal, *ret_job, &sum, failure);
+    return report_result(terminal, *ret_job, &sum, false, failure);
 }
 
 static int show_sheet(struct client *client, const struct args *args, enum sheet_format format,

@@ -164,6 +164,22 @@ static int pull_model(struct pull *pull, const struct params *params, char **ret
     return hub_pull_model(jobs->hub, &name, &observer, ret_dir, commit, failure);
 }
 
+/* Says which set of the job a file that cannot be fetched is, and what does without it. */
+static void name_set(const struct params *params, enum job_kind kind, int file,
+                     struct failure *failure) {
+    const char *set, *field = jobs_set_of(params, kind, file, &set);
+    size_t length = strlen(failure->detail);
+
+    if (!field || !str_equal(failure->code, "hub_unreachable"))
+        return;
+    snprintf(failure->detail + length, sizeof(failure->detail) - length,
+             "; the %s set '%s' needs it", str_equal(field, "eval") ? "evaluation" : "calibration",
+             set);
+    snprintf(failure->hint, sizeof(failure->hint),
+             "check the network of the daemon, or %s a text of your own (%s file:PATH)",
+             str_equal(field, "eval") ? "measure" : "name", field);
+}
+
 static int pull_datasets(struct pull *pull, const struct params *params, enum job_kind kind,
                          struct failure *failure) {
     struct jobs *jobs = pull->puller->config.jobs;
@@ -179,6 +195,8 @@ static int pull_datasets(struct pull *pull, const struct params *params, enum jo
             jobs->source->fetch(jobs->source, catalog[i].host, catalog[i].path, &path, NULL))
             r = hub_pull_file(jobs->hub, catalog[i].host, catalog[i].path, &observer, &path,
                               failure);
+        if (r && r != -ECANCELED)
+            name_set(params, kind, i, failure);
     }
     return r;
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "api/service.h"
+#include "daemon/data/catalog.h"
 #include "daemon/data/hub/hub.h"
 #include "daemon/data/source.h"
 #include "daemon/files/disk.h"
@@ -187,6 +188,13 @@ int jobs_model_root(struct jobs *jobs, const char *dir, bool from_hub, char **re
 
 /* jobs_files() - sets files[id] for each file of the catalog that such a job reads; how many. */
 int jobs_files(const struct params *params, enum job_kind kind, bool *files);
+
+/*
+ * jobs_set_of() - the parameter ("dataset", "eval") by which such a job reads the file @file of the
+ * catalog, and *ret_set, the set's name there (borrowed); NULL: it reads no such file.
+ */
+const char *jobs_set_of(const struct params *params, enum job_kind kind, enum catalog_id file,
+                        const char **ret_set);
 
 /* jobs_files_are_here() - are all of them on this machine? */
 bool jobs_files_are_here(struct jobs *jobs, const struct params *params, enum job_kind kind);

@@ -29,19 +29,36 @@ int jobs_model_root(struct jobs *jobs, const char *dir, bool from_hub, char **re
     return 0;
 }
 
-int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
+/* The calibration set of such a job; NULL: none. */
+static const char *calibration_of(const struct params *params, enum job_kind kind) {
+    return kind == JOB_QUANTIZE && params_calibrates(params) ? params->dataset : NULL;
+}
+
+const char *jobs_set_of(const struct params *params, enum job_kind kind, enum catalog_id file,
+                        const char **ret_set) {
+    const char *dataset = calibration_of(params, kind);
     enum catalog_id id;
+
+    for (int i = -1; i < params->n_eval; i++) {
+        const char *name = i < 0 ? dataset : params->eval[i];
+
+        if (!name || corpus_file(name, i < 0 ? CORPUS_CALIBRATION : CORPUS_EVALUATION, &id) ||
+            id != file)
+            continue;
+        *ret_set = name;
+        return i < 0 ? "dataset" : "eval";
+    }
+    return NULL;
+}
+
+int jobs_files(const struct params *params, enum job_kind kind, bool *files) {
+    const char *set;
     int n = 0;
 
-    memset(files, 0, CATALOG_FILES * sizeof(*files));
-    if (kind == JOB_QUANTIZE && params_calibrates(params) && params->dataset &&
-        !corpus_file(params->dataset, CORPUS_CALIBRATION, &id))
-        files[id] = true;
-    for (int i = 0; i < params->n_eval; i++)
-        if (!corpus_file(params->eval[i], CORPUS_EVALUATION, &id))
-            files[id] = true;
-    for (int i = 0; i < CATALOG_FILES; i++)
+    for (int i = 0; i < CATALOG_FILES; i++) {
+        files[i] = jobs_set_of(params, kind, (enum catalog_id)i, &set) != NULL;
         n += files[i];
+    }
     return n;
 }
 
@@ -111,17 +128,16 @@ static int not_here(struct jobs *jobs, const char *field, const char *name,
 
 int jobs_check_sets(struct jobs *jobs, const struct params *params, enum job_kind kind,
                     struct failure *failure) {
-    enum catalog_id id;
     int r = 0;
 
     if (kind == JOB_EXPORT || !jobs->hub)
         return 0;
-    if (kind == JOB_QUANTIZE && params_calibrates(params) && params->dataset &&
-        !corpus_file(params->dataset, CORPUS_CALIBRATION, &id) && !is_here(jobs, id))
-        r = not_here(jobs, "dataset", params->dataset, failure);
-    for (int i = 0; i < params->n_eval && !r; i++)
-        if (!corpus_file(params->eval[i], CORPUS_EVALUATION, &id) && !is_here(jobs, id))
-            r = not_here(jobs, "eval", params->eval[i], failure);
+    for (int i = 0; i < CATALOG_FILES && !r; i++) {
+        const char *set, *field = jobs_set_of(params, kind, (enum catalog_id)i, &set);
+
+        if (field && !is_here(jobs, (enum catalog_id)i))
+            r = not_here(jobs, field, set, failure);
+    }
     return r;
 }
 

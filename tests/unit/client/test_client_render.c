@@ -356,7 +356,7 @@ static void test_report(void **state) {
 
     (void)state;
     screen_open(&screen, false, false, 100);
-    assert_int_equal(report_result(&screen.terminal, job, &sum, &failure), 0);
+    assert_int_equal(report_result(&screen.terminal, job, &sum, false, &failure), 0);
     screen_expect(&screen, "\nset  perplexity  +- stderr  unquantized   change  windows  tokens\n"
                            "ptb      20.500      0.250       20.000  +2.50 %       10    5110\n"
                            "c4       30.000                                         2    1022\n"
@@ -380,7 +380,7 @@ static void test_report_difference(void **state) {
 
     (void)state;
     screen_open(&screen, false, false, 100);
-    assert_int_equal(report_result(&screen.terminal, job, &sum, &failure), 0);
+    assert_int_equal(report_result(&screen.terminal, job, &sum, false, &failure), 0);
     screen_expect(
         &screen,
         "\nset  perplexity  +- stderr  unquantized            change  windows  tokens\n"
@@ -388,7 +388,7 @@ static void test_report_difference(void **state) {
         "\nfrom the original  divergence  +- stderr   99 %  largest  same token  rms of p\n"
         "ptb                    0.1200     0.0040  0.900     5.50     81.00 %    0.0500\n\n");
     screen_open(&screen, false, false, 100);
-    assert_int_equal(report_result(&screen.terminal, alone, &sum, &failure), 0);
+    assert_int_equal(report_result(&screen.terminal, alone, &sum, false, &failure), 0);
     screen_expect(&screen, "not compared with its original: it is gone\n\n");
 }
 
