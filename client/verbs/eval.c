@@ -34,9 +34,8 @@ const struct verb verb_eval = {
     .name = "eval",
     .usage = "MODEL",
     .summary = "measure the perplexity of a model, quantized or not",
-    .details =
-        "MODEL is a hub id (org/name[@revision]), a folder or a file NAME.gguf below a model\n"
-        "root of quantd, or job:ID.\n",
+    .details = "MODEL is a hub id (org/name[@revision]), a folder or a file NAME.gguf below a\n"
+               "model root of quantd, or job:ID.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 1,
