@@ -40,7 +40,7 @@ static int set_executors(struct daemon *daemon, const struct config *config) {
 
 static int set_hang(struct daemon *daemon, const struct config *config) {
     daemon->hang_seconds = config->hang_seconds;
-    return 0;
+    return set_executors(daemon, config);
 }
 
 static int set_keep_days(struct daemon *daemon, const struct config *config) {
@@ -67,11 +67,32 @@ static const struct live {
     const char *option;
     int (*set)(struct daemon *daemon, const struct config *config); /* 0 or -ENOMEM */
 } live_options[] = {
-    {"admin", set_admins},        {"allowed-host", set_hosts},  {"cache-limit", set_disk},
-    {"disk-floor", set_disk},     {"hang-seconds", set_hang},   {"idle-seconds", set_executors},
-    {"keep-days", set_keep_days}, {"log-level", set_log_level}, {"model-root", set_model_roots},
-    {"owner-jobs", set_quotas},   {"queue-limit", set_quotas},  {"priority-limit", set_quotas},
-    {"states-limit", set_disk},   {"token-file", set_tokens},
+    {"admin", set_admins},
+    {"allowed-host", set_hosts},
+    {"cache-limit", set_disk},
+    {"disk-floor", set_disk},
+    {"hang-seconds", set_hang},
+    {"idle-seconds", set_executors},
+    {"keep-days", set_keep_days},
+    {"log-level", set_log_level},
+    {"model-root", set_model_roots},
+    {"owner-jobs", set_quotas},
+    {"queue-limit", set_quotas},
+    {"priority-limit", set_quotas},
+    {"states-limit", set_disk},
+    {"token-file", set_tokens},
+    {"slurm-run", set_executors},
+    {"slurm-partition", set_executors},
+    {"slurm-account", set_executors},
+    {"slurm-qos", set_executors},
+    {"slurm-gres", set_executors},
+    {"slurm-cpus", set_executors},
+    {"slurm-memory", set_executors},
+    {"slurm-time", set_executors},
+    {"slurm-option", set_executors},
+    {"slurm-jobs", set_executors},
+    {"slurm-poll", set_executors},
+    {"slurm-silence", set_executors},
 };
 
 static const struct live *find_live(const char *option) {

@@ -5,6 +5,7 @@
 #include "base/str.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SAFE "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/._-+,@:="
@@ -53,6 +54,51 @@ static int check_texts(const struct config *config, struct failure *failure) {
             return invalid(failure, "slurm-option", config->slurm_options.at[i],
                            "it is no option, as --constraint=a100");
     }
+    return 0;
+}
+
+static int copy_list(const struct config_list *from, struct config_list *to) {
+    struct failure failure;
+    int r = 0;
+
+    for (int i = 0; i < from->n && !r; i++)
+        r = config_list_add(to, from->at[i], "", &failure);
+    return r;
+}
+
+static int copy_option(const struct config *from, const struct config_option *option,
+                       struct config *to) {
+    const void *source = (const char *)from + option->offset;
+    void *target = (char *)to + option->offset;
+    char *text;
+
+    if (option->kind == CONFIG_LIST)
+        return copy_list(source, target);
+    text = *(char *const *)source;
+    if (!text)
+        return 0;
+    *(char **)target = strdup(text);
+    return *(char **)target ? 0 : -ENOMEM;
+}
+
+int config_copy_slurm(const struct config *from, struct config **ret_copy) {
+    struct config *copy = calloc(1, sizeof(*copy));
+    int r = copy ? 0 : -ENOMEM;
+
+    for (int i = 0; i < n_config_options && !r; i++) {
+        if (str_has_prefix(config_options[i].name, "slurm"))
+            r = copy_option(from, &config_options[i], copy);
+    }
+    if (r) {
+        config_free(copy);
+        return -ENOMEM;
+    }
+    copy->slurm = from->slurm;
+    copy->slurm_jobs = from->slurm_jobs;
+    copy->slurm_poll = from->slurm_poll;
+    copy->slurm_silence = from->slurm_silence;
+    copy->hang_seconds = from->hang_seconds;
+    *ret_copy = copy;
     return 0;
 }
 

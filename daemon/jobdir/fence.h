@@ -13,6 +13,9 @@
 
 #define FENCE_NONCE_MAX 64 /* bytes */
 
+/* Of a job's folder, with a nonce: that run was begun a second time, and left the folder alone. */
+#define FENCE_AGAIN "again.%s"
+
 /* fence_is_nonce() - may @text be a nonce? 1 to FENCE_NONCE_MAX of [0-9A-Za-z._-]. Any thread. */
 bool fence_is_nonce(const char *text);
 

@@ -4,6 +4,7 @@
  * happens as lines of JSON (line.h).
  */
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/jobdir/end.h"
@@ -103,6 +104,17 @@ static int lock_place(struct place *place, int *ret_fd, struct failure *failure)
     return r;
 }
 
+/* A run that is begun a second time, as by a controller that forgot the first, leaves a note. */
+static int begun_twice(const char *dir, const char *nonce, struct failure *failure) {
+    cleanup(freep) char *note = str_format("%s/" FENCE_AGAIN, dir, nonce);
+    int r = note ? file_replace(note, "", 0) : -ENOMEM;
+
+    if (r)
+        return failure_errno(failure, r, "cannot write", note ? note : dir);
+    return failure_set(failure, -EBUSY, "job_folder_busy", NULL,
+                       "the run '%s' was begun before: quantd begins another one", nonce);
+}
+
 /* One file for each run, so that no line of one is ever mixed with those of another. */
 static int open_events(const char *dir, const char *nonce, int *ret_fd, struct failure *failure) {
     cleanup(freep) char *path = nonce ? str_format("%s/events.%s", dir, nonce) : NULL;
@@ -115,6 +127,8 @@ static int open_events(const char *dir, const char *nonce, int *ret_fd, struct f
     if (!path)
         return failure_oom(failure);
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0 && errno == EEXIST)
+        return begun_twice(dir, nonce, failure);
     if (fd < 0)
         return failure_errno(failure, -errno, "cannot make", path);
     *ret_fd = fd;

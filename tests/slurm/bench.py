@@ -150,6 +150,16 @@ class Daemon:
             return job if job["status"] == status else None
         return wait(f"job {number} {status}", seconds, check)
 
+    def succeeds_once(self, number, seconds=240):
+        """The artifact of a job that succeeds at its first attempt, each event of it once."""
+        job = self.wait(number, "succeeded", seconds)
+        kinds = self.kinds(number)
+        assert job["attempt"] == 1, job
+        for kind, n in (("layer.finished", 3), ("eval.finished", 1), ("job.succeeded", 1),
+                        ("job.queued", 1)):
+            assert kinds.count(kind) == n, (number, kinds)
+        return self.artifact(number)
+
     def wait_engine(self, number, state, seconds=60):
         return wait(f"job {number} {state}", seconds, lambda: (
             self.job(number)["engine"] or {}).get("state") == state)

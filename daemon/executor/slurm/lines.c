@@ -54,6 +54,7 @@ int lines_read(const char *path, int64_t offset,
                int (*each)(void *ctx, const char *line, size_t size, int64_t end), void *ctx) {
     cleanup(freep) char *data = NULL;
     cleanup(closep) int fd = -1;
+    const char *hole;
     int64_t size = 0;
     ssize_t n;
 
@@ -69,6 +70,9 @@ int lines_read(const char *path, int64_t offset,
     n = read_at(fd, offset, data, (size_t)size);
     if (n < 0)
         return (int)n;
+    hole = memchr(data, '\0', (size_t)n);
+    if (hole)
+        n = hole - data;
     for (const char *line = data, *end = data + n, *next; line < end; line = next + 1) {
         int r;
 
@@ -107,20 +111,35 @@ bool lines_gained(const char *dir, const char *nonce, int64_t offset) {
     return gains.found;
 }
 
-void lines_last(const char *dir, const char *nonce, char *line, size_t size) {
+/* The end of the log of the run @nonce as a string; "": there is none. */
+static void read_tail(const char *dir, const char *nonce, char tail[TAIL_SIZE + 1]) {
     cleanup(freep) char *path = str_format("%s/slurm.%s.log", dir, nonce);
-    char tail[TAIL_SIZE + 1];
     cleanup(closep) int fd = -1;
     int64_t length = 0;
-    ssize_t n;
+    ssize_t n = 0;
 
-    line[0] = '\0';
     fd = path ? open_file(path, &length) : -1;
-    if (fd < 0)
-        return;
-    n = read_at(fd, MAX(length - TAIL_SIZE, 0), tail, TAIL_SIZE);
-    if (n <= 0)
-        return;
-    tail[n] = '\0';
+    if (fd >= 0)
+        n = read_at(fd, MAX(length - TAIL_SIZE, 0), tail, TAIL_SIZE);
+    tail[MAX(n, 0)] = '\0';
+}
+
+void lines_last(const char *dir, const char *nonce, char *line, size_t size) {
+    char tail[TAIL_SIZE + 1];
+
+    read_tail(dir, nonce, tail);
     slurm_last_line(tail, line, size);
+}
+
+/* As slurmstepd and the plugins of task/cgroup and jobacct_gather write it. */
+bool lines_out_of_memory(const char *dir, const char *nonce) {
+    static const char *const parts[] = {"oom-kill", "oom_kill", "Out Of Memory", "memory limit"};
+    char tail[TAIL_SIZE + 1];
+
+    read_tail(dir, nonce, tail);
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        if (strstr(tail, parts[i]))
+            return true;
+    }
+    return false;
 }

@@ -7,10 +7,12 @@
 #include "base/str.h"
 #include "daemon/executor/slurm/lines.h"
 #include "daemon/files/paths.h"
+#include "daemon/jobdir/fence.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STOP_SECONDS 60 /* between two calls of scancel for one job */
 
@@ -131,7 +133,7 @@ static bool note_missing(struct slurm_run *run, const struct slurm_patience *pat
     return false;
 }
 
-bool slurm_run_note(struct slurm_run *run, const struct slurm_patience *patience) {
+bool slurm_run_note(struct slurm_run *run, double asked_at, const struct slurm_patience *patience) {
     const struct slurm_job *job = &run->as_listed;
     struct run_news news = {};
     enum slurm_phase before = slurm_phase(run->row.news.state);
@@ -156,6 +158,9 @@ bool slurm_run_note(struct slurm_run *run, const struct slurm_patience *patience
              str_equal(job->reason, "None") ? "" : job->reason);
     if (slurm_phase(job->state) == SLURM_WAITING && slurm_is_hopeless(job->reason))
         snprintf(run->hopeless, sizeof(run->hopeless), "%s", job->reason);
+    /* What it wrote came before the question: it does not wait for its first start. */
+    if (slurm_phase(job->state) == SLURM_WAITING && run->started && run->heard_at < asked_at)
+        run->requeued = true;
     if (!memcmp(&news, &run->row.news, sizeof(news)))
         return false;
     store_news(run, &news);
@@ -208,7 +213,7 @@ static bool is_told(const struct slurm_run *run) {
 }
 
 bool slurm_run_to_stop(const struct slurm_run *run) {
-    bool wanted = is_told(run) || run->broken || run->hung || run->hopeless[0];
+    bool wanted = is_told(run) || run->broken || run->hung || run->hopeless[0] || run->requeued;
 
     return wanted && run->step != SLURM_READY && !run->over_since &&
            (!run->stopped_at || clock_monotonic() - run->stopped_at > STOP_SECONDS);
@@ -273,13 +278,19 @@ static int end_at_limit(struct slurm_run *run, struct failure *failure) {
 
 /* The program ended without saying why, or never began. */
 static int end_unsaid(struct slurm_run *run, struct failure *failure) {
-    char log[160], what[480];
+    char log[160], what[800];
 
     lines_last(run->dir, run->row.nonce, log, sizeof(log));
+    if (run->started) {
+        snprintf(what, sizeof(what),
+                 "%s on %s: it crashed or was killed, perhaps because memory ran out; see "
+                 "slurm.%s.log in its folder%s%s",
+                 run->row.news.state, run->row.news.node, run->row.nonce,
+                 log[0] ? ", which ends: " : "", log);
+        return again(run, what, STOP_CRASH, failure);
+    }
     snprintf(what, sizeof(what), "%s on %s%s%s", run->row.news.state, run->row.news.node,
              log[0] ? ": " : "", log);
-    if (run->started)
-        return again(run, what, STOP_CRASH, failure);
     return pause_job(run, "slurm_launch_failed",
                      "see that slurm-run and jobs-dir are there on every node, in the same version",
                      what, failure);
@@ -301,19 +312,30 @@ static bool was_mistaken(struct slurm_run *run) {
     return !store_end(store, store_shares_id(store, run->row.id, &shares), &failure) && shares;
 }
 
+/* A controller that was killed may have forgotten that it began a job, and begin it again. */
+static bool was_begun_twice(const struct slurm_run *run) {
+    cleanup(freep) char *note = str_format("%s/" FENCE_AGAIN, run->dir, run->row.nonce);
+
+    return note && access(note, F_OK) == 0;
+}
+
 /* By what Slurm says of a run that is over and did not say itself how it ended. */
 static int end_by_state(struct slurm_run *run, struct failure *failure) {
     const char *state = run->row.news.state;
 
     if (run->hung)
         return again(run, "silent", STOP_REBOOT, failure);
+    if (run->requeued)
+        return again(run, "requeued by Slurm", STOP_ASKED, failure);
+    if (was_begun_twice(run))
+        return again(run, "begun twice by Slurm", STOP_REBOOT, failure);
     if (str_equal(state, "PREEMPTED"))
         return again(run, "preempted", STOP_ASKED, failure);
     if (str_equal(state, "TIMEOUT") || str_equal(state, "DEADLINE"))
         return end_at_limit(run, failure);
     if (str_equal(state, "NODE_FAIL") || str_equal(state, "BOOT_FAIL"))
         return again(run, "node failed", STOP_REBOOT, failure);
-    if (str_equal(state, "OUT_OF_MEMORY"))
+    if (str_equal(state, "OUT_OF_MEMORY") || lines_out_of_memory(run->dir, run->row.nonce))
         return fail(run, "slurm_memory", "give jobs more memory (slurm-memory), or a smaller batch",
                     false, failure);
     if (str_equal(state, "CANCELLED") && was_mistaken(run))

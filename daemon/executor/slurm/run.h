@@ -41,6 +41,7 @@ struct slurm_run {
     struct slurm_job as_listed;
     char refused[256];    /* what sbatch said; "": nothing, or it may have taken the job */
     char hopeless[160];   /* why it would wait for ever; "": it may start */
+    bool requeued;        /* it ran, and Slurm has put it back: it is stopped */
     double over_since;    /* monotonic: it is over; 0: it is not */
     double missing_since; /* monotonic: it is in no list; 0: it is in one */
     bool missing_long;    /* and was not for so long that it will be in none */
@@ -67,10 +68,10 @@ void slurm_run_free(struct slurm_run *run); /* NULL is fine */
 void slurm_run_read(struct slurm_run *run);
 
 /*
- * slurm_run_note() - a good list of all jobs of the cluster was read: run->listed, as_listed.
- * Return: true when that is news.
+ * slurm_run_note() - a good list of all jobs of the cluster was read, which was asked for at
+ * @asked_at (monotonic): run->listed, as_listed. Return: true when that is news.
  */
-bool slurm_run_note(struct slurm_run *run, const struct slurm_patience *patience);
+bool slurm_run_note(struct slurm_run *run, double asked_at, const struct slurm_patience *patience);
 
 /* slurm_run_submitted() - sbatch has taken the job as number @id. */
 void slurm_run_submitted(struct slurm_run *run, int64_t id);

@@ -70,7 +70,7 @@ int site_init(struct site *site, const struct config *config, struct store *stor
               struct failure *failure) {
     int r;
 
-    *site = (struct site){.config = config};
+    *site = (struct site){.config = config, .bin = config->slurm_bin};
     snprintf(site->uid, sizeof(site->uid), "%u", (unsigned)getuid());
     r = check_programs(config, failure);
     if (!r && make_environment(site))
@@ -212,7 +212,7 @@ static void add_value(struct arguments *arguments, const char *option, const cha
 }
 
 static void add_program(struct arguments *arguments, const struct site *site, const char *name) {
-    char *path = str_format("%s/%s", site->config->slurm_bin, name);
+    char *path = str_format("%s/%s", site->bin, name);
 
     if (path)
         arguments->made[arguments->n_made++] = path;

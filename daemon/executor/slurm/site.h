@@ -16,7 +16,8 @@
 
 /* Used by one thread. */
 struct site {
-    const struct config *config;                 /* borrowed */
+    const struct config *config;                 /* borrowed; may be replaced */
+    const char *bin;                             /* folder of the programs; borrowed */
     char instance[RUN_INSTANCE_SIZE];            /* of the store */
     char *environment[SITE_ENVIRONMENT_MAX + 1]; /* of the programs; owned */
     char uid[24];

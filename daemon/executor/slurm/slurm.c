@@ -4,6 +4,7 @@
 #include "base/log/log.h"
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/config/cluster.h"
 #include "daemon/queue/job_json.h"
 
 #include <errno.h>
@@ -26,6 +27,34 @@ static void on_alive(void *ctx) {
     struct slurm *slurm = ctx;
 
     slurm->renewed = lease_now();
+}
+
+/* -------- its options -------- */
+
+static void use_options(struct slurm *slurm) {
+    const struct config *options = slurm->options;
+
+    slurm->site.config = options;
+    slurm->patience = (struct slurm_patience){.settle = 2.0 * options->slurm_poll,
+                                              .silence = options->slurm_silence,
+                                              .hang = options->hang_seconds};
+}
+
+/* What a reload has left. Jobs that were submitted keep the options that they were given. */
+static void take_changed(struct slurm *slurm) {
+    struct config *before = NULL;
+
+    pthread_mutex_lock(&slurm->mutex);
+    if (slurm->changed) {
+        before = slurm->options;
+        slurm->options = steal_ptr(slurm->changed);
+    }
+    pthread_mutex_unlock(&slurm->mutex);
+    if (!before)
+        return;
+    config_free(before);
+    use_options(slurm);
+    task_list_in(slurm, 0);
 }
 
 /* -------- the thread -------- */
@@ -65,6 +94,7 @@ static void *slurm_main(void *arg) {
         double now = clock_monotonic();
 
         on_alive(slurm);
+        take_changed(slurm);
         if (slurm->command.pid && command_step(&slurm->command, &status))
             task_end(slurm, status);
         if (atomic_exchange(&slurm->look, false)) {
@@ -95,17 +125,13 @@ static void slurm_free(struct executor *executor) {
         slurm_run_free(slurm->runs[i]);
     free(slurm->runs);
     site_done(&slurm->site);
+    config_free(slurm->options);
+    config_free(slurm->changed);
     if (slurm->wake_fd >= 0)
         close(slurm->wake_fd);
     pthread_cond_destroy(&slurm->cond);
     pthread_mutex_destroy(&slurm->mutex);
     free(slurm);
-}
-
-static void set_patience(struct slurm *slurm, const struct config *config) {
-    slurm->patience = (struct slurm_patience){.settle = 2.0 * config->slurm_poll,
-                                              .silence = config->slurm_silence,
-                                              .hang = config->hang_seconds};
 }
 
 static int slurm_open(const struct executor_config *config, struct executor **ret_executor,
@@ -124,13 +150,16 @@ static int slurm_open(const struct executor_config *config, struct executor **re
     config->jobs->no_devices = str_equal(config->config->devices.at[0], "none");
     pthread_mutex_init(&slurm->mutex, NULL);
     pthread_cond_init(&slurm->cond, NULL);
-    set_patience(slurm, config->config);
     failure_set(&slurm->why, -EAGAIN, "slurm_unreachable", NULL, "Slurm was not asked yet");
     slurm->renewed = lease_now();
     slurm->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r = slurm->wake_fd < 0 ? failure_errno(failure, -errno, "cannot make", "eventfd") : 0;
+    if (!r && config_copy_slurm(config->config, &slurm->options))
+        r = failure_oom(failure);
     if (!r)
         r = site_init(&slurm->site, config->config, config->jobs->store, failure);
+    if (!r)
+        use_options(slurm);
     if (!r)
         r = runs_load(slurm, failure);
     if (r) {
@@ -163,7 +192,7 @@ static void slurm_cancel(struct executor *executor, int64_t id) {
 
 static int slurm_describe(struct executor *executor, json_t *devices) {
     struct slurm *slurm = slurm_of(executor);
-    const char *partition = slurm->config.config->slurm_partition;
+    const char *partition;
     struct failure why;
     char name[160];
     bool answers;
@@ -171,9 +200,10 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
     pthread_mutex_lock(&slurm->mutex);
     answers = slurm->answers;
     why = slurm->why;
-    pthread_mutex_unlock(&slurm->mutex);
+    partition = slurm->options->slurm_partition;
     snprintf(name, sizeof(name), "Slurm%s%s", partition ? ", partition " : "",
              partition ? partition : "");
+    pthread_mutex_unlock(&slurm->mutex);
     return json_array_append_new(devices,
                                  json_pack("{ss ss ss ss sI sI sn sn s{si si} so}", "id", NAME,
                                            "kind", NAME, "name", name, "library", "",
@@ -224,8 +254,18 @@ static bool slurm_alive(struct executor *executor, int seconds, struct failure *
 }
 
 static void slurm_reload(struct executor *executor, const struct config *config) {
-    (void)executor;
-    (void)config;
+    struct slurm *slurm = slurm_of(executor);
+    struct config *copy = NULL;
+
+    if (config_copy_slurm(config, &copy)) {
+        log_error(SLURM_NAME ": the options stay as they were: out of memory");
+        return;
+    }
+    pthread_mutex_lock(&slurm->mutex);
+    config_free(slurm->changed);
+    slurm->changed = copy;
+    pthread_mutex_unlock(&slurm->mutex);
+    slurm_poll(executor);
 }
 
 static void slurm_stop(struct executor *executor) {

@@ -28,21 +28,24 @@ struct slurm {
     atomic_int n_waiting, n_running; /* runs, by Slurm's states when they were looked at last */
     atomic_int_fast64_t renewed;     /* lease_now() at the thread's last sign of life */
 
-    pthread_mutex_t mutex; /* guards the next five; held for no program and no transaction */
+    pthread_mutex_t mutex; /* guards the next seven; held for no program and no transaction */
     pthread_cond_t cond;
     struct slurm_run **runs; /* [n_runs], owned; each is the thread's own */
     int n_runs;
     bool ended;
-    bool answers;       /* Slurm did the last time, */
-    struct failure why; /* else this was the matter */
+    bool answers;           /* Slurm did the last time, */
+    struct failure why;     /* else this was the matter */
+    struct config *options; /* of the cluster; owned; replaced and changed by the thread alone */
+    struct config *changed; /* what they shall become; owned; NULL: they stay */
 
     /* The thread's own. */
     struct command command;
     enum task task;
-    struct slurm_run *target;  /* of the task; NULL: it has ended meanwhile, or the task has none */
-    double list_at, listed_at; /* monotonic: the next list; the last good one; 0: none */
-    double backoff;            /* seconds; 0: Slurm answered */
-    double left_since;         /* monotonic: devices here leave a job to others; 0: they do not */
+    struct slurm_run *target; /* of the task; NULL: it has ended meanwhile, or the task has none */
+    double list_at;           /* monotonic: the next list */
+    double asked_at;          /* monotonic: when the last one was asked for */
+    double backoff;           /* seconds; 0: Slurm answered */
+    double left_since;        /* monotonic: devices here leave a job to others; 0: they do not */
 };
 
 /* -------- runs (runs.c) -------- */

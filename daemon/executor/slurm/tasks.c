@@ -14,7 +14,7 @@
 #define PATIENCE_SECONDS 5 /* that devices here may leave a job to others though they are idle */
 
 void task_list_in(struct slurm *slurm, double seconds) {
-    double most = slurm->config.config->slurm_poll;
+    double most = slurm->options->slurm_poll;
 
     if (!slurm->backoff)
         slurm->list_at = MIN(slurm->list_at, clock_monotonic() + MIN(seconds, most));
@@ -39,7 +39,7 @@ static void set_answers(struct slurm *slurm, const struct failure *why) {
 
 /* Slurm, or its program, failed: what it knows is not known, which says nothing about the jobs. */
 static void back_off(struct slurm *slurm, const struct failure *why) {
-    double poll = slurm->config.config->slurm_poll;
+    double poll = slurm->options->slurm_poll;
 
     set_answers(slurm, why);
     slurm->backoff = MIN(MAX(2 * slurm->backoff, MIN(poll, CHANGE_SECONDS)), BACKOFF_MAX);
@@ -84,10 +84,9 @@ static void on_list(struct slurm *slurm, int status) {
     }
     set_answers(slurm, NULL);
     slurm->backoff = 0;
-    slurm->listed_at = now;
-    slurm->list_at = now + slurm->config.config->slurm_poll;
+    slurm->list_at = now + slurm->options->slurm_poll;
     for (int i = 0; i < slurm->n_runs; i++)
-        news |= slurm_run_note(slurm->runs[i], &slurm->patience);
+        news |= slurm_run_note(slurm->runs[i], slurm->asked_at, &slurm->patience);
     if (news)
         task_list_in(slurm, CHANGE_SECONDS);
 }
@@ -213,6 +212,7 @@ static bool list_all(struct slurm *slurm) {
         return false;
     }
     slurm->task = TASK_LIST;
+    slurm->asked_at = clock_monotonic();
     return true;
 }
 
@@ -242,7 +242,7 @@ static struct slurm_run *claim(struct slurm *slurm) {
     int64_t id;
     int r;
 
-    if (slurm->n_runs >= slurm->config.config->slurm_jobs || site_make_nonce(nonce))
+    if (slurm->n_runs >= slurm->options->slurm_jobs || site_make_nonce(nonce))
         return NULL;
     r = jobs_claim_run(jobs, nonce, !takes_any(slurm), &job, &failure);
     if (r) {
