@@ -129,6 +129,17 @@ int args_u64(const struct args *args, const char *name, uint64_t max, uint64_t *
                        (unsigned long long)max, value);
 }
 
+bool args_group_id(const char *word, uint64_t *ret_id) {
+    static const char prefix[] = "group:";
+    uint64_t id;
+
+    if (!str_has_prefix(word, prefix) || str_parse_u64(word + strlen(prefix), INT64_MAX, &id) ||
+        id == 0)
+        return false;
+    *ret_id = id;
+    return true;
+}
+
 int args_job_id(const char *word, uint64_t *ret_id, struct failure *failure) {
     uint64_t id;
 

@@ -63,5 +63,8 @@ int args_u64(const struct args *args, const char *name, uint64_t max, uint64_t *
 /* args_help() - print the options of @table. */
 void args_help(FILE *file, const struct arg_table *table);
 
+/* args_group_id() - is @word "group:ID", the name of a group of jobs? */
+bool args_group_id(const char *word, uint64_t *ret_id);
+
 /* args_job_id() - @word as a job id. Return: 0 or -EINVAL (code usage). */
 int args_job_id(const char *word, uint64_t *ret_id, struct failure *failure);

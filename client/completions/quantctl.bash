@@ -16,6 +16,12 @@ _quantctl_jobs() {
         awk -v status="^($1)$" '$1 ~ /^[0-9]+$/ && $2 ~ status { print $1 }'
 }
 
+# Groups whose status matches.
+_quantctl_groups() {
+    COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" groups --limit 100 2>/dev/null |
+        awk -v status="^($1)$" '$1 ~ /^group:/ && $2 ~ status { print $1 }'
+}
+
 _quantctl_models() {
     COLUMNS=500 timeout 1 quantctl "${_quantctl_where[@]}" models 2>/dev/null |
         awk 'NR > 1 && $2 ~ /^[0-9]/ { print $1 }'
@@ -101,14 +107,23 @@ _quantctl_word() {
     hold:* | release:* | prio:1)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|paused|held')" -- "$3")
         ;;
-    show:* | compare:* | logs:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
+    logs:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
+    show:* | compare:*)
+        mapfile -t COMPREPLY < <(
+            compgen -W "$(_quantctl_jobs '.*') $(_quantctl_groups '.*')" -- "$3"
+        )
+        ;;
     watch:* | wait:* | cancel:*)
-        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|running|paused|held')" -- "$3")
+        mapfile -t COMPREPLY < <(
+            compgen -W "$(_quantctl_jobs 'queued|pull|running|paused|held')" -- "$3"
+            compgen -W "$(_quantctl_groups 'queued|running')" -- "$3"
+        )
         ;;
     retry:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'failed|cancelled')" -- "$3") ;;
     delete:*)
         mapfile -t COMPREPLY < <(
             compgen -W "$(_quantctl_jobs 'succeeded|failed|cancelled')" -- "$3"
+            compgen -W "$(_quantctl_groups 'succeeded|failed|cancelled')" -- "$3"
         )
         ;;
     download:1 | export:1)

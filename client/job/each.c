@@ -20,12 +20,40 @@ static int worse_of(int a, int b) {
     return at_a > at_b ? a : b;
 }
 
-/* One of several jobs; a refusal is printed and becomes an exit status. */
-static int one_of_several(struct client *client, const struct args *args, uint64_t id,
-                          const struct job_action *action, json_t *answers,
-                          struct failure *failure) {
+/* What a word of the command line names. */
+struct target {
+    uint64_t id;
+    bool is_group;
+};
+
+static int read_target(const char *word, const struct job_action *action, struct target *ret_target,
+                       struct failure *failure) {
+    struct target target = {};
+    int r = 0;
+
+    target.is_group = args_group_id(word, &target.id);
+    if (target.is_group && !action->run_group)
+        r = failure_set(failure, -EINVAL, "usage",
+                        "name its jobs, which 'quantctl show GROUP' lists",
+                        "this verb takes jobs, and '%s' is a group", word);
+    else if (!target.is_group)
+        r = args_job_id(word, &target.id, failure);
+    *ret_target = target;
+    return r;
+}
+
+static int act(struct client *client, const struct args *args, const struct target *target,
+               const struct job_action *action, json_t **ret_answer, struct failure *failure) {
+    return (target->is_group ? action->run_group : action->run)(client, args, target->id,
+                                                                ret_answer, failure);
+}
+
+/* One of several; a refusal is printed and becomes an exit status. */
+static int one_of_several(struct client *client, const struct args *args,
+                          const struct target *target, const struct job_action *action,
+                          json_t *answers, struct failure *failure) {
     cleanup(json_decrefp) json_t *answer = NULL;
-    int r = action->run(client, args, id, &answer, failure);
+    int r = act(client, args, target, action, &answer, failure);
 
     if (r == -EREMOTEIO) {
         client_print_failure(failure);
@@ -37,13 +65,13 @@ static int one_of_several(struct client *client, const struct args *args, uint64
     return r;
 }
 
-static int several(struct client *client, const struct args *args, const uint64_t *ids,
+static int several(struct client *client, const struct args *args, const struct target *targets,
                    const struct job_action *action, struct failure *failure) {
     cleanup(json_decrefp) json_t *answers = json_array();
     int worst = EXIT_OK, r = EXIT_OK;
 
     for (int i = 0; i < args->n_positional && worst != EXIT_DETACHED; i++) {
-        r = one_of_several(client, args, ids[i], action, answers, failure);
+        r = one_of_several(client, args, &targets[i], action, answers, failure);
         if (r < 0)
             break;
         worst = worse_of(worst, r);
@@ -56,17 +84,17 @@ static int several(struct client *client, const struct args *args, const uint64_
 int each_job(struct client *client, const struct args *args, const struct job_action *action,
              struct failure *failure) {
     cleanup(json_decrefp) json_t *answer = NULL;
-    uint64_t ids[ARGS_POSITIONAL_MAX];
+    struct target targets[ARGS_POSITIONAL_MAX];
     int r;
 
     for (int i = 0; i < args->n_positional; i++) {
-        r = args_job_id(args->positional[i], &ids[i], failure);
+        r = read_target(args->positional[i], action, &targets[i], failure);
         if (r)
             return r;
     }
     if (args->n_positional > 1)
-        return several(client, args, ids, action, failure);
-    r = action->run(client, args, ids[0], &answer, failure);
+        return several(client, args, targets, action, failure);
+    r = act(client, args, &targets[0], action, &answer, failure);
     if (client->json && answer && client_print_json(answer, failure))
         return -EIO;
     return r;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Verbs that take several jobs. One thread. */
+/* Verbs that take several jobs, or groups of them. One thread. */
 #pragma once
 
 #include "client/client.h"
@@ -13,6 +13,9 @@
 struct job_action {
     int (*run)(struct client *client, const struct args *args, uint64_t id, json_t **ret_answer,
                struct failure *failure);
+    /* The same with the group "group:ID"; NULL: the verb takes none. */
+    int (*run_group)(struct client *client, const struct args *args, uint64_t id,
+                     json_t **ret_answer, struct failure *failure);
 };
 
 /*

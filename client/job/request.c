@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/job/request.h"
-#include "client/save/one_file.h"
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "client/job/place.h"
 #include "client/save/one_file.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define SWEEP_BYTES_MAX (1 << 20)
 
 static int not_utf8(const char *option, const char *value, struct failure *failure) {
     return failure_set(failure, -EINVAL, "usage", "the terminal's locale must be UTF-8",
@@ -156,19 +158,133 @@ static int add_words(struct client *client, json_t *request, const struct args *
     return 0;
 }
 
-int request_new(struct client *client, const struct args *args, const char *kind,
-                json_t **ret_request, struct failure *failure) {
+/* Numbers and names of a choice have no commas: several values are a list of jobs. */
+static bool may_be_list(const struct arg_option *option, const char *value) {
+    bool one_of = option->type == ARG_TEXT && option->value && strchr(option->value, '|');
+
+    return value && strchr(value, ',') &&
+           (option->type == ARG_INT || option->type == ARG_REAL || one_of);
+}
+
+/* The values of a parameter that differs. */
+static int add_values(struct client *client, json_t *lists, const struct arg_option *option,
+                      const char *value, struct failure *failure) {
+    cleanup(json_decrefp) json_t *list = json_array();
+    cleanup(freep) char *copy = strdup(value);
+    char *rest = copy;
+
+    if (!list || !copy)
+        return failure_oom(failure);
+    for (char *word; (word = strsep(&rest, ","));) {
+        cleanup(json_decrefp) json_t *one = json_object();
+        int r = one ? add_option(client, one, option, word, failure) : failure_oom(failure);
+
+        if (r)
+            return r;
+        if (json_array_append(list, json_object_get(one, option->field)))
+            return failure_oom(failure);
+    }
+    return json_object_set(lists, option->field, list) ? failure_oom(failure) : 0;
+}
+
+/* The last one that is given holds. */
+static int add_given(struct client *client, json_t *request, json_t *lists,
+                     const struct arg_option *option, const char *value, struct failure *failure) {
+    if (lists && may_be_list(option, value)) {
+        json_object_del(request, option->field);
+        return add_values(client, lists, option, value, failure);
+    }
+    json_object_del(lists, option->field);
+    return add_option(client, request, option, value, failure);
+}
+
+/* @lists: gets what differs; NULL: nothing may. */
+static int build(struct client *client, const struct args *args, const char *kind, json_t *lists,
+                 json_t **ret_request, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = json_pack("{s:s}", "kind", kind);
     const char *format = one_file_format(args_get(args, "save"));
     int r = request ? add_words(client, request, args, failure) : failure_oom(failure);
 
     for (int i = 0; i < args->n_given && !r; i++)
         if (args->given[i].option->field)
-            r = add_option(client, request, args->given[i].option, args->given[i].value, failure);
+            r = add_given(client, request, lists, args->given[i].option, args->given[i].value,
+                          failure);
     if (!r && format && !json_object_get(request, "format") &&
         json_object_set_new(request, "format", json_string(format)))
         r = failure_oom(failure);
     if (!r)
         *ret_request = steal_ptr(request);
     return r;
+}
+
+int request_new(struct client *client, const struct args *args, const char *kind,
+                json_t **ret_request, struct failure *failure) {
+    return build(client, args, kind, NULL, ret_request, failure);
+}
+
+/* ---- groups ---- */
+
+static int read_sweep(const char *path, json_t **ret_sweep, struct failure *failure) {
+    int r;
+
+    *ret_sweep = NULL;
+    if (!path) {
+        *ret_sweep = json_object();
+        return *ret_sweep ? 0 : failure_oom(failure);
+    }
+    r = json_parse_file(path, SWEEP_BYTES_MAX, "usage", ret_sweep, failure);
+    if (!r && !json_is_object(*ret_sweep))
+        r = failure_set(failure, -EINVAL, "usage",
+                        "write {\"lists\": {\"wbits\": [3, 4]}}; quantctl(1) has examples",
+                        "'%s' is not a JSON object", path);
+    return r == -EBADMSG ? -EINVAL : r;
+}
+
+/* What the command line says of @name wins over what the file says; both stay without the rest. */
+static int merge(json_t *sweep, const char *name, json_t *given) {
+    json_t *own = json_object_get(sweep, name);
+
+    if (own && !json_is_object(own))
+        return 0; /* quantd says what is wrong */
+    if (own && json_object_update_missing(given, own))
+        return -ENOMEM;
+    return json_object_size(given) ? json_object_set(sweep, name, given) : 0;
+}
+
+/* The name of the job is that of the group. */
+static int finish_group(json_t *sweep, json_t *request, json_t *lists) {
+    json_t *name = json_object_get(request, "name"), *value;
+    const char *key;
+    void *next;
+
+    if (name && json_object_set(sweep, "name", name))
+        return -ENOMEM;
+    json_object_foreach_safe(json_object_get(sweep, "lists"), next, key,
+                             value) if (json_object_get(request, key))
+        json_object_del(json_object_get(sweep, "lists"), key);
+    if (merge(sweep, "lists", lists) || merge(sweep, "job", request))
+        return -ENOMEM;
+    json_object_del(json_object_get(sweep, "job"), "name");
+    return 0;
+}
+
+int request_group(struct client *client, const struct args *args, const char *kind,
+                  json_t **ret_request, json_t **ret_group, struct failure *failure) {
+    cleanup(json_decrefp) json_t *request = NULL, *lists = json_object(), *sweep = NULL;
+    const char *path = args_get(args, "sweep");
+    int r = lists ? build(client, args, kind, lists, &request, failure) : failure_oom(failure);
+
+    if (r)
+        return r;
+    if (path || json_object_size(lists)) {
+        r = read_sweep(path, &sweep, failure);
+        if (!r && finish_group(sweep, request, lists))
+            r = failure_oom(failure);
+        if (r)
+            return r;
+        *ret_group = steal_ptr(sweep);
+        return 0;
+    }
+    *ret_request = steal_ptr(request);
+    return 0;
 }

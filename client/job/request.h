@@ -8,7 +8,7 @@
 
 /* Options that quantize and eval share, as rows of their tables. */
 #define REQUEST_OPTIONS                                                                            \
-    {"name", "NAME", "what lists call the job", "name", ARG_TEXT},                                 \
+    {"name", "NAME", "what lists call the job, or the group", "name", ARG_TEXT},                   \
         {"priority", "N", "jobs of a higher priority run first; 0 by default", "priority",         \
          ARG_INT},                                                                                 \
         {"where", "PLACE", "local or slurm: run it only there; any by default", "where",           \
@@ -28,3 +28,15 @@
  */
 int request_new(struct client *client, const struct args *args, const char *kind,
                 json_t **ret_request, struct failure *failure);
+
+/* The option of verbs that submit groups, as a row of their tables. */
+#define SWEEP_OPTION                                                                               \
+    { "sweep", "FILE", "submit a group of jobs: FILE, in JSON, has lists or members that differ" }
+
+/*
+ * request_group() - the same, or the body of POST /v1/groups: an option that takes a number or one
+ * of several names may be given several values with commas between them, and --sweep names a file
+ * with more. *ret_group is owned by the caller; NULL: nothing differs, and it is one job.
+ */
+int request_group(struct client *client, const struct args *args, const char *kind,
+                  json_t **ret_request, json_t **ret_group, struct failure *failure);

@@ -18,9 +18,8 @@
 #define TRIES_MAX 5
 #define RETRY_SECONDS 1.0
 
-/* With the key, a request whose answer was lost can safely be sent again. */
-static int send_request(struct client *client, const char *path, const json_t *request,
-                        json_t **ret_job, struct failure *failure) {
+int submit_send(struct client *client, const char *path, const json_t *request, json_t **ret_job,
+                struct failure *failure) {
     unsigned char bytes[16];
     char key[2 * sizeof(bytes) + 1];
     int r;
@@ -69,7 +68,7 @@ int submit_check_one(const struct args *args, struct failure *failure) {
 
 int submit_detached(struct client *client, const char *path, const json_t *request,
                     json_t **ret_job, struct failure *failure) {
-    int r = send_request(client, path, request, ret_job, failure);
+    int r = submit_send(client, path, request, ret_job, failure);
     int64_t id = job_id(*ret_job);
 
     if (!r && !client->json)
@@ -91,7 +90,7 @@ int submit_run(struct client *client, const struct args *args, const char *path,
     if (!r && args_has(args, "detach")) {
         r = submit_detached(client, path, request, &job, failure);
     } else if (!r) {
-        r = send_request(client, path, request, &job, failure);
+        r = submit_send(client, path, request, &job, failure);
         if (!r)
             r = follow_to_the_end(client, &job, args_get(args, "save"), args_has(args, "force"),
                                   failure);

@@ -18,6 +18,13 @@
     { "detach", NULL, "print the id of the job and exit; do not follow it" }
 
 /*
+ * submit_send() - POST @request (NULL: an empty one) to @path, with a key of its own: when the
+ * answer is lost it is sent again. The caller owns *ret_answer.
+ */
+int submit_send(struct client *client, const char *path, const json_t *request, json_t **ret_answer,
+                struct failure *failure);
+
+/*
  * submit_check_save() - can --save do what it asks for, as far as that is known before the job has
  * run? @params are those of a request or a job. Return: 0; -EINVAL (code usage): it makes no
  * checkpoint; or what folder_check() says.

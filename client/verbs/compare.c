@@ -3,6 +3,8 @@
 #include "client/http/answer.h"
 #include "client/job/columns/parameters.h"
 #include "client/job/columns/rows.h"
+#include "client/job/each.h"
+#include "client/job/group/group.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
 #include "client/screen/table.h"
@@ -388,16 +390,10 @@ static int print_json(const struct comparison *c, struct failure *failure) {
     return all ? client_print_json(all, failure) : failure_oom(failure);
 }
 
-static int get_side(struct client *client, const char *word, struct side *side,
+static int get_side(struct client *client, const json_t *id, struct side *side,
                     struct failure *failure) {
-    char path[64];
-    uint64_t id;
-    int r = args_job_id(word, &id, failure);
+    int r = each_get(client, (uint64_t)json_integer_value(id), &side->job, failure);
 
-    if (r)
-        return r;
-    snprintf(path, sizeof(path), "/v1/jobs/%" PRIu64, id);
-    r = http_get(client->http, path, &side->job, failure);
     if (!r)
         r = pairs_get(client, side->job, &side->windows, failure);
     return r ? r : report_layers(client, side->job, &side->sum, &side->layers, failure);
@@ -437,9 +433,16 @@ static int run(struct client *client, const struct args *args, struct failure *f
     struct comparison c = {.utf8 = client->terminal.utf8};
     enum sheet_format format;
     int r = rows_format(args, &format, failure);
+    cleanup(json_decrefp) json_t *ids = NULL;
 
-    for (int i = 0; i < args->n_positional && !r; i++, c.n++)
-        r = get_side(client, args->positional[i], &c.sides[i], failure);
+    if (!r)
+        r = group_ids(client, args, &ids, failure);
+    if (!r && (json_array_size(ids) < 2 || json_array_size(ids) > ARRAY_SIZE(c.sides)))
+        return failure_set(failure, -EINVAL, "usage", "name some of the jobs by their ids",
+                           "compare takes 2 to %zu jobs, not %zu", ARRAY_SIZE(c.sides),
+                           json_array_size(ids));
+    for (size_t i = 0; i < json_array_size(ids) && !r; i++, c.n++)
+        r = get_side(client, json_array_get(ids, i), &c.sides[i], failure);
     if (!r)
         r = compare(client, &c, format, failure);
     for (int i = 0; i < c.n; i++) {
@@ -453,12 +456,12 @@ static int run(struct client *client, const struct args *args, struct failure *f
 
 const struct verb verb_compare = {
     .name = "compare",
-    .usage = "ID ID...",
+    .usage = "ID|GROUP...",
     .summary = "compare jobs: parameters that differ, results",
     .table = {options, ARRAY_SIZE(options)},
     .details = "Perplexities are compared with those of the unquantized model, when they\n"
                "are known, and in pairs of windows with those of the first job.\n",
-    .least = 2,
+    .least = 1,
     .most = ARGS_POSITIONAL_MAX,
     .run = run,
 };

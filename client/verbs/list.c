@@ -26,6 +26,7 @@ static const struct arg_option options[] = {
     {"limit", "N", "the newest N jobs; 20 by default"},
     {"all", NULL, "all jobs"},
     {"label", "KEY=VALUE", "only jobs with this label; may be given several times"},
+    {"group", "N", "only the jobs of this group"},
     {"method", "M", "only jobs that quantize by this method"},
     {"sort", "KEY",
      "perplexity, bits, size, time (the least first) or priority (the highest first)"},
@@ -88,7 +89,7 @@ static bool quantd_chooses(const struct args *args, const struct sort_key *key) 
 }
 
 static void put_filters(struct strbuf *buf, const struct args *args, const struct sort_key *key) {
-    static const char *const filters[] = {"status", "owner", "method", "label"};
+    static const char *const filters[] = {"status", "owner", "method", "label", "group"};
 
     for (size_t i = 0; i < ARRAY_SIZE(filters); i++)
         if (args_get(args, filters[i])) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/macros.h"
 #include "client/job/estimate.h"
+#include "client/job/group/group.h"
 #include "client/job/request.h"
 #include "client/job/submit.h"
 
@@ -72,6 +73,7 @@ static const struct arg_option options[] = {
      "default): none",
      "target_bits", ARG_REAL},
     {"plan-only", NULL, "end after the plan of --target-bits: what each size costs", "plan_only"},
+    SWEEP_OPTION,
     SAVE_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,
@@ -79,9 +81,11 @@ static const struct arg_option options[] = {
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
-    cleanup(json_decrefp) json_t *request = NULL;
-    int r = request_new(client, args, "quantize", &request, failure);
+    cleanup(json_decrefp) json_t *request = NULL, *group = NULL;
+    int r = request_group(client, args, "quantize", &request, &group, failure);
 
+    if (!r && group)
+        return group_submit(client, args, group, failure);
     if (!r && args_has(args, "estimate"))
         return estimate_show(client, request, failure);
     return r ? r : submit_run(client, args, SUBMIT_PATH, request, request, failure);
@@ -93,7 +97,9 @@ const struct verb verb_quantize = {
     .summary = "quantize a model, measure it, save the checkpoint",
     .details = "MODEL is a hub id (org/name[@revision]), a folder below a model root of quantd,\n"
                "or job:ID. DATASET is the calibration set: wikitext2, ptb, c4 or file:PATH;\n"
-               "--method rtn and --wbits 16 need none. The job continues after Ctrl-C.\n",
+               "--method rtn and --wbits 16 need none. The job continues after Ctrl-C.\n"
+               "An option that takes a number or one of several names takes several of them, as\n"
+               "in --wbits 3,4 --groupsize 64,128: a group of jobs, one for each combination.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = 2,

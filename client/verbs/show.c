@@ -4,6 +4,7 @@
 #include "client/job/columns/parameters.h"
 #include "client/job/columns/rows.h"
 #include "client/job/each.h"
+#include "client/job/group/group.h"
 #include "client/job/job.h"
 #include "client/job/report.h"
 #include "client/screen/label.h"
@@ -201,23 +202,37 @@ static int show(struct client *client, const struct args *args, uint64_t id, jso
     return report_result(terminal, *ret_job, &sum, false, failure);
 }
 
+static int show_group(struct client *client, const struct args *args, uint64_t id,
+                      json_t **ret_group, struct failure *failure) {
+    uint64_t first;
+    int r = group_get(client, id, ret_group, failure);
+
+    if (r || client->json)
+        return r;
+    if (!args_group_id(args->positional[0], &first) || id != first)
+        fputc('\n', client->terminal.file);
+    return group_show(client, *ret_group, failure);
+}
+
 static int show_sheet(struct client *client, const struct args *args, enum sheet_format format,
                       struct failure *failure) {
-    cleanup(json_decrefp) json_t *jobs = json_array();
+    cleanup(json_decrefp) json_t *jobs = json_array(), *ids = NULL;
+    json_t *id, *job;
+    uint64_t group;
+    size_t i;
+    int r = group_ids(client, args, &ids, failure);
 
-    for (int i = 0; i < args->n_positional; i++) {
-        json_t *job = NULL;
-        uint64_t id;
-        int r = args_job_id(args->positional[i], &id, failure);
-
-        if (!r)
-            r = each_get(client, id, &job, failure);
+    if (r)
+        return r;
+    json_array_foreach(ids, i, id) {
+        r = each_get(client, (uint64_t)json_integer_value(id), &job, failure);
         if (r)
             return r;
         if (json_array_append_new(jobs, job))
             return failure_oom(failure);
     }
-    return rows_print(client, jobs, format, false, failure);
+    /* Of a group what differs is of interest. */
+    return rows_print(client, jobs, format, args_group_id(args->positional[0], &group), failure);
 }
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
@@ -226,13 +241,13 @@ static int run(struct client *client, const struct args *args, struct failure *f
 
     if (r || format != SHEET_NONE)
         return r ? r : show_sheet(client, args, format, failure);
-    return each_job(client, args, &(struct job_action){show}, failure);
+    return each_job(client, args, &(struct job_action){show, show_group}, failure);
 }
 
 const struct verb verb_show = {
     .name = "show",
-    .usage = "ID...",
-    .summary = "show jobs: parameters, results, worst matrices",
+    .usage = "ID|GROUP...",
+    .summary = "show jobs or groups: parameters, results",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
     .most = ARGS_POSITIONAL_MAX,

@@ -3,6 +3,7 @@
 #include "client/http/answer.h"
 #include "client/job/each.h"
 #include "client/job/follow.h"
+#include "client/job/group/group.h"
 #include "client/job/job.h"
 #include "client/screen/text.h"
 
@@ -22,18 +23,48 @@ static int print_end(const struct client *client, const json_t *job, struct fail
     return 0;
 }
 
+/* A copy of @client that writes nowhere, into the file of the caller. */
+static int silence(const struct client *client, FILE **nowhere, struct client *ret_quiet,
+                   struct failure *failure) {
+    *nowhere = fopen("/dev/null", "we");
+    if (!*nowhere)
+        return failure_errno(failure, -errno, "cannot open", "/dev/null");
+    *ret_quiet = *client;
+    ret_quiet->terminal = (struct terminal){.file = *nowhere, .width = 80, .height = 24};
+    return 0;
+}
+
+static int wait_for_group(struct client *client, const struct args *args, uint64_t id,
+                          json_t **ret_group, struct failure *failure) {
+    cleanup(fclosep) FILE *nowhere = NULL;
+    struct client quiet;
+    int r = silence(client, &nowhere, &quiet, failure);
+
+    (void)args;
+    if (!r)
+        r = group_get(client, id, ret_group, failure);
+    if (!r)
+        r = group_follow(&quiet, ret_group, failure);
+    if (r)
+        return r;
+    fprintf(client->terminal.file, "group %" PRIu64 " %s\n", id,
+            group_exit_status(*ret_group) == EXIT_OK           ? "succeeded"
+            : group_exit_status(*ret_group) == EXIT_JOB_FAILED ? "failed"
+                                                               : "cancelled");
+    fflush(client->terminal.file);
+    return group_exit_status(*ret_group);
+}
+
 /* The job is followed, and its progress is written nowhere. */
 static int wait_for(struct client *client, const struct args *args, uint64_t id, json_t **ret_job,
                     struct failure *failure) {
-    cleanup(fclosep) FILE *nowhere = fopen("/dev/null", "we");
-    struct client quiet = *client;
-    int r;
+    cleanup(fclosep) FILE *nowhere = NULL;
+    struct client quiet;
+    int r = silence(client, &nowhere, &quiet, failure);
 
     (void)args;
-    if (!nowhere)
-        return failure_errno(failure, -errno, "cannot open", "/dev/null");
-    quiet.terminal = (struct terminal){.file = nowhere, .width = 80, .height = 24};
-    r = each_get(client, id, ret_job, failure);
+    if (!r)
+        r = each_get(client, id, ret_job, failure);
     if (!r)
         r = follow_job(&quiet, ret_job, failure);
     if (r)
@@ -43,12 +74,12 @@ static int wait_for(struct client *client, const struct args *args, uint64_t id,
 }
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
-    return each_job(client, args, &(struct job_action){wait_for}, failure);
+    return each_job(client, args, &(struct job_action){wait_for, wait_for_group}, failure);
 }
 
 const struct verb verb_wait = {
     .name = "wait",
-    .usage = "ID...",
+    .usage = "ID|GROUP...",
     .summary = "wait until jobs have ended, for scripts",
     .details = "The exit status is that of the worst job: 0 when all succeeded, 4 when one was\n"
                "cancelled, 1 when one failed, 3 when quantd did not answer for one.\n",

@@ -106,6 +106,31 @@ DATASETS = {
         dataset("file:b/c.jsonl", True, True, "/srv/texts", 12)]}
 
 
+def member(number, status="succeeded", size=None, loss=0.0, **values):
+    """A job of a group; by default one that has ended."""
+    ended = status == "succeeded"
+    return {
+        "id": number, "name": "", "kind": "quantize", "status": status, "values": values,
+        "bits_per_weight": 4.25 if ended else None, "size_bytes": size, "pareto": False,
+        "perplexity": {"wikitext2": {"value": 7.25 + loss}} if ended else {},
+        "baseline": {"wikitext2": 7.25} if ended else {},
+        "difference": {"wikitext2": {"kl_mean": loss}} if ended else {},
+        "seconds": 72.0 if ended else None, "progress": None, "error": None,
+        "url": f"/v1/jobs/{number}"}
+
+
+def group(*members, name="", varies=("wbits", "groupsize"), **fields):
+    statuses = [each["status"] for each in members]
+    counts = {name: statuses.count(name) for name in (
+        "queued", "running", "cancelling", "succeeded", "failed", "cancelled")}
+    ended = counts["succeeded"] + counts["failed"] + counts["cancelled"] == len(members)
+    return {
+        "object": "group", "id": 3, "name": name, "owner": "user", "private": False,
+        "model": "org/olmoe", "counts": counts, "varies": list(varies), "created_at": stamp(7500),
+        "status": "succeeded" if ended else "running", "finished_at": None, "seconds": 144.0,
+        "members": list(members), "urls": {}, **fields}
+
+
 def path_query(path):
     return path.partition("?")[2]
 
@@ -208,7 +233,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif parts[3:] == ["cancel"]:
             self.send_json(202, {**self.server.fake.jobs[int(parts[2])], "status": "cancelling"})
         elif self.path in self.server.fake.answers:
-            self.server.fake.posted.pop()
+            self.server.fake.asked = self.server.fake.posted.pop()
             self.send_json(*self.server.fake.answers[self.path])
         else:
             self.send_json(202, self.server.fake.jobs[1])

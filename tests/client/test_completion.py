@@ -82,6 +82,12 @@ def check_jobs():
                        (["retry", ""], "32"), (["delete", ""], "321"), (["download", ""], "1"),
                        (["compare", "1", ""], "54321")):
         assert offered(made.url, *words) == list(ids), (words, offered(made.url, *words))
+    made.answers["/v1/groups?limit=100"] = 200, {"object": "list", "has_more": False, "data": [
+        {"id": 2, "status": "running", "varies": ["wbits"]}, {"id": 1, "status": "failed"}]}
+    for words, groups in ((["show", "gr"], "21"), (["wait", "gr"], "2"), (["delete", "gr"], "1")):
+        got = [word.rpartition(":")[2] for word in offered(made.url, *words)]
+        assert got == list(groups), (words, got)
+    del made.answers["/v1/groups?limit=100"]
     assert offered(made.url, "eval", "al") == ["allenai/olmoe", "allenai/other"]
     assert offered(made.url, "eval", "olm") == ["olmoe-demo"]
     assert offered(made.url, "rm-model", "") == ["allenai/olmoe", "allenai/other", "org/half"]

@@ -218,6 +218,53 @@ def check_dumb():
     made.stop()
 
 
+def set_group(made, *statuses):
+    """A group whose jobs have these statuses; one that runs is half done."""
+    members = [fake.member(number, status, size=300_000 + number if status == "succeeded" else None,
+                           loss=0.25, wbits=2 + number) for number, status in enumerate(statuses, 1)]
+    for member in members:
+        if member["status"] == "running":
+            member["progress"] = {"phase": "quantize", "fraction": 0.5, "eta_seconds": 72.4}
+    made.answers["/v1/groups/3"] = 200, fake.group(*members, name="sweep", varies=["wbits"])
+
+
+def check_group():
+    """A line for each job until all have ended, through a restart, and then the table."""
+    made = fake.Fake()
+    set_group(made, "succeeded", "running", "queued")
+    command = [QUANTCTL, "--server", made.url, "watch", "group:3"]
+    program = screen.Program(command, 80, 24)
+    shown = program.expect("group 3: sweep  1 of 3 jobs have ended", "job 1  bits 3", "succeeded in",
+                           "job 2  bits 4", "50 %", "job 3  bits 5", "queued", n_lines=4)
+    small = screen.Program(command, 50, 4)
+    small.expect("job 2", "job 3", n_lines=3)  # what runs, and what comes next
+    small.process.kill()
+    small.finish()
+    made.stop()
+    program.expect("connection lost")
+    set_group(made, "succeeded", "failed", "running")
+    made.start()
+    program.expect("2 of 3 jobs have ended")
+    set_group(made, "succeeded", "failed", "cancelled")
+    shown = program.expect("perplexity and divergence on wikitext2")
+    assert program.finish() == 1, shown
+    assert "have ended" not in program.screen.text(), shown
+    set_group(made, "succeeded", "running")
+    program = screen.Program(command, 80, 24)
+    program.expect("50 %")
+    os.write(program.master, b"\x03")
+    program.expect("group 3 continues", "quantctl cancel group:3")
+    assert program.finish() == 130
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
+    assert process.stdout.readline() == "job 1 (bits 3) succeeded in 1 min 12 s, 300 kB\n"
+    assert process.stdout.readline() == "job 2 (bits 4) running\n"
+    set_group(made, "succeeded", "succeeded")
+    rest = process.stdout.read()
+    assert rest.startswith("job 2 (bits 4) succeeded in 1 min 12 s, 300 kB\njob  bits "), rest
+    assert process.wait() == 0 and "\x1b" not in rest, rest
+    made.stop()
+
+
 def main():
     for width in (80, 160):
         assert check_block(width).colored
@@ -229,6 +276,7 @@ def main():
     check_restart()
     check_plain()
     check_dumb()
+    check_group()
 
 
 main()

@@ -382,6 +382,80 @@ def check_down():
         assert done.returncode == 3 and "usermod -aG" in done.stderr, done
 
 
+def check_groups():
+    """A sweep as it is sent, and a group in all verbs that take one."""
+    made = fake.Fake()
+    members = [
+        fake.member(1, size=300_000, loss=0.25, wbits=4, groupsize=128),
+        fake.member(2, size=310_000, loss=0.5, wbits=4, groupsize=64),
+        fake.member(3, size=230_000, loss=1.5, wbits=3, groupsize=128),
+        fake.member(4, "failed", wbits=3, groupsize=64)]
+    members[0]["pareto"] = members[2]["pareto"] = True
+    members[3]["error"] = {"detail": "out of memory " + fake.HOSTILE}
+    group = fake.group(*members, name="sweep " + fake.HOSTILE, status="failed")
+    made.answers["/v1/groups"] = 202, group
+    made.answers["/v1/groups/3"] = 200, group
+    made.answers["/v1/groups?limit=20"] = 200, fake.listing([group])
+    made.jobs = {1: fake.job(1, result=fake.result(7.5, 7.25)), 2: fake.job(2),
+                 3: fake.job(3, params={"wbits": 3}, result=fake.result(
+                     8.75, 7.25, size_bytes=230_000))}
+    made.answers["/v1/jobs?group=3&limit=500"] = 200, fake.listing(list(made.jobs.values()))
+
+    job = ("quantize", "org/olmoe", "wikitext2", "--wbits", "3,4", "--groupsize", "64,128")
+    check("group-quantize", run(made, *job), 1)
+    assert made.asked == {"job": {"kind": "quantize", "model": "org/olmoe", "dataset": "wikitext2"},
+                          "lists": {"wbits": [3, 4], "groupsize": [64, 128]}}, made.asked
+    check("group-detach", run(made, *job, "--detach"))
+    assert check_json(run(made, *job, "--detach", "--json"))["id"] == 3
+    for width in (60, 120):
+        check(f"group-show-{width}", run(made, "show", "group:3", width=width))
+    check("group-list", run(made, "groups"))
+    check("group-markdown", run(made, "show", "group:3", "--markdown"))
+    check("group-compare", run(made, "compare", "group:3"))
+    check("group-wait", run(made, "wait", "group:3", "1"), 1)
+    check("group-watch", run(made, "watch", "group:3"), 1)
+    made.answers["/v1/groups/3/cancel"] = 202, group
+    check("group-cancel", run(made, "cancel", "group:3"))
+    many = fake.group(*members, varies=("wbits", "groupsize", "drift", "seed", "refine"))
+    made.answers["/v1/groups/3"] = 200, many
+    check("group-show-many", run(made, "show", "group:3"))
+    made.answers["/v1/groups/estimate"] = 200, {"object": "group_estimate", "seconds": 700.0, "members": [
+        {"values": {"wbits": 3}, "estimate": {**fake.ESTIMATE, "fits": False}},
+        {"values": {"wbits": 4}, "estimate": {**fake.ESTIMATE, "seconds": None}}]}
+    check("group-estimate", run(made, *job, "--estimate"))
+    check("usage-group-save", run(made, *job, "--save", "d"), 2)
+    check("usage-group-verb", run(made, "hold", "group:3"), 2)
+    for bad in ("group:", "group:0", "group:x"):
+        assert run(made, "show", bad).returncode == 2
+    check_sweep_file(made, job[:3])
+
+
+def check_sweep_file(made, job):
+    """What the command line says wins over the file, and what quantd refuses is sent as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = folder + "/sweep.json"
+        def sweep(value, *words):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(value if isinstance(value, str) else json.dumps(value))
+            return run(made, *job, "--sweep", path, "--detach", *words)
+        rules = [[{"modules": "self_attn", "wbits": 8}], []]
+        done = sweep({"name": "n", "job": {"wbits": 4, "seed": 1}, "lists": {"rules": rules},
+                      "members": [{"drift": 0.5}]}, "--wbits", "3", "--name", "mine")
+        assert done.returncode == 0, done
+        assert made.asked == {
+            "name": "mine", "lists": {"rules": rules}, "members": [{"drift": 0.5}],
+            "job": {"kind": "quantize", "model": "org/olmoe", "dataset": "wikitext2", "wbits": 3,
+                    "seed": 1}}, made.asked
+        sweep({"lists": {"wbits": [2, 3], "seed": [1, 2]}}, "--wbits", "4", "--seed", "5,6")
+        assert made.asked["lists"] == {"seed": [5, 6]} and made.asked["job"]["wbits"] == 4
+        sweep({"lists": 4, "colour": 1})
+        assert made.asked["lists"] == 4 and made.asked["colour"] == 1
+        for text in ("[]", "{", "4"):
+            assert sweep(text).returncode == 2, text
+        os.unlink(path)
+        assert run(made, *job, "--sweep", path).returncode == 5
+
+
 def check_usage():
     for name, words in (("verb", ["quantise"]), ("option", ["list", "--staus", "x"]),
                         ("value", ["list", "--status"]), ("id", ["show", "x"]),
@@ -405,6 +479,7 @@ check_ps()
 check_ps_cluster()
 check_logs()
 check_estimate()
+check_groups()
 check_usage()
 for failure in failures:
     print(failure, file=sys.stderr)
