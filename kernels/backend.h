@@ -57,12 +57,24 @@ enum grid_fit {
     GRID_HESSIAN, /* likewise, the sum of h[j, j] (w_j - q_j)^2; gptq() only */
 };
 
-/* How a weight is put on its grid. */
+/* Columns of a row that share the units of a K grid: a super-block. */
+#define GRID_SUPER 256
+
+/*
+ * How a weight is put on its grid: scale * (code - zero). A K grid (sub_bits above 0) is that of
+ * ggml's K types: a group's scale is a whole number of units d, which GRID_SUPER columns share; it
+ * is signed when sym, else it is at least 1 and a minimum, a whole number of units dmin, is
+ * subtracted:
+ *   sym:  d * scale * (code - 2^(wbits-1)), scale in [-2^(sub_bits-1), 2^(sub_bits-1) - 1], not 0
+ *   asym: d * scale * code - dmin * minimum, scale and minimum in [0, 2^sub_bits - 1]
+ */
 struct grid {
     int wbits;     /* 2 3 4 8 */
-    int groupsize; /* columns that share scale and zero; n for one grid per row */
+    int groupsize; /* columns that share scale and zero; n for one grid per row; of a K grid: 8 to
+                      GRID_SUPER, a power of two */
     bool sym;      /* zero fixed at 2^(wbits-1) */
     enum grid_fit fit;
+    int sub_bits; /* of the scales and minima of a K grid, 4 to 8; 0: a grid of no super-blocks */
 };
 
 /*
@@ -72,8 +84,11 @@ struct grid {
 struct quantized {
     struct span codes;  /* u8  [G, rows, n], columns in the model's order */
     struct span scales; /* f16 [G, n_groups, rows] */
-    struct span zeros;  /* u8  [G, n_groups, rows] */
+    struct span zeros;  /* u8  [G, n_groups, rows]; of an asymmetric K grid: minima */
     struct span g_idx;  /* i32 [G, n] */
+    /* f16 [G, n / GRID_SUPER, rows]: d and dmin of a K grid; a group is a part of a super-block.
+     * Both are empty for other grids, dmin also for a symmetric one. */
+    struct span d, dmin;
 };
 
 /* One of two heads that head_difference() compares. */
@@ -302,6 +317,9 @@ struct backend_ops {
      * before use; code = clamp(round(w / scale) + zero, 0, 2^wbits - 1), halves to even.
      * A shrunk range is p times that range, p = 1, 0.99 ... 0.21: the first of the best ones. Of
      * h [G, n, n] f32 only the diagonal is read, and only for GRID_HESSIAN; else it may be empty.
+     * A K grid (struct grid; @static_groups is true) is sought by coordinate descent, for the least
+     * sum of v_j (w_j - q_j)^2 over each super-block, v_j being 1 or, with GRID_HESSIAN, h[j, j]
+     * plus 1 % of the mean of h[j, j] in the super-block (kernels/cpu/kgrid.h).
      * With p of drift_correction() a column that is rounded also gives w_i p[i, j] to each later
      * column j, w_i being what it was just before; p may be empty.
      */
@@ -323,7 +341,8 @@ struct backend_ops {
      *   (A + ridge) x = -slope, ridge being 1e-4 of the mean of A's diagonal. A scale is rounded
      *   to f16 (at least 2^-24, at most 65504), and stays when it would leave 0.5 to 1.5 times its
      *   value; all scales of a row stay when the objective would not fall.
-     * A row whose objective in the end is not less than it was keeps what it had. Zeros stay.
+     * A row whose objective in the end is not less than it was keeps what it had. Zeros stay; so
+     * do all scales of a K grid.
      */
     size_t (*refine_scratch)(struct backend *b, const struct refinement *r, int G, int rows, int n);
     int (*refine)(struct backend *b, const struct refinement *r, int G, int rows, int n,
@@ -342,7 +361,7 @@ struct backend_ops {
     int (*output_error)(struct backend *b, struct span num, struct span den, struct span w,
                         struct span dq, struct span h, int G, int rows, int n, struct span scratch);
 
-    /* w [G, rows, n] act = scales * (codes - zeros) */
+    /* w [G, rows, n] act = scales * (codes - zeros), or as a K grid says when q->d is not empty */
     int (*dequantize)(struct backend *b, struct span w, const struct quantized *q, int n_groups,
                       int G, int rows, int n);
 

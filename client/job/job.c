@@ -38,8 +38,9 @@ int job_exit_status(const json_t *job) {
 }
 
 bool job_makes_checkpoint(const json_t *params) {
-    bool preset = json_is_string(json_object_get(params, "preset")); /* each of them has bits */
-    bool quantizes = answer_int(params, "wbits", preset ? 0 : 16) < 16 ||
+    bool has_bits = json_is_string(json_object_get(params, "preset")) ||
+                    json_is_string(json_object_get(params, "gguf_type"));
+    bool quantizes = answer_int(params, "wbits", has_bits ? 0 : 16) < 16 ||
                      answer_number(params, "target_bits") > 0;
 
     return (quantizes && !json_is_true(json_object_get(params, "plan_only"))) ||
@@ -83,6 +84,7 @@ char *job_title(const json_t *job) {
     };
     const json_t *params = json_object_get(job, "params");
     const char *method = answer_text(params, "method"), *grid = answer_text(params, "grid");
+    const char *gguf_type = answer_text(params, "gguf_type");
     cleanup(freep) char *model = job_model(job);
     int64_t wbits = answer_int(params, "wbits", 16);
     int64_t groupsize = answer_int(params, "groupsize", -1);
@@ -104,7 +106,9 @@ char *job_title(const json_t *job) {
             strbuf_printf(&title, " by %s", method);
         if (grid[0])
             strbuf_printf(&title, ", %s", grid);
-        if (groupsize > 0)
+        if (gguf_type[0])
+            strbuf_printf(&title, ", grids of %s", gguf_type);
+        else if (groupsize > 0)
             strbuf_printf(&title, ", groups of %lld", (long long)groupsize);
         for (size_t i = 0; i < ARRAY_SIZE(switches); i++)
             if (json_is_true(json_object_get(params, switches[i].field)))

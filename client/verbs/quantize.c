@@ -62,6 +62,10 @@ static const struct arg_option options[] = {
      "embedding and head of a GGUF file: bf16 (the default), or q8_0, which rounds them to 8.5 "
      "bits and is measured so",
      "gguf_embedding"},
+    {"gguf-type", "q2_k|q3_k|q4_k",
+     "the grids of a K type of llama.cpp, q2_k, q3_k or q4_k, which imply wbits, groupsize, sym, "
+     "grid, static_groups and the format gguf",
+     "gguf_type"},
     {"for", "vllm|llama.cpp|transformers|gptqmodel",
      "refuse what this program would not read, or read wrongly", "for"},
     {"rule", "RULE",

@@ -213,6 +213,8 @@ static void hash_schemes(struct sha256 *hash, const struct schemes *schemes) {
         const int numbers[] = {s->wbits, s->groupsize, s->sym, s->desc_act};
 
         hash_block(hash, numbers, sizeof(numbers));
+        if (s->sub_bits)
+            hash_block(hash, &s->sub_bits, sizeof(s->sub_bits));
     }
     hash_block(hash, schemes->of, schemes->n_matrices);
 }
@@ -235,6 +237,8 @@ static int describe(struct checkpoint *checkpoint, struct failure *failure) {
         return failure_open(failure, r, "cannot read", path);
     hash_block(hash, config, size);
     hash_block(hash, quantization, sizeof(quantization));
+    if (q->sub_bits)
+        hash_block(hash, &q->sub_bits, sizeof(q->sub_bits));
     if (q->schemes)
         hash_schemes(hash, q->schemes);
     sha256_finish(hash, checkpoint->description);

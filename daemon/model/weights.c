@@ -50,6 +50,8 @@ int weights_queue_matrix(struct backend *b, const struct quantized_matrix *m,
     struct quantized view = code_memory_view(codes, &shape, m->n_groups);
     int r;
 
+    if (m->d)
+        code_memory_add_units(codes, &shape, !m->dmin, &view);
     r = b->ops->upload(b, packed, m->words);
     if (!r)
         r = b->ops->unpack(b, view.codes, packed, m->wbits, 1, m->rows, m->n);
@@ -59,6 +61,10 @@ int weights_queue_matrix(struct backend *b, const struct quantized_matrix *m,
         r = b->ops->upload(b, view.zeros, m->zeros);
     if (!r)
         r = b->ops->upload(b, view.g_idx, m->g_idx);
+    if (!r && m->d)
+        r = b->ops->upload(b, view.d, m->d);
+    if (!r && m->dmin)
+        r = b->ops->upload(b, view.dmin, m->dmin);
     if (!r)
         r = b->ops->dequantize(b, dst, &view, m->n_groups, 1, m->rows, m->n);
     return r;

@@ -27,39 +27,54 @@ struct host_grids {
     uint16_t *scales; /* [G, n_groups, rows] */
     uint8_t *zeros;   /* [G, n_groups, rows] */
     int32_t *g_idx;   /* [G, n] */
+    uint16_t *d;      /* [G, n / GRID_SUPER, rows], of a K grid */
+    uint16_t *dmin;   /* likewise, unless it is symmetric */
 };
 
 static void host_grids_done(struct host_grids *host) {
     free(host->scales);
     free(host->zeros);
     free(host->g_idx);
+    free(host->d);
+    free(host->dmin);
+}
+
+/* All of @src; NULL when it is empty, or *r says why. */
+static void *download(const struct problem *problem, struct span src, int *r) {
+    void *dst = src.size > 0 && !*r ? malloc(src.size) : NULL;
+
+    if (src.size == 0 || *r)
+        return NULL;
+    *r = dst ? problem->b->ops->download(problem->b, dst, src) : failure_oom(problem->failure);
+    return dst;
 }
 
 static int download_grids(const struct problem *problem, struct host_grids *host) {
     const struct quantized *q = &problem->q;
-    struct backend *b = problem->b;
-    int r;
+    int r = 0;
 
-    host->scales = malloc(q->scales.size);
-    host->zeros = malloc(q->zeros.size);
-    host->g_idx = malloc(q->g_idx.size);
-    if (!host->scales || !host->zeros || !host->g_idx)
-        return failure_oom(problem->failure);
-    r = b->ops->download(b, host->scales, q->scales);
-    if (!r)
-        r = b->ops->download(b, host->zeros, q->zeros);
-    if (!r)
-        r = b->ops->download(b, host->g_idx, q->g_idx);
+    host->scales = download(problem, q->scales, &r);
+    host->zeros = download(problem, q->zeros, &r);
+    host->g_idx = download(problem, q->g_idx, &r);
+    host->d = download(problem, q->d, &r);
+    host->dmin = download(problem, q->dmin, &r);
     return r;
 }
 
-/* The rows of one part, out of [n_groups, rows of the stack], to [n_groups, rows of the part]. */
-static void cut_rows(void *dst, const void *src, const struct problem *problem,
-                     const struct group_part *part, size_t element) {
-    for (int group = 0; group < problem->n_groups; group++)
-        memcpy((char *)dst + (size_t)group * part->rows * element,
-               (const char *)src + ((size_t)group * problem->shape.rows + part->row) * element,
-               part->rows * element);
+/*
+ * The rows of part @part of stack @g, out of @src [G, n, rows of the stack], as [n, rows of the
+ * part]; NULL when there is no @src, or no memory: *oom says so.
+ */
+static void *cut_rows(const void *src, const struct problem *problem, const struct group_part *part,
+                      int g, int n, size_t element, bool *oom) {
+    size_t size = part->rows * element, stack = problem->shape.rows * element;
+    const char *from = (const char *)src + (size_t)g * n * stack + part->row * element;
+    char *dst = src ? malloc(n * size) : NULL;
+
+    *oom |= src && !dst;
+    for (int i = 0; i < n && dst; i++)
+        memcpy(dst + i * size, from + i * stack, size);
+    return dst;
 }
 
 /* Part @p of stack @g, whose codes are or will be at @words. */
@@ -67,8 +82,9 @@ static int add_matrix(const struct problem *problem, struct layer_codes *layer, 
                       int p, const void *words, const struct host_grids *host) {
     const struct group_shape *shape = &problem->shape;
     const struct group_part *part = &shape->parts[p];
-    size_t n = (size_t)problem->n_groups * part->rows, columns = shape->n * sizeof(int32_t);
-    size_t first = (size_t)g * problem->n_groups * shape->rows;
+    size_t columns = shape->n * sizeof(int32_t);
+    int n_groups = problem->n_groups, n_supers = shape->n / GRID_SUPER;
+    bool oom = false;
     struct matrix_codes matrix = {
         .sym = problem->grid.sym,
         .codes = {.wbits = problem->grid.wbits,
@@ -80,15 +96,15 @@ static int add_matrix(const struct problem *problem, struct layer_codes *layer, 
     struct quantized_matrix *codes = &matrix.codes;
 
     group_matrix_name(shape, number, g, p, matrix.name);
-    codes->scales = malloc(n * sizeof(*codes->scales));
-    codes->zeros = malloc(n);
+    codes->scales = cut_rows(host->scales, problem, part, g, n_groups, sizeof(uint16_t), &oom);
+    codes->zeros = cut_rows(host->zeros, problem, part, g, n_groups, 1, &oom);
+    codes->d = cut_rows(host->d, problem, part, g, n_supers, sizeof(uint16_t), &oom);
+    codes->dmin = cut_rows(host->dmin, problem, part, g, n_supers, sizeof(uint16_t), &oom);
     codes->g_idx = malloc(columns);
-    if (!codes->scales || !codes->zeros || !codes->g_idx) {
+    if (oom || !codes->g_idx) {
         quantized_matrix_done(codes);
         return failure_oom(problem->failure);
     }
-    cut_rows(codes->scales, host->scales + first, problem, part, sizeof(*codes->scales));
-    cut_rows(codes->zeros, host->zeros + first, problem, part, 1);
     memcpy(codes->g_idx, host->g_idx + (size_t)g * shape->n, columns);
     return layer_codes_add(layer, &matrix) ? failure_oom(problem->failure) : 0;
 }

@@ -274,7 +274,9 @@ static int warn(struct run *run) {
     if (r || !text[0] || run->n_finished > 0)
         return r;
     return run_event(run, WIRE_EVENT_JOB_WARNING,
-                     json_pack("{s:s s:s}", "code", "loaders", "detail", text));
+                     json_pack("{s:s s:s}", "code",
+                               run->params->gguf_type ? "narrow_matrices" : "loaders", "detail",
+                               text));
 }
 
 /* Load, calibrate, quantize and evaluate. */

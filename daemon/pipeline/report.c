@@ -75,8 +75,9 @@ static size_t count_cut_off(const uint16_t *scales, size_t n) {
 int report_scales(struct run *run, const struct layer_codes *layer, size_t first) {
     for (size_t i = first; i < layer->n_matrices; i++) {
         const struct matrix_codes *m = &layer->matrices[i];
-        size_t n = (size_t)m->codes.n_groups * m->codes.rows;
-        size_t found = count_cut_off(m->codes.scales, n);
+        size_t n_units = (size_t)m->codes.n / GRID_SUPER * m->codes.rows;
+        size_t n = m->codes.d ? n_units : (size_t)m->codes.n_groups * m->codes.rows;
+        size_t found = count_cut_off(m->codes.d ? m->codes.d : m->codes.scales, n);
         char detail[MATRIX_NAME_SIZE + 160];
         int r;
 

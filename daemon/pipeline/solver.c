@@ -23,6 +23,7 @@ static void describe_problem(const struct run *run, const struct group_shape *sh
         .groupsize = scheme->groupsize > 0 ? scheme->groupsize : p->shape.n,
         .sym = scheme->sym,
         .fit = params->grid,
+        .sub_bits = scheme->sub_bits,
     };
     p->options = (struct method_options){
         .percdamp = params->percdamp,
@@ -108,6 +109,8 @@ static void set_problem(struct solver *solver, const struct run *run,
                         struct problem *p) {
     describe_problem(run, shape, scheme, p);
     p->q = code_memory_view(&solver->codes, &p->shape, p->n_groups);
+    if (scheme->sub_bits)
+        code_memory_add_units(&solver->codes, &p->shape, scheme->sym, &p->q);
     p->memory = solver->memory;
     p->dq = solver->dq;
 }

@@ -6,7 +6,7 @@
  * of the block at once; behind the block, by one sgemm when the block is done.
  */
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/grid.h"
+#include "kernels/cpu/kgrid.h"
 #include "kernels/cpu/vector.h"
 
 #include <cblas.h>
@@ -19,7 +19,7 @@
 struct rounding {
     struct cpu *c;
     uint8_t *codes, *zeros;
-    uint16_t *scales;
+    uint16_t *scales, *d, *dmin; /* d, dmin: of a K grid, else NULL; dmin: also when it is sym */
     int32_t *g_idx;
     float *dq;
     const float *w, *u;  /* u: NULL for round to nearest */
@@ -27,7 +27,7 @@ struct rounding {
     const float *h;      /* NULL unless the fit of the grid weighs columns by its diagonal */
     const int32_t *perm; /* NULL: the model's order */
     const struct grid *grid;
-    size_t rows, n, groupsize, n_groups, row_tiles;
+    size_t rows, n, groupsize, n_groups, n_supers, row_tiles; /* n_supers: 0 without a K grid */
     bool static_groups;
 };
 
@@ -36,17 +36,20 @@ struct tile {
     size_t g, row, n_rows;
     const int32_t *perm;
     const float *u, *p;
-    float *w;                /* [n, ROWS]; on their grid from left to right */
-    float *errors;           /* [BLOCK, ROWS] */
-    float *before;           /* [BLOCK, ROWS] the weights just before they were rounded; with p */
-    float *diagonal;         /* [n] of h, in the order of groups; NULL without h */
-    struct grid_rows *grids; /* [n_groups] */
-    uint8_t *codes;          /* [n, ROWS] */
+    float *w;                  /* [n, ROWS]; on their grid from left to right */
+    float *errors;             /* [BLOCK, ROWS] */
+    float *before;             /* [BLOCK, ROWS] the weights just before they were rounded; with p */
+    float *diagonal;           /* [n] of h, in the order of groups; NULL without h */
+    struct grid_rows *grids;   /* [n_groups] */
+    struct kgrid_units *units; /* [n_supers] */
+    struct kgrid_counts *counts; /* [n_groups], of a K grid */
+    uint8_t *codes;              /* [n, ROWS] */
 };
 
 static size_t tile_size(const struct rounding *op) {
     return op->n * ROWS * (sizeof(float) + 1) + (2 * BLOCK * ROWS + op->n) * sizeof(float) +
-           op->n_groups * sizeof(struct grid_rows);
+           op->n_groups * sizeof(struct grid_rows) + op->n_supers * sizeof(struct kgrid_units) +
+           (op->n_supers ? op->n_groups : 0) * sizeof(struct kgrid_counts);
 }
 
 static struct tile tile_of(const struct rounding *op, size_t task, int worker) {
@@ -64,7 +67,9 @@ static struct tile tile_of(const struct rounding *op, size_t task, int worker) {
     tile.before = tile.errors + BLOCK * ROWS;
     tile.diagonal = op->h ? tile.before + BLOCK * ROWS : NULL;
     tile.grids = (struct grid_rows *)(tile.before + BLOCK * ROWS + op->n);
-    tile.codes = (uint8_t *)(tile.grids + op->n_groups);
+    tile.units = (struct kgrid_units *)(tile.grids + op->n_groups);
+    tile.counts = (struct kgrid_counts *)(tile.units + op->n_supers);
+    tile.codes = (uint8_t *)(tile.counts + (op->n_supers ? op->n_groups : 0));
     return tile;
 }
 
@@ -106,6 +111,28 @@ static void store_grids(const struct rounding *op, const struct tile *tile) {
     }
 }
 
+/* Of a K grid: units, and how many of them. */
+static void store_counts(const struct rounding *op, const struct tile *tile) {
+    for (size_t i = 0; i < op->n_groups; i++) {
+        size_t at = (tile->g * op->n_groups + i) * op->rows + tile->row;
+
+        for (size_t r = 0; r < tile->n_rows; r++) {
+            op->scales[at + r] = f32_to_f16(tile->counts[i].scale[r]);
+            op->zeros[at + r] =
+                (uint8_t)(op->dmin ? tile->counts[i].min[r] : tile->grids[i].zero[r]);
+        }
+    }
+    for (size_t i = 0; i < op->n_supers; i++) {
+        size_t at = (tile->g * op->n_supers + i) * op->rows + tile->row;
+
+        for (size_t r = 0; r < tile->n_rows; r++) {
+            op->d[at + r] = f32_to_f16(tile->units[i].d[r]);
+            if (op->dmin)
+                op->dmin[at + r] = f32_to_f16(tile->units[i].dmin[r]);
+        }
+    }
+}
+
 /* The group of the @i-th column to be quantized. */
 static size_t group_of(const struct rounding *op, const struct tile *tile, size_t i) {
     if (op->static_groups && tile->perm)
@@ -137,6 +164,15 @@ static void find_grid(const struct rounding *op, const struct tile *tile, size_t
 }
 
 static void find_static_grids(const struct rounding *op, const struct tile *tile) {
+    for (size_t i = 0; i < op->n_supers; i++) {
+        size_t column = i * GRID_SUPER, group = column / op->groupsize;
+
+        kgrid_find(op->grid, tile->w + column * ROWS,
+                   tile->diagonal ? tile->diagonal + column : NULL, &tile->units[i],
+                   &tile->counts[group], &tile->grids[group]);
+    }
+    if (op->n_supers)
+        return;
     for (size_t group = 0; group < op->n_groups; group++)
         find_grid(op, tile, group, group * op->groupsize);
 }
@@ -231,7 +267,10 @@ static void gptq_tile(const void *arg, size_t task, int worker) {
         spread_block(op, &tile, i, end);
     }
     store_tile(op, &tile);
-    store_grids(op, &tile);
+    if (op->n_supers)
+        store_counts(op, &tile);
+    else
+        store_grids(op, &tile);
     if (tile.row == 0)
         store_g_idx(op, &tile);
 }
@@ -248,7 +287,10 @@ static void rtn_tile(const void *arg, size_t task, int worker) {
         grid_quantize(&tile.grids[i / op->groupsize], op->grid->wbits, w, w, tile.codes + i * ROWS);
     }
     store_tile(op, &tile);
-    store_grids(op, &tile);
+    if (op->n_supers)
+        store_counts(op, &tile);
+    else
+        store_grids(op, &tile);
     if (tile.row == 0)
         store_g_idx(op, &tile);
 }
@@ -268,6 +310,9 @@ static int prepare(struct rounding *op, const char *name, const struct quantized
         return cpu_refuse(c, name, "the fit of the grid is known, and has what it needs",
                           grid->fit);
     n_groups = n / grid->groupsize;
+    r = kgrid_check(c, name, grid, q, G, rows, n);
+    if (r < 0)
+        return r;
     r = cpu_check(c, name, OPERAND(dq, float, G, rows, n), OPERAND(w, float, G, rows, n),
                   OPERAND(q->codes, uint8_t, G, rows, n),
                   OPERAND(q->scales, uint16_t, G, n_groups, rows),
@@ -284,6 +329,9 @@ static int prepare(struct rounding *op, const char *name, const struct quantized
     op->n = (size_t)n;
     op->groupsize = (size_t)grid->groupsize;
     op->n_groups = (size_t)n_groups;
+    op->n_supers = grid->sub_bits ? op->n / GRID_SUPER : 0;
+    op->d = (uint16_t *)q->d.at;
+    op->dmin = (uint16_t *)q->dmin.at;
     op->row_tiles = n_tiles(op->rows, ROWS);
     return 0;
 }
@@ -313,6 +361,8 @@ int cpu_gptq(struct backend *b, const struct quantized *q, struct span dq, struc
     int r = prepare(&op, "gptq", q, dq, w, G, rows, n);
 
     (void)scratch;
+    if (r == 0 && grid->sub_bits && !static_groups)
+        r = cpu_refuse(c, "gptq", "a K grid is static", grid->sub_bits);
     if (r == 0)
         r = cpu_check(c, "gptq", OPERAND(u, float, G, n, n), OPERAND(perm, int32_t, G, n));
     if (r == 0 && p.size > 0)

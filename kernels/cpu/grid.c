@@ -2,8 +2,6 @@
 /* Scales and zeros; the search of the shrunk range follows arXiv 2210.17323's reference code. */
 #include "kernels/cpu/grid.h"
 
-#include "kernels/cpu/vector.h"
-
 #include <math.h>
 
 #define MSE_NORM 2.4f
@@ -13,23 +11,9 @@
 #define SCALE_MIN 0x1p-24f /* the smallest f16 above 0 */
 #define SCALE_MAX 65504.0f /* the largest f16 */
 
-/* Far beyond every code, and small enough for vector_round(). */
-#define STEPS_MAX 1024.0f
-
 struct range {
     float min[GRID_ROWS], max[GRID_ROWS];
 };
-
-/* The nearest code as a float. A NaN becomes code 0. */
-vector_inline float nearest_code(float w, float scale, float zero, float maxq) {
-    float steps = w / scale;
-
-    steps = steps < -STEPS_MAX ? -STEPS_MAX : steps;
-    steps = steps > STEPS_MAX ? STEPS_MAX : steps;
-    steps = vector_round(steps) + zero;
-    steps = steps > 0.0f ? steps : 0.0f;
-    return steps < maxq ? steps : maxq;
-}
 
 vector_clones static void find_range(const float *w, size_t n, struct range *range) {
     for (int r = 0; r < GRID_ROWS; r++)
@@ -58,6 +42,7 @@ static void grids_of_range(const struct grid *grid, const struct range *range, f
     for (int r = 0; r < GRID_ROWS; r++) {
         float min = range->min[r], max = range->max[r];
 
+        grids->min[r] = 0;
         if (min == 0 && max == 0) {
             min = -1;
             max = 1;
@@ -92,7 +77,7 @@ vector_clones static void grid_error(const struct grid_rows *grids, float maxq, 
         for (int r = 0; r < GRID_ROWS; r++) {
             float v = w[i * GRID_ROWS + r], scale = grids->scale[r], zero = grids->zero[r];
 
-            error[r] += error_power(scale * (nearest_code(v, scale, zero, maxq) - zero) - v);
+            error[r] += error_power(scale * (grid_code(v, scale, zero, maxq) - zero) - v);
         }
     }
 }
@@ -105,7 +90,7 @@ vector_clones static void weighted_error(const struct grid_rows *grids, float ma
     for (size_t i = 0; i < n; i++) {
         for (int r = 0; r < GRID_ROWS; r++) {
             float v = w[i * GRID_ROWS + r], scale = grids->scale[r], zero = grids->zero[r];
-            float d = scale * (nearest_code(v, scale, zero, maxq) - zero) - v;
+            float d = scale * (grid_code(v, scale, zero, maxq) - zero) - v;
 
             error[r] += weights[i] * (d * d);
         }
@@ -153,8 +138,8 @@ vector_clones void grid_quantize(const struct grid_rows *grids, int wbits, const
     float maxq = (float)((1 << wbits) - 1), code[GRID_ROWS];
 
     for (int r = 0; r < GRID_ROWS; r++) {
-        code[r] = nearest_code(w[r], grids->scale[r], grids->zero[r], maxq);
-        dq[r] = grids->scale[r] * (code[r] - grids->zero[r]);
+        code[r] = grid_code(w[r] + grids->min[r], grids->scale[r], grids->zero[r], maxq);
+        dq[r] = grids->scale[r] * (code[r] - grids->zero[r]) - grids->min[r];
     }
     for (int r = 0; r < GRID_ROWS; r++)
         codes[r] = (uint8_t)(int32_t)code[r];

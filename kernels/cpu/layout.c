@@ -5,6 +5,7 @@
  * crosses a word's end.
  */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/kgrid.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -106,10 +107,23 @@ struct dequantizing {
     struct cpu *c;
     float *w;
     const uint8_t *codes, *zeros;
-    const uint16_t *scales;
+    const uint16_t *scales, *d, *dmin; /* d, dmin: NULL where there is none */
     const int32_t *g_idx;
-    size_t rows, n, n_groups, row_tiles;
+    size_t rows, n, n_groups, n_supers, row_tiles;
 };
+
+/* The grid of each group of row @r of matrix @g. */
+static void row_grids(const struct dequantizing *op, size_t g, size_t r, float *scale, float *zero,
+                      float *min) {
+    for (size_t group = 0; group < op->n_groups; group++) {
+        size_t at = (g * op->n_groups + group) * op->rows + r;
+        size_t super = (g * op->n_supers + group * op->n_supers / op->n_groups) * op->rows + r;
+
+        scale[group] = f16_to_f32(op->scales[at]) * (op->d ? f16_to_f32(op->d[super]) : 1);
+        zero[group] = op->dmin ? 0 : (float)op->zeros[at];
+        min[group] = op->dmin ? f16_to_f32(op->dmin[super]) * (float)op->zeros[at] : 0;
+    }
+}
 
 static void dequantize_rows(const void *arg, size_t task, int worker) {
     const struct dequantizing *op = arg;
@@ -117,44 +131,47 @@ static void dequantize_rows(const void *arg, size_t task, int worker) {
     size_t end = MIN(op->rows, row + ROWS), n = op->n;
     const int32_t *g_idx = op->g_idx + g * n;
     float *scale = cpu_scratch(op->c, worker), *zero = scale + op->n_groups;
+    float *min = zero + op->n_groups;
 
     for (size_t r = row; r < end; r++) {
         const uint8_t *codes = op->codes + (g * op->rows + r) * n;
         float *w = op->w + (g * op->rows + r) * n;
 
-        for (size_t group = 0; group < op->n_groups; group++) {
-            size_t at = (g * op->n_groups + group) * op->rows + r;
-
-            scale[group] = f16_to_f32(op->scales[at]);
-            zero[group] = (float)op->zeros[at];
-        }
+        row_grids(op, g, r, scale, zero, min);
         for (size_t i = 0; i < n; i++)
-            w[i] = scale[g_idx[i]] * ((float)codes[i] - zero[g_idx[i]]);
+            w[i] = scale[g_idx[i]] * ((float)codes[i] - zero[g_idx[i]]) - min[g_idx[i]];
     }
 }
 
 int cpu_dequantize(struct backend *b, struct span w, const struct quantized *q, int n_groups, int G,
                    int rows, int n) {
     struct cpu *c = cpu_of(b);
-    struct dequantizing op = {c,
-                              (float *)w.at,
-                              q->codes.at,
-                              q->zeros.at,
-                              (uint16_t *)q->scales.at,
-                              (int32_t *)q->g_idx.at,
-                              (size_t)rows,
-                              (size_t)n,
-                              (size_t)n_groups,
-                              n_tiles((size_t)rows, ROWS)};
+    struct dequantizing op = {
+        .c = c,
+        .w = (float *)w.at,
+        .codes = q->codes.at,
+        .zeros = q->zeros.at,
+        .scales = (uint16_t *)q->scales.at,
+        .d = (uint16_t *)q->d.at,
+        .dmin = (uint16_t *)q->dmin.at,
+        .g_idx = (int32_t *)q->g_idx.at,
+        .rows = (size_t)rows,
+        .n = (size_t)n,
+        .n_groups = (size_t)n_groups,
+        .n_supers = q->d.size > 0 ? (size_t)n / GRID_SUPER : 0,
+        .row_tiles = n_tiles((size_t)rows, ROWS),
+    };
     int r = cpu_check(
         c, "dequantize", OPERAND(w, float, G, rows, n), OPERAND(q->codes, uint8_t, G, rows, n),
         OPERAND(q->scales, uint16_t, G, n_groups, rows),
         OPERAND(q->zeros, uint8_t, G, n_groups, rows), OPERAND(q->g_idx, int32_t, G, n));
 
+    if (r == 0 && q->d.size > 0)
+        r = kgrid_check_units(c, "dequantize", q, G, rows, n);
     if (r == 0)
         r = cpu_check_indices(c, "dequantize", "g_idx", op.g_idx, (size_t)G * op.n, n_groups);
     if (r < 0)
         return r;
-    return cpu_run(c, (size_t)G * op.row_tiles, op.n_groups * 2 * sizeof(float), dequantize_rows,
+    return cpu_run(c, (size_t)G * op.row_tiles, op.n_groups * 3 * sizeof(float), dequantize_rows,
                    &op);
 }

@@ -8,7 +8,7 @@
  */
 #include "kernels/cuda/grid.cuh"
 
-int grid_check(struct cuda_backend *b, const struct grid *grid, int n) {
+int grid_check(struct cuda_backend *b, const struct grid *grid, const struct quantized *q, int n) {
     int wbits = grid->wbits;
 
     if (wbits != 2 && wbits != 3 && wbits != 4 && wbits != 8)
@@ -18,6 +18,25 @@ int grid_check(struct cuda_backend *b, const struct grid *grid, int n) {
                               grid->groupsize, n);
     if (grid->fit != GRID_MINMAX && grid->fit != GRID_MSE && grid->fit != GRID_HESSIAN)
         return status_invalid(b, "the fit %d of a grid is unknown", (int)grid->fit);
+    if (!grid->sub_bits)
+        return 0;
+    if (grid->sub_bits < 4 || grid->sub_bits > 8 || grid->groupsize > GRID_SUPER ||
+        (grid->groupsize & (grid->groupsize - 1)) || n % GRID_SUPER)
+        return status_invalid(b, "a K grid of %d bits and groups of %d for %d columns",
+                              grid->sub_bits, grid->groupsize, n);
+    if (!q->d.size || grid->sym != !q->dmin.size)
+        return status_invalid(b, "a K grid has d, and dmin when it is not symmetric");
+    return 0;
+}
+
+/* -EINVAL unless the units of @q, if it has some, fit. */
+static int units_needs(struct cuda_backend *b, const struct quantized *q, int G, int rows, int n) {
+    if (q->d.size && n % GRID_SUPER)
+        return status_invalid(b, "super-blocks do not divide %d columns", n);
+    if (q->d.size)
+        TRY(op_needs(b, {{"d", q->d, bytes_of(2, {G, n / GRID_SUPER, rows}), 2}}));
+    if (q->dmin.size)
+        TRY(op_needs(b, {{"dmin", q->dmin, bytes_of(2, {G, n / GRID_SUPER, rows}), 2}}));
     return 0;
 }
 
@@ -25,6 +44,7 @@ int grid_needs(struct cuda_backend *b, const struct quantized *q, int groupsize,
                int n) {
     long n_groups = n / groupsize;
 
+    TRY(units_needs(b, q, G, rows, n));
     return op_needs(b, {{"codes", q->codes, bytes_of(1, {G, rows, n}), 1},
                         {"scales", q->scales, bytes_of(2, {G, n_groups, rows}), 2},
                         {"zeros", q->zeros, bytes_of(1, {G, n_groups, rows}), 1},
@@ -43,18 +63,6 @@ struct round_args {
     int rows, n_groups, lanes;
     bool aligned;
 };
-
-__device__ float lanes_min(float v, int lanes) {
-    for (int other = 1; other < lanes; other *= 2)
-        v = fminf(v, __shfl_xor_sync(0xffffffff, v, other));
-    return v;
-}
-
-__device__ float lanes_sum(float v, int lanes) {
-    for (int other = 1; other < lanes; other *= 2)
-        v += __shfl_xor_sync(0xffffffff, v, other);
-    return v;
-}
 
 /* The best grid of the shrunken ranges; every lane takes its share of the group. */
 template <bool WEIGHTED>
@@ -136,7 +144,7 @@ __global__ void round_kernel(const struct round_args args) {
         for (int k = 0; k < 8; k++) {
             float code = grid_code(v[k], at, args.grid.maxq);
 
-            v[k] = at.scale * (code - at.zero);
+            v[k] = grid_weight(code, at);
             (k < 4 ? packed.x : packed.y) |= (unsigned)code << k % 4 * 8;
         }
         store8(args.dq + first + i, v, count, args.aligned);
@@ -174,8 +182,13 @@ int grid_round(struct cuda_backend *b, const struct quantized *q, bf16 *dq, cons
         args.lanes *= 2;
     args.aligned =
         grid->groupsize % 8 == 0 && aligned16(w) && aligned16(dq) && aligned16(q->codes.at);
-    round_kernel<<<blocks_for(args.n_tasks, 256 / args.lanes), 256, 0, b->lanes[0].stream>>>(args);
-    LAUNCH_TRY(b);
+    if (grid->sub_bits) {
+        TRY(kgrid_round(b, q, dq, w, diagonal, grid, codes, G, rows, n));
+    } else {
+        round_kernel<<<blocks_for(args.n_tasks, 256 / args.lanes), 256, 0, b->lanes[0].stream>>>(
+            args);
+        LAUNCH_TRY(b);
+    }
     g_idx_kernel<<<dim3(blocks_for(n, 256), G), 256, 0, b->lanes[0].stream>>>((int *)q->g_idx.at, n,
                                                                               grid->groupsize);
     LAUNCH_TRY(b);
@@ -189,7 +202,7 @@ int cuda_rtn(struct backend *base, const struct quantized *q, struct span dq, st
     TRY(op_begin(b, "rtn", "G rows n groupsize wbits", G, rows, n, grid->groupsize, grid->wbits));
     if (G < 1 || rows < 1 || n < 1 || G > 65535)
         return status_invalid(b, "1 to 65535 matrices");
-    TRY(grid_check(b, grid, n));
+    TRY(grid_check(b, grid, q, n));
     if (grid->fit == GRID_HESSIAN)
         return status_invalid(b, "the fit of the grid needs a Hessian");
     TRY(grid_needs(b, q, grid->groupsize, G, rows, n));

@@ -22,16 +22,25 @@ struct grid_args {
     enum grid_fit fit;
 };
 
+/* A code stands for scale * (code - zero) - min; min is 0 but on an asymmetric K grid. */
 struct point_scale {
-    float scale, zero;
+    float scale, zero, min;
+};
+
+static const float SCALE_LEAST = 5.9604644775390625e-8f, SCALE_MOST = 65504.0f; /* in f16 */
+
+/* Units of a K grid, or all NULL and 0: of a row, super-block i at d[i * rows]. */
+struct grid_units {
+    const __half *d, *dmin; /* dmin NULL: symmetric */
+    int groups;             /* of a super-block */
 };
 
 static inline struct grid_args grid_args(const struct grid *grid) {
     return {(float)((1 << grid->wbits) - 1), grid->groupsize, grid->sym, grid->fit};
 }
 
-/* -EINVAL unless the grid is one that the contract names, for matrices of @n columns. */
-int grid_check(struct cuda_backend *b, const struct grid *grid, int n);
+/* -EINVAL unless the grid is one that the contract names, for @q with matrices of @n columns. */
+int grid_check(struct cuda_backend *b, const struct grid *grid, const struct quantized *q, int n);
 
 /*
  * The grids of all groups of untouched w, and what is on them when @codes. @diagonal [G, n] f32 of
@@ -40,6 +49,21 @@ int grid_check(struct cuda_backend *b, const struct grid *grid, int n);
 int grid_round(struct cuda_backend *b, const struct quantized *q, bf16 *dq, const bf16 *w,
                const float *diagonal, const struct grid *grid, bool codes, int G, int rows, int n);
 
+/* The same for a K grid, but for g_idx (kgrid.cu). */
+int kgrid_round(struct cuda_backend *b, const struct quantized *q, bf16 *dq, const bf16 *w,
+                const float *diagonal, const struct grid *grid, bool codes, int G, int rows, int n);
+
+/* The units of @q, on groups of @groupsize, from matrix @g on; @rows and @n are of a matrix. */
+static inline struct grid_units grid_units(const struct quantized *q, int groupsize, size_t g,
+                                           int rows, int n) {
+    size_t first = g * (n / GRID_SUPER) * rows;
+
+    if (!q->d.size)
+        return {};
+    return {(const __half *)q->d.at + first,
+            q->dmin.size ? (const __half *)q->dmin.at + first : NULL, GRID_SUPER / groupsize};
+}
+
 /* -EINVAL unless the outputs are large enough. */
 int grid_needs(struct cuda_backend *b, const struct quantized *q, int groupsize, int G, int rows,
                int n);
@@ -47,7 +71,7 @@ int grid_needs(struct cuda_backend *b, const struct quantized *q, int groupsize,
 __device__ __forceinline__ float round_scale(float scale) {
     float rounded = __half2float(__float2half_rn(scale));
 
-    return fminf(fmaxf(rounded, 5.9604644775390625e-8f), 65504.0f);
+    return fminf(fmaxf(rounded, SCALE_LEAST), SCALE_MOST);
 }
 
 /* The grid of the range [lo, hi], lo <= 0 <= hi, shrunk by @p. */
@@ -55,6 +79,7 @@ __device__ __forceinline__ struct point_scale grid_of_range(float lo, float hi, 
                                                             const struct grid_args &grid) {
     struct point_scale at;
 
+    at.min = 0.0f;
     if (lo == 0.0f && hi == 0.0f) {
         lo = -1.0f;
         hi = 1.0f;
@@ -70,7 +95,61 @@ __device__ __forceinline__ struct point_scale grid_of_range(float lo, float hi, 
 }
 
 __device__ __forceinline__ float grid_code(float w, const struct point_scale &at, float maxq) {
-    return fminf(fmaxf(rintf(w / at.scale) + at.zero, 0.0f), maxq);
+    return fminf(fmaxf(rintf((w + at.min) / at.scale) + at.zero, 0.0f), maxq);
+}
+
+__device__ __forceinline__ float grid_weight(float code, const struct point_scale &at) {
+    return at.scale * (code - at.zero) - at.min;
+}
+
+/* The grid of a group with such scale and zero; @d, @dmin: of its super-block, 1 and 0 without. */
+__device__ __forceinline__ struct point_scale grid_point(__half scale, unsigned char zero, __half d,
+                                                         __half dmin, bool has_min) {
+    struct point_scale at = {__half2float(d) * __half2float(scale), (float)zero, 0.0f};
+
+    if (has_min) {
+        at.min = __half2float(dmin) * at.zero;
+        at.zero = 0.0f;
+    }
+    return at;
+}
+
+/*
+ * The grid of @group of a row: its scale and zero at [group * rows] of @scales and @zeros, as its
+ * super-block's units.
+ */
+__device__ __forceinline__ struct point_scale grid_at(const __half *scales,
+                                                      const unsigned char *zeros,
+                                                      const struct grid_units &units, int group,
+                                                      size_t rows) {
+    __half scale = scales[group * rows];
+    unsigned char zero = zeros[group * rows];
+    size_t super;
+
+    if (!units.d)
+        return {__half2float(scale), (float)zero, 0.0f};
+    super = group / units.groups * rows;
+    return grid_point(scale, zero, units.d[super], units.dmin ? units.dmin[super] : units.d[super],
+                      units.dmin != NULL);
+}
+
+__device__ __forceinline__ struct grid_units units_from(const struct grid_units &units,
+                                                        size_t first) {
+    return {units.d ? units.d + first : NULL, units.dmin ? units.dmin + first : NULL, units.groups};
+}
+
+/* -------- a power of two of lanes that share a group -------- */
+
+__device__ __forceinline__ float lanes_min(float v, int lanes) {
+    for (int other = 1; other < lanes; other *= 2)
+        v = fminf(v, __shfl_xor_sync(0xffffffff, v, other));
+    return v;
+}
+
+__device__ __forceinline__ float lanes_sum(float v, int lanes) {
+    for (int other = 1; other < lanes; other *= 2)
+        v += __shfl_xor_sync(0xffffffff, v, other);
+    return v;
 }
 
 /* -------- the search of the shrunken range -------- */

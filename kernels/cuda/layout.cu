@@ -6,13 +6,13 @@
  * 32-byte sector), then wbits words, each 128 neighbouring bytes over the warp. unpack is its
  * mirror. Little end first; the 3-bit layout is 96 consecutive bits in 3 words, the same rule.
  */
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/grid.cuh"
 
 __global__ void dequantize_kernel(bf16 *__restrict__ w, const unsigned char *__restrict__ codes,
                                   const __half *__restrict__ scales,
                                   const unsigned char *__restrict__ zeros,
-                                  const int *__restrict__ g_idx, int n_groups, int rows, int n,
-                                  bool aligned) {
+                                  const int *__restrict__ g_idx, struct grid_units units,
+                                  int n_groups, int rows, int n, bool aligned) {
     size_t g = blockIdx.z;
     int i0 = (blockIdx.x * blockDim.x + threadIdx.x) * 8;
 
@@ -31,10 +31,12 @@ __global__ void dequantize_kernel(bf16 *__restrict__ w, const unsigned char *__r
 #pragma unroll
         for (int k = 0; k < 8; k++) {
             int group = i0 + k < n ? g_idx[g * n + i0 + k] : 0;
-            size_t grid = (g * n_groups + min(max(group, 0), n_groups - 1)) * rows + row;
+            size_t grids = g * n_groups * rows + row, supers = g * (n / GRID_SUPER) * rows + row;
             float code = (float)((k < 4 ? eight.x : eight.y) >> k % 4 * 8 & 0xff);
 
-            v[k] = __half2float(scales[grid]) * (code - (float)zeros[grid]);
+            v[k] =
+                grid_weight(code, grid_at(scales + grids, zeros + grids, units_from(units, supers),
+                                          min(max(group, 0), n_groups - 1), rows));
         }
         store8(w + at, v, n - i0, aligned);
     }
@@ -52,10 +54,14 @@ int cuda_dequantize(struct backend *base, struct span w, const struct quantized 
                      {"scales", q->scales, bytes_of(2, {G, n_groups, rows}), 2},
                      {"zeros", q->zeros, bytes_of(1, {G, n_groups, rows}), 1},
                      {"g_idx", q->g_idx, bytes_of(4, {G, n}), 4}}));
+    if (q->d.size && n % n_groups)
+        return status_invalid(b, "%d groups do not divide %d columns", n_groups, n);
+    if (q->d.size)
+        TRY(grid_needs(b, q, n / n_groups, G, rows, n));
     dequantize_kernel<<<dim3(blocks_for(n, 1024), blocks_for(rows, 16), G), 128, 0,
                         b->lanes[0].stream>>>(
         (bf16 *)w.at, q->codes.at, (const __half *)q->scales.at, q->zeros.at,
-        (const int *)q->g_idx.at, n_groups, rows, n,
+        (const int *)q->g_idx.at, grid_units(q, n / n_groups, 0, rows, n), n_groups, rows, n,
         n % 8 == 0 && aligned16(w.at) && aligned16(q->codes.at));
     LAUNCH_TRY(b);
     return 0;

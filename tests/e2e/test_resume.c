@@ -17,6 +17,8 @@
 #define DENSE "{'wbits': 3, 'groupsize': 64, 'format': 'dense'}"
 #define DRIFT                                                                                      \
     "{'wbits': 3, 'groupsize': 64, 'act_order': true, 'true_sequential': true, 'drift': 0.5}"
+#define KGRID                                                                                      \
+    "{'gguf_type': 'q2_k', 'act_order': true, 'refine': 1, 'rules': ['down_proj:wbits=8']}"
 #define ATTEMPTS_MAX 64
 
 /* ---- dying ---- */
@@ -102,6 +104,7 @@ static int setup(void **state) {
     json_decref(lab_must(lab, "whole", NULL, REQUEST));
     json_decref(lab_must(lab, "whole-dense", NULL, DENSE));
     json_decref(lab_must(lab, "whole-drift", NULL, DRIFT));
+    json_decref(lab_must(lab, "whole-kgrid", NULL, KGRID));
     return 0;
 }
 
@@ -205,6 +208,11 @@ static void test_killed_dense(void **state) {
 /* The original's hidden states are made again, with the weights of the model. */
 static void test_killed_drift(void **state) {
     die_often(*state, "dies-drift", DRIFT, "whole-drift", true);
+}
+
+/* d, dmin and all whole numbers are read back from the layers. */
+static void test_killed_kgrid(void **state) {
+    die_often(*state, "dies-kgrid", KGRID, "whole-kgrid", true);
 }
 
 static void test_killed_eval(void **state) {
@@ -358,6 +366,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killed_after_rename),
         cmocka_unit_test(test_killed_dense),
         cmocka_unit_test(test_killed_drift),
+        cmocka_unit_test(test_killed_kgrid),
         cmocka_unit_test(test_killed_eval),
         cmocka_unit_test(test_damaged_work),
         cmocka_unit_test(test_absurd_batch),

@@ -332,7 +332,57 @@ static struct both compare_drift(struct compare *c, const struct both *x, const 
  * carry updates, whose order differs where diag(h) has ties.
  */
 static double least_same(const struct grid *grid, bool act_order, bool static_groups) {
+    if (grid->sub_bits)
+        return 0.95; /* other sums may choose another grid */
     return grid->fit != GRID_MINMAX && act_order && !static_groups ? 0.85 : 0.98;
+}
+
+/* A struct quantized of both sides. */
+struct both_quantized {
+    struct both codes, scales, zeros, g_idx, d, dmin;
+};
+
+static struct both_quantized take_quantized(struct compare *c, const struct grid *grid, int G,
+                                            int rows, int n) {
+    size_t weights = (size_t)(G * rows * n), grids = weights / (size_t)grid->groupsize;
+    struct both_quantized q = {.codes = take(c, weights),
+                               .scales = take(c, grids * 2),
+                               .zeros = take(c, grids),
+                               .g_idx = take(c, (size_t)(G * n) * 4)};
+
+    if (grid->sub_bits)
+        q.d = take(c, weights / GRID_SUPER * 2);
+    if (grid->sub_bits && !grid->sym)
+        q.dmin = take(c, weights / GRID_SUPER * 2);
+    return q;
+}
+
+static struct quantized quantized_side(const struct both_quantized *q, int S) {
+    return (struct quantized){q->codes.side[S], q->scales.side[S], q->zeros.side[S],
+                              q->g_idx.side[S], q->d.side[S],      q->dmin.side[S]};
+}
+
+/* rtn(), pack() and unpack(). */
+static void compare_nearest(struct compare *c, const struct both_quantized *q, const struct both *w,
+                            const struct both *dq, const struct grid *grid, int G, int rows,
+                            int n) {
+    const struct grid nearest = without_hessian(grid);
+    double least = grid->sub_bits ? 0.95 : nearest.fit == GRID_MSE ? 0.99 : 1;
+    size_t weights = (size_t)(G * rows * n);
+    struct both packed = take(c, weights);
+
+    for (int S = 0; S < N_SIDES; S++) {
+        const struct quantized side = quantized_side(q, S);
+
+        must(c, S,
+             ops_of(c, S)->rtn(c->b[S], &side, dq->side[S], w->side[S], &nearest, G, rows, n));
+    }
+    expect_same(c, "rtn codes", &q->codes, weights, 1, least);
+    if (grid->sub_bits)
+        expect_same(c, "rtn d", &q->d, weights / GRID_SUPER, 2, least);
+    BOTH(c, pack, packed.side[S], q->codes.side[S], grid->wbits, G, rows, n);
+    BOTH(c, unpack, dq->side[S], packed.side[S], grid->wbits, G, rows, n);
+    expect_same(c, "unpacked", dq, weights, 1, least);
 }
 
 static void compare_solver(struct compare *c, int G, int rows, int n, const struct grid *grid,
@@ -341,18 +391,15 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     struct both x = random_act(c, (size_t)(3 * G * n) * (size_t)n, 1), h = take(c, size);
     struct both u = take(c, size), perm = take(c, (size_t)(G * n) * 4), p, w, dq;
     struct both num = take(c, (size_t)(G * rows) * 4), den = take(c, (size_t)(G * rows) * 4);
-    struct both codes = take(c, weights), scales = take(c, weights / 4),
-                zeros = take(c, weights / 8);
-    struct both g_idx = take(c, (size_t)(G * n) * 4), packed = take(c, weights);
+    struct both_quantized q = take_quantized(c, grid, G, rows, n);
     struct both scratch = solver_scratch(c, G, rows, n);
-    const struct grid nearest = without_hessian(grid);
     double least = least_same(grid, act_order, static_groups);
     int32_t *offsets = memory((size_t)G + 1, 4), *info = memory((size_t)G, 4);
     float *damp = memory((size_t)G, 4), *condition = memory((size_t)G, 4);
 
-    printf("-- solver: %d x [%d, %d], %d bits, groups of %d%s%s%s\n", G, rows, n, grid->wbits,
+    printf("-- solver: %d x [%d, %d], %d bits, groups of %d%s%s%s%s\n", G, rows, n, grid->wbits,
            grid->groupsize, act_order ? ", act-order" : "", static_groups ? ", static" : "",
-           fit_labels[grid->fit]);
+           fit_labels[grid->fit], grid->sub_bits ? ", K" : "");
     w = random_act(c, weights, 0.05f);
     dq = take_act(c, weights);
     for (int g = 0; g < G; g++) {
@@ -368,28 +415,20 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     p = compare_drift(c, &x, &u, &perm, offsets, G, n, &scratch);
     for (int drift = 1; drift >= 0; drift--) {
         for (int S = 0; S < N_SIDES; S++) {
-            struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
+            const struct quantized side = quantized_side(&q, S);
 
             must(c, S,
-                 ops_of(c, S)->gptq(c->b[S], &q, dq.side[S], w.side[S], u.side[S], perm.side[S],
+                 ops_of(c, S)->gptq(c->b[S], &side, dq.side[S], w.side[S], u.side[S], perm.side[S],
                                     drift ? p.side[S] : (struct span){}, h.side[S], grid,
                                     static_groups, G, rows, n, scratch.side[S]));
         }
-        expect_same(c, drift ? "gptq codes, drift" : "gptq codes", &codes, weights, 1, least);
+        expect_same(c, drift ? "gptq codes, drift" : "gptq codes", &q.codes, weights, 1, least);
     }
     BOTH(c, output_error, num.side[S], den.side[S], w.side[S], dq.side[S], h.side[S], G, rows, n,
          scratch.side[S]);
     expect(c, "output_error num", &num, (size_t)(G * rows), DTYPE_F32, (1 - least) / 2);
     expect(c, "output_error den", &den, (size_t)(G * rows), DTYPE_F32, 1e-5);
-    for (int S = 0; S < N_SIDES; S++) {
-        struct quantized q = {codes.side[S], scales.side[S], zeros.side[S], g_idx.side[S]};
-
-        must(c, S, ops_of(c, S)->rtn(c->b[S], &q, dq.side[S], w.side[S], &nearest, G, rows, n));
-    }
-    expect_same(c, "rtn codes", &codes, weights, 1, nearest.fit == GRID_MSE ? 0.99 : 1);
-    BOTH(c, pack, packed.side[S], codes.side[S], grid->wbits, G, rows, n);
-    BOTH(c, unpack, dq.side[S], packed.side[S], grid->wbits, G, rows, n);
-    expect_same(c, "unpacked", &dq, weights, 1, nearest.fit == GRID_MSE ? 0.99 : 1);
+    compare_nearest(c, &q, &w, &dq, grid, G, rows, n);
     free(offsets);
     free(info);
     free(condition);
@@ -402,6 +441,9 @@ static void compare_all(struct compare *c) {
                              three = {3, 64, true, GRID_MINMAX};
     static const struct grid rows = {2, 512, false, GRID_MINMAX}, mse = {4, 32, false, GRID_MSE};
     static const struct grid hessian = {3, 128, false, GRID_HESSIAN};
+    static const struct grid q2_k = {2, 16, false, GRID_HESSIAN, 4},
+                             q3_k = {3, 16, true, GRID_HESSIAN, 6},
+                             q4_k = {4, 32, false, GRID_HESSIAN, 6};
 
     compare_attention(c, 2, 200, 4, 2, 128);
     compare_attention(c, 1, 2048, 2, 1, 128);
@@ -416,6 +458,9 @@ static void compare_all(struct compare *c) {
     compare_solver(c, 3, 64, 256, &mse, false, false);
     compare_solver(c, 2, 300, 1024, &hessian, true, false);
     compare_solver(c, 2, 300, 1024, &hessian, true, true);
+    compare_solver(c, 2, 300, 1024, &q2_k, true, true);
+    compare_solver(c, 2, 300, 1024, &q3_k, true, true);
+    compare_solver(c, 2, 300, 1024, &q4_k, false, true);
 }
 
 int main(void) {

@@ -16,6 +16,7 @@ int sweep_run(struct sweep *s, const struct backend_ops *ops, struct backend *b)
     sweep_hessian(s);
     sweep_quantize(s);
     sweep_refine(s);
+    sweep_kgrid(s);
     sweep_layout(s);
     sweep_refusals(s);
     printf("%s: %d cases, %d failed\n", ops->name, s->n_cases, s->n_failed);

@@ -33,6 +33,7 @@ void sweep_moe(struct sweep *s);
 void sweep_hessian(struct sweep *s);
 void sweep_quantize(struct sweep *s);
 void sweep_refine(struct sweep *s);
+void sweep_kgrid(struct sweep *s);
 void sweep_layout(struct sweep *s);
 void sweep_refusals(struct sweep *s);
 

@@ -34,6 +34,7 @@ static const struct parameter parameters[] = {
     {"difference", "difference"},
     {"format", "format"},
     {"gguf_embedding", "gguf embedding"},
+    {"gguf_type", "GGUF type"},
     {"for", "for"},
     {"plan_only", "plan only"},
 };

@@ -242,7 +242,7 @@ static int find_scheme(void *ctx, const struct arch_tensor *t, int layer, int ex
 static int read_schemes(const char *path, const struct overrides *overrides,
                         const struct config_source *source, struct model_config *config) {
     const struct quantization_config *q = &config->quantization;
-    const struct scheme base = {q->wbits, q->groupsize, q->sym, q->desc_act, NULL};
+    const struct scheme base = {q->wbits, q->groupsize, q->sym, q->desc_act, NULL, q->sub_bits};
     struct naming naming = {config, overrides, false, clock_thread() + ASKING_SECONDS};
     int r = overrides->n > QUESTIONS_MAX / schemes_count(config)
                 ? -EINVAL

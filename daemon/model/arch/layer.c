@@ -55,7 +55,7 @@ void layer_weights_free(struct backend *b, struct layer_weights *layer) {
 void code_memory_take(const struct model_config *c, const struct quantization_config *q,
                       struct arena *arena, struct code_memory *codes) {
     int groupsize = quantization_least_groupsize(q);
-    size_t elements = 0, grids = 0, columns = 0;
+    size_t elements = 0, grids = 0, columns = 0, supers = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
@@ -66,12 +66,16 @@ void code_memory_take(const struct model_config *c, const struct quantization_co
         elements = MAX(elements, group_size(&shape));
         grids = MAX(grids, shape.G * n_groups * shape.rows);
         columns = MAX(columns, (size_t)shape.G * shape.n);
+        if (quantization_has_k_grids(q))
+            supers = MAX(supers, group_size(&shape) / GRID_SUPER);
     }
     arena_take(arena, &codes->codes, 1, 1, elements);
     arena_take(arena, &codes->packed, 1, 1, elements);
     arena_take(arena, &codes->scales, sizeof(uint16_t), 1, grids);
     arena_take(arena, &codes->zeros, 1, 1, grids);
     arena_take(arena, &codes->g_idx, sizeof(int32_t), 1, columns);
+    arena_take(arena, &codes->d, sizeof(uint16_t), 1, supers);
+    arena_take(arena, &codes->dmin, sizeof(uint16_t), 1, supers);
 }
 
 struct quantized code_memory_view(const struct code_memory *codes, const struct group_shape *shape,
@@ -84,4 +88,12 @@ struct quantized code_memory_view(const struct code_memory *codes, const struct 
         .zeros = span_slice(codes->zeros, 0, grids),
         .g_idx = span_slice(codes->g_idx, 0, (size_t)shape->G * shape->n * sizeof(int32_t)),
     };
+}
+
+void code_memory_add_units(const struct code_memory *codes, const struct group_shape *shape,
+                           bool sym, struct quantized *view) {
+    size_t size = group_size(shape) / GRID_SUPER * sizeof(uint16_t);
+
+    view->d = span_slice(codes->d, 0, size);
+    view->dmin = sym ? (struct span){} : span_slice(codes->dmin, 0, size);
 }

@@ -33,6 +33,8 @@ struct code_memory {
     struct span scales; /* f16 [G, n_groups, rows] of the largest */
     struct span zeros;  /* u8, as scales */
     struct span g_idx;  /* i32 [G, n] */
+    struct span d;    /* f16 [G, n / GRID_SUPER, rows] of the largest, with a K grid; else empty */
+    struct span dmin; /* likewise */
 };
 
 /* code_memory_take() - the next arrays of @arena, for matrices as @q says. */
@@ -42,3 +44,7 @@ void code_memory_take(const struct model_config *config, const struct quantizati
 /* code_memory_view() - its spans cut to the size of a group; n_groups per row. */
 struct quantized code_memory_view(const struct code_memory *codes, const struct group_shape *shape,
                                   int n_groups);
+
+/* code_memory_add_units() - d and, unless @sym, dmin of a K grid to the view of such a group. */
+void code_memory_add_units(const struct code_memory *codes, const struct group_shape *shape,
+                           bool sym, struct quantized *view);

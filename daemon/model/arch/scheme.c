@@ -116,6 +116,7 @@ struct quantization_config quantization_as(const struct quantization_config *q,
     one.groupsize = scheme->groupsize;
     one.sym = scheme->sym;
     one.desc_act = scheme->desc_act;
+    one.sub_bits = scheme->sub_bits;
     return one;
 }
 
@@ -139,6 +140,14 @@ int quantization_most_bits(const struct quantization_config *q) {
             most = MAX(most, q->schemes->list[i].wbits);
     }
     return most;
+}
+
+bool quantization_has_k_grids(const struct quantization_config *q) {
+    bool found = q->sub_bits > 0;
+
+    for (int i = 0; q->schemes && i < q->schemes->n; i++)
+        found |= q->schemes->list[i].sub_bits > 0;
+    return found;
 }
 
 /* Are the matrices of @groups in @layer kept alike? */

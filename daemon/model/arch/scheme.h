@@ -53,3 +53,6 @@ int quantization_least_groupsize(const struct quantization_config *q);
 
 /* quantization_most_bits() - the most wbits of any matrix that is quantized. */
 int quantization_most_bits(const struct quantization_config *q);
+
+/* quantization_has_k_grids() - is any matrix on a K grid? */
+bool quantization_has_k_grids(const struct quantization_config *q);

@@ -128,6 +128,22 @@ static int read_groupsize(const struct quantization_source *s, const json_t *val
     return 0;
 }
 
+/* Of our own layout: the bits of the scales of a K grid, which has GRID_SUPER columns or more. */
+static int read_sub_bits(const struct quantization_source *s, const json_t *object,
+                         int *ret_sub_bits) {
+    const json_t *value = json_object_get(object, NEUTRAL_SUB_BITS);
+    const char *method = json_string_value(json_object_get(s->value, "quant_method"));
+    json_int_t bits = json_integer_value(value);
+
+    *ret_sub_bits = 0;
+    if (!value || !str_equal(method, NEUTRAL_METHOD))
+        return 0;
+    if (bits < 4 || bits > 8)
+        return refuse(s, "model_invalid", NEUTRAL_SUB_BITS, "a number from 4 to 8");
+    *ret_sub_bits = (int)bits;
+    return 0;
+}
+
 /* With rules it is asked of each matrix by whoever knows which it is. */
 static int check_groupsize(const struct quantization_source *s, int groupsize) {
     if (groupsize == -1 || s->overrides->n > 0 || quantization_divides(s, groupsize, 1))
@@ -214,6 +230,8 @@ static int read_rule(const struct quantization_source *s, const json_t *rule,
         r = read_bool(s, rule, "sym", scheme->sym, &scheme->sym);
     if (!r)
         r = read_bool(s, rule, "desc_act", scheme->desc_act, &scheme->desc_act);
+    if (!r)
+        r = read_sub_bits(s, rule, &scheme->sub_bits);
     return r;
 }
 
@@ -259,6 +277,8 @@ int gptq_parse(const struct quantization_source *s, struct quantization_config *
         r = read_bool(s, s->value, "sym", false, &q.sym);
     if (!r)
         r = read_bool(s, s->value, "desc_act", false, &q.desc_act);
+    if (!r)
+        r = read_sub_bits(s, s->value, &q.sub_bits);
     if (!r)
         r = read_dynamic(s, &q);
     if (!r)

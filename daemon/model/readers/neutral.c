@@ -3,18 +3,19 @@
 
 #include "base/macros.h"
 #include "base/str.h"
-#include "daemon/model/readers/gptq_config.h"
+#include "kernels/backend.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define NAME_SIZE 256 /* longer than every name of a matrix with its suffix */
 
-enum part { CODES, SCALES, ZEROS, G_IDX, N_PARTS };
+enum part { CODES, SCALES, ZEROS, G_IDX, D, DMIN, N_PARTS };
 
-static const char *const suffixes[N_PARTS] = {"codes", "scales", "zeros", "g_idx"};
+static const char *const suffixes[N_PARTS] = {"codes", "scales", "zeros", "g_idx", "d", "dmin"};
 
 static const struct tensor *find(const struct tensor_finder *tensors, const char *name,
                                  enum part part) {
@@ -33,6 +34,11 @@ static bool neutral_has(const struct tensor_finder *tensors, const char *name) {
     return find(tensors, name, CODES) != NULL;
 }
 
+/* Those of a matrix as @q says: the first of enum part. */
+static int n_parts(const struct quantization_config *q) {
+    return !q->sub_bits ? D : q->sym ? DMIN : N_PARTS;
+}
+
 static void expect(const struct quantization_config *q, int rows, int n,
                    struct expected parts[N_PARTS]) {
     uint64_t groups = q->groupsize < 0 ? 1 : n / q->groupsize;
@@ -41,6 +47,8 @@ static void expect(const struct quantization_config *q, int rows, int n,
     parts[SCALES] = (struct expected){1u << DTYPE_F16, 2, {groups, rows}};
     parts[ZEROS] = (struct expected){1u << DTYPE_U8, 2, {groups, rows}};
     parts[G_IDX] = (struct expected){EXPECT_INT32, 1, {n}};
+    parts[D] = (struct expected){1u << DTYPE_F16, 2, {n / GRID_SUPER, rows}};
+    parts[DMIN] = parts[D];
 }
 
 static int neutral_check(const struct expecting *expecting, const struct quantization_config *q,
@@ -50,34 +58,58 @@ static int neutral_check(const struct expecting *expecting, const struct quantiz
     int r = 0;
 
     expect(q, rows, n, parts);
-    for (int i = 0; i < N_PARTS && !r; i++) {
+    for (int i = 0; i < n_parts(q) && !r; i++) {
         snprintf(full, sizeof(full), "%s.%s", name, suffixes[i]);
         r = expect_tensor(expecting, full, &parts[i]);
     }
     return r;
 }
 
-static int copy_arrays(const struct tensor *const parts[N_PARTS], struct quantized_matrix *m) {
-    size_t n = (size_t)m->n_groups * m->rows;
+/* The first @size bytes of @t, owned by the caller; NULL when there is none, or no memory. */
+static void *copy(const struct tensor *t, size_t size) {
+    void *copy = t ? malloc(size) : NULL;
 
-    m->scales = malloc(n * sizeof(*m->scales));
-    m->zeros = malloc(n);
-    m->g_idx = malloc(m->n * sizeof(*m->g_idx));
-    if (!m->scales || !m->zeros || !m->g_idx)
-        return -ENOMEM;
-    memcpy(m->scales, parts[SCALES]->data, n * sizeof(*m->scales));
-    memcpy(m->zeros, parts[ZEROS]->data, n);
-    memcpy(m->g_idx, parts[G_IDX]->data, m->n * sizeof(*m->g_idx));
-    return 0;
+    return copy ? memcpy(copy, t->data, size) : NULL;
 }
 
-/* Scales are finite, zeros are codes, every column is in a group. */
-static bool is_sound(const struct quantized_matrix *m) {
+static int copy_arrays(const struct tensor *const parts[N_PARTS], struct quantized_matrix *m) {
     size_t n = (size_t)m->n_groups * m->rows;
+    size_t units = (size_t)(m->n / GRID_SUPER) * m->rows * sizeof(*m->d);
+
+    m->scales = copy(parts[SCALES], n * sizeof(*m->scales));
+    m->zeros = copy(parts[ZEROS], n);
+    m->g_idx = copy(parts[G_IDX], m->n * sizeof(*m->g_idx));
+    m->d = copy(parts[D], units);
+    m->dmin = copy(parts[DMIN], units);
+    return !m->scales || !m->zeros || !m->g_idx || (parts[D] && !m->d) || (parts[DMIN] && !m->dmin)
+               ? -ENOMEM
+               : 0;
+}
+
+static bool is_finite(uint16_t f16) {
+    return (f16 & 0x7c00) != 0x7c00;
+}
+
+/* Scales are finite and, of a K grid, whole numbers of so many bits; zeros are codes or such
+ * numbers; every column is in a group, of a K grid in its own. */
+static bool is_sound(const struct quantized_matrix *m, const struct quantization_config *q) {
+    size_t n = (size_t)m->n_groups * m->rows, n_units = (size_t)(m->n / GRID_SUPER) * m->rows;
+    int zero_bits = m->dmin ? q->sub_bits : m->wbits, groupsize = m->n / m->n_groups;
+    float least = m->dmin ? 0 : -(float)(1 << q->sub_bits) / 2;
     bool wrong = false;
 
     for (size_t i = 0; i < n; i++)
-        wrong |= (m->scales[i] & 0x7c00) == 0x7c00 || m->zeros[i] >> m->wbits;
+        wrong |= !is_finite(m->scales[i]) || m->zeros[i] >> zero_bits;
+    for (size_t i = 0; i < n && m->d; i++) {
+        float count = f16_to_f32(m->scales[i]);
+
+        wrong |= count != rintf(count) || count < least ||
+                 count > least + (float)((1 << q->sub_bits) - 1);
+    }
+    for (size_t i = 0; i < n_units && m->d; i++)
+        wrong |= !is_finite(m->d[i]) || (m->dmin && !is_finite(m->dmin[i]));
+    for (int i = 0; i < m->n && m->d; i++)
+        wrong |= m->g_idx[i] != i / groupsize;
     for (int i = 0; i < m->n; i++)
         wrong |= m->g_idx[i] < 0 || m->g_idx[i] >= m->n_groups;
     return !wrong;
@@ -95,6 +127,10 @@ static int neutral_zeros(const struct tensor_finder *tensors, const struct quant
     const unsigned char *data = zeros->data;
     bool fits_label = true;
 
+    if (q->sub_bits && !q->sym) {
+        *ret_says = ZEROS_OF_NONE; /* they are minima */
+        return 0;
+    }
     (void)rows;
     (void)n;
     for (size_t i = 0; i < zeros->size; i++)
@@ -109,20 +145,20 @@ static int neutral_read(const struct tensor_finder *tensors, const struct quanti
     int groupsize = q->groupsize > 0 ? q->groupsize : n;
     struct quantized_matrix m = {
         .wbits = q->wbits, .rows = rows, .n = n, .n_groups = n / groupsize};
-    const struct tensor *parts[N_PARTS];
+    const struct tensor *parts[N_PARTS] = {};
     struct expected expected[N_PARTS];
     int r;
 
-    if (n % 32 || n % groupsize)
+    if (n % 32 || n % groupsize || (q->sub_bits && n % GRID_SUPER))
         return damaged(name, failure);
     expect(q, rows, n, expected);
-    for (int i = 0; i < N_PARTS; i++) {
+    for (int i = 0; i < n_parts(q); i++) {
         parts[i] = find(tensors, name, i);
         if (!expect_fits(parts[i], &expected[i]))
             return damaged(name, failure);
     }
     r = copy_arrays(parts, &m);
-    if (!r && !is_sound(&m))
+    if (!r && !is_sound(&m, q))
         r = damaged(name, failure);
     if (r) {
         quantized_matrix_done(&m);
@@ -136,7 +172,7 @@ static int neutral_read(const struct tensor_finder *tensors, const struct quanti
 const struct reader_ops reader_neutral = {
     .name = NEUTRAL_METHOD,
     .recognizes = neutral_recognizes,
-    .parse = gptq_parse, /* its keys are the same */
+    .parse = gptq_parse, /* its keys are the same, and NEUTRAL_SUB_BITS */
     .has = neutral_has,
     .check = neutral_check,
     .zeros = neutral_zeros,

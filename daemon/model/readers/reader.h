@@ -22,14 +22,16 @@ struct quantization_config {
     int groupsize;                   /* group_size: -1 or a positive number */
     bool sym;                        /* said to be: all zeros are 2^(wbits-1) */
     bool desc_act;
-    bool v2; /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
+    int sub_bits; /* of a K grid, as struct grid has it; 0: of no super-blocks */
+    bool v2;      /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
     struct schemes *schemes; /* of each matrix; NULL: all are alike. Owned by whose config it is */
     bool q8_0_ends;          /* embedding and head are to be Q8_0, in a GGUF file */
 };
 
 /*
  * A quantized matrix, whatever layout it came in; zero-initialise. The weight in row r, column c is
- * scales[g_idx[c]][r] * (code - zeros[g_idx[c]][r]).
+ * scales[g_idx[c]][r] * (code - zeros[g_idx[c]][r]); on a K grid, which has d, it is as struct grid
+ * of kernels/backend.h says, with d[c / GRID_SUPER][r] and dmin likewise.
  */
 struct quantized_matrix {
     int wbits, rows, n, n_groups; /* rows: out-features; n: in-features */
@@ -48,6 +50,8 @@ struct quantized_matrix {
      * layout's grids are not of the form above.
      */
     float *values;
+    uint16_t *d;    /* f16 [n / GRID_SUPER, rows], finite: the units of a K grid; owned */
+    uint16_t *dmin; /* likewise; NULL: the K grid is symmetric */
 };
 
 /* Bytes of the words of @matrix. */
@@ -62,6 +66,8 @@ static inline void quantized_matrix_done(struct quantized_matrix *matrix) {
     free(matrix->zeros);
     free(matrix->g_idx);
     free(matrix->values);
+    free(matrix->d);
+    free(matrix->dmin);
     *matrix = (struct quantized_matrix){};
 }
 

@@ -21,13 +21,15 @@ struct scheme {
     int groupsize; /* -1 or a positive number */
     bool sym, desc_act;
     const struct method_ops *method; /* that quantizes it; NULL: of a checkpoint that is read */
+    int sub_bits;                    /* of a K grid (struct grid); 0: of no super-blocks */
 };
 
 /* scheme_equal() - do both make the same of a matrix? */
 static inline bool scheme_equal(const struct scheme *a, const struct scheme *b) {
     return a->wbits == b->wbits &&
-           (a->wbits == SCHEME_PLAIN || (a->groupsize == b->groupsize && a->sym == b->sym &&
-                                         a->desc_act == b->desc_act && a->method == b->method));
+           (a->wbits == SCHEME_PLAIN ||
+            (a->groupsize == b->groupsize && a->sym == b->sym && a->desc_act == b->desc_act &&
+             a->method == b->method && a->sub_bits == b->sub_bits));
 }
 
 struct schemes {

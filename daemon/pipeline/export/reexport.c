@@ -142,8 +142,8 @@ static int compare(void *ctx, const struct arch_tensor *t, int layer, int expert
     is = quantization_as(&c->quantization, scheme_of(c, &c->quantization, t, layer, expert));
     asked = quantization_as(comparing->q, scheme_of(c, comparing->q, t, layer, expert));
     return is.present != asked.present ||
-           (is.present &&
-            (is.wbits != asked.wbits || is.groupsize != asked.groupsize || is.sym != asked.sym));
+           (is.present && (is.wbits != asked.wbits || is.groupsize != asked.groupsize ||
+                           is.sym != asked.sym || is.sub_bits != asked.sub_bits));
 }
 
 /* Does config.json of the codes say what quantd.json says? */

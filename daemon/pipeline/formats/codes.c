@@ -169,6 +169,7 @@ static int count_matrix(void *ctx, const struct arch_tensor *t, int layer, int e
     }
     bits = counting->bits_of(&q);
     counting->bits += rows * n * q.wbits + n * bits.column + bits.matrix +
+                      rows * n / GRID_SUPER * bits.super +
                       (q.groupsize > 0 ? (int)n / q.groupsize : 1) * rows * bits.grid;
     return 0;
 }

@@ -61,6 +61,7 @@ int layer_codes_read(const struct weights_source *source, int number, struct lay
 struct code_bits {
     int grid;   /* for each group of each row: scale, zero */
     int column; /* for each column: its group */
+    int super;  /* for each GRID_SUPER columns of each row, of a K grid */
     int matrix;
 };
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
+#include "daemon/model/readers/gptq_config.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,8 @@ static json_t *rule_of(const struct quantization_config *q, const struct scheme 
 
     if (rule && scheme->desc_act != q->desc_act)
         json_object_set_new(rule, "desc_act", json_boolean(scheme->desc_act));
+    if (rule && scheme->sub_bits)
+        json_object_set_new(rule, NEUTRAL_SUB_BITS, json_integer(scheme->sub_bits));
     return rule;
 }
 

@@ -15,6 +15,7 @@ struct format_holds {
     unsigned int wbits;    /* set of 1 << bits */
     bool sym, asym;        /* zeros of 2^(wbits-1) alone; any others */
     const int *groupsizes; /* columns of a group, -1: one grid a row; ends with 0; NULL: any */
+    bool k_grids;          /* of ggml's K types */
     bool unordered;        /* g_idx in any order: act_order with groups that are not static */
 };
 

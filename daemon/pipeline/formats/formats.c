@@ -38,6 +38,9 @@ static int check_holds(const struct format_ops *format, const struct quantizatio
     const struct format_holds *holds = &format->holds;
     char what[64];
 
+    if (q->sub_bits && !holds->k_grids)
+        return refuse(format, failure, "take the format gguf, dense or pt, or leave gguf_type out",
+                      "the grids of gguf_type");
     snprintf(what, sizeof(what), "%d bits", q->wbits);
     if (!(holds->wbits >> q->wbits & 1))
         return refuse(format, failure, "take another wbits, or another format", what);

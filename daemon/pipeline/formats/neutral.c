@@ -36,6 +36,12 @@ static int add_matrix(const struct format_context *c, const struct matrix_codes 
     snprintf(name, sizeof(name), "%s.g_idx", matrix->name);
     if (!r)
         r = shard_add(shard, name, DTYPE_I32, m->n, 0, m->g_idx);
+    snprintf(name, sizeof(name), "%s.d", matrix->name);
+    if (!r && m->d)
+        r = shard_add(shard, name, DTYPE_F16, m->n / GRID_SUPER, m->rows, m->d);
+    snprintf(name, sizeof(name), "%s.dmin", matrix->name);
+    if (!r && m->dmin)
+        r = shard_add(shard, name, DTYPE_F16, m->n / GRID_SUPER, m->rows, m->dmin);
     return r;
 }
 
@@ -50,6 +56,8 @@ static int describe(const struct format_context *c, json_t *meta, json_t *config
         json_pack("{s:s s:i s:i s:b s:b s:O}", "quant_method", NEUTRAL_METHOD, "bits", q->wbits,
                   "group_size", q->groupsize, "sym", q->sym, "desc_act", q->desc_act, "meta", meta);
 
+    if (value && q->sub_bits)
+        json_object_set_new(value, NEUTRAL_SUB_BITS, json_integer(q->sub_bits));
     if (q->schemes && json_object_set_new(value, "dynamic", dynamic_rules(c->config, q))) {
         json_decref(value);
         return failure_oom(c->failure);
@@ -58,8 +66,7 @@ static int describe(const struct format_context *c, json_t *meta, json_t *config
 }
 
 static struct code_bits bits_of(const struct quantization_config *q) {
-    (void)q;
-    return (struct code_bits){.grid = 8 + 16, .column = 32};
+    return (struct code_bits){.grid = 8 + 16, .column = 32, .super = q->sub_bits ? 2 * 16 : 0};
 }
 
 static double bits_per_weight(const struct model_config *config,
@@ -73,6 +80,7 @@ const struct format_ops format_neutral = {
     .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8,
               .sym = true,
               .asym = true,
+              .k_grids = true,
               .unordered = true},
     .reader = &reader_neutral,
     .check = check,

@@ -235,6 +235,7 @@ const struct format_ops format_pt = {
     .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8,
               .sym = true,
               .asym = true,
+              .k_grids = true,
               .unordered = true},
     .container = &container_pt,
     .check = check,

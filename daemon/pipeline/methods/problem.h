@@ -95,11 +95,14 @@ static inline struct span perm_of(const struct problem *p, int g) {
 
 static inline struct quantized quantized_of(const struct problem *p, int g) {
     size_t grids = (size_t)p->n_groups * p->shape.rows;
+    size_t units = (size_t)(p->shape.n / GRID_SUPER) * p->shape.rows * sizeof(uint16_t);
 
     return (struct quantized){
         .codes = stack_of(p->q.codes, group_stack_size(&p->shape), g),
         .scales = stack_of(p->q.scales, grids * sizeof(uint16_t), g),
         .zeros = stack_of(p->q.zeros, grids, g),
         .g_idx = stack_of(p->q.g_idx, (size_t)p->shape.n * sizeof(int32_t), g),
+        .d = stack_of(p->q.d, units, g),
+        .dmin = stack_of(p->q.dmin, units, g),
     };
 }

@@ -6,6 +6,7 @@
 #include "daemon/model/arch/geometry.h"
 #include "daemon/model/gguf/tokenizer.h"
 #include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/params/k_types.h"
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/params/units.h"
@@ -140,6 +141,24 @@ static int blame(int r, const char *field, struct failure *failure) {
     return -EINVAL;
 }
 
+/* Says which matrices are not of the type that was asked for; "": all are. */
+static void warn_of_narrow(const struct model_config *config, const struct params *p,
+                           const struct quantization_config *q, char ret_text[CHECK_WARNING_SIZE]) {
+    for (int i = 0; i < N_GROUPS * config->num_hidden_layers && !ret_text[0]; i++) {
+        struct group_shape shape;
+        const struct scheme *s;
+
+        group_shape(config, i % N_GROUPS, &shape);
+        s = scheme_of_part(config, q, i / N_GROUPS, &shape, 0, 0);
+        if (s && !s->sub_bits && s->wbits == p->gguf_type->narrow.wbits)
+            snprintf(ret_text, CHECK_WARNING_SIZE,
+                     "%s is not %s but %d bits on %s grids of %d columns, as llama-quantize does: "
+                     "its %d in-features are not a multiple of %d",
+                     shape.parts[0].name, p->gguf_type->name, s->wbits,
+                     s->sym ? "symmetric" : "asymmetric", s->groupsize, shape.n, GRID_SUPER);
+    }
+}
+
 int check_warning(const struct model_config *config, const struct params *p,
                   char ret_text[CHECK_WARNING_SIZE], struct failure *failure) {
     struct quantization_config q = params_quantization(p);
@@ -154,6 +173,8 @@ int check_warning(const struct model_config *config, const struct params *p,
                  "the rules make the matrices of %s in layer %d differ, which vLLM holds in one "
                  "module: it cannot load the checkpoint",
                  split.module, split.layer);
+    else if (!r && p->gguf_type)
+        warn_of_narrow(config, p, &q, ret_text);
     return r;
 }
 

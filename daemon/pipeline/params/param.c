@@ -6,6 +6,7 @@
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
+#include "daemon/pipeline/params/k_types.h"
 #include "daemon/pipeline/params/params.h"
 #include "daemon/pipeline/params/presets.h"
 
@@ -112,6 +113,25 @@ static const char *get_embedding(const struct params *params) {
 
 static const struct param_choice embedding_choice = {embedding_name, embedding_title, set_embedding,
                                                      get_embedding};
+
+static const char *k_type_name(size_t i) {
+    return i < n_k_types ? k_types[i].name : NULL;
+}
+
+static const char *k_type_title(size_t i) {
+    return k_types[i].title;
+}
+
+static void set_k_type(struct params *params, size_t i) {
+    params->gguf_type = &k_types[i];
+}
+
+static const char *get_k_type(const struct params *params) {
+    return params->gguf_type ? params->gguf_type->name : NULL;
+}
+
+static const struct param_choice k_type_choice = {k_type_name, k_type_title, set_k_type,
+                                                  get_k_type};
 
 static const char *engine_name(size_t i) {
     return i < n_engines ? engines[i]->name : NULL;
@@ -232,6 +252,10 @@ static const struct param table[] = {
      "embedding and head of a GGUF file: bf16 (the default), or q8_0, which rounds them to 8.5 "
      "bits and is measured so",
      NULL, .choice = &embedding_choice},
+    {"gguf_type", PARAM_CHOICE, QUANTIZE, "null",
+     "the grids of a K type of llama.cpp, q2_k, q3_k or q4_k, which imply wbits, groupsize, sym, "
+     "grid, static_groups and the format gguf",
+     NULL, .choice = &k_type_choice},
     {"for", PARAM_CHOICE, QUANTIZE | EXPORT, "null",
      "refuse what this program would not read, or read wrongly", NULL, .choice = &engine_choice},
     {"rules", PARAM_RULES, QUANTIZE, "[]",

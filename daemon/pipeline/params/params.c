@@ -5,6 +5,7 @@
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
+#include "daemon/pipeline/params/k_types.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -57,6 +58,7 @@ struct quantization_config params_quantization(const struct params *params) {
         .groupsize = params->groupsize,
         .sym = params->sym,
         .desc_act = params_reorders(params, params->groupsize),
+        .sub_bits = params->gguf_type ? params->gguf_type->grid.sub_bits : 0,
         .v2 = has_asymmetric(params),
         .q8_0_ends = params->gguf_embedding == GGUF_EMBEDDING_Q8_0,
     };

@@ -15,6 +15,7 @@
 
 struct engine_ops;
 struct format_ops;
+struct k_type;
 struct method_ops;
 struct preset;
 
@@ -54,6 +55,7 @@ struct params {
     bool difference;                 /* compare a quantized model with its original on these */
     const struct format_ops *format; /* of the checkpoint */
     enum gguf_embedding gguf_embedding;
+    const struct k_type *gguf_type;  /* whose grid all matrices go on; NULL: wbits and others say */
     const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
     struct rules rules;              /* which matrices differ from the rest */
     double target_bits;              /* mean bits for which rules are found; 0: none are */

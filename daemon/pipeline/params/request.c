@@ -6,6 +6,7 @@
 #include "daemon/data/corpus.h"
 #include "daemon/pipeline/formats/format.h"
 #include "daemon/pipeline/methods/method.h"
+#include "daemon/pipeline/params/k_types.h"
 #include "daemon/pipeline/params/param.h"
 #include "daemon/pipeline/params/presets.h"
 #include "daemon/pipeline/params/schemes.h"
@@ -88,6 +89,66 @@ static int read_fields(const json_t *object, struct params *params, struct failu
             r = read_alias(param, object, params, failure);
     }
     return r;
+}
+
+/* @name is @value, by gguf_type; asked for otherwise it is refused. */
+static int imply(const json_t *object, const char *name, const json_t *value, struct params *params,
+                 struct failure *failure) {
+    const json_t *given = value_of(object, name);
+    cleanup(freep) char *text = json_dumps(value, JSON_ENCODE_ANY);
+
+    if (!text)
+        return failure_oom(failure);
+    if (given && !json_equal(given, value))
+        return failure_field(failure, name, "leave it out, or leave gguf_type out",
+                             "is %s with gguf_type %s", text, params->gguf_type->name);
+    return param_read(param_find(name), value, params, failure);
+}
+
+static int check_rules_of_type(const struct params *params, struct failure *failure) {
+    for (int i = 0; i < params->rules.n; i++) {
+        const struct rule *rule = &params->rules.list[i];
+
+        if (rule->groupsize || rule->sym >= 0 ||
+            (rule->wbits && rule->wbits != 8 && rule->wbits != SCHEME_PLAIN))
+            return failure_field(
+                failure, "rules", "with gguf_type a rule sets wbits=8, wbits=16 or method",
+                "rule %d: sets what gguf_type %s does", i + 1, params->gguf_type->name);
+    }
+    return 0;
+}
+
+/* What the type of the GGUF's matrices says of their grids; the format may be one that holds the
+ * same weights. */
+static int resolve_gguf_type(const json_t *object, struct params *params, struct failure *failure) {
+    const struct k_type *type = params->gguf_type;
+    bool weighted = params->method && params->method->needs_hessians;
+    cleanup(json_decrefp) json_t *implied = NULL;
+    const char *name;
+    json_t *value;
+    int r;
+
+    if (!type)
+        return 0;
+    if (params->target_bits > 0 || params->plan_only)
+        return failure_field(failure, "gguf_type", "leave it or target_bits out",
+                             "sets the bits of all matrices, which target_bits is to find");
+    if (weighted && json_is_true(value_of(object, "mse")))
+        return failure_field(failure, "mse", "leave it out, or leave gguf_type out",
+                             "the grid is hessian with gguf_type %s", type->name);
+    implied = json_pack("{s:i s:i s:b s:b s:s}", "wbits", type->grid.wbits, "groupsize",
+                        type->grid.groupsize, "sym", type->grid.sym, "static_groups", true, "grid",
+                        weighted ? "hessian" : "mse");
+    if (!implied)
+        return failure_oom(failure);
+    json_object_foreach(implied, name, value) {
+        r = imply(object, name, value, params, failure);
+        if (r)
+            return r;
+    }
+    if (!value_of(object, "format"))
+        params->format = &format_gguf;
+    return check_rules_of_type(params, failure);
 }
 
 /* What needs calibration, of a job that has none. */
@@ -200,6 +261,8 @@ int params_parse(enum job_kind kind, const json_t *object, struct params **ret_p
     r = check_names(kind, object, failure);
     if (!r)
         r = read_fields(object, params, failure);
+    if (!r)
+        r = resolve_gguf_type(object, params, failure);
     if (!r)
         r = resolve_target(params, failure);
     if (!r)

@@ -3,23 +3,46 @@
 
 #include "base/cleanup.h"
 #include "base/macros.h"
+#include "daemon/pipeline/params/k_types.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define Q8_0_COLUMNS 32 /* of a block of ggml's type */
+
 struct scheme rule_scheme(const struct rule *rule, const struct params *params) {
     const struct quantization_config q = params_quantization(params);
-    struct scheme scheme = {q.wbits, q.groupsize, q.sym, q.desc_act, params->method};
+    struct scheme scheme = {q.wbits, q.groupsize, q.sym, q.desc_act, params->method, q.sub_bits};
 
     if (!rule)
         return scheme;
+    if (params->gguf_type && rule->wbits) { /* 8 bits, which are Q8_0, or none */
+        scheme.groupsize = Q8_0_COLUMNS;
+        scheme.sym = true;
+        scheme.sub_bits = 0;
+    }
     scheme.wbits = rule->wbits ? rule->wbits : scheme.wbits;
     scheme.groupsize = rule->groupsize ? rule->groupsize : scheme.groupsize;
     scheme.sym = rule->sym >= 0 ? rule->sym : scheme.sym;
     scheme.method = rule->method ? rule->method : scheme.method;
     scheme.desc_act = params_reorders(params, scheme.groupsize);
+    return scheme;
+}
+
+/* The same for a matrix of @columns in-features. */
+static struct scheme scheme_for(const struct rule *rule, const struct params *params, int columns) {
+    struct scheme scheme = rule_scheme(rule, params);
+    const struct k_type_grid *narrow;
+
+    if (!scheme.sub_bits || columns % GRID_SUPER == 0)
+        return scheme;
+    narrow = &params->gguf_type->narrow;
+    scheme.wbits = narrow->wbits;
+    scheme.groupsize = narrow->groupsize;
+    scheme.sym = narrow->sym;
+    scheme.sub_bits = narrow->sub_bits;
     return scheme;
 }
 
@@ -37,19 +60,19 @@ static int choose(void *ctx, const struct arch_tensor *t, int layer, int expert,
     const struct rules *rules = &choosing->params->rules;
     int i = rules_find(rules, t, layer, expert);
 
-    if (i >= 0)
-        *scheme = rule_scheme(&rules->list[i], choosing->params);
+    *scheme = scheme_for(i >= 0 ? &rules->list[i] : NULL, choosing->params,
+                         arch_dim(choosing->config, t->columns));
     return 0;
 }
 
 int rules_schemes(const struct params *params, const struct model_config *config,
                   struct schemes **ret_schemes, struct failure *failure) {
     const struct scheme base = rule_scheme(NULL, params);
-    struct choosing choosing = {.params = params};
+    struct choosing choosing = {.params = params, .config = config};
     int r;
 
     *ret_schemes = NULL;
-    if (params->rules.n == 0)
+    if (params->rules.n == 0 && !params->gguf_type)
         return 0;
     r = schemes_make(config, &base, choose, &choosing, ret_schemes);
     if (r == -E2BIG)
@@ -86,7 +109,7 @@ static int check_matrix(void *ctx, const struct arch_tensor *t, int layer, int e
     if (t->role != ROLE_MATRIX)
         return 0;
     i = rules_find(&params->rules, t, layer, expert);
-    scheme = rule_scheme(i < 0 ? NULL : &params->rules.list[i], params);
+    scheme = scheme_for(i < 0 ? NULL : &params->rules.list[i], params, columns);
     if (i >= 0)
         choosing->used[i] = true;
     choosing->quantizes |= scheme.wbits != SCHEME_PLAIN;
@@ -136,7 +159,11 @@ int rules_check(const struct params *params, const struct model_config *config,
 int rules_check_formats(const struct params *params, const struct model_config *config,
                         struct failure *failure) {
     const struct quantization_config q = params_quantization(params);
-    int r = params_check(params, &q, config, failure);
+    int r;
+
+    if (params->gguf_type)
+        config = NULL; /* narrow matrices are not of that type: rules_schemes() says which */
+    r = params_check(params, &q, config, failure);
 
     for (int i = 0; i < params->rules.n && !r; i++) {
         const struct scheme scheme = rule_scheme(&params->rules.list[i], params);

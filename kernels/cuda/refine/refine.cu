@@ -163,10 +163,9 @@ __global__ void refine_load_kernel(const struct refine_args a, const unsigned ch
 /* q - w of one element */
 __device__ __forceinline__ float error_at(const struct refine_args &a, size_t g, int column,
                                           int row) {
-    size_t grid = refine_grids(a, g) + (size_t)a.groups[g * a.n + column] * a.rows + row;
     size_t at = refine_at(a, g) + (size_t)column * a.rows + row;
 
-    return __half2float(a.scales[grid]) * ((float)a.codes[at] - (float)a.zeros[grid]) -
+    return grid_weight((float)a.codes[at], refine_grid(a, g, a.groups[g * a.n + column], row)) -
            __bfloat162float(a.wt[at]);
 }
 
@@ -281,13 +280,12 @@ __global__ void refine_store_kernel(const struct refine_args a) {
         size_t at = g * a.rows + row;
 
         if (row < a.rows && column < a.n && a.after[at] < a.before[at]) {
-            size_t grid = refine_grids(a, g) + (size_t)groups[i % TILE] * a.rows + row;
             size_t to = matrix + (size_t)row * a.n + column;
             unsigned char code = tile[i % TILE][i / TILE];
 
             a.codes_out[to] = code;
-            a.dq[to] = __float2bfloat16_rn(__half2float(a.scales[grid]) *
-                                           ((float)code - (float)a.zeros[grid]));
+            a.dq[to] = __float2bfloat16_rn(
+                grid_weight((float)code, refine_grid(a, g, groups[i % TILE], row)));
         }
     }
 }
@@ -347,6 +345,8 @@ static int refine_chunk(struct cuda_backend *b, const struct refine_args &a,
             TRY(refine_sweep(b, a, i == 0));
         if (r->sweeps)
             TRY(make_gradient(b, a));
+        if (a.units.d)
+            continue;
         TRY(refine_scales(b, a));
         TRY(make_gradient(b, a));
     }
@@ -356,7 +356,7 @@ static int refine_chunk(struct cuda_backend *b, const struct refine_args &a,
 
 static int check(struct cuda_backend *b, const struct refinement *r, size_t scratch_size, int G,
                  int rows, int n, struct span scratch) {
-    struct grid grid = {r->wbits, r->groupsize, false, GRID_MINMAX};
+    struct grid grid = {r->wbits, r->groupsize, false, GRID_MINMAX, 0};
 
     TRY(op_begin(b, "refine", "G rows n groupsize wbits", G, rows, n, r->groupsize, r->wbits));
     if (G < 1 || rows < 1 || n < 1 || G > 65535 || n > 65535 || rows > 65535 * TILE)
@@ -364,7 +364,9 @@ static int check(struct cuda_backend *b, const struct refinement *r, size_t scra
                               65535 * TILE);
     if (r->sweeps < 0 || r->rounds < 0)
         return status_invalid(b, "sweeps and rounds are counts");
-    TRY(grid_check(b, &grid, n));
+    TRY(grid_check(b, &grid, &r->q, n));
+    if (r->q.d.size && GRID_SUPER % r->groupsize)
+        return status_invalid(b, "groups of %d divide no super-block", r->groupsize);
     TRY(grid_needs(b, &r->q, r->groupsize, G, rows, n));
     if (r->d.size)
         TRY(op_needs(b, {{"d", r->d, bytes_of(4, {G, n, n}), 4}}));
@@ -427,6 +429,7 @@ int cuda_refine(struct backend *base, const struct refinement *r, int G, int row
         a.codes_out = r->q.codes.at + weights;
         a.scales_out = (__half *)r->q.scales.at + grids;
         a.zeros = r->q.zeros.at + grids;
+        a.units = grid_units(&r->q, r->groupsize, g, rows, n);
         a.dq = (bf16 *)r->dq.at + weights;
         a.before = (float *)r->before.at + (size_t)g * rows;
         a.after = (float *)r->after.at + (size_t)g * rows;

@@ -19,6 +19,7 @@ struct refine_args {
     __half *scales_out;         /* [n_groups, rows] */
     bf16 *dq;                   /* [rows, n] */
     const unsigned char *zeros; /* [n_groups, rows] */
+    struct grid_units units;    /* [n / GRID_SUPER, rows] */
     float *before, *after;      /* [rows] */
 
     bf16 *high, *low;     /* [n, n]: H, damped, both triangles */
@@ -49,6 +50,14 @@ __device__ __forceinline__ size_t refine_at(const struct refine_args &a, size_t 
 
 __device__ __forceinline__ size_t refine_grids(const struct refine_args &a, size_t g) {
     return g * a.n_groups * a.rows;
+}
+
+/* The grid of @group of @row of matrix @g. */
+__device__ __forceinline__ struct point_scale refine_grid(const struct refine_args &a, size_t g,
+                                                          int group, size_t row) {
+    size_t grids = refine_grids(a, g) + row, supers = g * (a.n / GRID_SUPER) * a.rows + row;
+
+    return grid_at(a.scales + grids, a.zeros + grids, units_from(a.units, supers), group, a.rows);
 }
 
 /*

@@ -22,6 +22,7 @@ struct sweep_row {
     bf16 *high, *low;
     const __half *scales; /* group i at scales[i * rows] */
     const unsigned char *zeros;
+    struct grid_units units;
 };
 
 /* A column's code, zero and scale in one register. */
@@ -30,16 +31,36 @@ __device__ __forceinline__ unsigned pack_point(unsigned char code, unsigned char
     return (unsigned)__half_as_ushort(scale) << 16 | (unsigned)zero << 8 | code;
 }
 
+/* The units of its super-block in another; dmin is 0 on a symmetric grid. */
+__device__ __forceinline__ unsigned pack_units(const struct grid_units &units, int group,
+                                               size_t rows) {
+    size_t super = group / units.groups * rows;
+    unsigned dmin = units.dmin ? __half_as_ushort(units.dmin[super]) : 0;
+
+    return (unsigned)__half_as_ushort(units.d[super]) << 16 | dmin;
+}
+
+template <bool K>
+__device__ __forceinline__ struct point_scale unpack_grid(unsigned packed, unsigned units,
+                                                          bool has_min) {
+    __half scale = __ushort_as_half(packed >> 16);
+    unsigned char zero = packed >> 8 & 0xff;
+
+    if (!K)
+        return {__half2float(scale), (float)zero, 0.0f};
+    return grid_point(scale, zero, __ushort_as_half(units >> 16), __ushort_as_half(units & 0xffff),
+                      has_min);
+}
+
 /* The column's code becomes the nearest to the least objective. Returns the change of q. */
-__device__ __forceinline__ float move_point(unsigned packed, float gradient, float reciprocal,
-                                            float maxq, unsigned char *code) {
-    struct point_scale at = {__half2float(__ushort_as_half(packed >> 16)),
-                             (float)(packed >> 8 & 0xff)};
-    float q = at.scale * ((float)(packed & 0xff) - at.zero);
+__device__ __forceinline__ float move_point(unsigned packed, const struct point_scale &at,
+                                            float gradient, float reciprocal, float maxq,
+                                            unsigned char *code) {
+    float q = grid_weight((float)(packed & 0xff), at);
     float next = grid_code(q - gradient * reciprocal, at, maxq);
 
     *code = (unsigned char)next;
-    return at.scale * (next - at.zero) - q;
+    return grid_weight(next, at) - q;
 }
 
 /* The gradients of the block's columns from @s + W on, after the changes of W columns. */
@@ -81,13 +102,13 @@ __device__ __forceinline__ void sweep_rest(const struct sweep_row &row, const fl
 }
 
 /* W columns in registers, from column @s of the block; its columns' groups at @groups. */
-template <int W>
+template <int W, bool K>
 __device__ __forceinline__ void sweep_step(const struct sweep_row &row, const float *h,
                                            const float *reciprocal, const int *groups, size_t rows,
                                            float maxq, int s, int width) {
     const float *from = s ? row.work : row.gradient;
     float g[W]; /* gradients, then changes */
-    unsigned point[W];
+    unsigned point[W], units[K ? W : 1];
 
 #pragma unroll
     for (int i = 0; i < W; i++) {
@@ -95,10 +116,14 @@ __device__ __forceinline__ void sweep_step(const struct sweep_row &row, const fl
 
         g[i] = from[(s + i) * rows];
         point[i] = pack_point(row.codes[(s + i) * rows], row.zeros[grid], row.scales[grid]);
+        if (K)
+            units[i] = pack_units(row.units, groups[s + i], rows);
     }
 #pragma unroll
     for (int i = 0; i < W; i++) {
-        g[i] = move_point(point[i], g[i], reciprocal[s + i], maxq, &row.codes[(s + i) * rows]);
+        g[i] =
+            move_point(point[i], unpack_grid<K>(point[i], units[K ? i : 0], row.units.dmin != NULL),
+                       g[i], reciprocal[s + i], maxq, &row.codes[(s + i) * rows]);
 #pragma unroll
         for (int j = i + 1; j < W; j++)
             g[j] += g[i] * h[(s + i) * BLOCK + s + j];
@@ -114,6 +139,7 @@ __device__ __forceinline__ void sweep_step(const struct sweep_row &row, const fl
 }
 
 /* Columns c0 .. c0 + width - 1 of all rows of all matrices. */
+template <bool K>
 __global__ void __launch_bounds__(THREADS, 3)
     sweep_kernel(const struct refine_args args, int c0, int width) {
     extern __shared__ float h[]; /* [BLOCK][BLOCK], then the reciprocals of its diagonal */
@@ -144,15 +170,16 @@ __global__ void __launch_bounds__(THREADS, 3)
     row.low = args.e_low + first;
     row.scales = args.scales + refine_grids(args, g) + at;
     row.zeros = args.zeros + refine_grids(args, g) + at;
+    row.units = units_from(args.units, g * (args.n / GRID_SUPER) * rows + at);
     for (int s = 0; s < width;) {
         if (width - s >= STEP) {
-            sweep_step<STEP>(row, h, reciprocal, groups, rows, args.maxq, s, width);
+            sweep_step<STEP, K>(row, h, reciprocal, groups, rows, args.maxq, s, width);
             s += STEP;
         } else if (width - s >= 8) {
-            sweep_step<8>(row, h, reciprocal, groups, rows, args.maxq, s, width);
+            sweep_step<8, K>(row, h, reciprocal, groups, rows, args.maxq, s, width);
             s += 8;
         } else {
-            sweep_step<1>(row, h, reciprocal, groups, rows, args.maxq, s, width);
+            sweep_step<1, K>(row, h, reciprocal, groups, rows, args.maxq, s, width);
             s++;
         }
     }
@@ -160,14 +187,14 @@ __global__ void __launch_bounds__(THREADS, 3)
 
 int refine_sweep(struct cuda_backend *b, const struct refine_args &a, bool first) {
     dim3 grid(blocks_for(a.rows, THREADS), a.G);
+    auto kernel = a.units.d ? sweep_kernel<true> : sweep_kernel<false>;
 
-    CUDA_TRY(
-        b, cudaFuncSetAttribute(sweep_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED));
+    CUDA_TRY(b, cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, SHARED));
     for (int c0 = 0; c0 < a.n; c0 += BLOCK) {
         int width = min(a.n - c0, (int)BLOCK);
 
         TRY(refine_add(b, a, c0, width, first ? c0 : a.n, 1.0f));
-        sweep_kernel<<<grid, THREADS, SHARED, b->lanes[0].stream>>>(a, c0, width);
+        kernel<<<grid, THREADS, SHARED, b->lanes[0].stream>>>(a, c0, width);
         LAUNCH_TRY(b);
     }
     return 0;

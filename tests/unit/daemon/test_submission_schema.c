@@ -60,6 +60,8 @@ static bool takes(const char *kind, const char *name, json_t *value) {
 
     if (strcmp(kind, "eval") && strcmp(name, "kind") && !exports)
         json_object_update_new(request, json_pack("{s:i s:s}", "wbits", 4, "dataset", "ptb"));
+    if (!strcmp(name, "gguf_type"))
+        json_object_del(request, "wbits"); /* it says how many */
     if (!strcmp(name, "for") && strcmp(kind, "eval"))
         json_object_update_new(request,
                                json_pack("{s:o*}", "format", read_by(json_string_value(value))));

@@ -199,6 +199,58 @@ static void check_type(int wbits, bool sym, int columns, const char *name) {
     quantized_matrix_done(&made.m);
 }
 
+/* The fields of a K grid: the smallest, the largest, and those between. */
+static void make_units(struct quantized_matrix *m, bool sym, int sub_bits) {
+    int n_units = COLUMNS / GRID_SUPER * ROWS, most = (1 << sub_bits) - 1;
+
+    m->d = calloc(n_units, sizeof(uint16_t));
+    m->dmin = sym ? NULL : calloc(n_units, sizeof(uint16_t));
+    for (int i = 0; i < n_units; i++) {
+        m->d[i] = (uint16_t)(1 + i * 977 % 0x7bff);
+        if (m->dmin)
+            m->dmin[i] = (uint16_t)(i * 613 % 0x7bff);
+    }
+    for (int i = 0; i < m->n_groups * ROWS; i++) {
+        m->scales[i] = f32_to_f16((float)(i * 5 % (most + 1) - (sym ? (most + 1) / 2 : 0)));
+        m->zeros[i] = (uint8_t)(sym ? 1 << (m->wbits - 1) : (i * 7 + 3) % (most + 1));
+    }
+}
+
+static void check_k_type(int wbits, bool sym, int groupsize, int sub_bits, const char *name) {
+    const struct ggml_type *type = ggml_k_type_for(wbits, sym, groupsize, sub_bits);
+    size_t row_bytes = ggml_row_bytes(type, COLUMNS);
+    cleanup(freep) unsigned char *blocks = calloc(ROWS, row_bytes);
+    struct made made = {};
+    struct quantized_matrix *m = &made.m;
+
+    assert_string_equal(type->name, name);
+    make(&made, wbits, sym, groupsize);
+    make_units(m, sym, sub_bits);
+    assert_int_equal(ggml_pack(type, m, blocks), 0);
+    for (int row = 0; row < ROWS; row++) {
+        for (int c = 0; c < COLUMNS; c++) {
+            int grid = m->g_idx[c] * ROWS + row, super = c / GRID_SUPER * ROWS + row;
+            float scale = f16_to_f32(m->d[super]) * f16_to_f32(m->scales[grid]);
+            float min = sym ? 0 : f16_to_f32(m->dmin[super]) * (float)m->zeros[grid];
+            float wanted = scale * (float)(made.codes[row][c] - (sym ? m->zeros[grid] : 0)) - min;
+
+            assert_true(decode(type, blocks + row * row_bytes, c) == wanted);
+        }
+    }
+    assert_int_equal(ggml_pack(ggml_type_for(4, true, 32), m, blocks), -ERANGE); /* no K type */
+    quantized_matrix_done(m);
+}
+
+static void test_k_types(void **state) {
+    (void)state;
+    check_k_type(2, false, 16, 4, "Q2_K");
+    check_k_type(3, true, 16, 6, "Q3_K");
+    check_k_type(4, false, 32, 6, "Q4_K");
+    assert_null(ggml_k_type_for(4, false, 16, 6));
+    assert_null(ggml_k_type_for(2, false, 16, 6));
+    assert_null(ggml_k_type_for(3, false, 16, 6));
+}
+
 static void test_blocks(void **state) {
     (void)state;
     check_type(2, true, 32, "Q4_0");
@@ -394,9 +446,10 @@ static void test_tokenizers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_blocks),     cmocka_unit_test(test_out_of_range),
-        cmocka_unit_test(test_large),      cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_tokenizers), cmocka_unit_test(test_unpack),
+        cmocka_unit_test(test_blocks),       cmocka_unit_test(test_k_types),
+        cmocka_unit_test(test_out_of_range), cmocka_unit_test(test_large),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_tokenizers),
+        cmocka_unit_test(test_unpack),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,34 @@ static void test_preset_loses(void **state) {
     assert_true(json_equal(object, again));
 }
 
+/* A K type says all of its grids, over a preset too, and is read again as it was written. */
+static void test_gguf_type(void **state) {
+    cleanup(params_freep) struct params *p =
+        parse(JOB_QUANTIZE, "{'model': 'm', 'dataset': 'c4', 'preset': 'best', 'gguf_type': 'q3_k',"
+                            " 'rules': ['down_proj:wbits=8', 'self_attn:wbits=16']}");
+    cleanup(params_freep) struct params *rtn =
+        parse(JOB_QUANTIZE, "{'model': 'm', 'method': 'rtn', 'gguf_type': 'q2_k', 'mse': true,"
+                            " 'format': 'dense'}");
+    cleanup(json_decrefp) json_t *object = params_to_json(p), *again = NULL;
+    cleanup(params_freep) struct params *copy = NULL;
+    struct failure failure = {};
+
+    (void)state;
+    assert_int_equal(p->wbits, 3);
+    assert_int_equal(p->groupsize, 16);
+    assert_true(p->sym && p->static_groups && p->act_order && p->grid == GRID_HESSIAN);
+    assert_ptr_equal(p->format, &format_gguf);
+    assert_int_equal(params_quantization(p).sub_bits, 6);
+    assert_false(params_quantization(p).desc_act);
+    assert_int_equal(rtn->grid, GRID_MSE);
+    assert_ptr_equal(rtn->format, &format_dense);
+    assert_int_equal(params_quantization(rtn).sub_bits, 4);
+
+    assert_int_equal(params_parse(JOB_QUANTIZE, object, &copy, &failure), 0);
+    again = params_to_json(copy);
+    assert_true(json_equal(object, again));
+}
+
 /* Requests of 0.1.0 say nearest and mse; what is written down says method and grid. */
 static void test_aliases(void **state) {
     static const struct {
@@ -286,6 +314,19 @@ static const struct {
     {"'format': 4", "format", "gptq"},
     {"'for': 'vLLM'", "for", "\"vllm\" or \"llama.cpp\""},
     {"'for': 'llama.cpp'", "format", "llama.cpp does not read gptq"},
+    {"'gguf_type': 'q5_k'", "gguf_type", "\"q2_k\" or \"q3_k\" or \"q4_k\""},
+    {"'gguf_type': 'q2_k'", "wbits", "is 2 with gguf_type q2_k"},
+    {"'gguf_type': 'q4_k', 'groupsize': 256", "groupsize", "is 32 with gguf_type q4_k"},
+    {"'gguf_type': 'q4_k', 'sym': true", "sym", "is false with"},
+    {"'gguf_type': 'q4_k', 'static_groups': false", "static_groups", "is true with"},
+    {"'gguf_type': 'q4_k', 'grid': 'mse'", "grid", "is \"hessian\" with"},
+    {"'gguf_type': 'q4_k', 'mse': true", "mse", "the grid is hessian"},
+    {"'gguf_type': 'q4_k', 'format': 'gptq'", "format", "gptq cannot hold the grids"},
+    {"'gguf_type': 'q4_k', 'format': 'compressed-tensors'", "format", "cannot hold the grids"},
+    {"'gguf_type': 'q4_k', 'target_bits': 4.5", "gguf_type", "target_bits"},
+    {"'gguf_type': 'q4_k', 'rules': ['down_proj:wbits=4']", "rules", "rule 1: sets what gguf_type"},
+    {"'gguf_type': 'q4_k', 'rules': ['down_proj:sym']", "rules", "rule 1: sets what gguf_type"},
+    {"'gguf_type': 'q4_k', 'for': 'vllm'", "format", "does not read OLMoE from gguf"},
     {"'eval': 4", "eval", "array or a list"},
     {"'eval': {}", "eval", "array or a list"},
     {"'eval': ['ptb', 4]", "eval", "hold strings"},
@@ -422,12 +463,19 @@ static void test_long_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_every_field),
-        cmocka_unit_test(test_good),      cmocka_unit_test(test_aliases),
-        cmocka_unit_test(test_renewed),   cmocka_unit_test(test_bad_members),
-        cmocka_unit_test(test_presets),   cmocka_unit_test(test_preset_loses),
-        cmocka_unit_test(test_titles),    cmocka_unit_test(test_eval_takes_little),
-        cmocka_unit_test(test_no_object), cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_every_field),
+        cmocka_unit_test(test_good),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_renewed),
+        cmocka_unit_test(test_bad_members),
+        cmocka_unit_test(test_presets),
+        cmocka_unit_test(test_preset_loses),
+        cmocka_unit_test(test_gguf_type),
+        cmocka_unit_test(test_titles),
+        cmocka_unit_test(test_eval_takes_little),
+        cmocka_unit_test(test_no_object),
+        cmocka_unit_test(test_long_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

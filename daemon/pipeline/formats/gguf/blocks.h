@@ -8,6 +8,17 @@
 
 #include "daemon/model/readers/reader.h"
 
+/*
+ * The grid of a block: a code stands for d * (code - zero), of a K type for
+ * d * scales[i] * (code - zero) - dmin * mins[i], i being its sub-block.
+ */
+struct ggml_grid {
+    uint16_t d, dmin; /* f16 */
+    int zero;
+    int8_t scales[16];
+    uint8_t mins[16];
+};
+
 struct ggml_type {
     const char *name;   /* "Q4_0" */
     uint32_t number;    /* enum ggml_type */
@@ -18,8 +29,11 @@ struct ggml_type {
     /* Of a type that is packed: the least and the largest code - zero, and the largest code that a
      * block holds. */
     int least, most, code_max;
-    /* The codes [block] of one grid to @to, which is zeroed. */
-    void (*pack)(unsigned char *to, uint16_t scale, const uint8_t *codes, int zero);
+    /* The codes [block] to @to, which is zeroed. */
+    void (*pack)(unsigned char *to, const struct ggml_grid *grid, const uint8_t *codes);
+    /* Of a K type: the elements of a sub-block, the bits of its scale; is there no minimum? */
+    int sub, sub_bits;
+    bool sym;
 };
 
 extern const struct ggml_type ggml_f32;
@@ -31,6 +45,9 @@ extern const struct ggml_type ggml_bf16;
  */
 const struct ggml_type *ggml_type_for(int wbits, bool sym, int columns);
 
+/* ggml_k_type_for() - the K type that has such grids; NULL: none does. */
+const struct ggml_type *ggml_k_type_for(int wbits, bool sym, int groupsize, int sub_bits);
+
 /* ggml_row_bytes() - bytes of @n elements of @type, which are whole blocks. */
 static inline size_t ggml_row_bytes(const struct ggml_type *type, size_t n) {
     return n / type->block * type->bytes;
@@ -39,7 +56,7 @@ static inline size_t ggml_row_bytes(const struct ggml_type *type, size_t n) {
 /*
  * ggml_pack() - all rows of @matrix, whose columns are whole blocks, to @to, which has
  * rows * ggml_row_bytes() bytes and is zeroed.
- * Return: 0; -ERANGE: the type does not hold a code, or a block has more than one grid; -ENOMEM.
+ * Return: 0; -ERANGE: the type does not hold a code, or a block has more grids than it; -ENOMEM.
  */
 int ggml_pack(const struct ggml_type *type, const struct quantized_matrix *matrix,
               unsigned char *to);

@@ -40,7 +40,7 @@ static int check_scheme(const struct quantization_config *q, struct failure *fai
     if (q->wbits == 8 && !q->sym)
         return failure_field(failure, "format", "add sym, or take 4 bits or another format",
                              "gguf cannot hold 8 bits on asymmetric grids");
-    if (q->groupsize > 0 && !gguf_matrix_type(q, q->groupsize))
+    if (q->groupsize > 0 && !gguf_matrix_type(q, q->sub_bits ? GRID_SUPER : q->groupsize))
         return failure_field(failure, "format",
                              "take a groupsize that is a multiple of 32, or another format",
                              "gguf cannot hold groups of %d columns", q->groupsize);
@@ -274,7 +274,10 @@ static size_t size(const struct model_config *config, const struct quantization_
 const struct format_ops format_gguf = {
     .name = "gguf",
     .title = "one file for llama.cpp, in blocks of ggml that hold the codes as they are",
-    .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8, .sym = true, .asym = true},
+    .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8,
+              .sym = true,
+              .asym = true,
+              .k_grids = true},
     .container = &container_gguf,
     .check = check,
     .check_files = check_files,

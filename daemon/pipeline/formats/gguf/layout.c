@@ -11,6 +11,8 @@
 const struct ggml_type *gguf_matrix_type(const struct quantization_config *q, int n) {
     if (!q->present)
         return &ggml_bf16;
+    if (q->sub_bits)
+        return n % GRID_SUPER ? NULL : ggml_k_type_for(q->wbits, q->sym, q->groupsize, q->sub_bits);
     return ggml_type_for(q->wbits, q->sym, q->groupsize > 0 ? q->groupsize : n);
 }
 

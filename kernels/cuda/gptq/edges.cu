@@ -4,7 +4,7 @@
  * the model's order. Tiles of 64 x 64 go through shared memory, so that both sides are read and
  * written in whole lines.
  */
-#include "kernels/cuda/gptq.cuh"
+#include "kernels/cuda/gptq/gptq.cuh"
 
 enum { TILE = 64 };
 
@@ -78,13 +78,16 @@ __global__ void gptq_store_kernel(const struct gptq_args args) {
         int row = row0 + i / TILE, column = column0 + i % TILE;
 
         if (row < args.rows && column < args.n) {
-            size_t grid = ((size_t)blockIdx.z * args.n_groups + groups[i % TILE]) * args.rows + row;
+            size_t grids = (size_t)blockIdx.z * args.n_groups * args.rows + row;
+            size_t supers = (size_t)blockIdx.z * (args.n / GRID_SUPER) * args.rows + row;
             size_t to = matrix + (size_t)row * args.n + column;
             unsigned char code = tile[i % TILE][i / TILE];
+            struct point_scale at =
+                grid_at(args.scales + grids, args.zeros + grids, units_from(args.units, supers),
+                        groups[i % TILE], args.rows);
 
             args.codes[to] = code;
-            args.dq[to] = __float2bfloat16_rn(__half2float(args.scales[grid]) *
-                                              ((float)code - (float)args.zeros[grid]));
+            args.dq[to] = __float2bfloat16_rn(grid_weight((float)code, at));
         }
     }
 }

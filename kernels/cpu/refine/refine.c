@@ -6,8 +6,8 @@
  * the block at once; those of all columns, by one sgemm when the block is done.
  */
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/grid.h"
-#include "kernels/cpu/scales.h"
+#include "kernels/cpu/kgrid.h"
+#include "kernels/cpu/refine/scales.h"
 #include "kernels/cpu/vector.h"
 
 #include <cblas.h>
@@ -24,6 +24,7 @@ struct refine {
     const int32_t *perm, *g_idx;
     float *square;
     size_t rows, n, groupsize, n_groups, row_tiles;
+    size_t n_supers; /* of a K grid, else 0 */
 };
 
 /* What a thread needs for one tile. */
@@ -79,6 +80,26 @@ static struct tile tile_of(const struct refine *op, size_t task, int worker) {
     return t;
 }
 
+static void load_grids(const struct refine *op, const struct tile *t) {
+    const struct quantized *q = &op->r->q;
+    const uint16_t *scales = (uint16_t *)q->scales.at, *d = (uint16_t *)q->d.at;
+    const uint16_t *dmin = (uint16_t *)q->dmin.at;
+
+    for (size_t group = 0; group < op->n_groups; group++) {
+        size_t grid = (t->g * op->n_groups + group) * op->rows + t->row;
+        size_t super =
+            (t->g * op->n_supers + group * op->n_supers / op->n_groups) * op->rows + t->row;
+
+        for (size_t r = 0; r < t->n_rows; r++) {
+            float unit = op->n_supers ? f16_to_f32(d[super + r]) : 1;
+            float min_unit = dmin ? f16_to_f32(dmin[super + r]) : 0;
+
+            kgrid_row(&t->grids[group], r, unit, dmin ? &min_unit : NULL,
+                      f16_to_f32(scales[grid + r]), q->zeros.at[grid + r]);
+        }
+    }
+}
+
 /* Rows that the matrix does not have are zeros on grids of zero. */
 static void load_tile(const struct refine *op, const struct tile *t) {
     const struct quantized *q = &op->r->q;
@@ -97,14 +118,7 @@ static void load_tile(const struct refine *op, const struct tile *t) {
             t->codes[i * ROWS + r] = q->codes.at[column];
         }
     }
-    for (size_t group = 0; group < op->n_groups; group++) {
-        size_t grid = (t->g * op->n_groups + group) * op->rows + t->row;
-
-        for (size_t r = 0; r < t->n_rows; r++) {
-            t->grids[group].scale[r] = f16_to_f32(((const uint16_t *)q->scales.at)[grid + r]);
-            t->grids[group].zero[r] = q->zeros.at[grid + r];
-        }
-    }
+    load_grids(op, t);
 }
 
 /* The group of each column, and the columns of each group. */
@@ -140,7 +154,7 @@ static void load_drift(const struct refine *op, const struct tile *t) {
 static float weight_of(const struct tile *t, size_t i, size_t r) {
     const struct grid_rows *grid = &t->grids[t->groups[i]];
 
-    return grid->scale[r] * ((float)t->codes[i * ROWS + r] - grid->zero[r]);
+    return grid->scale[r] * ((float)t->codes[i * ROWS + r] - grid->zero[r]) - grid->min[r];
 }
 
 /* The gradient of the tile as it is, anew. */
@@ -279,7 +293,7 @@ static void store_rows(const struct refine *op, const struct tile *t, const doub
             s->q.codes.at[at] = t->codes[i * ROWS + r];
             ((float *)s->dq.at)[at] = weight_of(t, i, r);
         }
-        for (size_t group = 0; group < op->n_groups; group++)
+        for (size_t group = 0; group < op->n_groups && op->n_supers == 0; group++)
             ((uint16_t *)s->q.scales.at)[(t->g * op->n_groups + group) * op->rows + t->row + r] =
                 f32_to_f16(t->grids[group].scale[r]);
     }
@@ -299,8 +313,10 @@ static void refine_tile(const void *arg, size_t task, int worker) {
     for (int round = 0; round < op->r->rounds; round++) {
         for (int i = 0; i < op->r->sweeps; i++)
             sweep_codes(op, &t);
-        find_system(op, &t);
-        scales_solve(&t.scales, t.grids);
+        if (op->n_supers == 0) {
+            find_system(op, &t);
+            scales_solve(&t.scales, t.grids);
+        }
         find_gradient(op, &t);
     }
     find_objective(op, &t, after);
@@ -357,6 +373,8 @@ static int check(struct cpu *c, const struct refinement *r, int G, int rows, int
                        OPERAND(r->q.g_idx, int32_t, G, n), OPERAND(r->h, float, G, n, n),
                        OPERAND(r->square, float, G, n, n), OPERAND(r->perm, int32_t, G, n),
                        OPERAND(r->before, float, G, rows), OPERAND(r->after, float, G, rows));
+    if (!failed && r->q.d.size > 0)
+        failed = kgrid_check_units(c, "refine", &r->q, G, rows, n);
     if (!failed && r->d.size > 0)
         failed = cpu_check(c, "refine", OPERAND(r->d, float, G, n, n));
     if (!failed)
@@ -389,6 +407,7 @@ int cpu_refine(struct backend *b, const struct refinement *r, int G, int rows, i
         return failed;
     op.groupsize = (size_t)r->groupsize;
     op.n_groups = op.n / op.groupsize;
+    op.n_supers = r->q.d.size > 0 ? op.n / GRID_SUPER : 0;
     op.row_tiles = n_tiles(op.rows, ROWS);
     failed = cpu_run(c, (size_t)G * n_tiles(op.n, ROWS), 0, square_tile, &op);
     return failed ? failed : cpu_run(c, (size_t)G * op.row_tiles, tile_size(&op), refine_tile, &op);

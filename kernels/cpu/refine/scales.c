@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A Cholesky factorization for each row, all rows at once, in place: A + ridge = L L'. */
-#include "kernels/cpu/scales.h"
+#include "kernels/cpu/refine/scales.h"
 
 #include "base/dtype.h"
 #include "base/macros.h"

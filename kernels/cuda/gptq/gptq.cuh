@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the column loop of gptq() (gptq.cu) works on, and how it comes and goes (gptq_edges.cu). */
+/* What the column loop of gptq() (gptq.cu) works on, and how it comes and goes (edges.cu). */
 #pragma once
 
 #include "kernels/cuda/grid.cuh"
@@ -22,6 +22,7 @@ struct gptq_args {
     unsigned char *zeros;
     int *g_idx;
     bf16 *dq;
+    struct grid_units units;
     struct grid_args grid;
     int G, rows, n, n_groups;
     bool static_groups;

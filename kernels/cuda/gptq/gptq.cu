@@ -18,7 +18,7 @@
  * [n, rows]; errors f32 [512, rows]; codes u8 [n, rows]; the inverse of perm i32 [n]; the
  * diagonal of h f32 [n]; with p the columns before they were rounded, f32 [512, rows].
  */
-#include "kernels/cuda/gptq.cuh"
+#include "kernels/cuda/gptq/gptq.cuh"
 
 enum { PANEL = 512, BLOCK = 128, STEP = 32, THREADS = 128, SHARED = (BLOCK * BLOCK + BLOCK) * 4 };
 
@@ -63,6 +63,7 @@ struct gptq_row {
     __half *scales;         /* group i at scales[i * rows] */
     unsigned char *zeros;
     const int *perm;
+    struct grid_units units;
     struct point_scale at; /* the grid of the current group */
 };
 
@@ -113,8 +114,7 @@ __device__ void row_grid(struct gptq_row &row, const struct gptq_args &args, int
 
 __device__ __forceinline__ void row_grid_of_group(struct gptq_row &row,
                                                   const struct gptq_args &args, int group) {
-    row.at.scale = __half2float(row.scales[(size_t)group * args.rows]);
-    row.at.zero = (float)row.zeros[(size_t)group * args.rows];
+    row.at = grid_at(row.scales, row.zeros, row.units, group, args.rows);
 }
 
 /*
@@ -193,7 +193,7 @@ __device__ __forceinline__ void row_step(struct gptq_row &row, const struct gptq
         if (STATIC)
             row_grid_of_group(row, args, row.perm[c0 + s + i] / args.grid.groupsize);
         code = grid_code(w[i], row.at, args.grid.maxq);
-        errors[i] = (w[i] - row.at.scale * (code - row.at.zero)) * reciprocal[s + i];
+        errors[i] = (w[i] - grid_weight(code, row.at)) * reciprocal[s + i];
         row.codes_t[(size_t)(c0 + s + i) * rows] = (unsigned char)code;
         row.errors[(size_t)(s + i) * rows] = errors[i];
         if (DRIFT)
@@ -238,7 +238,8 @@ __global__ void __launch_bounds__(THREADS)
     row.scales = args.scales + g * args.n_groups * args.rows + at;
     row.zeros = args.zeros + g * args.n_groups * args.rows + at;
     row.perm = args.perm + g * args.n;
-    row.at = {1.0f, 0.0f};
+    row.units = units_from(args.units, g * (args.n / GRID_SUPER) * args.rows + at);
+    row.at = {1.0f, 0.0f, 0.0f};
     for (int s = 0; s < width;) {
         int left = width - s, in_group = (c0 + s) % args.grid.groupsize;
 
@@ -325,7 +326,7 @@ static int run_panel(struct cuda_backend *b, const struct gptq_args &args, int p
 
 /* The diagonal of h, and the grids of static groups. */
 static int prepare_grids(struct cuda_backend *b, const struct gptq_args &args,
-                         const struct grid *grid) {
+                         const struct quantized *all, const struct grid *grid, int g) {
     struct quantized q = {};
 
     if (grid->fit == GRID_HESSIAN)
@@ -335,6 +336,12 @@ static int prepare_grids(struct cuda_backend *b, const struct gptq_args &args,
     q.scales.at = (unsigned char *)args.scales;
     q.zeros.at = args.zeros;
     q.g_idx.at = (unsigned char *)args.g_idx;
+    if (grid->sub_bits) {
+        size_t units = (size_t)g * (args.n / GRID_SUPER) * args.rows * sizeof(__half);
+
+        q.d = span_slice(all->d, units, all->d.size - units);
+        q.dmin = grid->sym ? (struct span){} : span_slice(all->dmin, units, all->dmin.size - units);
+    }
     return grid_round(b, &q, NULL, args.w, args.diagonal, grid, false, args.G, args.rows, args.n);
 }
 
@@ -359,7 +366,9 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
     TRY(op_begin(b, "gptq", "G rows n groupsize wbits", G, rows, n, grid->groupsize, grid->wbits));
     if (G < 1 || rows < 1 || n < 1 || G > 65535 || rows > GPTQ_ROWS)
         return status_invalid(b, "1 to 65535 matrices of at most %d rows", (int)GPTQ_ROWS);
-    TRY(grid_check(b, grid, n));
+    TRY(grid_check(b, grid, q, n));
+    if (grid->sub_bits && !static_groups)
+        return status_invalid(b, "a K grid is static");
     TRY(grid_needs(b, q, grid->groupsize, G, rows, n));
     TRY(op_needs(b, {{"dq", dq, bytes_of(2, {G, rows, n}), 2},
                      {"w", w, bytes_of(2, {G, rows, n}), 2},
@@ -395,7 +404,9 @@ int cuda_gptq(struct backend *base, const struct quantized *q, struct span dq, s
         args.zeros = q->zeros.at + grids;
         args.g_idx = (int *)q->g_idx.at + (size_t)g * n;
         args.dq = (bf16 *)dq.at + weights;
-        TRY(prepare_grids(b, args, grid));
+        if (grid->sub_bits)
+            args.units = grid_units(q, grid->groupsize, g, rows, n);
+        TRY(prepare_grids(b, args, q, grid, g));
         TRY(run_panels(b, args));
     }
     return 0;
