@@ -4,6 +4,7 @@
 #include "base/macros.h"
 #include "daemon/config/read.h"
 #include "daemon/daemon.h"
+#include "daemon/executor/slurm/trial.h"
 #include "daemon/notify.h"
 #include "daemon/reload.h"
 #include "kernels/start.h"
@@ -166,6 +167,15 @@ static int run(const struct program *program) {
     return device_failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int check_cluster(const struct config *config) {
+    if (!config->slurm) {
+        fputs("quantd: there is no cluster to check: slurm = yes is not set\n", stderr);
+        return EXIT_CONFIG;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return slurm_trial(config) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv) {
     cleanup(config_freep) struct config *config = NULL;
     struct failure failure;
@@ -196,6 +206,8 @@ int main(int argc, char **argv) {
                    config_needs_token(config));
         return EXIT_SUCCESS;
     }
+    if (config->check_cluster)
+        return check_cluster(config);
     log_set_level(config->log_level);
     kernels_choose(argv);
     program.config = config;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "DELETE", "other"};
 
@@ -156,6 +157,40 @@ static void put_devices(struct strbuf *out, const json_t *devices) {
     }
 }
 
+/* What the jobs wait for on each cluster, and when the next of them is expected to start. */
+static void put_waits(struct strbuf *out, const json_t *devices) {
+    const char *reason;
+    json_t *device, *n;
+    size_t i;
+
+    put_family(out, "quantd_cluster_waiting", "gauge",
+               "Jobs that wait on each cluster, by its reason.");
+    json_array_foreach(json_object_get(devices, "data"), i, device) {
+        json_t *reasons = json_object_get(json_object_get(device, "jobs"), "reasons");
+
+        json_object_foreach(reasons, reason, n) {
+            strbuf_puts(out, "quantd_cluster_waiting{cluster=\"");
+            put_escaped(out, json_string_value(json_object_get(device, "id")));
+            strbuf_puts(out, "\",reason=\"");
+            put_escaped(out, reason);
+            strbuf_printf(out, "\"} %" JSON_INTEGER_FORMAT "\n", json_integer_value(n));
+        }
+    }
+    put_family(out, "quantd_cluster_next_start_seconds", "gauge",
+               "When the next job is expected to start, since 1970; absent when it is not known.");
+    json_array_foreach(json_object_get(devices, "data"), i, device) {
+        const json_t *jobs = json_object_get(device, "jobs");
+        const char *start = json_string_value(json_object_get(jobs, "next_start"));
+        struct tm tm = {};
+
+        if (!start || !strptime(start, "%Y-%m-%dT%H:%M:%S", &tm))
+            continue;
+        strbuf_puts(out, "quantd_cluster_next_start_seconds{cluster=\"");
+        put_escaped(out, json_string_value(json_object_get(device, "id")));
+        strbuf_printf(out, "\"} %lld\n", (long long)timegm(&tm));
+    }
+}
+
 /* Of clusters alone. */
 static void put_clusters(struct strbuf *out, const json_t *devices) {
     static const char *const states[] = {"waiting", "running"};
@@ -173,6 +208,7 @@ static void put_clusters(struct strbuf *out, const json_t *devices) {
                           json_integer_value(json_object_get(jobs, states[k])));
         }
     }
+    put_waits(out, devices);
     put_family(out, "quantd_cluster_up", "gauge", "1 when the cluster answered the last time.");
     json_array_foreach(json_object_get(devices, "data"), i, device) {
         if (!json_object_get(device, "jobs"))

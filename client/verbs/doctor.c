@@ -211,7 +211,11 @@ static void check_devices(struct doctor *d) {
         }
         bytes_text(total, size);
         bytes_text(answer_number(device, "memory_free"), n_free);
-        if (total > 0)
+        if (json_is_object(json_object_get(device, "jobs")))
+            found(d, "device", HEALTH_OK, NULL,
+                  "%s: %s; 'quantd --check-cluster' on its machine runs a trial job there", id,
+                  name);
+        else if (total > 0)
             found(d, "device", HEALTH_OK, NULL, "%s: %s%s%s, %s of %s free", id, name, comma,
                   library, n_free, size);
         else

@@ -167,13 +167,28 @@ enum {
     N_COLUMNS,
 };
 
+/* "in slurm: Priority, starts in 12m": what it waits for there, and how long, where that is known.
+ */
+static void add_wait(struct table *table, const json_t *engine) {
+    double starts = answer_time(engine, "starts_at") - (double)time(NULL);
+    const char *reason = answer_text(engine, "reason");
+    char text[TEXT_SIZE];
+
+    text_duration(starts, text);
+    table_cell(table, "in %s%s%s%s%s", answer_text(engine, "name"), reason[0] ? ": " : "", reason,
+               starts > 0 ? ", starts in " : "", starts > 0 ? text : "");
+}
+
 static void add_status(struct table *table, const json_t *job) {
     double fraction = answer_number(json_object_get(job, "progress"), "fraction");
+    const char *node = answer_text(json_object_get(job, "engine"), "node");
     const char *status = answer_text(job, "status");
     bool queued = str_equal(status, "queued");
 
     if (job_waits_on_cluster(job))
-        table_cell(table, "in %s", answer_text(json_object_get(job, "engine"), "name"));
+        add_wait(table, json_object_get(job, "engine"));
+    else if (str_equal(status, "running") && isfinite(fraction) && node[0])
+        table_cell(table, "%s %.0f %% on %s", status, fraction * 100, node);
     else if (str_equal(status, "running") && isfinite(fraction))
         table_cell(table, "%s %.0f %%", status, fraction * 100);
     else if (queued && json_is_true(json_object_get(job, "held")))
@@ -247,7 +262,12 @@ static int print_jobs(const struct client *client, const json_t *jobs, bool more
     if (client->terminal.width <= MIDDLE)
         columns[COLUMN_PERPLEXITY].title = "ppl";
     table_init(&table, columns, N_COLUMNS);
-    json_array_foreach(jobs, i, job) add_row(&table, job);
+    json_array_foreach(jobs, i, job) {
+        add_row(&table, job);
+        /* the cluster's own names and reasons may be long */
+        if (json_is_object(json_object_get(job, "engine")))
+            table.columns[COLUMN_STATUS].shrinks = true;
+    }
     r = table_print(&table, &client->terminal);
     table_done(&table);
     if (more)

@@ -60,6 +60,7 @@ const char config_usage[] =
     "  --notify-command PATH  program to run at the end of every job\n"
     "  --log-level LEVEL    error, warning, notice, info or debug (info)\n"
     "  --check-config       check the options and exit\n"
+    "  --check-cluster      check the cluster too, by a trial job, and exit\n"
     "  --version            print the version and exit\n"
     "  --help               print this and exit\n"
     "\n"
@@ -116,6 +117,7 @@ const struct config_option config_options[] = {
     {"notify-url", CONFIG_STRING, offsetof(struct config, notify_url), false},
     {"notify-command", CONFIG_STRING, offsetof(struct config, notify_command), false},
     {"check-config", CONFIG_SWITCH, offsetof(struct config, check), true},
+    {"check-cluster", CONFIG_SWITCH, offsetof(struct config, check_cluster), true},
     {"version", CONFIG_SWITCH, offsetof(struct config, version), true},
     {"help", CONFIG_SWITCH, offsetof(struct config, help), true},
 };

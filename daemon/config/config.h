@@ -75,7 +75,7 @@ struct config {
     int slurm_jobs;    /* on the cluster at a time; default 16 */
     int slurm_poll;    /* seconds between lists of jobs; default 30 */
     int slurm_silence; /* seconds of a run until it is reported; default 300 */
-    bool check, version, help;
+    bool check, check_cluster, version, help;
 };
 
 void config_free(struct config *config); /* NULL is fine */

@@ -49,22 +49,34 @@ static size_t memory_of(const json_t *device) {
     return (size_t)json_integer_value(json_object_get(device, "memory_total"));
 }
 
-/* The first device of this machine that can be used, else the first of all. */
-static void choose_device(struct answer *answer) {
-    const json_t *device;
+/* Of a cluster it is known what its jobs took, not what its nodes have. */
+static bool is_cluster(const json_t *device) {
+    return json_object_get(device, "jobs") != NULL;
+}
+
+/* The first device of this machine, or cluster, that can be used, else the first of all. */
+static const json_t *first_of(const json_t *devices, bool cluster) {
+    const json_t *found = NULL, *device;
     size_t i;
 
-    json_array_foreach(answer->devices, i, device) {
-        const char *kind = json_string_value(json_object_get(device, "kind"));
-        bool usable = json_is_null(json_object_get(device, "error"));
-
-        if (!str_equal(kind, "cpu") && !str_equal(kind, "cuda"))
+    json_array_foreach(devices, i, device) {
+        if (is_cluster(device) != cluster)
             continue;
-        if (!answer->device || usable)
-            answer->device = device;
-        if (usable)
-            return;
+        if (json_is_null(json_object_get(device, "error")))
+            return device;
+        found = found ? found : device;
     }
+    return found;
+}
+
+/* Devices here come first, as for the job itself, unless it asks for the cluster. */
+static void choose_device(struct answer *answer) {
+    const char *where = answer->submission->where;
+    bool asked = where && str_equal(where, answer->jobs->cluster);
+
+    answer->device = asked ? NULL : first_of(answer->devices, false);
+    if (!answer->device)
+        answer->device = first_of(answer->devices, true);
 }
 
 /* The ids of the devices that are like it; NULL: out of memory. */
@@ -136,7 +148,10 @@ static int explain_sizes(struct answer *answer) {
     if (answer->submission->kind == JOB_EXPORT)
         r = explain(answer, "memory", "an export takes a matrix at a time");
     else if (!e->device)
-        r = explain(answer, "memory", "no device of this machine can be planned for");
+        r = explain(answer, "memory",
+                    answer->device && is_cluster(answer->device)
+                        ? "what the nodes of the cluster have is not known here"
+                        : "no device of this machine can be planned for");
     else if (!e->fits)
         r = explain(answer, "fits",
                     "the device is too small: lower batch, nsamples or seqlen, or take a device "

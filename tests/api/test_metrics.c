@@ -217,7 +217,7 @@ static void test_families(void **state) {
     struct reader reader;
 
     read_all(&reader, *state);
-    assert_int_equal(reader.n_families, 14);
+    assert_int_equal(reader.n_families, 16);
     expect(&reader, "quantd_build_info{version=\"" QUANTD_VERSION "\"}", 1);
     expect(&reader, "quantd_jobs{status=\"failed\"}", 4);
     expect(&reader, "quantd_job_wait_seconds_bucket{le=\"1\"}", 1);
@@ -235,6 +235,8 @@ static void test_families(void **state) {
     expect(&reader, "quantd_device_memory_bytes{device=\"a\\\"b\\\\c\\nd\",state=\"free\"}", 30);
     expect(&reader, "quantd_cluster_jobs{cluster=\"slurm\",state=\"waiting\"}", 2);
     expect(&reader, "quantd_cluster_jobs{cluster=\"slurm\",state=\"running\"}", 3);
+    expect(&reader, "quantd_cluster_waiting{cluster=\"slurm\",reason=\"Pri\\\"ority\"}", 2);
+    expect(&reader, "quantd_cluster_next_start_seconds{cluster=\"slurm\"}", 1795874531);
     expect(&reader, "quantd_cluster_up{cluster=\"slurm\"}", 1);
     expect(&reader, "quantd_sse_streams", 0);
     reader_done(&reader);

@@ -292,6 +292,14 @@ def check_ps_cluster():
     made.answers["/v1/devices"] = (200, fake.listing([{**fake.DEVICE, "job": 1}, cluster]))
     for width in (40, 80):
         check(f"ps-cluster-{width}", run(made, "ps", width=width))
+    made.jobs[3]["engine"].update(reason="Resources" + fake.HOSTILE, starts_at=fake.stamp(-3630))
+    for width in (40, 80, 120):
+        check(f"list-cluster-{width}", run(made, "list", width=width))
+    check("show-cluster", run(made, "show", "3"))
+    made.answers["/v1/version"] = 200, {"version": version()}
+    done = run(made, "doctor")
+    done.stdout = done.stdout.replace(made.url, "SERVER")
+    check("doctor-cluster", done)
     cluster["error"] = {"code": "slurm_unreachable", "detail": "squeue: " + fake.HOSTILE,
                         "hint": "start slurmctld"}
     made.jobs = {}

@@ -9,7 +9,7 @@ import subprocess
 CONF = "docs/man/quantd.conf.5"
 API = "docs/man/quantd-api.7"
 # Flags that are no keys.
-FLAGS_ONLY = {"config", "check-config", "version", "help"}
+FLAGS_ONLY = {"config", "check-config", "check-cluster", "version", "help"}
 AT_ONCE = re.compile(r"[Cc]hanges\s+at\s+once")
 
 

@@ -133,6 +133,11 @@ class Daemon:
     def ask(self, method, path, body=None):
         return unix_http.ask(self.socket, method, path, body)
 
+    def metrics(self):
+        connection = unix_http.UnixConnection(self.socket)
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
     def submit(self, request=None, **changes):
         status, job = self.ask("POST", "/v1/jobs", {**(request or REQUEST), **changes})
         assert status == 202, job

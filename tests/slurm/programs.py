@@ -53,6 +53,12 @@ def sbatch(home, mode):
     folder = f"{home}/fake/{number}"
     write(folder + "/name", option("--job-name"))
     write(folder + "/script", script + "\n")
+    if mode == "wait":
+        write(folder + "/state", "PENDING")
+        write(folder + "/reason", "Priority")
+        write(folder + "/start", time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3000)))
+        print(number)
+        return
     with open(option("--output"), "ab") as log:
         runner = f"sh {folder}/script; echo $? >{folder}/status"
         job = subprocess.Popen(["sh", "-c", runner], stdin=subprocess.DEVNULL, stdout=log,
@@ -114,7 +120,8 @@ def scancel(home, mode):
             if read(folder + "/state") == "PENDING":
                 write(folder + "/state", "CANCELLED")
             try:
-                os.killpg(int(read(folder + "/pid")), signal.SIGTERM)
+                if read(folder + "/pid"):
+                    os.killpg(int(read(folder + "/pid")), signal.SIGTERM)
             except ProcessLookupError:
                 pass
             if not os.path.exists(folder + "/status"):

@@ -5,6 +5,7 @@ the programs of programs.py.
 
 Usage: test_ends.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 when all passed.
 """
+import calendar
 import os
 import signal
 import subprocess
@@ -135,17 +136,35 @@ def test_stray_scancel():
 
 def test_waits():
     """What a job waits for, and until when, is shown wherever jobs are."""
-    number = working()
-    folder = FAKE.runs_of(number)[0]
-    starts = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3000))
-    for name, text in (("state", "SUSPENDED"), ("start", starts), ("reason", "Priority")):
-        write(f"{folder}/{name}", text)
-    DAEMON.wait_engine(number, "SUSPENDED")
+    FAKE.mode(sbatch="wait")
+    number = DAEMON.submit(LONGER)
+    DAEMON.wait_engine(number, "PENDING")
+    wait("its reason", 20, lambda: DAEMON.job(number)["engine"]["reason"] == "Priority")
     engine = DAEMON.job(number)["engine"]
-    assert engine["reason"] == "Priority" and engine["node"] == "n1", engine
-    FAKE.signal(folder, signal.SIGCONT)
-    write(folder + "/state", "RUNNING")
-    check(number, 1)
+    assert engine["starts_at"] and engine["node"] == "n1", engine
+    jobs = wait("it is counted", 20, lambda: [
+        jobs for jobs in [DAEMON.ask("GET", "/v1/devices")[1]["data"][0]["jobs"]]
+        if jobs["reasons"]])[0]
+    assert jobs == {"waiting": 1, "running": 0, "reasons": {"Priority": 1},
+                    "next_start": engine["starts_at"]}, jobs
+    start = calendar.timegm(time.strptime(engine["starts_at"][:19], "%Y-%m-%dT%H:%M:%S"))
+    lines = DAEMON.metrics().splitlines()
+    for line in ('quantd_cluster_jobs{cluster="slurm",state="waiting"} 1',
+                 'quantd_cluster_waiting{cluster="slurm",reason="Priority"} 1',
+                 f'quantd_cluster_next_start_seconds{{cluster="slurm"}} {start}'):
+        assert line in lines, [line for line in lines if "cluster" in line]
+    FAKE.mode()
+    DAEMON.ask("POST", f"/v1/jobs/{number}/cancel")
+    DAEMON.wait(number, "cancelled", 30)
+
+
+def test_estimate():
+    """By the jobs that the cluster has run; of its nodes nothing else is known."""
+    status, guess = DAEMON.ask("POST", "/v1/estimate", {**LONGER, "where": "slurm"})
+    assert status == 200 and guess["device"]["id"] == "slurm", guess
+    assert guess["seconds"] > 0 and guess["history_jobs"] >= 1 and guess["same_model"], guess
+    assert guess["memory"]["device"] is None and "cluster" in guess["reasons"]["memory"], guess
+    assert guess["size_bytes"] > 0, guess
 
 
 def test_reload():
@@ -195,7 +214,7 @@ try:
         "slurm-bin": HOME + "/bin", "slurm-partition": "gpu", "slurm-memory": "2G"})
     DAEMON.start()
     run_tests([test_undisturbed, test_memory, test_killed, test_preempted, test_time_limit, test_requeued,
-               test_begun_twice, test_stray_scancel, test_waits, test_reload])
+               test_begun_twice, test_stray_scancel, test_waits, test_estimate, test_reload])
 finally:
     FAKE.end()
     clean_up(HOME, DAEMON)

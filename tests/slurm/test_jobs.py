@@ -7,6 +7,7 @@ Usage: test_jobs.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -213,6 +214,28 @@ def test_refused():
     DAEMON.wait(number, "succeeded")
 
 
+def test_checked():
+    """quantd --check-cluster, as an admin runs it before the first job."""
+    def check(**options):
+        daemon = Daemon(*PROGRAMS, HOME + "/checked", CLUSTER, **options)
+        os.makedirs(HOME + "/checked/jobs", exist_ok=True)
+        done = subprocess.run(daemon.command + ["--check-cluster"], env=daemon.environment, text=True,
+                              capture_output=True, timeout=300, check=False)
+        assert not os.listdir(HOME + "/checked/jobs"), "the trial job's folder stays"
+        return done.returncode, done.stdout
+
+    status, told = check()
+    assert status == 0 and "fail" not in told, told
+    for wanted in ("'batch' is up, with 2 of 2 nodes usable", "is seen by", "quantd-run there is", "cpu: "):
+        assert wanted in told, (wanted, told)
+    for options, wanted in (({"slurm-partition": "nope"}, "'nope' is not there"),
+                            ({"slurm-run": "/nowhere/quantd-run"}, "not found"),
+                            ({"slurm-memory": "99999"}, "configuration is not available"),
+                            ({"slurm-bin": HOME}, "cannot run")):
+        status, told = check(**options)
+        assert status == 1 and wanted in told, (options, told)
+
+
 need_slurm()
 HOME = make_home()
 CLUSTER = None
@@ -226,6 +249,6 @@ try:
     DAEMON.start()
     run_tests([test_same_bytes, test_several_at_once, test_cancel, test_killed_before_sbatch,
                test_killed_before_the_id, test_killed_during_the_run, test_stopped_and_away,
-               test_ignores_term, test_refused])
+               test_ignores_term, test_refused, test_checked])
 finally:
     clean_up(HOME, DAEMON, CLUSTER)

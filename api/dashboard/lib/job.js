@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a job object means, as text. */
 
+import { moment } from "./units.js";
+
 const ENDED = ["succeeded", "failed", "cancelled"];
 const ROLES = ["read", "submit", "admin"];
 
@@ -60,11 +62,13 @@ const STANDINGS = {
   running: (job, p) => {
     if (job.engine?.state === "PENDING") {
       const reason = job.engine.reason ? ` (${job.engine.reason})` : "";
-      return `waits in ${job.engine.name}${reason}`;
+      const start = job.engine.starts_at ? `, expected to start at ${moment(job.engine.starts_at)}` : "";
+      return `waits in ${job.engine.name}${reason}${start}`;
     }
-    if (!p) return job.status;
+    const node = job.engine?.node ? ` on ${job.engine.node}` : "";
+    if (!p) return job.status + node;
     const layers = p.layers_total && PHASES_OF_LAYERS.includes(p.phase);
-    return layers ? `${p.phase}, layer ${(p.layer ?? 0) + 1} of ${p.layers_total}` : p.phase;
+    return (layers ? `${p.phase}, layer ${(p.layer ?? 0) + 1} of ${p.layers_total}` : p.phase) + node;
   },
   cancelling: () => "stopping",
 };

@@ -128,6 +128,54 @@ int slurm_parse_jobs(const char *text, size_t size,
     return 0;
 }
 
+/* A state may have a sign behind it, as down* or idle~. */
+static bool is_usable(const char *state) {
+    static const char *const states[] = {"idle", "mixed", "allocated", "completing"};
+    size_t length = strcspn(state, "*~#!%$@^-+");
+
+    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
+        if (strlen(states[i]) == length && !memcmp(state, states[i], length))
+            return state[length] != '*';
+    }
+    return false;
+}
+
+/* A line of sinfo. Return: 0 or -EINVAL: it is none. */
+static int add_nodes(const char *line, size_t size, bool several,
+                     struct slurm_partition *partition) {
+    char name[64], up[16], count[16], state[64];
+    const char *at = line, *end = line + size;
+    uint64_t n;
+    size_t star;
+
+    if (!next_column(&at, end, name, sizeof(name)) || !next_column(&at, end, up, sizeof(up)) ||
+        !next_column(&at, end, count, sizeof(count)) || str_parse_u64(count, 1000000, &n))
+        return -EINVAL;
+    snprintf(state, sizeof(state), "%.*s", (int)MIN(end - at, 63), at);
+    star = strcspn(name, "*");
+    if (several && !name[star])
+        return 0;
+    name[star] = '\0';
+    snprintf(partition->name, sizeof(partition->name), "%s", name);
+    partition->up = str_equal(up, "up");
+    partition->n_nodes += (int)n;
+    partition->n_usable += is_usable(state) ? (int)n : 0;
+    return 0;
+}
+
+void slurm_parse_partition(const char *text, struct slurm_partition *ret_partition) {
+    /* The default one has a star behind its name; only it counts when it is there. */
+    bool several = strstr(text, "*|") != NULL;
+
+    *ret_partition = (struct slurm_partition){};
+    for (const char *line = text; *line;) {
+        size_t size = strcspn(line, "\n");
+
+        add_nodes(line, size, several, ret_partition);
+        line += size + (line[size] == '\n');
+    }
+}
+
 int64_t slurm_parse_submitted(const char *text) {
     uint64_t id = 0, found;
 

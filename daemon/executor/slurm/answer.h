@@ -21,6 +21,16 @@ struct slurm_job {
     int64_t starts_at; /* ms since 1970: it started, or is expected to; 0: not known */
 };
 
+/* The columns that slurm_parse_partition() reads: partition, whether it is up, nodes, their state.
+ */
+#define SLURM_NODES "%P|%a|%D|%T"
+
+struct slurm_partition {
+    char name[64];
+    bool up;
+    int n_nodes, n_usable; /* usable: work, or wait for work */
+};
+
 enum slurm_phase {
     SLURM_WAITING,
     SLURM_RUNNING, /* unknown states too: they are no failures */
@@ -43,6 +53,12 @@ int slurm_parse_job(const char *line, size_t size, struct slurm_job *ret_job);
  */
 int slurm_parse_jobs(const char *text, size_t size,
                      void (*each)(void *ctx, const struct slurm_job *job), void *ctx);
+
+/*
+ * slurm_parse_partition() - what sinfo printed, of the default partition when several are listed;
+ * n_nodes 0: it has none.
+ */
+void slurm_parse_partition(const char *text, struct slurm_partition *ret_partition);
 
 /* slurm_parse_submitted() - the id in what sbatch --parsable printed; 0: it has none. */
 int64_t slurm_parse_submitted(const char *text);

@@ -87,7 +87,16 @@ void runs_find_cancelled(struct slurm *slurm) {
     }
 }
 
+/* What it waits for, unless it works: news of it may be older. */
+static void count_wait(struct waits *waits, const struct slurm_run *run) {
+    const struct run_news *news = &run->row.news;
+
+    if (!run->started && news->state[0] && slurm_phase(news->state) == SLURM_WAITING)
+        waits_add(waits, news, clock_wall_ms());
+}
+
 void runs_look(struct slurm *slurm) {
+    struct waits waits = {};
     int n_running = 0;
 
     for (int i = 0; i < slurm->n_runs; i++) {
@@ -105,8 +114,13 @@ void runs_look(struct slurm *slurm) {
             drop_run(slurm, i--);
         else
             n_running += run->started;
+        if (fate == SLURM_GOES_ON)
+            count_wait(&waits, run);
         on_alive(slurm);
     }
+    pthread_mutex_lock(&slurm->mutex);
+    slurm->waits = waits;
+    pthread_mutex_unlock(&slurm->mutex);
     slurm->n_running = n_running;
     slurm->n_waiting = slurm->n_runs - n_running;
 }

@@ -75,9 +75,10 @@ int site_init(struct site *site, const struct config *config, struct store *stor
     r = check_programs(config, failure);
     if (!r && make_environment(site))
         r = failure_oom(failure);
-    if (!r)
+    snprintf(site->instance, sizeof(site->instance), "trial");
+    if (!r && store)
         r = store_begin(store, STORE_READ, failure);
-    if (r)
+    if (r || !store)
         return r;
     r = store_instance(store, site->instance);
     return store_end(store, r, failure);
@@ -280,6 +281,18 @@ int site_list(const struct site *site, struct command *command, struct failure *
     add(&arguments, "--states=all");
     add_value(&arguments, "--user", site->uid);
     add(&arguments, "--format=" SLURM_COLUMNS);
+    return start(site, command, &arguments, "", failure);
+}
+
+int site_partition(const struct site *site, struct command *command, struct failure *failure) {
+    cleanup(arguments_done) struct arguments arguments = {};
+
+    add_program(&arguments, site, "sinfo");
+    add(&arguments, "--noheader");
+    if (!site->config->slurm_partition)
+        add(&arguments, "--all"); /* sinfo takes one of both */
+    add_value(&arguments, "--partition", site->config->slurm_partition);
+    add(&arguments, "--format=" SLURM_NODES);
     return start(site, command, &arguments, "", failure);
 }
 

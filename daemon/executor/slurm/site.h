@@ -24,8 +24,9 @@ struct site {
 };
 
 /*
- * site_init() - check that the programs are there. @config is borrowed. To be freed by site_done(),
- * also when it fails. Return: 0 or -errno with the failure.
+ * site_init() - check that the programs are there. @config is borrowed; @store NULL: the names of
+ * jobs are no daemon's. To be freed by site_done(), also when it fails. Return: 0 or -errno with
+ * the failure.
  */
 int site_init(struct site *site, const struct config *config, struct store *store,
               struct failure *failure);
@@ -54,6 +55,12 @@ int site_submit(const struct site *site, struct command *command, const char *di
 
 /* site_list() - start squeue for all jobs of this user, with SLURM_COLUMNS. Return: as above. */
 int site_list(const struct site *site, struct command *command, struct failure *failure);
+
+/*
+ * site_partition() - start sinfo for the partition of our jobs, the default one when none is named,
+ * with SLURM_NODES. Return: as above.
+ */
+int site_partition(const struct site *site, struct command *command, struct failure *failure);
 
 /* site_cancel() - start scancel for the job @name, when it has the number @id; 0: any. As above. */
 int site_cancel(const struct site *site, struct command *command, const char *name, int64_t id,

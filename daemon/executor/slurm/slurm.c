@@ -192,7 +192,9 @@ static void slurm_cancel(struct executor *executor, int64_t id) {
 
 static int slurm_describe(struct executor *executor, json_t *devices) {
     struct slurm *slurm = slurm_of(executor);
+    json_t *jobs = NULL, *reasons;
     const char *partition;
+    struct waits waits;
     struct failure why;
     char name[160];
     bool answers;
@@ -200,17 +202,21 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
     pthread_mutex_lock(&slurm->mutex);
     answers = slurm->answers;
     why = slurm->why;
+    waits = slurm->waits;
     partition = slurm->options->slurm_partition;
     snprintf(name, sizeof(name), "Slurm%s%s", partition ? ", partition " : "",
              partition ? partition : "");
     pthread_mutex_unlock(&slurm->mutex);
-    return json_array_append_new(devices,
-                                 json_pack("{ss ss ss ss sI sI sn sn s{si si} so}", "id", NAME,
-                                           "kind", NAME, "name", name, "library", "",
-                                           "memory_total", (json_int_t)0, "memory_free",
-                                           (json_int_t)0, "utilization", "job", "jobs", "waiting",
-                                           (int)slurm->n_waiting, "running", (int)slurm->n_running,
-                                           "error", answers ? json_null() : failure_to_json(&why)))
+    reasons = waits_reasons(&waits);
+    if (reasons)
+        jobs = json_pack("{si si so so}", "waiting", (int)slurm->n_waiting, "running",
+                         (int)slurm->n_running, "reasons", reasons, "next_start",
+                         json_time(waits.next_start));
+    return json_array_append_new(
+               devices, json_pack("{ss ss ss ss sI sI sn sn so so}", "id", NAME, "kind", NAME,
+                                  "name", name, "library", "", "memory_total", (json_int_t)0,
+                                  "memory_free", (json_int_t)0, "utilization", "job", "jobs", jobs,
+                                  "error", answers ? json_null() : failure_to_json(&why)))
                ? -ENOMEM
                : 0;
 }

@@ -9,6 +9,7 @@
 #include "daemon/executor/executor.h"
 #include "daemon/executor/slurm/run.h"
 #include "daemon/executor/slurm/site.h"
+#include "daemon/executor/slurm/waits.h"
 
 #include <pthread.h>
 
@@ -28,13 +29,14 @@ struct slurm {
     atomic_int n_waiting, n_running; /* runs, by Slurm's states when they were looked at last */
     atomic_int_fast64_t renewed;     /* lease_now() at the thread's last sign of life */
 
-    pthread_mutex_t mutex; /* guards the next seven; held for no program and no transaction */
+    pthread_mutex_t mutex; /* guards the next eight; held for no program and no transaction */
     pthread_cond_t cond;
     struct slurm_run **runs; /* [n_runs], owned; each is the thread's own */
     int n_runs;
     bool ended;
     bool answers;           /* Slurm did the last time, */
     struct failure why;     /* else this was the matter */
+    struct waits waits;     /* of the runs that Slurm has not started, when they were looked at */
     struct config *options; /* of the cluster; owned; replaced and changed by the thread alone */
     struct config *changed; /* what they shall become; owned; NULL: they stay */
 

@@ -24,10 +24,12 @@ static int devices(void *ctx, json_t **ret_list, struct failure *failure) {
     (void)ctx;
     (void)failure;
     *ret_list =
-        json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s, s:i, s:i}, {s:s, s:s, s:{s:i, s:i}, s:n}], s:b}",
+        json_pack("{s:s, s:[{s:s, s:s}, {s:s, s:s, s:i, s:i}, {s:s, s:s, s:{s:i, s:i, "
+                  "s:{s:i}, s:s}, s:n}], s:b}",
                   "object", "list", "data", "id", "cpu", "kind", "cpu", "id", "a\"b\\c\nd", "kind",
                   "cuda", "memory_total", 70, "memory_free", 30, "id", "slurm", "kind", "slurm",
-                  "jobs", "waiting", 2, "running", 3, "error", "has_more", 0);
+                  "jobs", "waiting", 2, "running", 3, "reasons", "Pri\"ority", 2, "next_start",
+                  "2026-11-28T14:02:11.000Z", "error", "has_more", 0);
     return 0;
 }
 

@@ -106,12 +106,31 @@ static void test_submitted(void **state) {
     assert_string_equal(line, "");
 }
 
+static void test_partition(void **state) {
+    struct slurm_partition partition;
+
+    (void)state;
+    slurm_parse_partition("batch*|up|3|idle\nbatch*|up|1|down*\nlow|up|4|idle\n", &partition);
+    assert_string_equal(partition.name, "batch");
+    assert_true(partition.up);
+    assert_int_equal(partition.n_nodes, 4);
+    assert_int_equal(partition.n_usable, 3);
+    slurm_parse_partition("*** a banner ***\nlow|down|2|mixed-\nlow|down|1|drained\n", &partition);
+    assert_string_equal(partition.name, "low");
+    assert_false(partition.up);
+    assert_int_equal(partition.n_nodes, 3);
+    assert_int_equal(partition.n_usable, 2);
+    slurm_parse_partition("low|up|-1|idle\nlow|up|99999999999999999999|idle\nlow|up", &partition);
+    assert_int_equal(partition.n_nodes, 0);
+    slurm_parse_partition("", &partition);
+    assert_int_equal(partition.n_nodes, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_strange_lists),
-        cmocka_unit_test(test_phases),
-        cmocka_unit_test(test_submitted),
+        cmocka_unit_test(test_list),      cmocka_unit_test(test_strange_lists),
+        cmocka_unit_test(test_phases),    cmocka_unit_test(test_submitted),
+        cmocka_unit_test(test_partition),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
