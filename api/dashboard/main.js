@@ -6,12 +6,15 @@ import { Session } from "./lib/session.js";
 import { parse } from "./lib/router.js";
 import { startTheme } from "./lib/theme.js";
 import { comparePage } from "./pages/compare_page.js";
+import { groupPage } from "./pages/group_page.js";
+import { groupsPage } from "./pages/groups_page.js";
 import { jobPage } from "./pages/job_page.js";
 import { jobsPage } from "./pages/jobs_page.js";
 import { signInPage } from "./pages/sign_in.js";
 import { submitPage } from "./pages/submit_page.js";
 
-const PAGES = { jobs: jobsPage, job: jobPage, submit: submitPage, compare: comparePage };
+const PAGES = { jobs: jobsPage, job: jobPage, groups: groupsPage, group: groupPage, submit: submitPage,
+  compare: comparePage };
 const RETRY_MS = 2000;
 
 const CONNECTIONS = {

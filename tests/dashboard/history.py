@@ -105,9 +105,19 @@ def history(quick):
                {"method": "rtn", "wbits": 4, "dataset": None, "eval": []})
 
 
+# Some of the jobs were submitted together: the name, what differs, and whether a job is of it.
+GROUPS = (
+    ("gptq or rtn", ["method", "wbits", "groupsize"],
+     lambda serial, p: serial < 98 and p["wbits"] in (3, 4) and not p["act_order"] and p["grid"] == "minmax"),
+    ("bits by night", ["wbits", "seed"], lambda serial, p: 98 <= serial < 118),
+)
+
+
 def insert(db, serial, row, now):
     owner, name, labels, status, given = row
     params = {**DEFAULTS, **given}
+    group = next((number for number, (*_, has) in enumerate(GROUPS, 1) if has(serial, params)), None)
+    owner = "user" if group else owner
     created = now - (3000 - serial) * 7 * MINUTE
     done = status == "succeeded"
     code, title, detail, hint = FAILURES[serial % 2]
@@ -115,11 +125,11 @@ def insert(db, serial, row, now):
     found = result(params, serial)
     db.execute(
         "INSERT INTO jobs (kind, status, owner, name, labels, priority, attempt, request, model_dir, params, model,"
-        " result, error, claim, version, created_at, started_at, finished_at)"
-        " VALUES ('quantize', ?, ?, ?, ?, 0, 1, ?, '/models/olmoe-demo', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " result, error, claim, version, created_at, started_at, finished_at, group_id)"
+        " VALUES ('quantize', ?, ?, ?, ?, 0, 1, ?, '/models/olmoe-demo', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (status, owner, name, json.dumps(labels), json.dumps({"model": "olmoe-demo", **given}), json.dumps(params),
          json.dumps(MODEL), json.dumps(found) if done else None, json.dumps(error) if status == "failed" else None,
-         serial, serial, created, created + 2000, created + 2000 + round(1000 * found["seconds"]["total"])))
+         serial, serial, created, created + 2000, created + 2000 + round(1000 * found["seconds"]["total"]), group))
     def event(kind, after, data):
         db.execute("INSERT INTO events (job_id, type, at, data) VALUES (?, ?, ?, ?)",
                    (serial, kind, created + after, json.dumps(data)))
@@ -147,6 +157,10 @@ def fill(state, now, quick=220):
     """
     with sqlite3.connect(state + "/quantd.db") as db:
         rows = list(history(quick))
+        for number, (name, varies, _) in enumerate(GROUPS, 1):
+            db.execute("INSERT INTO groups (id, name, owner, private, varies, created_at)"
+                       " VALUES (?, ?, 'user', 0, ?, ?)",
+                       (number, name, json.dumps(varies), now - (3000 - 98) * 7 * MINUTE))
         for serial, row in enumerate(rows, 1):
             insert(db, serial, row, now)
         # Versions of rows that the daemon writes later are larger.

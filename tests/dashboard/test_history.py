@@ -13,6 +13,7 @@ import time
 
 import compare
 import form
+import group
 import history
 from board import main
 
@@ -22,7 +23,8 @@ SHORT = {"method": "rtn", "dataset": None, "eval": [], "name": "short one"}
 BEHIND_MS = 1000  # how far the list may be behind the daemon, as a median
 WORST_MS = 10 * BEHIND_MS  # at any time: the machine may be busy
 VIEWS = {"list": "#/", "submit": "#/submit", "compare": "#/compare?label=sweep", "job": "#/jobs/26?with=2,4,50",
-         "failed": "#/jobs/99", "nearest": "#/jobs/50", "two": "#/compare?jobs=26,28&heat=26,28"}
+         "failed": "#/jobs/99", "nearest": "#/jobs/50", "two": "#/compare?jobs=26,28&heat=26,28",
+         "groups": "#/groups", "group": "#/groups/1", "group-failed": "#/groups/2", "lists": "#/submit?lists=yes"}
 
 # The wall clock at which the list first shows that a job ended, by its number.
 WATCH = """
@@ -191,7 +193,8 @@ def check_looks(board):
         page.phone() if phone else page.screen(1440, 900)
         for name, view in VIEWS.items():
             board.open(view)
-            ready = {"list": "#history tbody tr", "submit": "#field-model", "failed": ".problem-box"}
+            ready = {"list": "#history tbody tr", "submit": "#field-model", "failed": ".problem-box",
+                     "groups": ".groups tbody tr", "lists": "#lists-0"}
             board.see(ready.get(name, ".compare tbody tr"))
             what = f"{name}-{scheme}{'-phone' if phone else ''}"
             if SHOTS:
@@ -212,6 +215,7 @@ def run(board):
     check_empty_queue(board)
     compare.run(board)
     form.run(board)
+    group.run(board)
     check_list_keeps_up(board)
     check_looks(board)
     check_stop(board)

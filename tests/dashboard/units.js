@@ -92,6 +92,10 @@ async function router() {
   same(parse("#/jobs/12?with=3,4&x=a%26b"), { page: "job", id: "12", query: { with: "3,4", x: "a&b" } }, "a job");
   for (const hash of ["#/jobs/0", "#/jobs/1x", "#/jobs/-1", "#/nothing", "#/jobs/12345678901234567890"])
     same(parse(hash).page, null, hash);
+  same(parse("#/groups/7?sort=-bits"), { page: "group", id: "7", query: { sort: "-bits" } }, "a group");
+  same([parse("#/groups").page, parse("#/groups/x").page], ["groups", null], "all groups");
+  same([format("group", 7), format("groups"), format("jobs", null, { group: 7 })],
+    ["#/groups/7", "#/groups", "#/?group=7"], "addresses of groups");
   same(format("job", 12, { with: "3,4", empty: "" }), "#/jobs/12?with=3,4", "format");
   const text = "50 % & = ä #?";
   same(parse(format("jobs", null, { text })).query.text, text, "any text survives");
@@ -291,12 +295,37 @@ async function comparisonState() {
   same(plain.jobs, ["3", "1"], "jobs");
   const full = { jobs: null, filter: { label: "sweep=a,b &c", owner: "user" },
     columns: ["perplexity:file:a,b.txt", "labels:50 %"], sort: { key: "labels:-x", down: true }, base: "7",
-    x: "size", y: "bits", colour: "labels:a=b", log: { x: true, y: false }, heat: ["3", "4"],
+    plots: [{ x: "size", y: "bits", colour: "labels:a=b", log: { x: true, y: false } },
+      { x: null, y: "kl_mean:c4", colour: null, log: { x: null, y: null } }], heat: ["3", "4"],
     shows: "gate" };
   same([again(plain), again(full)], [plain, full], "a link shows the same");
-  same(again({ ...plain, log: { x: false, y: false } }).log, { x: false, y: false }, "no axis is logarithmic");
+  const neither = { ...plain.plots[1], log: { x: false, y: false } };
+  same(again({ ...plain, plots: [plain.plots[0], neither] }).plots[1], neither, "no axis is logarithmic");
   same(readState({ columns: "%E0%A4%A", base: "<b>", heat: "1,2,3", log: "q" }), { ...readState({}),
-    columns: ["%E0%A4%A"], heat: ["1", "2"], log: { x: false, y: false } }, "a hostile link");
+    columns: ["%E0%A4%A"], heat: ["1", "2"],
+    plots: [{ ...plain.plots[0], log: { x: false, y: false } }, plain.plots[1]] }, "a hostile link");
+}
+
+async function lists() {
+  const { countOf, mayVary, valuesOf } = await import("/assets/lib/lists.js");
+  const { properties } = (await (await fetch("/openapi.json")).json()).components.schemas.JobRequest;
+  const read = (name, text) => valuesOf(properties[name], text);
+  same(read("wbits", " 3,4 ,, 8"), { values: [3, 4, 8] }, "numbers of a choice");
+  same(read("act_order", "yes, No"), { values: [true, false] }, "switches");
+  same(read("grid", "mse,minmax"), { values: ["mse", "minmax"] }, "names");
+  same(read("groupsize", ""), { values: [] }, "none");
+  for (const [name, text, word] of [["wbits", "3,5", "is none of 2, 3, 4, 8, 16"], ["wbits", "3,3", "twice"],
+    ["groupsize", "32,x", "not a number"], ["act_order", "maybe", "not yes or no"], ["nsamples", "0", "at least 1"]])
+    same(read(name, text).problem?.includes(word), true, `${name} ${text}: ${read(name, text).problem}`);
+  same(["wbits", "seed", "dataset", "model", "name", "eval", "rules", "priority"]
+    .filter((name) => mayVary(name, properties[name], "quantize")), ["wbits", "seed", "dataset"], "what may vary");
+  same([countOf({}), countOf({ a: [1, 2], b: [1, 2, 3] })], [1, 6], "combinations");
+  const { countsText, shareOf, valuesText } = await import("/assets/parts/members.js");
+  const counts = { queued: 1, running: 1, cancelling: 0, succeeded: 2, failed: 0, cancelled: 0 };
+  same([countsText(counts), shareOf(counts, [0.5, null]), shareOf({ ...counts, queued: 0, running: 0 })],
+    ["2 succeeded, 1 running, 1 queued", 0.625, 1], "how far a group is");
+  same(valuesText({ wbits: 3, act_order: true, dataset: null, rules: ["a:wbits=8"] }),
+    'wbits 3, act_order yes, dataset none, rules ["a:wbits=8"]', "what differs");
 }
 
 async function ticks() {
@@ -313,6 +342,7 @@ async function ticks() {
   }
 }
 
-const checks = [columns, comparisonState, ticks, soon, labels, devices, feed, sse, units, router, schema, layers, job];
+const checks = [columns, comparisonState, lists, ticks,
+  soon, labels, devices, feed, sse, units, router, schema, layers, job];
 Promise.all(checks.map((check) => check()))
   .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));

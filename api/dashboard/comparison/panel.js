@@ -16,7 +16,7 @@ export class Comparison {
   #adder;
   #more = el("a", {}, "Compare in full");
   #table = new CompareTable({ sort: (sort) => this.#changed({ sort }), leave: (id) => this.#leave(id) });
-  #plot = new ParetoPlot("Perplexity and size", (change) => {
+  #plot = new ParetoPlot({ heading: "Perplexity and size" }, (change) => {
     Object.assign(this.#plotted, change);
     this.#draw();
   });

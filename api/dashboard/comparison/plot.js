@@ -32,6 +32,9 @@ function levelOf(jobs, column) {
 
 export class ParetoPlot {
   #on;
+  #id;
+  #file;
+  #wants;
   #scatter = new Scatter();
   #selects = {};
   #boxes = {};
@@ -39,14 +42,21 @@ export class ParetoPlot {
   #tools;
   node;
 
-  /* @heading: of its region. @on({x, y, log, colour}): what of the picture is to change. */
-  constructor(heading, on) {
+  /*
+   * @heading: of its region. @wants: {x, y} of keys of columns, or their beginnings, that it has at
+   * first. @id: of its elements, when there are several. @file: the name of its pictures.
+   * @on({x, y, log, colour}): what of the picture is to change.
+   */
+  constructor({ heading, wants = {}, id = "plot", file = "comparison" }, on) {
     this.#on = on;
-    const title = el("h2", { id: "plot-title" }, heading);
+    this.#id = id;
+    this.#file = file;
+    this.#wants = wants;
+    const title = el("h2", { id: `${id}-title` }, heading);
     const together = (...nodes) => el("span", { class: "inline" }, nodes);
     this.#tools = el("div", { class: "inline" }, together(this.#select("y", "Plot"), this.#log("y")),
       together(this.#select("x", "against"), this.#log("x")), together(this.#select("colour", "Colours by")));
-    this.node = el("section", { class: "card", "aria-labelledby": "plot-title" },
+    this.node = el("section", { class: "card", "aria-labelledby": `${id}-title` },
       el("div", { class: "spread" }, title, el("div", { class: "inline" },
         el("button", { type: "button", class: "small", onclick: () => this.#saveSvg() }, "Save as SVG"),
         el("button", { type: "button", class: "small", onclick: () => this.#savePng() }, "Save as PNG"))),
@@ -58,14 +68,14 @@ export class ParetoPlot {
   }
 
   #select(name, label) {
-    const select = el("select", { id: `plot-${name}`, onchange: () => this.#on({ [name]: select.value,
+    const select = el("select", { id: `${this.#id}-${name}`, onchange: () => this.#on({ [name]: select.value,
       ...(name === "colour" ? {} : { log: { x: null, y: null } }) }) });
     this.#selects[name] = select;
     return [el("label", { for: select.id }, label), select];
   }
 
   #log(name) {
-    const box = el("input", { type: "checkbox", id: `plot-log-${name}`,
+    const box = el("input", { type: "checkbox", id: `${this.#id}-log-${name}`,
       onchange: () => this.#on({ log: { x: this.#boxes.x.checked, y: this.#boxes.y.checked } }) });
     this.#boxes[name] = box;
     return el("span", { class: "check" }, box, el("label", { for: box.id }, "log"));
@@ -74,9 +84,9 @@ export class ParetoPlot {
   /* @state: {x, y, log, colour} of state.js. @own: the number of a job to stand out, or null. */
   update({ jobs, columns, state, own = null }) {
     const figures = columns.filter((column) => column.group === "Figures");
-    const y = figures.find((column) => column.key === state.y) ?? figures.find((column) => column.set);
-    const x = figures.find((column) => column.key === state.x) ?? figures.find((column) => column.key === "bits") ??
-      figures.find((column) => column !== y);
+    const named = (key) => key && figures.find((column) => column.key === key || column.key.startsWith(`${key}:`));
+    const y = named(state.y) ?? named(this.#wants.y) ?? figures.find((column) => column.set);
+    const x = named(state.x) ?? named(this.#wants.x) ?? named("bits") ?? figures.find((column) => column !== y);
     const drawable = x && y ? jobs.filter((job) => x.value(job) !== null && y.value(job) !== null) : [];
     const level = y ? levelOf(jobs, y) : null;
     // What is drawn as a line across needs no point beside it.
@@ -138,13 +148,18 @@ export class ParetoPlot {
     });
   }
 
+  /* Of a picture's file; several of a page have different ones. */
+  #name() {
+    return this.#id === "plot" ? this.#file : `${this.#file}-${this.#id}`;
+  }
+
   #saveSvg() {
-    save(new Blob([this.#scatter.text()], { type: "image/svg+xml" }), "comparison.svg");
+    save(new Blob([this.#scatter.text()], { type: "image/svg+xml" }), `${this.#name()}.svg`);
   }
 
   async #savePng() {
     try {
-      save(await png(this.#scatter.text()), "comparison.png");
+      save(await png(this.#scatter.text()), `${this.#name()}.png`);
     } catch {
       announce("This browser cannot make the picture. Save it as SVG instead.");
     }

@@ -40,7 +40,7 @@ export class CompareTable {
   #note = el("p", { class: "help" });
   node = el("div", {}, this.#node, this.#note);
 
-  /* @on.sort({key, down} or null), @on.leave(id): what the buttons ask for. */
+  /* @on.sort({key, down} or null), @on.leave(id), or none: what the buttons ask for. */
   constructor(on) {
     this.#on = on;
   }
@@ -83,7 +83,8 @@ export class CompareTable {
     const stays = own !== null && String(job.id) === own;
     const name = job.id === null || stays ? el("span", {}, title(job))
       : el("a", { href: format("job", job.id) }, title(job));
-    const leave = job.id === null || stays ? "" : el("button", { type: "button", class: "small leave",
+    const may = this.#on.leave && job.id !== null && !stays;
+    const leave = !may ? "" : el("button", { type: "button", class: "small leave",
       "data-key": `leave ${job.id}`, "aria-label": `Leave job ${job.id} out`, title: "Leave it out",
       onclick: () => this.#on.leave(String(job.id)) }, "×");
     const under = job.id === null ? "the baseline" : stays ? `${method(job)} (this job)` : method(job);

@@ -22,7 +22,7 @@ export function method(job) {
   if (job.kind === "eval") return "evaluation";
   if (job.kind === "export") return `export as ${p.format}`;
   if (p.wbits === 16) return "unquantized";
-  const words = [`${p.method} ${p.wbits} bit`];
+  const words = [p.target_bits > 0 ? `${p.method} ${p.target_bits} bit on average` : `${p.method} ${p.wbits} bit`];
   if (p.groupsize > 0) words.push(`g${p.groupsize}`);
   for (const [name, word] of [["act_order", "act-order"], ["sym", "sym"],
     ["true_sequential", "true-sequential"], ["static_groups", "static groups"]])
@@ -30,6 +30,7 @@ export function method(job) {
   if (p.grid && p.grid !== "minmax") words.push(p.grid);
   if (p.drift > 0) words.push(`drift ${p.drift}`);
   if (p.refine) words.push(`refine ${p.refine}`);
+  if (p.rules?.length) words.push(p.rules.length === 1 ? "1 rule" : `${p.rules.length} rules`);
   return words.join(" ");
 }
 

@@ -7,16 +7,15 @@ export function parse(hash) {
   const cut = text.indexOf("?");
   const path = cut < 0 ? text : text.slice(0, cut);
   const query = Object.fromEntries(new URLSearchParams(cut < 0 ? "" : text.slice(cut + 1)));
-  const job = /^\/jobs\/([1-9][0-9]{0,17})$/.exec(path);
+  const one = /^\/(job|group)s\/([1-9][0-9]{0,17})$/.exec(path);
   if (path === "" || path === "/") return { page: "jobs", id: null, query };
-  if (path === "/submit" || path === "/compare")
-    return { page: path.slice(1), id: null, query };
-  return job ? { page: "job", id: job[1], query } : { page: null, id: null, query };
+  if (["/groups", "/submit", "/compare"].includes(path)) return { page: path.slice(1), id: null, query };
+  return one ? { page: one[1], id: one[2], query } : { page: null, id: null, query };
 }
 
 /* The address of a view; parts of @query that are empty are left out. */
 export function format(page, id, query = {}) {
-  const path = page === "jobs" ? "/" : page === "job" ? `/jobs/${id}` : `/${page}`;
+  const path = page === "jobs" ? "/" : id !== null && id !== undefined ? `/${page}s/${id}` : `/${page}`;
   const kept = Object.entries(query).filter(([, v]) => v !== "" && v !== null && v !== undefined);
   const text = new URLSearchParams(kept).toString().replace(/%2C/g, ",").replace(/%3A/g, ":");
   return `#${path}${text ? "?" + text : ""}`;

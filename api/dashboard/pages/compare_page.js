@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Jobs side by side: those that the address names by their numbers, or by a label and the like. */
-import { columnsOf, rowsOf, sorted, usual } from "../comparison/columns.js";
-import { FILTERS, readState, writeState } from "../comparison/state.js";
-import { csv } from "../lib/csv.js";
-import { Problem } from "../lib/api.js";
-import { el, setText, show } from "../lib/dom.js";
-import { Feed } from "../lib/feed.js";
-import { hasEnded, title } from "../lib/job.js";
-import { format } from "../lib/router.js";
-import { save } from "../lib/save.js";
-import { Soon } from "../lib/soon.js";
-import { ColumnChooser } from "../comparison/chooser.js";
-import { CompareTable } from "../comparison/table.js";
-import { HeatPair } from "../comparison/heat_pair.js";
 import { JobAdder } from "../comparison/adder.js";
-import { ParetoPlot } from "../comparison/plot.js";
+import { FILTERS, readState, writeState } from "../comparison/state.js";
+import { ComparisonView } from "../comparison/view.js";
+import { Problem } from "../lib/api.js";
+import { el, setText } from "../lib/dom.js";
+import { Feed } from "../lib/feed.js";
+import { hasEnded } from "../lib/job.js";
+import { format } from "../lib/router.js";
+import { Soon } from "../lib/soon.js";
 
 const JOBS_MAX = 500; // of one comparison
 const AT_ONCE = 6; // requests
@@ -33,13 +27,8 @@ class ComparePage {
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #cut = el("p", { class: "problem", role: "alert", hidden: true });
   #hint = el("p", { class: "help" }, "Choose jobs here, or tick them in the list of jobs.");
-  #base = el("select", { id: "comparison-base", onchange: () => this.#set({ base: this.#base.value || null }) });
   #adder;
-  #tools;
-  #chooser = new ColumnChooser((columns) => this.#set({ columns }));
-  #table = new CompareTable({ sort: (sort) => this.#set({ sort }), leave: (id) => this.#leave(id) });
-  #plot = new ParetoPlot("Pareto front", (change) => this.#set(change));
-  #heat;
+  #view;
   title = "Compare";
   node;
 
@@ -47,17 +36,11 @@ class ComparePage {
     this.#context = context;
     this.#state = readState(route.query);
     this.#adder = new JobAdder(context.api, "Add", (id) => this.#choose([...this.#numbers(), id]));
-    this.#heat = new HeatPair(context.api, (change) => this.#set(change));
-    this.#tools = el("div", { class: "spread" },
-      el("div", { class: "inline" }, el("label", { for: "comparison-base" }, "Changes from"), this.#base),
-      el("button", { type: "button", class: "small", onclick: () => this.#saveCsv() }, "Save as CSV"));
+    this.#view = new ComparisonView(context.api, { file: "comparison", plots: [{ heading: "Pareto front" }],
+      on: { change: (change) => this.#set(change), leave: (id) => this.#leave(id) } });
     this.node = el("div", {},
       el("div", { class: "head" }, el("div", {}, this.#heading, this.#count), this.#adder.node),
-      this.#problem, this.#cut, this.#hint,
-      el("section", { class: "card", "aria-labelledby": "comparison-title" },
-        el("div", { class: "spread" }, el("h2", { id: "comparison-title" }, "Figures and parameters"), this.#tools),
-        this.#chooser.node, this.#table.node),
-      this.#plot.node, this.#heat.node);
+      this.#problem, this.#cut, this.#hint, this.#view.node);
     this.#start();
   }
 
@@ -75,8 +58,7 @@ class ComparePage {
   close() {
     this.#feed.stop();
     this.#refreshing.stop();
-    this.#plot.close();
-    this.#heat.close();
+    this.#view.close();
   }
 
   change(route) {
@@ -160,24 +142,10 @@ class ComparePage {
   }
 
   #show() {
-    const state = this.#state;
-    const all = columnsOf(this.#jobs);
-    const columns = this.#columns(all);
-    const base = this.#jobs.find((job) => String(job.id) === state.base) ?? null;
     this.#drawHeading();
     this.#hint.hidden = this.#jobs.length > 1;
     this.#adder.update(this.#jobs);
-    show(this.#base, el("option", { value: "" }, "the unquantized model"), this.#jobs.map((job) =>
-      el("option", { value: job.id, selected: job === base }, `${job.id}: ${title(job)}`)));
-    this.#chooser.update(all, columns);
-    this.#table.update({ jobs: this.#jobs, columns, sort: state.sort, base });
-    this.#plot.update({ jobs: this.#jobs, columns: all, state });
-    this.#heat.update(this.#jobs, state.heat, state.shows);
-  }
-
-  #columns(all) {
-    const { columns } = this.#state;
-    return columns ? all.filter((column) => columns.includes(column.key)) : usual(this.#jobs, all);
+    this.#view.update(this.#jobs, this.#state);
   }
 
   #drawHeading() {
@@ -187,14 +155,6 @@ class ComparePage {
     const open = this.#jobs.filter((job) => !hasEnded(job)).length;
     const words = [`${this.#jobs.length} jobs`, open ? `${open} of them have not ended` : ""];
     setText(this.#count, this.#jobs.length ? words.filter(Boolean).join(", ") : "");
-  }
-
-  #saveCsv() {
-    const all = columnsOf(this.#jobs);
-    const { sort, base } = this.#state;
-    const jobs = sorted(this.#jobs, sort && all.find((column) => column.key === sort.key), sort?.down);
-    const from = this.#jobs.find((job) => String(job.id) === base) ?? null;
-    save(new Blob([csv(rowsOf(jobs, this.#columns(all), from))], { type: "text/csv" }), "comparison.csv");
   }
 }
 

@@ -187,7 +187,7 @@ class JobPage {
   #build() {
     this.#status = new Status(this.#job);
     show(this.#body,
-      el("p", { class: "crumbs" }, el("a", { href: format("jobs") }, "Jobs"), ` / ${this.#id}`),
+      el("p", { class: "crumbs" }, el("a", { href: format("jobs") }, "Jobs"), ` / ${this.#id}`, this.#group()),
       el("div", { class: "head" }, el("div", {}, el("div", { class: "titled" }, this.#heading,
         this.#status.node), this.#under), this.#actions),
       this.#error, this.#panel.node,
@@ -202,6 +202,12 @@ class JobPage {
     this.#message.hidden = true;
     this.#body.hidden = false;
     this.#loadOthers();
+  }
+
+  /* The group that it is of. */
+  #group() {
+    const group = this.#job.group;
+    return group ? [" of group ", el("a", { href: format("group", group.id) }, group.name || `${group.id}`)] : null;
   }
 
   #drawAll() {

@@ -13,7 +13,8 @@ import { Soon } from "../lib/soon.js";
 const PAGE_SIZE = 50;
 const ROWS_MAX = 1000; // as many as are kept when more and more are asked for
 const REFRESH_MS = 200; // several events, one question
-const FILTERS = ["text", "status", "kind", "label", "owner"];
+const FILTERS = ["text", "status", "kind", "group", "label", "owner"];
+const GROUPS_OFFERED = 50;
 const TICK_MS = 20000;
 const TYPING_MS = 300;
 const ACTIVE = "running,cancelling,queued";
@@ -159,6 +160,7 @@ class JobsPage {
     this.#picked = new Set(ids(route.query.compare));
     for (const [name, field] of Object.entries(this.#filters))
       if (field !== document.activeElement) field.value = route.query[name] || "";
+    this.#offerGroups();
     this.#showPicked();
     this.#refresh();
     return true;
@@ -179,11 +181,30 @@ class JobsPage {
       select("status", "Status", [["", "any"], ...states.map((s) => [s, s])]),
       select("kind", "Kind", [["", "any"], ["quantize", "quantize"], ["eval", "eval"],
         ["export", "export"]]),
+      select("group", "Group", [["", "any"]]),
       input("label", "Label, name=value"),
       input("owner", "Owner"),
       el("button", { type: "button", class: "quiet", onclick: () => this.#clear() }, "Clear"));
     form.addEventListener("submit", (event) => event.preventDefault());
+    this.#offerGroups();
     return form;
+  }
+
+  /* The newest groups, and the one that is chosen; without any there is nothing to choose. */
+  async #offerGroups() {
+    const field = this.#filters.group;
+    const chosen = () => this.#query.group || "";
+    let groups = [];
+    try {
+      groups = (await this.#context.api.get(`/v1/groups?limit=${GROUPS_OFFERED}`)).data.data;
+    } catch {
+      /* The list of jobs says what is wrong. */
+    }
+    const offered = groups.map((group) => [String(group.id), `${group.id}: ${group.name || group.model || ""}`]);
+    if (chosen() && !offered.some(([id]) => id === chosen())) offered.push([chosen(), chosen()]);
+    show(field, el("option", { value: "" }, "any"), offered.map(([value, text]) => el("option", { value }, text)));
+    field.value = chosen();
+    field.parentNode.hidden = offered.length === 0;
   }
 
   #filterField(name, label, field) {

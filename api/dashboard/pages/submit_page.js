@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The form that a job is asked for with: what most need first, the rest folded. The daemon checks it
- * and estimates the job as one types.
+ * and estimates the job as one types. Several values of a parameter make a group of jobs.
  */
 import { Problem, newKey } from "../lib/api.js";
 import { announce, el, setText, show } from "../lib/dom.js";
 import { EstimatePanel } from "../parts/estimate.js";
 import { Field } from "../parts/field.js";
+import { Lists } from "../parts/lists.js";
 import { method, refusal, title } from "../lib/job.js";
 import { format } from "../lib/router.js";
+import { countOf } from "../lib/lists.js";
 import { belongsTo, groupsOf, isDefault, presetOf, presetValues } from "../lib/schema.js";
 import { bytes } from "../lib/units.js";
 
@@ -20,6 +22,8 @@ class SubmitPage {
   #from;
   #fields = new Map();
   #groups = [];
+  #lists = null;
+  #listsFirst; // the form was opened for a group
   #key = newKey(); // the same until the form changes: pressing twice makes one job
   #problem = el("p", { class: "problem", role: "alert", hidden: true });
   #preview = el("pre", { class: "command", tabindex: "0", "aria-label": "The request as JSON" });
@@ -34,6 +38,7 @@ class SubmitPage {
   constructor(context, route) {
     this.#context = context;
     this.#from = /^[1-9][0-9]*$/.test(route.query.from || "") ? route.query.from : null;
+    this.#listsFirst = Boolean(route.query.lists);
     this.node = el("div", {}, el("div", { class: "head" }, el("h1", { tabindex: "-1" },
       this.#from ? `Submit a variant of job ${this.#from}` : "Submit a job")), this.#form);
     this.#form.addEventListener("submit", (event) => {
@@ -65,6 +70,8 @@ class SubmitPage {
       fields: group.fields.map((field) => new Field(field)) }));
     for (const group of this.#groups)
       for (const field of group.fields) this.#fields.set(field.name, field);
+    this.#lists = new Lists([...this.#fields.values()], () => this.#changed());
+    this.#lists.node.open = this.#listsFirst;
     if (job) this.#fill(job);
     this.#fields.get("preset")?.node.addEventListener("input", () => this.#preset());
     this.#draw();
@@ -112,7 +119,7 @@ class SubmitPage {
     this.#send.disabled = Boolean(refused);
     for (const group of this.#groups) this.#drawGroup(group);
     show(this.#form, el("div", { class: "columns" },
-      el("div", { class: "wide" }, this.#groups.map((group) => group.node),
+      el("div", { class: "wide" }, this.#groups.map((group, i) => (i ? group.node : [group.node, this.#lists.node])),
         el("details", { class: "card" }, el("summary", {}, "The request as JSON"), this.#preview)),
       el("div", { class: "side follows" }, this.#estimate.node)),
     this.#problem, el("div", { class: "actions sticky" }, this.#send, this.#estimate.brief,
@@ -152,22 +159,27 @@ class SubmitPage {
       const n = shown.filter((field) => !field.isAsAtFirst).length;
       setText(group.count, n ? ` ${n} changed` : "");
     }
-    setText(this.#preview, JSON.stringify(this.#read().request, null, 2));
+    this.#lists.kind = this.#fields.get("kind")?.read().value || "quantize";
+    this.#lists.update();
+    const { request, group } = this.#read();
+    setText(this.#preview, JSON.stringify(request, null, 2));
+    setText(this.#send, group ? `Submit ${group} jobs` : "Submit the job");
     clearTimeout(this.#typing);
     this.#typing = setTimeout(() => this.#check(), TYPING_MS);
   }
 
   /* Asks the daemon what it thinks of the form; what is wrong is said at its field. */
   async #check() {
-    const { request, wrong } = this.#read();
+    const { request, wrong, group, lists } = this.#read();
     const asked = ++this.#asked;
     for (const [field, problem] of wrong) if (field.touched) field.complain(problem);
+    if (lists) return this.#estimate.clear("A list has a mistake.");
     if (wrong.length || refusal(this.#context.session.caller, "submit", null))
       return this.#estimate.clear(wrong.some(([field]) => field.touched) ? "The form has a mistake." : null);
     this.#estimate.wait();
     try {
-      const estimate = await this.#context.api.post("/v1/estimate", request);
-      if (asked === this.#asked) this.#estimate.update(estimate);
+      const estimate = await this.#context.api.post(group ? "/v1/groups/estimate" : "/v1/estimate", request);
+      if (asked === this.#asked) this.#estimate[group ? "updateGroup" : "update"](estimate);
     } catch (error) {
       if (asked === this.#asked) this.#doubt(error);
     }
@@ -178,6 +190,7 @@ class SubmitPage {
   /* A mistake is said where it is; a field that was not come to yet is only what is missing. */
   #doubt(error) {
     const field = error instanceof Problem ? this.#fields.get(error.field) : null;
+    if (field && this.#lists.complain(field.name, error.message)) return this.#estimate.clear("A list has a mistake.");
     if (!field) return this.#estimate.clear([error.message, error.hint].filter(Boolean).join(": "));
     if (field.touched) {
       field.complain(error.message, error.hint);
@@ -186,7 +199,10 @@ class SubmitPage {
     return this.#estimate.clear(`${field.title}: ${field.short(error.message)}`);
   }
 
-  /* {request, wrong}: what would be sent, and the fields that cannot be. */
+  /*
+   * {request, wrong, group, lists}: what would be sent, the fields that cannot be, how many jobs it
+   * asks for (0: one, which is no group), and whether a list is wrong.
+   */
   #read() {
     const request = {};
     const wrong = [];
@@ -197,11 +213,14 @@ class SubmitPage {
       if (problem) wrong.push([field, problem]);
       else if (!isDefault(field.schema, value, preset[field.name])) request[field.name] = value;
     }
-    return { request, wrong };
+    const { lists, wrong: mistaken } = this.#lists.update();
+    if (!Object.keys(lists).length) return { request, wrong, group: 0, lists: mistaken };
+    const { name, ...job } = request;
+    return { request: { ...(name ? { name } : {}), job, lists }, wrong, group: countOf(lists), lists: mistaken };
   }
 
   async #submit() {
-    const { request, wrong } = this.#read();
+    const { request, wrong, group, lists } = this.#read();
     for (const field of this.#fields.values()) field.complain(null);
     this.#say(null);
     for (const [field, problem] of wrong) field.complain(problem);
@@ -210,11 +229,13 @@ class SubmitPage {
       wrong[0][0].focus();
       return;
     }
+    if (lists) return this.#lists.focus();
     this.#send.disabled = true;
     try {
-      const job = await this.#context.api.post("/v1/jobs", request, { "Idempotency-Key": this.#key });
-      announce(`Job ${job.id} is in the queue.`);
-      location.hash = format("job", job.id);
+      const made = await this.#context.api.post(group ? "/v1/groups" : "/v1/jobs", request,
+        { "Idempotency-Key": this.#key });
+      announce(group ? `${group} jobs are in the queue.` : `Job ${made.id} is in the queue.`);
+      location.hash = format(group ? "group" : "job", made.id);
     } catch (error) {
       this.#refused(error);
     }
@@ -223,6 +244,10 @@ class SubmitPage {
 
   #refused(error) {
     const field = error instanceof Problem ? this.#fields.get(error.field) : null;
+    if (field && this.#lists.complain(field.name, error.message)) {
+      this.#lists.focus();
+      return;
+    }
     if (field && !field.node.hidden) {
       field.complain(error.message, error.hint);
       this.#unfold(field);

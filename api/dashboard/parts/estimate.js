@@ -2,6 +2,7 @@
 /* What the job of the form would take, by the daemon; it follows the form. */
 import { el, pair, setText, show } from "../lib/dom.js";
 import { bytes, count, fixed, seconds } from "../lib/units.js";
+import { valuesText } from "./members.js";
 
 const isNumber = (value) => typeof value === "number";
 
@@ -54,6 +55,29 @@ export class EstimatePanel {
       .map(([value, text, name]) => name + text(value)).join(" · "));
     show(this.#figures, rows.filter(([, text, ...more]) => text !== "–" || more.some(Boolean))
       .map(([name, ...texts]) => pair(name, ...texts)));
+  }
+
+  /* Of the members of a group: all of them in time and disk, the largest in memory. */
+  updateGroup({ members, seconds: all }) {
+    const figures = (value) => members.map(({ estimate }) => value(estimate)).filter(isNumber);
+    const most = (value) => Math.max(...figures(value));
+    const sizes = figures((estimate) => estimate.size_bytes);
+    const large = members.find(({ estimate }) => estimate.fits === false);
+    const needed = figures((estimate) => estimate.disk?.needed).reduce((sum, bytes) => sum + bytes, 0);
+    const free = members[0]?.estimate.disk?.free;
+    const wrong = [large ? `${valuesText(large.values)}: ${large.estimate.reasons?.fits ||
+      "it does not fit into the memory of the device."}` : "",
+    needed > free ? "The disk has no room for all of them." : ""].filter(Boolean);
+    const time = all ?? NaN;
+    const rows = [["Jobs", String(members.length)], ["Time of all", seconds(time)],
+      ["Memory, most", bytes(most((estimate) => estimate.memory?.device))],
+      ["Host memory, most", bytes(most((estimate) => estimate.memory?.host))],
+      ["Sizes", sizes.length ? `${bytes(Math.min(...sizes))} to ${bytes(Math.max(...sizes))}` : "–"],
+      ["Disk", needed ? `${bytes(needed)} of ${bytes(free)} free` : "–"]];
+    setText(this.#text, wrong.join(" "));
+    this.#text.className = wrong.length ? "problem" : "help";
+    setText(this.brief, isNumber(all) ? `about ${seconds(all)} for all` : "");
+    show(this.#figures, rows.filter(([, text]) => text !== "–").map(([name, text]) => pair(name, text)));
   }
 
   #memory(needed, device) {

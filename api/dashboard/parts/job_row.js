@@ -59,7 +59,7 @@ export class JobRow {
     const first = measured[0];
     setText(this.#link, title(job));
     setText(this.#model, job.name ? job.params?.model : "");
-    this.#drawLabels(job.labels || {});
+    this.#drawLabels(job.labels || {}, job.group ?? null);
     setText(this.#method, method(job));
     setText(this.#owner, job.private ? `${job.owner}, private` : job.owner);
     this.#status.update(job);
@@ -74,13 +74,14 @@ export class JobRow {
     this.tick();
   }
 
-  /* Each leads to the jobs that have it too. */
-  #drawLabels(labels) {
+  /* Each leads to the jobs that have it too, the group to its page. */
+  #drawLabels(labels, group) {
     const words = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
-    const key = JSON.stringify(words);
+    const key = JSON.stringify([words, group]);
     if (key === this.#labelsKey) return;
     this.#labelsKey = key;
-    show(this.#labels, words.map((label) => el("a", { href: format("jobs", null, { label }),
+    show(this.#labels, group ? el("a", { href: format("group", group.id) }, `group ${group.id}`,
+      group.name ? `: ${group.name}` : "") : null, words.map((label) => el("a", { href: format("jobs", null, { label }),
       "aria-label": `Jobs with the label ${label}` }, label)));
   }
 
