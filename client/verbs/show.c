@@ -178,6 +178,7 @@ static void print_head(const struct terminal *terminal, const json_t *job) {
     print_time(terminal, job, "started", "started_at", "created_at", "after ");
     print_time(terminal, job, "finished", "finished_at", "started_at", "after ");
     print_engine(terminal, job);
+    label_print(terminal, "notify", "%s", answer_text(job, "notify"));
     print_progress(terminal, job);
 }
 

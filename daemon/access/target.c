@@ -138,3 +138,12 @@ bool target_is_private(const struct sockaddr *address) {
         return is_private_v6(((const struct sockaddr_in6 *)address)->sin6_addr.s6_addr);
     return true;
 }
+
+/* ---- for people ---- */
+
+char *target_shown(const char *url) {
+    const char *host = strstr(url, "://");
+    size_t size = host ? (size_t)(host + 3 - url) + strcspn(host + 3, "/?#") : strlen(url);
+
+    return str_format("%.*s%s", (int)size, url, url[size] && url[size + 1] ? "/..." : "");
+}

@@ -24,6 +24,12 @@ struct target_policy {
  */
 int target_check(const struct target_policy *policy, const char *url, struct failure *failure);
 
+/*
+ * target_shown() - @url without what is secret in it: "https://hooks.example.org/...". Owned by the
+ * caller; NULL when out of memory.
+ */
+char *target_shown(const char *url);
+
 /* target_check_host() - is @host, an entry of the list, HOST or HOST:PORT? */
 bool target_check_host(const char *host);
 

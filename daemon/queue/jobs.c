@@ -10,6 +10,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/access/access.h"
+#include "daemon/access/target.h"
 #include "daemon/files/paths.h"
 #include "daemon/queue/job_json.h"
 #include "daemon/queue/place.h"
@@ -86,13 +87,23 @@ static json_t *show(const struct cached_state *now, json_t *progress) {
     return steal_ptr(object);
 }
 
+/* Where the end of the job is reported to, for those who may change it. */
+static int show_notify(const struct caller *caller, const struct job_row *row, json_t *job) {
+    cleanup(freep) char *shown = NULL;
+
+    if (!row->notify || access_change(caller, row, "see", NULL))
+        return 0;
+    shown = target_shown(row->notify);
+    return shown ? json_object_set_new(job, "notify", json_string(shown)) : -ENOMEM;
+}
+
 int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
                 json_t **ret_job, uint64_t *ret_version, struct failure *failure) {
     cleanup(json_decrefp) json_t *progress = NULL;
     cleanup(cached_job_freep) struct cached_job *cached = NULL;
     struct cached_state now;
+    cleanup(json_decrefp) json_t *job = NULL;
     uint64_t version;
-    json_t *job = NULL;
     int r;
 
     r = job_cache_find(jobs->cache, id, &now, failure);
@@ -106,10 +117,10 @@ int jobs_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint
     version = object_version(&now, version);
     if (!known || known != version) {
         job = show(&now, progress);
-        if (!job)
+        if (!job || show_notify(caller, cached->row, job))
             return failure_oom(failure);
     }
-    *ret_job = job;
+    *ret_job = steal_ptr(job);
     *ret_version = version;
     return 0;
 }

@@ -150,6 +150,7 @@ def check_jobs():
     made.jobs[3]["name"] = '=HYPERLINK("x", 1)'
     done = run(made, "show", "3", "--csv").stdout
     assert next(csv.DictReader(io.StringIO(done)))["name"] == "'" + made.jobs[3]["name"], done
+    made.jobs[2]["notify"] = "https://hooks.example.org/..."
     made.jobs[2]["params"].update(rules=[{"modules": ["self_attn"], "wbits": 8}, {
         "layers": "0-3,15", "experts": "7", "wbits": 4, "groupsize": 64, "sym": True}],
         refine=3, preset="best", drift=0.5, **{"for": "vllm"})
@@ -161,6 +162,7 @@ def check_jobs():
     assert both["refine"] == [3, 0] and both["target_bits"] == [None, 3.5], both
     assert list(csv.DictReader(io.StringIO(run(made, "show", "2", "--csv").stdout)))[0]["rules"] == (
         "self_attn:wbits=8, layers=0-3,15/experts=7:wbits=4,groupsize=64,sym=true")
+    del made.jobs[2]["notify"]
     for number in (2, 3):
         for name in ("rules", "refine", "preset", "drift", "target_bits", "for"):
             made.jobs[number]["params"].pop(name, None)

@@ -298,14 +298,14 @@ class JobPage {
 
   #drawFacts() {
     const job = this.#job;
-    const key = JSON.stringify([job.params, job.result, job.model, job.labels]);
+    const key = JSON.stringify([job.params, job.result, job.model, job.labels, job.notify]);
     if (this.#facts.dataset.key === key) return;
     this.#facts.dataset.key = key;
     const hash = (value) => el("code", { class: "hash", title: value }, value);
     show(this.#facts,
       Object.entries(job.params || {}).map(([name, value]) =>
         pair(name, name.endsWith("sha256") && value ? hash(value) : shown(value))),
-      pair("priority", String(job.priority)),
+      pair("priority", String(job.priority)), job.notify ? pair("notify", job.notify) : null,
       Object.entries(job.labels || {}).map(([name, value]) => pair(`label ${name}`, value)));
     this.#drawFigures(job.model, job.result || {});
   }

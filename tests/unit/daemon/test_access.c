@@ -3,6 +3,8 @@
 #include "jobs_fixture.h"
 #include "old_store.h"
 
+#include "daemon/access/target.h"
+
 #define PRIVATE_REQUEST                                                                            \
     "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, \"private\": true}"
 
@@ -45,6 +47,37 @@ static void test_private_is_seen_by_few(void **state) {
     restart(q);
     assert_int_equal(look(q, &other, hidden), -EPERM);
     assert_int_equal(look(q, &user, hidden), 0);
+}
+
+static void expect_notify(struct queue *q, const struct caller *caller, int64_t id,
+                          const char *expected) {
+    cleanup(json_decrefp) json_t *job = NULL;
+    struct failure failure = {};
+    uint64_t version;
+    const json_t *shown;
+
+    assert_int_equal(jobs_object(&q->jobs, caller, id, 0, &job, &version, &failure), 0);
+    shown = json_object_get(job, "notify");
+    assert_true(str_equal(json_string_value(shown), expected) && (!!shown == !!expected));
+}
+
+/* Where its end is reported to, only for those who may cancel it, and without the path. */
+static void test_notify_is_seen_by_few(void **state) {
+    static char host[] = "hooks.example.org";
+    static char *const hosts[] = {host};
+    static const struct target_policy policy = {.hosts = hosts, .n_hosts = 1, .key = "key"};
+    struct queue *q = *state;
+    int64_t id, plain;
+
+    q->jobs.targets = &policy;
+    id = submit_as(q, &user,
+                   "{\"model\": \"m\", \"dataset\": \"wikitext2\", \"wbits\": 4, "
+                   "\"notify\": \"https://hooks.example.org/secret\"}");
+    plain = submit_as(q, &user, request_text);
+    expect_notify(q, &user, id, "https://hooks.example.org/...");
+    expect_notify(q, &admin, id, "https://hooks.example.org/...");
+    expect_notify(q, &other, id, NULL);
+    expect_notify(q, &user, plain, NULL);
 }
 
 /* The ids that a list of at most @limit shows, newest first. */
@@ -273,6 +306,7 @@ static void test_keys(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_private_is_seen_by_few),
+        TEST(test_notify_is_seen_by_few),
         TEST(test_lists),
         TEST(test_filters),
         TEST(test_sorts),

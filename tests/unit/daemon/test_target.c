@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which URLs and which addresses notifications may go to. */
+#include "base/cleanup.h"
+#include "base/macros.h"
 #include "daemon/access/target.h"
 
 #include <arpa/inet.h>
@@ -128,11 +130,29 @@ static void test_addresses(void **state) {
     assert_true(target_is_private(&(struct sockaddr){.sa_family = AF_UNIX}));
 }
 
+static void test_shown(void **state) {
+    static const char *const cases[][2] = {
+        {"https://hooks.example.org/services/T0/B0/secret", "https://hooks.example.org/..."},
+        {"https://example.org:8443/?key=secret", "https://example.org:8443/..."},
+        {"https://example.org?key=secret", "https://example.org/..."},
+        {"https://example.org/", "https://example.org"},
+        {"https://example.org", "https://example.org"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        cleanup(freep) char *shown = target_shown(cases[i][0]);
+
+        assert_string_equal(shown, cases[i][1]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_shown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
