@@ -52,14 +52,13 @@ __device__ __forceinline__ struct point_scale unpack_grid(unsigned packed, unsig
                       has_min);
 }
 
-/* The column's code becomes the nearest to the least objective. Returns the change of q. */
-__device__ __forceinline__ float move_point(unsigned packed, const struct point_scale &at,
-                                            float gradient, float reciprocal, float maxq,
-                                            unsigned char *code) {
-    float q = grid_weight((float)(packed & 0xff), at);
+/* *packed becomes the code nearest to the least objective. Returns the change of q. */
+__device__ __forceinline__ float move_point(unsigned *packed, const struct point_scale &at,
+                                            float gradient, float reciprocal, float maxq) {
+    float q = grid_weight((float)(*packed & 0xff), at);
     float next = grid_code(q - gradient * reciprocal, at, maxq);
 
-    *code = (unsigned char)next;
+    *packed = (unsigned)next;
     return grid_weight(next, at) - q;
 }
 
@@ -101,39 +100,51 @@ __device__ __forceinline__ void sweep_rest(const struct sweep_row &row, const fl
     }
 }
 
-/* W columns in registers, from column @s of the block; its columns' groups at @groups. */
+/*
+ * W columns in registers, from column @s of the block; its columns' groups at @groups. Points are
+ * read AHEAD columns before they move: all of them at once, or each with an address of its own, do
+ * not fit into the registers.
+ */
 template <int W, bool K>
 __device__ __forceinline__ void sweep_step(const struct sweep_row &row, const float *h,
                                            const float *reciprocal, const int *groups, size_t rows,
                                            float maxq, int s, int width) {
-    const float *from = s ? row.work : row.gradient;
+    enum { AHEAD = W < 4 ? W : 4 };
+    const float *from = (s ? row.work : row.gradient) + s * rows;
+    unsigned char *code = row.codes + s * rows, *moved = code;
+    bf16 *high = row.high + s * rows, *low = row.low + s * rows;
     float g[W]; /* gradients, then changes */
     unsigned point[W], units[K ? W : 1];
 
 #pragma unroll
-    for (int i = 0; i < W; i++) {
-        size_t grid = groups[s + i] * rows;
-
-        g[i] = from[(s + i) * rows];
-        point[i] = pack_point(row.codes[(s + i) * rows], row.zeros[grid], row.scales[grid]);
-        if (K)
-            units[i] = pack_units(row.units, groups[s + i], rows);
-    }
+    for (int i = 0; i < W; i++, from += rows)
+        g[i] = *from;
 #pragma unroll
-    for (int i = 0; i < W; i++) {
-        g[i] =
-            move_point(point[i], unpack_grid<K>(point[i], units[K ? i : 0], row.units.dmin != NULL),
-                       g[i], reciprocal[s + i], maxq, &row.codes[(s + i) * rows]);
+    for (int i = -AHEAD; i < W; i++) {
+        if (i + AHEAD < W) {
+            int group = groups[s + i + AHEAD];
+
+            point[i + AHEAD] = pack_point(*code, row.zeros[group * rows], row.scales[group * rows]);
+            if (K)
+                units[i + AHEAD] = pack_units(row.units, group, rows);
+            code += rows;
+        }
+        if (i < 0)
+            continue;
+        g[i] = move_point(&point[i],
+                          unpack_grid<K>(point[i], units[K ? i : 0], row.units.dmin != NULL), g[i],
+                          reciprocal[s + i], maxq);
 #pragma unroll
         for (int j = i + 1; j < W; j++)
             g[j] += g[i] * h[(s + i) * BLOCK + s + j];
     }
 #pragma unroll
-    for (int i = 0; i < W; i++) {
-        bf16 high = __float2bfloat16_rn(g[i]);
+    for (int i = 0; i < W; i++, moved += rows, high += rows, low += rows) {
+        bf16 head = __float2bfloat16_rn(g[i]);
 
-        row.high[(s + i) * rows] = high;
-        row.low[(s + i) * rows] = __float2bfloat16_rn(g[i] - __bfloat162float(high));
+        *moved = (unsigned char)point[i];
+        *high = head;
+        *low = __float2bfloat16_rn(g[i] - __bfloat162float(head));
     }
     sweep_rest<W>(row, h, g, rows, s, width);
 }
