@@ -10,22 +10,13 @@
 #include "base/clock.h"
 #include "daemon/pipeline/grams.h"
 #include "daemon/pipeline/run.h"
+#include "daemon/pipeline/side.h"
 #include "daemon/pipeline/solver.h"
 #include "daemon/pipeline/writer.h"
 
 #include <errno.h>
 
 enum { QUANTIZED, ORIGINAL, N_SIDES };
-
-/* A model that goes through the layers. */
-struct side {
-    struct span x;     /* [windows, seqlen, d] act: the hidden states */
-    struct span batch; /* [batch, seqlen, d] act: a copy to run ahead with */
-    /* [windows, seqlen, q width] act: what attention gave; empty: it is computed again */
-    struct span attention;
-    bool attended; /* x already has what the layer's attention gives */
-    struct forward_work work;
-};
 
 struct quantizer {
     struct run *run;
@@ -44,15 +35,11 @@ struct quantizer {
 
 static int calibration_alloc(struct quantizer *q) {
     struct run *run = q->run;
-    size_t window = run_window_bytes(run);
     int r;
 
     r = grams_init(&q->grams, run, run->calibration->n, run_sides(run) > ORIGINAL);
-    for (int i = 0; i < run_sides(run) && !r; i++) {
-        r = q->b->ops->alloc(q->b, run->calibration->n * window, &q->sides[i].x);
-        if (!r)
-            r = q->b->ops->alloc(q->b, run->batch * window, &q->sides[i].batch);
-    }
+    for (int i = 0; i < run_sides(run) && !r; i++)
+        r = side_init(&q->sides[i], run);
     if (!r && run_sides(run) > ORIGINAL)
         r = layer_weights_alloc(q->b, &run->checkpoint->config, &q->original);
     return r;
@@ -96,31 +83,6 @@ static int shared_alloc(struct quantizer *q) {
     return r ? failure_oom(run->failure) : 0;
 }
 
-/* What attention gives to all windows of a side. */
-static size_t attention_size(const struct run *run) {
-    return (size_t)run->calibration->n * run->seqlen *
-           model_config_q_width(&run->checkpoint->config) * dtype_size(run->b->ops->act);
-}
-
-size_t quantize_more_size(const struct run *run) {
-    return run->calibration && run->params->true_sequential ? run_sides(run) * attention_size(run)
-                                                            : 0;
-}
-
-/* With true_sequential attention is needed by two passes; it is kept where there is room. */
-static int attention_alloc(struct quantizer *q) {
-    size_t size = quantize_more_size(q->run);
-    struct backend_info info;
-    int r = 0;
-
-    q->b->ops->info(q->b, &info);
-    if (!size || !batch_fits(size, info.memory_free))
-        return 0;
-    for (int i = 0; i < run_sides(q->run) && !r; i++)
-        r = q->b->ops->alloc(q->b, attention_size(q->run), &q->sides[i].attention);
-    return r;
-}
-
 static int quantizer_init(struct quantizer *q, struct run *run) {
     int r = 0;
 
@@ -139,21 +101,21 @@ static void quantizer_done(struct quantizer *q) {
     q->b->ops->fetch_wait(q->b);
     writer_done(&q->writer);
     grams_done(&q->grams, q->b);
-    for (int i = 0; i < N_SIDES; i++) {
-        q->b->ops->free(q->b, &q->sides[i].batch);
-        q->b->ops->free(q->b, &q->sides[i].x);
-        q->b->ops->free(q->b, &q->sides[i].attention);
-        forward_work_done(&q->sides[i].work);
-    }
+    for (int i = 0; i < N_SIDES; i++)
+        side_done(&q->sides[i], q->b);
     q->b->ops->free(q->b, &q->shared);
     layer_weights_free(q->b, &q->original);
     for (size_t i = 0; i < ARRAY_SIZE(q->layers); i++)
         layer_weights_free(q->b, &q->layers[i]);
 }
 
+size_t quantize_more_size(const struct run *run, bool all) {
+    return sides_left_size(run, all);
+}
+
 size_t quantize_size(const struct run *run) {
     const struct model_config *c = &run->checkpoint->config;
-    size_t act = dtype_size(run->b->ops->act), window = run_window_bytes(run), total = 0;
+    size_t act = dtype_size(run->b->ops->act), total = 0;
     int layers = (run->b->ops->streams ? 2 : 1) + run_sides(run) - 1;
     bool failed = false;
 
@@ -161,10 +123,8 @@ size_t quantize_size(const struct run *run) {
         failed |= checked_add(total, layer_weights_size(c, act), &total);
     failed |= checked_add(total, shared_size(run), &total);
     if (run->calibration) {
-        size_t windows = run_sides(run) * ((size_t)run->calibration->n + run->batch);
-
         failed |= checked_add(total, grams_size(run, run_sides(run) > ORIGINAL), &total);
-        failed |= checked_add(total, window * windows, &total);
+        failed |= checked_add(total, run_sides(run) * side_size(run), &total);
         failed |= checked_add(total, outer_weights_size(c, act, false), &total);
     }
     return failed ? SIZE_MAX : total;
@@ -205,10 +165,11 @@ static int advance_windows(struct quantizer *q, int layer, int first, int count)
 
     for (int i = 0; i < run_sides(run) && !r; i++) {
         struct side *side = &q->sides[i];
+        struct forward_work work = side_work(side, run, first, count);
 
-        r = layer_steps(q->b, &run->checkpoint->config, weights_of_side(q, i, layer), &side->work,
+        r = layer_steps(q->b, &run->checkpoint->config, weights_of_side(q, i, layer), &work,
                         span_slice(side->x, first * window, count * window), count, run->seqlen,
-                        side->attended ? STEP_GATE_UP : STEP_QKV, NULL);
+                        side->at, NULL);
     }
     return r;
 }
@@ -225,20 +186,25 @@ static bool is_final(const struct gather *gather, int side) {
 static enum step first_step(const struct gather *gather) {
     const struct side *side = &gather->q->sides[QUANTIZED];
 
-    if (side->attended)
-        return STEP_GATE_UP;
-    return gather->first == GROUP_GATE_UP && side->attention.at ? STEP_ATTENDED : STEP_QKV;
+    return gather->first == GROUP_GATE_UP && side->left.attention.at ? STEP_ATTENDED : side->at;
 }
 
-/* The hidden states of side @i to look with, and the memory of its attention. */
-static int prepare_side(struct gather *gather, int i, int first, int count, struct span *ret_x) {
+/* Where side @i stands after the look. */
+static enum step last_step(const struct gather *gather, int i) {
+    if (gather->last < GROUP_GATE_UP || !is_final(gather, i))
+        return STEP_QKV;
+    return gather->last == GROUP_DOWN && gather->q->sides[i].left.activations.at ? STEP_END
+                                                                                 : STEP_GATE_UP;
+}
+
+/* The hidden states of side @i to look with: a copy, unless they may go along. */
+static int prepare_side(const struct gather *gather, int i, int first, int count,
+                        struct span *ret_x) {
     struct quantizer *q = gather->q;
     struct side *side = &q->sides[i];
-    size_t window = run_window_bytes(q->run), kept = side->attention.size / q->run->calibration->n;
+    size_t window = run_window_bytes(q->run);
     struct span x = span_slice(side->x, first * window, count * window);
 
-    if (side->attention.at)
-        side->work.attention = span_slice(side->attention, first * kept, count * kept);
     *ret_x = is_final(gather, i) ? x : span_slice(side->batch, 0, count * window);
     return is_final(gather, i) ? 0 : q->b->ops->copy(q->b, *ret_x, x);
 }
@@ -247,24 +213,22 @@ static int prepare_side(struct gather *gather, int i, int first, int count, stru
 static int gather_windows(struct quantizer *q, int layer, int first, int count,
                           struct gather *gather) {
     struct run *run = q->run;
-    struct forward_side original = {weights_of_side(q, ORIGINAL, layer), &q->sides[ORIGINAL].work};
-    const struct forward_tap tap = {take_input, gather, gather->last,
-                                    run_sides(run) > ORIGINAL ? &original : NULL};
-    struct span own[N_SIDES], x[N_SIDES] = {};
+    struct forward_work works[N_SIDES];
+    struct span x[N_SIDES] = {};
     int r = 0;
 
-    for (int i = 0; i < run_sides(run); i++)
-        own[i] = q->sides[i].work.attention;
-    for (int i = 0; i < run_sides(run) && !r; i++)
+    for (int i = 0; i < run_sides(run) && !r; i++) {
+        works[i] = side_work(&q->sides[i], run, first, count);
         r = prepare_side(gather, i, first, count, &x[i]);
-    original.x = x[ORIGINAL];
-    if (!r)
-        r = layer_steps(q->b, &run->checkpoint->config, layer_of(q, layer),
-                        &q->sides[QUANTIZED].work, x[QUANTIZED], count, run->seqlen,
-                        first_step(gather), &tap);
-    for (int i = 0; i < run_sides(run); i++)
-        q->sides[i].work.attention = own[i];
-    return r;
+    }
+    const struct forward_side original = {weights_of_side(q, ORIGINAL, layer), &works[ORIGINAL],
+                                          x[ORIGINAL]};
+    const struct forward_tap tap = {take_input, gather, gather->last,
+                                    run_sides(run) > ORIGINAL ? &original : NULL};
+
+    return r ? r
+             : layer_steps(q->b, &run->checkpoint->config, layer_of(q, layer), &works[QUANTIZED],
+                           x[QUANTIZED], count, run->seqlen, first_step(gather), &tap);
 }
 
 /* Runs all windows through the layer, or, with @gather, as far as it looks. */
@@ -299,7 +263,7 @@ static int gather_inputs(struct quantizer *q, int layer, enum group first, enum 
     if (!r)
         r = pass(q, layer, &gather);
     for (int i = 0; i < N_SIDES; i++)
-        q->sides[i].attended = last >= GROUP_GATE_UP && is_final(&gather, i);
+        q->sides[i].at = last_step(&gather, i);
     return r;
 }
 
@@ -308,7 +272,7 @@ static int finish_pass(struct quantizer *q, int layer) {
     int r = pass(q, layer, NULL);
 
     for (int i = 0; i < N_SIDES; i++)
-        q->sides[i].attended = false;
+        q->sides[i].at = STEP_QKV;
     return r;
 }
 
@@ -470,7 +434,7 @@ int quantize_layers(struct run *run) {
     if (!r && run->calibration)
         r = embed_calibration(&q);
     if (!r)
-        r = attention_alloc(&q);
+        r = sides_leave(q.sides, run);
     if (!r)
         r = progress_phase(&run->progress, PHASE_QUANTIZE);
     for (int i = 0; i < run_layers(run) && !r; i++)

@@ -141,8 +141,8 @@ bool batch_fits(size_t size, size_t memory);
 
 /* Bytes of device memory that a phase takes with run->batch; SIZE_MAX when they do not fit. */
 size_t quantize_size(const struct run *run); /* quantize.c */
-/* quantize_more_size() - what it takes beside, to be faster, where the device has it. */
-size_t quantize_more_size(const struct run *run);
+/* quantize_more_size() - what it takes beside, to be faster, where there is room: some, or all. */
+size_t quantize_more_size(const struct run *run, bool all);
 size_t evaluate_size(const struct run *run); /* evaluate/ */
 /*
  * comparison_size() - bytes that comparing with the original takes beside evaluate_size() where the

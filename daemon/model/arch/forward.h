@@ -74,7 +74,8 @@ int layer_forward(struct backend *b, const struct model_config *config,
 /*
  * layer_steps() - the same from the step @from, that of tap->last at most, on: STEP_QKV: all of
  * them; STEP_ATTENDED: x is as the layer found it, and work->attention what STEP_O has left;
- * STEP_GATE_UP: x is what STEP_ATTENDED has left. Likewise of the original of a tap. x changes at
+ * STEP_GATE_UP: x is what STEP_ATTENDED has left; STEP_END: that x, and work->activations, weights,
+ * position and offsets are what STEP_DOWN has left. Likewise of the original of a tap. x changes at
  * STEP_ATTENDED and at STEP_END only.
  */
 int layer_steps(struct backend *b, const struct model_config *config,

@@ -228,8 +228,8 @@ static void add_optional(const struct estimate_request *request, size_t size, st
 /* What the phases take of that which the device has left. */
 static void add_more(const struct estimate_request *request, const struct run *run,
                      struct estimate *e) {
-    if (run->quantizes)
-        add_optional(request, quantize_size(run) + quantize_more_size(run), e);
+    for (int all = 0; run->quantizes && all < 2; all++)
+        add_optional(request, quantize_size(run) + quantize_more_size(run, all), e);
     if (e->shape.compares && e->n_evals)
         add_optional(request, evaluate_size(run) + comparison_size(run, !run->quantizes), e);
 }

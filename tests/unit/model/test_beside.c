@@ -202,6 +202,7 @@ static void test_beside(void **state) {
     check_parts(f, GROUP_O, STEP_ATTENDED);
     check_parts(f, GROUP_GATE_UP, STEP_GATE_UP);
     check_parts(f, GROUP_DOWN, STEP_GATE_UP);
+    check_parts(f, GROUP_DOWN, STEP_END);
     compare_all(&pair, &first, &second, f->T, c->num_experts);
 
     inputs_done(&pair);
