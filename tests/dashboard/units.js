@@ -185,6 +185,12 @@ async function job() {
   same(j.fraction({ status: "succeeded", progress: { phase: "export", fraction: 1 } }), null, "an end");
   same(j.method({ params: { wbits: 3, method: "rtn", grid: "mse", groupsize: 64, sym: true } }),
     "rtn 3 bit g64 sym mse", "method");
+  const engine = { name: "slurm", id: 7, state: "PENDING", reason: "Priority", node: "", starts_at: null };
+  same(j.standing({ status: "running", engine }), "waits in slurm (Priority)", "a job that waits on a cluster");
+  same(j.standing({ status: "running", engine: { ...engine, starts_at: "2026-11-28T14:02:11.000Z" } })
+    .startsWith("waits in slurm (Priority), expected to start at "), true, "its expected start");
+  same(j.standing({ status: "running", engine: { ...engine, state: "RUNNING", node: "n3" },
+    progress: { phase: "quantize", layer: 3, layers_total: 16 } }), "quantize, layer 4 of 16 on n3", "its node");
 }
 
 async function devices() {

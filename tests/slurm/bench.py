@@ -72,6 +72,10 @@ class Cluster:
         """The same of those that the runs of job @number are."""
         return {name: states for name, states in self.jobs().items() if f"-{number}-" in name}
 
+    def n_ended(self):
+        with open(self.home + "/jobcomp.txt", encoding="utf-8") as file:
+            return len(file.readlines())
+
     def pid(self, what):
         with open(f"{self.home}/{what}.pid", encoding="ascii") as file:
             return int(file.read())

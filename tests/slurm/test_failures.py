@@ -4,8 +4,10 @@
 first, no event twice.
 
 Usage: test_failures.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 when all passed.
+KILLS and JOBS in the environment: how often the daemon is killed, how many jobs are drained.
 """
 import os
+import random
 import shutil
 import signal
 import sys
@@ -14,6 +16,8 @@ import time
 from bench import LONGER, Cluster, Daemon, clean_up, make_home, need_slurm, run_tests, wait
 
 PROGRAMS = sys.argv[1:4]
+KILLS = int(os.environ.get("KILLS", "20"))
+JOBS = int(os.environ.get("JOBS", "60"))
 # Some seconds of work, so that there is something to interrupt.
 LONG = {**LONGER, "nsamples": 256}
 
@@ -51,6 +55,10 @@ def test_cancelled_by_another():
 def test_node_crash():
     number, node = start_long(stop=True)
     CLUSTER.do("crash", node)
+    first = next(iter(CLUSTER.jobs_of(number)))
+    wait("another run", 60, lambda: len(CLUSTER.jobs_of(number)) == 2)
+    # An scancel of the first run that comes late, with the number that is now another's.
+    CLUSTER.run("scancel", "--name=" + first, str(DAEMON.wait_submitted(number)))
     job = DAEMON.wait(number, "succeeded", 150)
     assert job["attempt"] == 1 and job["engine"]["node"] != node, job
     told = DAEMON.kinds(number)
@@ -139,6 +147,73 @@ def test_preempted():
     DAEMON.start()
 
 
+def interruptions(number):
+    return [event["data"]["reason"] for event in DAEMON.events(number)
+            if event["type"] == "job.interrupted"]
+
+
+def end_soon(number):
+    """Slurm's own time limit, some seconds from now; it looks every half minute."""
+    CLUSTER.run("scontrol", "update", f"JobId={DAEMON.job(number)['engine']['id']}",
+                "EndTime=now+1")
+
+
+def test_time_limit():
+    """A run with a layer since its start is followed by another; without one it would never end."""
+    number, _ = start_long(stop=True)
+    end_soon(number)
+    check(number)
+    assert interruptions(number) == ["time limit"], interruptions(number)
+    number = DAEMON.submit(LONG, nsamples=2048)
+    wait("its start", 60, lambda: DAEMON.job(number)["progress"])
+    CLUSTER.run("pkill", "-STOP", "-f", f"{HOME}/jobs/{number} ")
+    end_soon(number)
+    error = DAEMON.wait(number, "failed", 90)["error"]
+    assert error["code"] == "slurm_time_limit", error
+
+
+def test_requeued():
+    """By an admin, in spite of --no-requeue: another run does not wait for what Slurm makes of it."""
+    number, _ = start_long()
+    first = DAEMON.job(number)["engine"]["id"]
+    CLUSTER.run("scontrol", "update", f"JobId={first}", "Requeue=1")
+    CLUSTER.run("scontrol", "requeue", str(first))
+    check(number)
+    assert interruptions(number) == ["requeued by Slurm"], interruptions(number)
+    assert DAEMON.job(number)["engine"]["id"] != first
+
+
+def test_kills():
+    """kill -9 of the daemon at random instants, with 8 jobs on the cluster all the time."""
+    numbers, dice, n_runs = [], random.Random(1), 0
+    for _ in range(KILLS):
+        while sum(DAEMON.job(number)["finished_at"] is None for number in numbers) < 8:
+            numbers.append(DAEMON.submit(LONGER))
+        time.sleep(dice.random())
+        DAEMON.kill()
+        DAEMON.start()
+    artifacts = [DAEMON.succeeds_once(number) for number in numbers]
+    assert all(artifact == artifacts[0] for artifact in artifacts)
+    for number in numbers:
+        n_runs += len({event["data"]["attempt"] for event in DAEMON.events(number)
+                       if event["type"] == "job.started"})
+    assert n_runs == len(numbers), (n_runs, len(numbers))
+    print(f"    {KILLS} kills, {len(numbers)} jobs")
+
+
+def test_drain():
+    """Many short jobs: none is stuck, none runs twice."""
+    before = CLUSTER.n_ended()
+    numbers = [DAEMON.submit({"model": "olmoe-demo", "method": "rtn", "wbits": 4, "eval": []})
+               for _ in range(JOBS)]
+    began = time.monotonic()
+    for number in numbers:
+        DAEMON.wait(number, "succeeded", 60 + JOBS)
+        assert DAEMON.job(number)["attempt"] == 1, DAEMON.job(number)
+    wait("Slurm has ended them", 30, lambda: CLUSTER.n_ended() - before == JOBS)
+    print(f"    {JOBS} jobs in {time.monotonic() - began:.0f} s")
+
+
 need_slurm()
 HOME = make_home()
 CLUSTER = None
@@ -146,12 +221,13 @@ DAEMON = None
 try:
     os.makedirs(HOME + "/bin")
     CLUSTER = Cluster(HOME + "/cluster", 2)
-    DAEMON = Daemon(*PROGRAMS, HOME, CLUSTER)
+    DAEMON = Daemon(*PROGRAMS, HOME, CLUSTER, **{"owner-jobs": "0", "queue-limit": "0"})
     DAEMON.start()
     first = DAEMON.submit(LONG)
     DAEMON.wait(first, "succeeded")
     WANTED = DAEMON.artifact(first)
     run_tests([test_cancelled_by_another, test_node_crash, test_slurmd_dead,
-               test_slurmctld_killed_after_submission, test_slurmctld_hangs, test_preempted])
+               test_slurmctld_killed_after_submission, test_slurmctld_hangs, test_preempted,
+               test_time_limit, test_requeued, test_kills, test_drain])
 finally:
     clean_up(HOME, DAEMON, CLUSTER)
