@@ -6,6 +6,7 @@ the programs of programs.py.
 Usage: test_ends.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 when all passed.
 """
 import calendar
+import json
 import os
 import signal
 import subprocess
@@ -197,6 +198,17 @@ def test_reload():
         for number in numbers:
             other.wait(number, "succeeded")
         assert "'slurm-partition' has changed" in other.log()
+        for state, told in (("down", "'new2' is not up, with 3 of 4 nodes"),
+                            ("none", "no partition 'new3'")):
+            FAKE.mode(sinfo=state)
+            configure(slurm_partition=told.split("'")[1], slurm_jobs=2)
+            other.process.send_signal(signal.SIGHUP)
+            wait("it is not up", 30, lambda text=told: text in json.dumps(
+                other.ask("GET", "/v1/devices")[1]["data"][0]["error"]))
+        FAKE.mode()
+        configure(slurm_partition="new", slurm_jobs=2)
+        other.process.send_signal(signal.SIGHUP)
+        wait("it is up", 30, lambda: not other.ask("GET", "/v1/devices")[1]["data"][0]["error"])
         configure(slurm_partition="two words")
         other.process.send_signal(signal.SIGHUP)
         wait("it is refused", 30, lambda: "the configuration stays as it was" in other.log())

@@ -284,6 +284,16 @@ int site_list(const struct site *site, struct command *command, struct failure *
     return start(site, command, &arguments, "", failure);
 }
 
+bool site_knows_partition(const struct site *site) {
+    const struct config_list *options = &site->config->slurm_options;
+    bool knows = true;
+
+    for (int i = 0; i < options->n; i++)
+        knows = knows && !str_has_prefix(options->at[i], "-p") &&
+                !str_has_prefix(options->at[i], "--par");
+    return knows;
+}
+
 int site_partition(const struct site *site, struct command *command, struct failure *failure) {
     cleanup(arguments_done) struct arguments arguments = {};
 

@@ -56,6 +56,9 @@ int site_submit(const struct site *site, struct command *command, const char *di
 /* site_list() - start squeue for all jobs of this user, with SLURM_COLUMNS. Return: as above. */
 int site_list(const struct site *site, struct command *command, struct failure *failure);
 
+/* site_knows_partition() - may no further option of sbatch send jobs to another partition? */
+bool site_knows_partition(const struct site *site);
+
 /*
  * site_partition() - start sinfo for the partition of our jobs, the default one when none is named,
  * with SLURM_NODES. Return: as above.

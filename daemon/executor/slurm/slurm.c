@@ -54,6 +54,7 @@ static void take_changed(struct slurm *slurm) {
         return;
     config_free(before);
     use_options(slurm);
+    slurm->partition_at = 0;
     task_list_in(slurm, 0);
 }
 
@@ -197,11 +198,11 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
     struct waits waits;
     struct failure why;
     char name[160];
-    bool answers;
+    bool well;
 
     pthread_mutex_lock(&slurm->mutex);
-    answers = slurm->answers;
-    why = slurm->why;
+    why = slurm->answers ? slurm->partition : slurm->why;
+    well = slurm->answers && !why.code[0];
     waits = slurm->waits;
     partition = slurm->options->slurm_partition;
     snprintf(name, sizeof(name), "Slurm%s%s", partition ? ", partition " : "",
@@ -216,7 +217,7 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
                devices, json_pack("{ss ss ss ss sI sI sn sn so so}", "id", NAME, "kind", NAME,
                                   "name", name, "library", "", "memory_total", (json_int_t)0,
                                   "memory_free", (json_int_t)0, "utilization", "job", "jobs", jobs,
-                                  "error", answers ? json_null() : failure_to_json(&why)))
+                                  "error", well ? json_null() : failure_to_json(&why)))
                ? -ENOMEM
                : 0;
 }

@@ -15,7 +15,7 @@
 
 #define SLURM_NAME "slurm"
 
-enum task { TASK_NONE, TASK_LIST, TASK_SUBMIT, TASK_STOP };
+enum task { TASK_NONE, TASK_LIST, TASK_PARTITION, TASK_SUBMIT, TASK_STOP };
 
 struct slurm {
     struct executor executor;
@@ -29,16 +29,17 @@ struct slurm {
     atomic_int n_waiting, n_running; /* runs, by Slurm's states when they were looked at last */
     atomic_int_fast64_t renewed;     /* lease_now() at the thread's last sign of life */
 
-    pthread_mutex_t mutex; /* guards the next eight; held for no program and no transaction */
+    pthread_mutex_t mutex; /* guards the next nine; held for no program and no transaction */
     pthread_cond_t cond;
     struct slurm_run **runs; /* [n_runs], owned; each is the thread's own */
     int n_runs;
     bool ended;
-    bool answers;           /* Slurm did the last time, */
-    struct failure why;     /* else this was the matter */
-    struct waits waits;     /* of the runs that Slurm has not started, when they were looked at */
-    struct config *options; /* of the cluster; owned; replaced and changed by the thread alone */
-    struct config *changed; /* what they shall become; owned; NULL: they stay */
+    bool answers;             /* Slurm did the last time, */
+    struct failure why;       /* else this was the matter */
+    struct failure partition; /* what is the matter with it; code "": nothing, or not known */
+    struct waits waits;       /* of the runs that Slurm has not started, when they were looked at */
+    struct config *options;   /* of the cluster; owned; replaced and changed by the thread alone */
+    struct config *changed;   /* what they shall become; owned; NULL: they stay */
 
     /* The thread's own. */
     struct command command;
@@ -46,6 +47,7 @@ struct slurm {
     struct slurm_run *target; /* of the task; NULL: it has ended meanwhile, or the task has none */
     double list_at;           /* monotonic: the next list */
     double asked_at;          /* monotonic: when the last one was asked for */
+    double partition_at;      /* monotonic: when it is looked at next */
     double backoff;           /* seconds; 0: Slurm answered */
     double left_since;        /* monotonic: devices here leave a job to others; 0: they do not */
 };

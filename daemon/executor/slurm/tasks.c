@@ -9,8 +9,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define CHANGE_SECONDS 5   /* until the next list after something changed */
-#define BACKOFF_MAX 120    /* seconds between lists while Slurm does not answer */
+#define CHANGE_SECONDS 5         /* until the next list after something changed */
+#define BACKOFF_MAX 120          /* seconds between lists while Slurm does not answer */
+#define PARTITION_SECONDS 600    /* between two looks at the partition, ... */
+#define PARTITION_ILL_SECONDS 30 /* ... and while something is the matter with it */
 #define PATIENCE_SECONDS 5 /* that devices here may leave a job to others though they are idle */
 
 void task_list_in(struct slurm *slurm, double seconds) {
@@ -91,6 +93,36 @@ static void on_list(struct slurm *slurm, int status) {
         task_list_in(slurm, CHANGE_SECONDS);
 }
 
+/* Jobs are submitted to it all the same: they wait there until it is up. */
+static void on_partition(struct slurm *slurm, int status) {
+    const char *text = slurm->command.texts[0].data, *name = slurm->options->slurm_partition;
+    struct slurm_partition partition;
+    struct failure why = {};
+    bool news;
+
+    if (status)
+        return;
+    slurm_parse_partition(text ? text : "", &partition); /* of one that is not there: nothing */
+    if (!partition.n_nodes)
+        failure_set(&why, -ENOENT, "slurm_partition", "see slurm-partition and 'sinfo'",
+                    "Slurm has no partition '%s'", name);
+    else if (!partition.up || !partition.n_usable)
+        failure_set(&why, -EAGAIN, "slurm_partition", "see 'sinfo -R'; jobs wait until it is back",
+                    "the partition '%s' is %s, with %d of %d nodes usable", name,
+                    partition.up ? "up" : "not up", partition.n_usable, partition.n_nodes);
+    pthread_mutex_lock(&slurm->mutex);
+    news = !str_equal(slurm->partition.detail, why.detail);
+    slurm->partition = why;
+    pthread_mutex_unlock(&slurm->mutex);
+    if (why.code[0])
+        slurm->partition_at = clock_monotonic() + PARTITION_ILL_SECONDS;
+    if (news && why.code[0])
+        log_record(LOG_WARNING, LOG_FIELDS(.device = SLURM_NAME, .code = why.code), "%s",
+                   why.detail);
+    else if (news)
+        log_info("the partition '%s' is up", name);
+}
+
 static void on_submitted(struct slurm *slurm, int status) {
     struct slurm_run *run = slurm->target;
     const char *out = slurm->command.texts[0].data, *text = slurm->command.texts[1].data;
@@ -125,6 +157,8 @@ void task_end(struct slurm *slurm, int status) {
     slurm->task = TASK_NONE;
     if (task == TASK_LIST)
         on_list(slurm, status);
+    else if (task == TASK_PARTITION)
+        on_partition(slurm, status);
     else if (task == TASK_SUBMIT)
         on_submitted(slurm, status);
     else
@@ -216,6 +250,23 @@ static bool list_all(struct slurm *slurm) {
     return true;
 }
 
+/* One that no option names is Slurm's affair. */
+static bool look_at_partition(struct slurm *slurm) {
+    struct failure failure;
+
+    slurm->partition_at = clock_monotonic() + PARTITION_SECONDS;
+    if (!slurm->options->slurm_partition || !site_knows_partition(&slurm->site)) {
+        pthread_mutex_lock(&slurm->mutex);
+        slurm->partition = (struct failure){};
+        pthread_mutex_unlock(&slurm->mutex);
+        return false;
+    }
+    if (site_partition(&slurm->site, &slurm->command, &failure))
+        return false;
+    slurm->task = TASK_PARTITION;
+    return true;
+}
+
 /* Devices of this machine come first, unless they leave a job to others for some seconds. */
 static bool takes_any(struct slurm *slurm) {
     bool idle = slurm->config.others_idle(slurm->config.ctx, &slurm->executor);
@@ -279,6 +330,8 @@ bool task_begin(struct slurm *slurm) {
     if (!slurm->answers || (now >= slurm->list_at && slurm->n_runs))
         return list_all(slurm);
     if (stop_one(slurm))
+        return true;
+    if (now >= slurm->partition_at && look_at_partition(slurm))
         return true;
     run = find_ready(slurm);
     if (!run)

@@ -265,7 +265,8 @@ bool slurm_trial(const struct config *config) {
         found(&trial, false, "programs", "%s; %s", failure.detail, failure.hint);
     } else if (list_jobs(&trial)) {
         found(&trial, true, "squeue", "Slurm answers");
-        check_partition(&trial);
+        if (site_knows_partition(&trial.site))
+            check_partition(&trial);
         if (prepare(&trial, &failure)) {
             found(&trial, false, "jobs-dir", "%s", failure.detail);
         } else if (submit(&trial)) {
