@@ -26,6 +26,7 @@ struct quantization_config {
     bool v2;      /* checkpoint_format gptq_v2: zeros are stored as they are, else minus one */
     struct schemes *schemes; /* of each matrix; NULL: all are alike. Owned by whose config it is */
     bool q8_0_ends;          /* embedding and head are to be Q8_0, in a GGUF file */
+    unsigned int groups;     /* set of 1 << enum group: it holds for matrices of these; 0: any */
 };
 
 /*

@@ -17,8 +17,8 @@ struct engine_ops {
     const char *usage; /* Markdown, lines of text: how to run a checkpoint in the folder . */
 
     /* Does it load @format with what @q asks for, and rightly? For one scheme: @q is that of the
-     * matrices which have no rule, or of those of one rule. @config NULL: the model is not known
-     * yet. Return: 0, or -EINVAL with the field that is to blame. */
+     * matrices which have no rule, or of those of one rule; they are in q->groups. @config NULL:
+     * the model is not known yet. Return: 0, or -EINVAL with the field that is to blame. */
     int (*check)(const struct format_ops *format, const struct quantization_config *q,
                  const struct model_config *config, struct failure *failure);
 };

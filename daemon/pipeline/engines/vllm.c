@@ -4,15 +4,21 @@
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 
-/* The kernel of packed experts, Marlin. */
-static int check_groupsize(int groupsize, const struct model_config *config,
+/* Are experts among the matrices? Their kernel, Marlin, takes less than that of attention. */
+static bool has_experts(const struct quantization_config *q) {
+    return !q->groups || q->groups & (1u << GROUP_GATE_UP | 1u << GROUP_DOWN);
+}
+
+static int check_groupsize(const struct quantization_config *q, const struct model_config *config,
                            struct failure *failure) {
+    int groupsize = q->groupsize;
+
     if (groupsize <= 0)
         return 0;
     if (groupsize != 32 && groupsize != 64 && groupsize != 128)
         return failure_field(failure, "groupsize", "take 32, 64, 128 or -1",
                              "vLLM has no kernel for groups of %d", groupsize);
-    if (config && groupsize >= config->intermediate_size)
+    if (config && has_experts(q) && groupsize >= config->intermediate_size)
         return failure_field(failure, "groupsize", "take a smaller one, or -1",
                              "vLLM computes wrong numbers when groups of %d are not smaller than "
                              "the experts, which are %d wide",
@@ -31,9 +37,10 @@ static int check_gptq(const struct quantization_config *q, struct failure *failu
 }
 
 static int check_compressed_tensors(const struct quantization_config *q, struct failure *failure) {
-    if (q->wbits == 8 && q->groupsize > 0)
+    if (q->wbits == 8 && q->groupsize > 0 && has_experts(q))
         return failure_field(failure, "groupsize", "take -1, or the format gptq",
-                             "vLLM reads 8 bits from compressed-tensors only with whole rows");
+                             "vLLM reads experts of 8 bits from compressed-tensors only with whole "
+                             "rows");
     return 0;
 }
 
@@ -61,10 +68,10 @@ static int check(const struct format_ops *format, const struct quantization_conf
                              "vLLM does not read OLMoE from %s", format->name);
     if (q->wbits != 4 && q->wbits != 8)
         return failure_field(failure, "wbits", "take 4 or 8, or the format dense",
-                             "vLLM has no kernel for experts of %d bits", q->wbits);
+                             "vLLM has no kernel for %d bits", q->wbits);
     r = format == &format_gptq ? check_gptq(q, failure) : check_compressed_tensors(q, failure);
     if (!r)
-        r = check_groupsize(q->groupsize, config, failure);
+        r = check_groupsize(q, config, failure);
     return r ? r : check_rules(q, config, failure);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/model/arch/architectures.h"
 #include "daemon/pipeline/methods/method.h"
 
 #include <errno.h>
@@ -49,12 +50,16 @@ static bool has_module(const struct arch_tensor *tensor, const char *module) {
     return false;
 }
 
-static bool fits(const struct rule *rule, const struct arch_tensor *tensor, int layer, int expert) {
+static bool is_named(const struct rule *rule, const struct arch_tensor *tensor) {
     bool named = rule->modules == 0;
 
     for (int i = 0; i < RULE_MODULES_MAX && !named; i++)
         named = (rule->modules >> i & 1) && has_module(tensor, rule_modules[i]);
-    return named && contains(&rule->layers, layer) &&
+    return named;
+}
+
+static bool fits(const struct rule *rule, const struct arch_tensor *tensor, int layer, int expert) {
+    return is_named(rule, tensor) && contains(&rule->layers, layer) &&
            (rule->experts.n == 0 || (expert >= 0 && contains(&rule->experts, expert)));
 }
 
@@ -64,6 +69,24 @@ int rules_find(const struct rules *rules, const struct arch_tensor *tensor, int 
             return i;
     }
     return -1;
+}
+
+unsigned int rule_groups(const struct rule *rule, bool whole) {
+    unsigned int some = 0, rest = 0;
+
+    for (int a = 0; a < n_architectures; a++) {
+        for (size_t i = 0; i < architectures[a]->n_tensors; i++) {
+            const struct arch_tensor *tensor = &architectures[a]->tensors[i];
+            bool selected =
+                is_named(rule, tensor) && (rule->experts.n == 0 || arch_per_expert(tensor));
+
+            if (tensor->role == ROLE_MATRIX)
+                *(selected ? &some : &rest) |= 1u << tensor->group;
+        }
+    }
+    if (!whole)
+        return some;
+    return rule->layers.n || rule->experts.n ? 0 : some & ~rest;
 }
 
 /* ---- as JSON ---- */

@@ -58,3 +58,9 @@ json_t *rules_to_json(const struct rules *rules);
  * -1 where there is none.
  */
 int rules_find(const struct rules *rules, const struct arch_tensor *tensor, int layer, int expert);
+
+/*
+ * rule_groups() - the groups, as a set of 1 << enum group, of which the rule selects matrices, or,
+ * with @whole, all matrices of all layers.
+ */
+unsigned int rule_groups(const struct rule *rule, bool whole);

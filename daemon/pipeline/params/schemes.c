@@ -158,21 +158,24 @@ int rules_check(const struct params *params, const struct model_config *config,
 
 int rules_check_formats(const struct params *params, const struct model_config *config,
                         struct failure *failure) {
-    const struct quantization_config q = params_quantization(params);
-    int r;
+    struct quantization_config q = params_quantization(params);
+    unsigned int left = (1u << N_GROUPS) - 1; /* groups that rules before leave matrices of */
+    int r = 0;
 
     if (params->gguf_type)
         config = NULL; /* narrow matrices are not of that type: rules_schemes() says which */
-    r = params_check(params, &q, config, failure);
-
     for (int i = 0; i < params->rules.n && !r; i++) {
-        const struct scheme scheme = rule_scheme(&params->rules.list[i], params);
-        const struct quantization_config one = quantization_as(&q, &scheme);
+        const struct rule *rule = &params->rules.list[i];
+        const struct scheme scheme = rule_scheme(rule, params);
+        struct quantization_config one = quantization_as(&q, &scheme);
         struct failure why = {};
 
+        one.groups = rule_groups(rule, false) & left;
+        left &= ~rule_groups(rule, true);
         r = one.present ? params_check(params, &one, config, &why) : 0;
         if (r)
             r = failure_field(failure, "rules", why.hint, "rule %d: %s", i + 1, why.detail);
     }
-    return r;
+    q.groups = left;
+    return r ? r : params_check(params, &q, config, failure);
 }

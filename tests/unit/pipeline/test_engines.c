@@ -2,6 +2,7 @@
 /* What an engine does not read, or reads wrongly, is refused by the field that is to blame. */
 #include "base/macros.h"
 #include "base/str.h"
+#include "daemon/model/arch/arch.h"
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 
@@ -16,6 +17,8 @@
 
 #define SYM .present = true, .sym = true
 #define ASYM .present = true
+#define ATTENTION .groups = 1u << GROUP_QKV | 1u << GROUP_O
+#define EXPERTS .groups = 1u << GROUP_DOWN
 
 static const struct {
     const struct engine_ops *engine;
@@ -37,6 +40,15 @@ static const struct {
     {&engine_vllm, &format_compressed_tensors, {ASYM, .wbits = 4, .groupsize = 64}, ""},
     {&engine_vllm, &format_compressed_tensors, {SYM, .wbits = 8, .groupsize = 64}, "groupsize"},
     {&engine_vllm, &format_compressed_tensors, {SYM, .wbits = 8, .groupsize = -1}, ""},
+    {&engine_vllm, &format_compressed_tensors, {SYM, .wbits = 8, .groupsize = 64, ATTENTION}, ""},
+    {&engine_vllm, &format_compressed_tensors, {SYM, .wbits = 4, .groupsize = 128, ATTENTION}, ""},
+    {&engine_vllm, &format_gptq, {SYM, .wbits = 8, .groupsize = 128, ATTENTION}, ""},
+    {&engine_vllm, &format_gptq, {SYM, .wbits = 3, .groupsize = 64, ATTENTION}, "wbits"},
+    {&engine_vllm, &format_gptq, {SYM, .wbits = 4, .groupsize = 16, ATTENTION}, "groupsize"},
+    {&engine_vllm,
+     &format_compressed_tensors,
+     {SYM, .wbits = 8, .groupsize = 64, EXPERTS},
+     "groupsize"},
     {&engine_vllm, &format_compressed_tensors, {SYM, .wbits = 4, .groupsize = 128}, "groupsize"},
     {&engine_vllm, &format_dense, {ASYM, .wbits = 3, .groupsize = 128}, ""},
     {&engine_vllm, &format_gguf, {SYM, .wbits = 4, .groupsize = 32}, "format"},

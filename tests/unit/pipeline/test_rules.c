@@ -288,12 +288,63 @@ static void test_hostile_patterns(void **state) {
     pattern_free(pattern);
 }
 
+/* vLLM takes less of experts than of attention: what a rule is refused for follows from which. */
+static void test_vllm(void **state) {
+    static const struct {
+        const char *job, *rules;
+        bool taken;
+    } cases[] = {
+        {"'wbits':4,'groupsize':64", "['self_attn:wbits=8']", true},
+        {"'wbits':4,'groupsize':64", "['q_proj,k_proj,v_proj:wbits=8','o_proj:wbits=16']", true},
+        {"'wbits':4,'groupsize':64", "['self_attn:wbits=8,groupsize=128']", true},
+        {"'wbits':4,'groupsize':64", "['experts:wbits=8,groupsize=-1']", true},
+        {"'wbits':4,'groupsize':64", "['experts:wbits=8']", false},
+        {"'wbits':4,'groupsize':64", "['layers=0:wbits=8']", false},
+        {"'wbits':4,'groupsize':64", "['self_attn:wbits=3']", false},
+        {"'wbits':8,'groupsize':64", "['experts:wbits=4']", true},
+        {"'wbits':8,'groupsize':64", "['layers=1/experts:wbits=4']", false},
+        {"'wbits':8,'groupsize':64", "['down_proj:wbits=4']", false},
+        {"'wbits':4,'groupsize':128", "['experts:groupsize=64']", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        cleanup(freep) char *text = str_format(
+            "{'model':'m','dataset':'ptb','eval':'c4','for':'vllm','format':'compressed-tensors',"
+            "'sym':true,%s,'rules':%s}",
+            cases[i].job, cases[i].rules);
+        cleanup(params_freep) struct params *params = NULL;
+        cleanup(json_decrefp) json_t *request = NULL;
+        cleanup(freep) struct schemes *schemes = NULL;
+        struct quantization_config q;
+        struct failure f = {};
+        int r;
+
+        for (char *c = text; *c; c++)
+            *c = *c == '\'' ? '"' : *c;
+        request = json_loads(text, 0, NULL);
+        assert_non_null(request);
+        r = params_parse(JOB_QUANTIZE, request, &params, &f);
+        if (!r)
+            r = rules_check_formats(params, &model, &f);
+        if (!r) {
+            assert_int_equal(rules_schemes(params, &model, &schemes, &f), 0);
+            q = params_quantization(params);
+            q.schemes = schemes;
+            r = params_check(params, &q, &model, &f);
+        }
+        if ((r == 0) != cases[i].taken)
+            fail_msg("%s %s: %d %s", cases[i].job, cases[i].rules, r, f.detail);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reading),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_model),    cmocka_unit_test(test_modules),
         cmocka_unit_test(test_patterns), cmocka_unit_test(test_merged),
         cmocka_unit_test(test_warning),  cmocka_unit_test(test_hostile_patterns),
+        cmocka_unit_test(test_vllm),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
