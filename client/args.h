@@ -12,7 +12,7 @@
 #define ARGS_POSITIONAL_MAX 64
 #define ARGS_GIVEN_MAX 64
 
-enum arg_type { ARG_TEXT, ARG_INT, ARG_REAL, ARG_YES, ARG_SETS, ARG_LABEL, ARG_LIST };
+enum arg_type { ARG_TEXT, ARG_INT, ARG_REAL, ARG_YES, ARG_SETS, ARG_LABEL, ARG_LIST, ARG_NUMBERS };
 
 struct arg_option {
     const char *name;  /* without the dashes */

@@ -76,6 +76,26 @@ static int add_sets(struct client *client, json_t *request, const struct arg_opt
     return json_object_set(request, option->field, list) ? failure_oom(failure) : 0;
 }
 
+/* Numbers with commas between them. */
+static int add_numbers(json_t *request, const struct arg_option *option, const char *value,
+                       struct failure *failure) {
+    cleanup(json_decrefp) json_t *list = json_array(), *one = json_object();
+    cleanup(freep) char *copy = strdup(value);
+    char *rest = NULL;
+
+    if (!list || !one || !copy)
+        return failure_oom(failure);
+    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        int r = add_real(one, option, word, failure);
+
+        if (r)
+            return r;
+        if (json_array_append(list, json_object_get(one, option->field)))
+            return failure_oom(failure);
+    }
+    return json_object_set(request, option->field, list) ? failure_oom(failure) : 0;
+}
+
 static int add_label(json_t *request, const struct arg_option *option, const char *value,
                      struct failure *failure) {
     json_t *labels = json_object_get(request, option->field);
@@ -129,6 +149,8 @@ static int add_option(struct client *client, json_t *request, const struct arg_o
         return add_label(request, option, value, failure);
     case ARG_LIST:
         return add_to_list(request, option, value, failure);
+    case ARG_NUMBERS:
+        return add_numbers(request, option, value, failure);
     case ARG_TEXT:
         break;
     }

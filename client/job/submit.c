@@ -80,21 +80,27 @@ int submit_detached(struct client *client, const char *path, const json_t *reque
     return r;
 }
 
-int submit_run(struct client *client, const struct args *args, const char *path,
-               const json_t *request, const json_t *params, struct failure *failure) {
-    cleanup(json_decrefp) json_t *job = NULL;
+int submit_followed(struct client *client, const struct args *args, const char *path,
+                    const json_t *request, const json_t *params, json_t **ret_job,
+                    struct failure *failure) {
     int r = submit_check_save(args, params, failure);
 
     if (!r && str_equal(path, SUBMIT_PATH))
         estimate_announce(client, request);
-    if (!r && args_has(args, "detach")) {
-        r = submit_detached(client, path, request, &job, failure);
-    } else if (!r) {
-        r = submit_send(client, path, request, &job, failure);
-        if (!r)
-            r = follow_to_the_end(client, &job, args_get(args, "save"), args_has(args, "force"),
-                                  failure);
-    }
+    if (!r && args_has(args, "detach"))
+        return submit_detached(client, path, request, ret_job, failure);
+    if (!r)
+        r = submit_send(client, path, request, ret_job, failure);
+    return r ? r
+             : follow_to_the_end(client, ret_job, args_get(args, "save"), args_has(args, "force"),
+                                 failure);
+}
+
+int submit_run(struct client *client, const struct args *args, const char *path,
+               const json_t *request, const json_t *params, struct failure *failure) {
+    cleanup(json_decrefp) json_t *job = NULL;
+    int r = submit_followed(client, args, path, request, params, &job, failure);
+
     if (client->json && job && client_print_json(job, failure))
         return -EIO;
     return r;

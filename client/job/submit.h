@@ -42,6 +42,14 @@ int submit_detached(struct client *client, const char *path, const json_t *reque
                     json_t **ret_job, struct failure *failure);
 
 /*
+ * submit_followed() - as submit_run(), without the JSON of the job; the caller owns *ret_job, which
+ * stays NULL when there is none.
+ */
+int submit_followed(struct client *client, const struct args *args, const char *path,
+                    const json_t *request, const json_t *params, json_t **ret_job,
+                    struct failure *failure);
+
+/*
  * submit_run() - print what the job will take when it is a new one (job/estimate.h), send @request
  * (NULL: an empty one) to @path and follow the job as the options say:
  * --detach, --save, --force.

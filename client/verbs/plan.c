@@ -1,17 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "client/job/plan/plan.h"
 #include "base/cleanup.h"
 #include "base/macros.h"
+#include "client/job/columns/rows.h"
 #include "client/job/request.h"
 #include "client/job/submit.h"
 
+#include <errno.h>
+
 /* Those of quantize that matter before anything is quantized. */
 static const struct arg_option options[] = {
-    {"target-bits", "F", "the mean bits whose choice is shown, 3 by default", "target_bits",
-     ARG_REAL},
+    {"target-bits", "LIST",
+     "mean bits whose choices are shown, with commas, 3 by default; one measurement serves all",
+     "plan_bits", ARG_NUMBERS},
+    {"target-unit", "module|kind|expert",
+     "what is treated alike: module (the default), what loaders hold in one; kind, each kind of "
+     "matrix of a layer; expert, each expert, too; vLLM loads only the first",
+     "target_unit"},
     {"groupsize", "N",
      "input features that share a scale and a zero; -1 (the default): a whole row", "groupsize",
      ARG_INT},
     {"sym", NULL, "grids symmetric around zero", "sym"},
+    {"preset", "reference|fast|best|vllm|llama.cpp",
+     "parameters by name: reference, fast, best, vllm or llama.cpp; what is given beside it wins",
+     "preset"},
+    {"act-order", NULL, "quantize the features that matter most first", "act_order"},
+    {"static-groups", NULL, "fix the grids of all groups before the first column", "static_groups"},
+    {"grid", "minmax|mse|hessian",
+     "how a grid is fitted: minmax (the default) spans the weights, mse seeks the least error of "
+     "the weights, hessian that of the outputs",
+     "grid"},
     {"nsamples", "N", "calibration windows to draw from; 128 by default", "nsamples", ARG_INT},
     {"seqlen", "N", "tokens of a window; by default 2048, or as many as the model takes", "seqlen",
      ARG_INT},
@@ -22,18 +40,41 @@ static const struct arg_option options[] = {
      "whose matrices must be alike: in gguf, dense and pt each kind by itself", "format"},
     {"for", "vllm|llama.cpp|transformers|gptqmodel",
      "refuse what this program would not read, or read wrongly", "for"},
+    SHEET_OPTIONS,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,
 };
 
+/* The plan as a sheet on stdout; what people read goes to stderr. */
+static int run_sheet(struct client *client, const struct args *args, const json_t *request,
+                     enum sheet_format format, struct failure *failure) {
+    cleanup(json_decrefp) json_t *job = NULL;
+    int r;
+
+    if (args_has(args, "detach"))
+        return failure_set(failure, -EINVAL, "usage", "leave one of them out",
+                           "option '--detach' leaves no plan to print with '--%s'",
+                           format == SHEET_CSV ? "csv" : "markdown");
+    terminal_init(&client->terminal, stderr);
+    r = submit_followed(client, args, SUBMIT_PATH, request, request, &job, failure);
+    if (r == EXIT_OK && plan_sheet(stdout, job, format))
+        return failure_oom(failure);
+    return r;
+}
+
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = NULL;
-    int r = request_new(client, args, "quantize", &request, failure);
+    enum sheet_format format = SHEET_NONE;
+    int r = rows_format(args, &format, failure);
 
+    if (!r)
+        r = request_new(client, args, "quantize", &request, failure);
     if (r)
         return r;
     if (json_object_set_new(request, "plan_only", json_true()))
         return failure_oom(failure);
+    if (format != SHEET_NONE)
+        return run_sheet(client, args, request, format, failure);
     return submit_run(client, args, SUBMIT_PATH, request, request, failure);
 }
 

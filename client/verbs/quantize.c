@@ -76,7 +76,14 @@ static const struct arg_option options[] = {
      "find the rules with the least divergence for a mean of F bits, from 2 to 8; 0.0 (the "
      "default): none",
      "target_bits", ARG_REAL},
+    {"target-unit", "module|kind|expert",
+     "what --target-bits treats alike: module (the default), what loaders hold in one; kind, each "
+     "kind of matrix of a layer; expert, each expert, too; vLLM loads only the first",
+     "target_unit"},
     {"plan-only", NULL, "end after the plan of --target-bits: what each size costs", "plan_only"},
+    {"plan-bits", "LIST",
+     "more mean bits whose choices the plan shows, with commas; one measurement serves all",
+     "plan_bits", ARG_NUMBERS},
     SWEEP_OPTION,
     SAVE_OPTIONS,
     REQUEST_OPTIONS,

@@ -28,7 +28,7 @@ struct pipeline_observer {
      *                   been killed before it reported. Then
      *   job.resumed     {layer}: the first layer that still has to be done
      *   job.warning     {code, detail}
-     *   plan.finished   {target_bits, chosen, tokens, rules, units, curve}: of target_bits
+     *   plan.finished   as Plan of openapi.json: of target_bits
      *   layer.finished  {layer, seconds, matrices: [{name, method, reason?, tokens, damping,
      *                   error (relative output error), seconds}]}; on disk by now
      *   eval.progress   {set, window, windows}

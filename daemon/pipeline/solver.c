@@ -6,6 +6,7 @@
 #include "daemon/pipeline/params/schemes.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* ---- memory ---- */
 
@@ -219,5 +220,36 @@ int solver_group(struct solver *solver, struct run *run, int layer, enum group g
         }
         g++;
     }
+    return r;
+}
+
+int solver_try(struct solver *solver, struct run *run, enum group group, int wbits,
+               struct span weights, const struct gram *gram, struct span ret_weights,
+               float *ret_errors) {
+    struct scheme scheme = rule_scheme(NULL, run->params);
+    struct problem p = {.weights = weights, .gram = gram};
+    cleanup(freep) struct outcome *outcomes = NULL;
+    struct backend *b = run->b;
+    struct group_shape shape;
+    int r;
+
+    group_shape(&run->checkpoint->config, group, &shape);
+    scheme.wbits = wbits;
+    set_problem(solver, run, &shape, &scheme, &p);
+    p.options.drift = 0;
+    p.options.refine = 0;
+    outcomes = p.outcomes = calloc(shape.G, sizeof(*outcomes));
+    if (!outcomes)
+        return failure_oom(run->failure);
+    r = p.method->solve(&p);
+    if (!r)
+        r = b->ops->copy(b, ret_weights, span_slice(solver->dq, 0, ret_weights.size));
+    if (!r && ret_errors)
+        r = b->ops->output_error(b, solver->error.num, solver->error.den, weights, p.dq, gram->h,
+                                 shape.G, shape.rows, shape.n, solver->error.scratch);
+    if (!r && ret_errors)
+        r = b->ops->download(
+            b, ret_errors,
+            span_slice(solver->error.num, 0, (size_t)shape.G * shape.rows * sizeof(float)));
     return r;
 }

@@ -34,3 +34,13 @@ void solver_begin_layer(struct solver *solver);
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
                  struct span weights, const struct gram *gram, struct layer_codes *codes,
                  json_t *matrices);
+
+/*
+ * solver_try() - put all matrices of @group on grids of @wbits by the job's method, without drift
+ * and refinement: @ret_weights [G, rows, n] act is what the grids can say of @weights. Nothing is
+ * reported or kept. @ret_errors [G, rows], on the host: the squared error of each row's outputs,
+ * summed over the tokens of @gram; NULL: not asked for. Return: 0 or -errno.
+ */
+int solver_try(struct solver *solver, struct run *run, enum group group, int wbits,
+               struct span weights, const struct gram *gram, struct span ret_weights,
+               float *ret_errors);

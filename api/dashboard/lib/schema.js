@@ -11,7 +11,7 @@ export function kindOf(schema) {
   const type = types(schema);
   if (schema.enum) return "choice";
   if (type.includes("boolean")) return "switch";
-  if (type.includes("array")) return schema.items?.type === "string" ? "list" : "lines";
+  if (type.includes("array")) return ["string", "number"].includes(schema.items?.type) ? "list" : "lines";
   if (type.includes("integer") || type.includes("number")) return "number";
   return type.includes("object") ? "pairs" : "text";
 }
@@ -50,7 +50,7 @@ export function startOf(schema) {
 /* Kind: a value as text, and {value} or {problem} of a trimmed text that is not empty. */
 const KINDS = {
   choice: { write: String, read: (schema, text) => ({ value: schema.enum.find((v) => String(v) === text) }) },
-  list: { write: (value) => [value].flat().join(", "), read: (schema, text) => ({ value: readList(text) }) },
+  list: { write: (value) => [value].flat().join(", "), read: readList },
   lines: { write: writeLines, read: readLines },
   number: { write: String, read: readNumber },
   pairs: { write: writePairs, read: readPairs },
@@ -73,8 +73,11 @@ export function fromText(schema, text, required) {
   return required ? { problem: "is required" } : { value: undefined };
 }
 
-function readList(text) {
-  return text.split(",").map((s) => s.trim()).filter(Boolean);
+function readList(schema, text) {
+  const texts = text.split(",").map((s) => s.trim()).filter(Boolean);
+  if (schema.items?.type !== "number") return { value: texts };
+  const read = texts.map((one) => readNumber(schema.items, one));
+  return read.find((one) => one.problem) ?? { value: read.map((one) => one.value) };
 }
 
 /* Elements that have commas of their own, one on a line; what is no text is JSON. */

@@ -12,7 +12,7 @@ import { Feed } from "../lib/feed.js";
 import { HeatMap } from "../charts/heatmap.js";
 import { hasEnded, method, perplexities, refusal, title } from "../lib/job.js";
 import { Layers } from "../lib/layers.js";
-import { Plan } from "../parts/plan.js";
+import { Plan } from "../charts/plan.js";
 import { ProgressPanel, Status } from "../parts/progress.js";
 import { format, ids } from "../lib/router.js";
 import { Soon } from "../lib/soon.js";
@@ -96,6 +96,7 @@ class JobPage {
     this.#devices.stop();
     this.#heat.close();
     this.#depth.close();
+    this.#plan.close();
     this.#comparison.close();
     this.#asking.stop();
     clearInterval(this.#ticking);
@@ -216,6 +217,7 @@ class JobPage {
     if (!this.#status) this.#build();
     setText(this.#heading, title(job));
     this.#status.update(job);
+    this.#plan.measured(job.result?.difference);
     this.#context.title(this.#titleText());
     this.#drawUnder();
     this.#drawActions();

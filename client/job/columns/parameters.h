@@ -2,6 +2,8 @@
 /* The parameters of jobs, as tables show them. One thread. */
 #pragma once
 
+#include "client/http/parameter_text.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,13 +14,6 @@ struct parameter {
 
 /* parameter_at() - number @i of all of them, in the order of columns; NULL: no more. */
 const struct parameter *parameter_at(size_t i);
-
-/*
- * parameter_text() - "yes", "0.5", "wikitext2, ptb", "self_attn:wbits=8"; of a list its elements
- * with commas between them; "" when @value is NULL or null.
- * Return: a string of the caller; NULL when out of memory.
- */
-json_t *parameter_text(const json_t *value);
 
 /*
  * parameter_differs() - do two jobs differ in it? One that is off, 0 or empty is like one that is

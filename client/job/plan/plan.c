@@ -2,19 +2,29 @@
 #include "client/job/plan/plan.h"
 
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "client/http/answer.h"
+#include "client/http/parameter_text.h"
 #include "client/screen/label.h"
 #include "client/screen/table.h"
 #include "client/screen/text.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
+/* ---- what each size costs ---- */
+
 static void add_point(struct table *table, const json_t *point) {
     double bits = answer_number(point, "bits_per_weight");
+    double target = answer_number(point, "target_bits");
     char size[TEXT_SIZE];
 
     bytes_text(answer_number(point, "size_bytes"), size);
+    if (isfinite(target))
+        table_cell(table, "%g", target);
+    else
+        table_cell(table, "%s", "");
     table_cell(table, "%.2f", answer_number(point, "bits"));
     if (isfinite(bits))
         table_cell(table, "%.2f", bits);
@@ -24,23 +34,108 @@ static void add_point(struct table *table, const json_t *point) {
     table_cell(table, "%.4f", answer_number(point, "kl"));
 }
 
-/* What each size costs. */
-static int report_curve(const struct terminal *terminal, const json_t *plan,
-                        struct failure *failure) {
-    static const struct table_column columns[] = {
-        {"mean bits", true}, {"with scales", true}, {"size", true}, {"predicted KL", true}};
-    json_t *curve = json_object_get(plan, "curve"), *point;
+static int report_points(const struct terminal *terminal, const json_t *points, bool targets,
+                         struct failure *failure) {
+    const struct table_column columns[] = {{targets ? "target" : NULL, true},
+                                           {"mean bits", true},
+                                           {"with scales", true},
+                                           {"size", true},
+                                           {"predicted KL", true}};
+    json_t *point;
     struct table table;
     size_t i;
     int r;
 
+    if (json_array_size(points) == 0)
+        return 0;
     table_init(&table, columns, ARRAY_SIZE(columns));
-    json_array_foreach(curve, i, point) add_point(&table, point);
+    json_array_foreach((json_t *)points, i, point) add_point(&table, point);
     fputc('\n', terminal->file);
     r = table_print(&table, terminal);
     table_done(&table);
     return r ? failure_oom(failure) : 0;
 }
+
+/* The rules of @point as --rule takes them; NULL when out of memory. */
+static json_t *rules_text(const json_t *point) {
+    const json_t *rules = json_object_get(point, "rules");
+
+    return rules ? parameter_text(rules) : json_string("");
+}
+
+/* What makes the choice of each target, a line each. */
+static int report_rules(const struct terminal *terminal, const json_t *targets,
+                        struct failure *failure) {
+    json_t *point;
+    size_t i;
+
+    json_array_foreach((json_t *)targets, i, point) {
+        cleanup(json_decrefp) json_t *rules = rules_text(point);
+        char label[32];
+
+        if (!rules)
+            return failure_oom(failure);
+        snprintf(label, sizeof(label), "rules for %g", answer_number(point, "target_bits"));
+        label_print(terminal, label, "%s",
+                    json_string_length(rules) ? json_string_value(rules) : "none");
+    }
+    return 0;
+}
+
+static int report_sizes(const struct terminal *terminal, const json_t *plan,
+                        struct failure *failure) {
+    const json_t *targets = json_object_get(plan, "targets");
+    int r = report_points(terminal, json_object_get(plan, "curve"), false, failure);
+
+    if (!r)
+        r = report_points(terminal, targets, true, failure);
+    fputc('\n', terminal->file);
+    return r ? r : report_rules(terminal, targets, failure);
+}
+
+/* ---- as a sheet ---- */
+
+static const char *const sheet_columns[] = {"target_bits", "bits", "bits_per_weight",
+                                            "size_bytes",  "kl",   "rules"};
+
+static json_t *sheet_cell(const json_t *point, const char *column) {
+    const json_t *value = json_object_get(point, column);
+
+    if (!value || json_is_null(value))
+        return json_string("");
+    return parameter_text(value);
+}
+
+static int add_row(json_t *rows, const json_t *point) {
+    cleanup(json_decrefp) json_t *row = json_array();
+
+    for (size_t i = 0; i < ARRAY_SIZE(sheet_columns); i++) {
+        json_t *cell = point ? sheet_cell(point, sheet_columns[i]) : json_string(sheet_columns[i]);
+
+        if (json_array_append_new(row, cell))
+            return -ENOMEM;
+    }
+    return json_array_append(rows, row) ? -ENOMEM : 0;
+}
+
+int plan_sheet(FILE *file, const json_t *job, enum sheet_format format) {
+    static const char *const lists[] = {"targets", "curve"};
+    const json_t *plan = json_object_get(json_object_get(job, "result"), "plan");
+    cleanup(json_decrefp) json_t *rows = json_array();
+    json_t *point;
+    size_t i;
+    int r = add_row(rows, NULL);
+
+    for (size_t l = 0; l < ARRAY_SIZE(lists) && !r; l++) {
+        json_array_foreach(json_object_get(plan, lists[l]), i, point) {
+            if (!r)
+                r = add_row(rows, point);
+        }
+    }
+    return r ? r : sheet_print(file, format, rows);
+}
+
+/* ---- after a job ---- */
 
 /* What was measured of the job that came of it. */
 static void measured_text(const json_t *job, char *text, size_t size) {
@@ -62,15 +157,14 @@ int plan_report(const struct terminal *terminal, const json_t *job, struct failu
     const json_t *plan = json_object_get(json_object_get(job, "result"), "plan");
     const json_t *chosen = json_object_get(plan, "chosen");
     char measured[256];
-    int r = 0;
 
     if (!json_is_object(plan))
         return 0;
     if (json_is_true(json_object_get(json_object_get(job, "params"), "plan_only")))
-        r = report_curve(terminal, plan, failure);
+        return report_sizes(terminal, plan, failure);
     measured_text(job, measured, sizeof(measured));
     fputc('\n', terminal->file);
     label_print(terminal, "plan", "%.2f bits on average, predicted KL divergence %.4f%s",
                 answer_number(chosen, "bits"), answer_number(chosen, "kl"), measured);
-    return r;
+    return 0;
 }

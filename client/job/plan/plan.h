@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/failure.h"
+#include "client/screen/sheet.h"
 #include "client/screen/terminal.h"
 
 #include <jansson.h>
@@ -12,3 +13,8 @@
  * only plans, what each size costs. Nothing when there is no plan. Return: 0 or -ENOMEM.
  */
 int plan_report(const struct terminal *terminal, const json_t *job, struct failure *failure);
+
+/*
+ * plan_sheet() - the targets and the curve of the plan of @job, a row each. Return: 0 or -ENOMEM.
+ */
+int plan_sheet(FILE *file, const json_t *job, enum sheet_format format);

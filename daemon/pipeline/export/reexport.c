@@ -99,7 +99,9 @@ static int read_params(struct run *run) {
         json_object_set_new(params, "model", json_string(run->params->model)))
         return failure_oom(run->failure);
     json_object_del(params, "target_bits"); /* its rules are there */
-    json_object_del(params, "preset");      /* its parameters are there; it would choose `for` */
+    json_object_del(params, "target_unit");
+    json_object_del(params, "plan_bits");
+    json_object_del(params, "preset"); /* its parameters are there; it would choose `for` */
     r = params_parse(JOB_QUANTIZE, params, &run->made_params, run->failure);
     if (!r)
         run->params = run->made_params;

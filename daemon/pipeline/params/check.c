@@ -159,22 +159,33 @@ static void warn_of_narrow(const struct model_config *config, const struct param
     }
 }
 
-int check_warning(const struct model_config *config, const struct params *p,
-                  char ret_text[CHECK_WARNING_SIZE], struct failure *failure) {
-    struct quantization_config q = params_quantization(p);
-    cleanup(freep) struct schemes *schemes = NULL;
+void check_loaders(const struct model_config *config, const struct quantization_config *q,
+                   char ret_text[CHECK_WARNING_SIZE]) {
     struct split split;
-    int r = rules_schemes(p, config, &schemes, failure);
 
     ret_text[0] = '\0';
-    q.schemes = schemes;
-    if (!r && p->format->reader && schemes_split(config, &q, &split))
+    if (schemes_split(config, q, &split))
         snprintf(ret_text, CHECK_WARNING_SIZE,
                  "the rules make the matrices of %s in layer %d differ, which vLLM holds in one "
                  "module: it cannot load the checkpoint",
                  split.module, split.layer);
-    else if (!r && p->gguf_type)
+}
+
+int check_warning(const struct model_config *config, const struct params *p,
+                  char ret_text[CHECK_WARNING_SIZE], struct failure *failure) {
+    struct quantization_config q = params_quantization(p);
+    cleanup(freep) struct schemes *schemes = NULL;
+    const char *planned = units_warning(p);
+    int r = rules_schemes(p, config, &schemes, failure);
+
+    ret_text[0] = '\0';
+    q.schemes = schemes;
+    if (!r && p->format->reader)
+        check_loaders(config, &q, ret_text);
+    if (!r && !ret_text[0] && p->gguf_type)
         warn_of_narrow(config, p, &q, ret_text);
+    if (planned)
+        snprintf(ret_text, CHECK_WARNING_SIZE, "%s", planned);
     return r;
 }
 

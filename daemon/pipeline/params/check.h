@@ -49,6 +49,13 @@ int check_warning(const struct model_config *config, const struct params *p,
                   char ret_text[CHECK_WARNING_SIZE], struct failure *failure);
 
 /*
+ * check_loaders() - is there a loader that cannot take matrices of a layer to differ as @q, with
+ * its schemes, says? @ret_text: a sentence for people; "": there is none. Any thread.
+ */
+void check_loaders(const struct model_config *config, const struct quantization_config *q,
+                   char ret_text[CHECK_WARNING_SIZE]);
+
+/*
  * check_job() - all of the above, and the data sets, from headers and first bytes alone: some ten
  * milliseconds. @dir: the folder of the model; "": it is not here yet, and not looked at.
  * @root: what no link in it may leave; NULL: the folder itself.

@@ -3,12 +3,8 @@
 
 #include "base/str.h"
 #include "daemon/data/corpus.h"
-#include "daemon/pipeline/engines/engine.h"
-#include "daemon/pipeline/formats/format.h"
-#include "daemon/pipeline/methods/method.h"
-#include "daemon/pipeline/params/k_types.h"
+#include "daemon/pipeline/params/choices.h"
 #include "daemon/pipeline/params/params.h"
-#include "daemon/pipeline/params/presets.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,157 +15,6 @@
 #define EVAL (1u << JOB_EVAL)
 #define EXPORT (1u << JOB_EXPORT)
 #define EVERY (QUANTIZE | EVAL | EXPORT)
-
-/* ---- choices ---- */
-
-static const char *method_name(size_t i) {
-    return i < n_methods ? methods[i]->name : NULL;
-}
-
-static const char *method_title(size_t i) {
-    return methods[i]->title;
-}
-
-static void set_method(struct params *params, size_t i) {
-    params->method = methods[i];
-}
-
-static const char *get_method(const struct params *params) {
-    return params->method->name;
-}
-
-static const struct param_choice method_choice = {method_name, method_title, set_method,
-                                                  get_method};
-
-static const char *grid_name(size_t i) {
-    static const char *const names[] = {
-        [GRID_MINMAX] = "minmax", [GRID_MSE] = "mse", [GRID_HESSIAN] = "hessian"};
-
-    return i < ARRAY_SIZE(names) ? names[i] : NULL;
-}
-
-static const char *grid_title(size_t i) {
-    static const char *const titles[] = {
-        [GRID_MINMAX] = "from the least to the largest weight",
-        [GRID_MSE] = "the range with the least error",
-        [GRID_HESSIAN] = "the range with the least error of the outputs",
-    };
-
-    return titles[i];
-}
-
-static void set_grid(struct params *params, size_t i) {
-    params->grid = i;
-}
-
-static const char *get_grid(const struct params *params) {
-    return grid_name(params->grid);
-}
-
-static const struct param_choice grid_choice = {grid_name, grid_title, set_grid, get_grid};
-
-static const char *format_name(size_t i) {
-    return i < (size_t)n_formats ? formats[i]->name : NULL;
-}
-
-static const char *format_title(size_t i) {
-    return formats[i]->title;
-}
-
-static void set_format(struct params *params, size_t i) {
-    params->format = formats[i];
-}
-
-static const char *get_format(const struct params *params) {
-    return params->format->name;
-}
-
-static const struct param_choice format_choice = {format_name, format_title, set_format,
-                                                  get_format};
-
-static const char *embedding_name(size_t i) {
-    static const char *const names[] = {
-        [GGUF_EMBEDDING_BF16] = "bf16", [GGUF_EMBEDDING_Q8_0] = "q8_0"};
-
-    return i < ARRAY_SIZE(names) ? names[i] : NULL;
-}
-
-static const char *embedding_title(size_t i) {
-    static const char *const titles[] = {
-        [GGUF_EMBEDDING_BF16] = "16 bits, as they are",
-        [GGUF_EMBEDDING_Q8_0] = "8.5 bits, rounded to nearest",
-    };
-
-    return titles[i];
-}
-
-static void set_embedding(struct params *params, size_t i) {
-    params->gguf_embedding = i;
-}
-
-static const char *get_embedding(const struct params *params) {
-    return embedding_name(params->gguf_embedding);
-}
-
-static const struct param_choice embedding_choice = {embedding_name, embedding_title, set_embedding,
-                                                     get_embedding};
-
-static const char *k_type_name(size_t i) {
-    return i < n_k_types ? k_types[i].name : NULL;
-}
-
-static const char *k_type_title(size_t i) {
-    return k_types[i].title;
-}
-
-static void set_k_type(struct params *params, size_t i) {
-    params->gguf_type = &k_types[i];
-}
-
-static const char *get_k_type(const struct params *params) {
-    return params->gguf_type ? params->gguf_type->name : NULL;
-}
-
-static const struct param_choice k_type_choice = {k_type_name, k_type_title, set_k_type,
-                                                  get_k_type};
-
-static const char *engine_name(size_t i) {
-    return i < n_engines ? engines[i]->name : NULL;
-}
-
-static const char *engine_title(size_t i) {
-    return engines[i]->title;
-}
-
-static void set_engine(struct params *params, size_t i) {
-    params->engine = engines[i];
-}
-
-static const char *get_engine(const struct params *params) {
-    return params->engine ? params->engine->name : NULL;
-}
-
-static const struct param_choice engine_choice = {engine_name, engine_title, set_engine,
-                                                  get_engine};
-
-static const char *preset_name(size_t i) {
-    return i < n_presets ? presets[i].name : NULL;
-}
-
-static const char *preset_title(size_t i) {
-    return presets[i].title;
-}
-
-static void set_preset(struct params *params, size_t i) {
-    params->preset = &presets[i];
-}
-
-static const char *get_preset(const struct params *params) {
-    return params->preset ? params->preset->name : NULL;
-}
-
-static const struct param_choice preset_choice = {preset_name, preset_title, set_preset,
-                                                  get_preset};
 
 /* ---- the table ---- */
 
@@ -266,8 +111,15 @@ static const struct param table[] = {
      "find the rules with the least divergence for a mean of F bits, from 2 to 8; 0.0 (the "
      "default): none",
      "3 is a good start", AT(target_bits), .least = 0, .most = 8},
+    {"target_unit", PARAM_CHOICE, QUANTIZE, "\"module\"",
+     "what --target-bits treats alike: module (the default), what loaders hold in one; kind, each "
+     "kind of matrix of a layer; expert, each expert, too; vLLM loads only the first",
+     NULL, .choice = &unit_choice},
     {"plan_only", PARAM_BOOLEAN, QUANTIZE, "false",
      "end after the plan of --target-bits: what each size costs", NULL, AT(plan_only)},
+    {"plan_bits", PARAM_NUMBERS, QUANTIZE, "[]",
+     "more mean bits whose choices the plan shows, with commas; one measurement serves all",
+     "for example 2.2,2.5,3,3.5,4", AT(plan_bits), .least = 2, .most = 8},
 };
 
 const struct param *param_at(size_t i) {
@@ -349,6 +201,24 @@ static int read_number(const struct param *p, const json_t *value, double *at,
         return failure_field(failure, p->name, p->hint, "must be a number %s %g and at most %g",
                              p->least_excluded ? "above" : "of at least", least, most);
     *at = number;
+    return 0;
+}
+
+static int read_numbers(const struct param *p, const json_t *value, struct numbers *numbers,
+                        struct failure *failure) {
+    json_t *element;
+    size_t i;
+    int r;
+
+    if (!json_is_array(value) || json_array_size(value) > PARAMS_PLAN_BITS_MAX)
+        return failure_field(failure, p->name, p->hint, "must be an array of at most %d numbers",
+                             PARAMS_PLAN_BITS_MAX);
+    json_array_foreach(value, i, element) {
+        r = read_number(p, element, &numbers->list[i], failure);
+        if (r)
+            return r;
+    }
+    numbers->n = (int)json_array_size(value);
     return 0;
 }
 
@@ -450,6 +320,8 @@ int param_read(const struct param *p, const json_t *value, struct params *params
         return read_sets(value, params, failure);
     case PARAM_RULES:
         return rules_read(value, at, failure);
+    case PARAM_NUMBERS:
+        return read_numbers(p, value, at, failure);
     case PARAM_ALIAS:
         break;
     }
@@ -466,6 +338,16 @@ static json_t *sets_to_json(const struct params *params) {
             return NULL;
     }
     return steal_ptr(sets);
+}
+
+static json_t *numbers_to_json(const struct numbers *numbers) {
+    cleanup(json_decrefp) json_t *array = json_array();
+
+    for (int i = 0; i < numbers->n; i++) {
+        if (json_array_append_new(array, json_real(numbers->list[i])))
+            return NULL;
+    }
+    return steal_ptr(array);
 }
 
 json_t *param_to_json(const struct param *p, const struct params *params) {
@@ -493,6 +375,8 @@ json_t *param_to_json(const struct param *p, const struct params *params) {
         return sets_to_json(params);
     case PARAM_RULES:
         return rules_to_json(at);
+    case PARAM_NUMBERS:
+        return numbers_to_json(at);
     case PARAM_ALIAS:
         break;
     }

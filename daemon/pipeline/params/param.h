@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/failure.h"
+#include "daemon/pipeline/params/choices.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -23,15 +24,8 @@ enum param_type {
     PARAM_CHOICE,  /* a string of a table's names */
     PARAM_SETS,    /* names of evaluation texts: an array, or a list with commas */
     PARAM_RULES,   /* struct rules; an array */
+    PARAM_NUMBERS, /* struct numbers; an array, each between the limits */
     PARAM_ALIAS,   /* a boolean that stands for a choice: an older spelling */
-};
-
-/* Where the names of a PARAM_CHOICE come from and where the choice goes. */
-struct param_choice {
-    const char *(*name)(size_t i);  /* NULL after the last */
-    const char *(*title)(size_t i); /* what the name stands for, in a line */
-    void (*set)(struct params *params, size_t i);
-    const char *(*get)(const struct params *params); /* NULL: none is chosen */
 };
 
 struct param {

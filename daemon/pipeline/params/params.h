@@ -12,6 +12,7 @@
 
 #define PARAMS_EVALS_MAX 16
 #define PARAMS_BATCH_MAX 4096 /* windows */
+#define PARAMS_PLAN_BITS_MAX 32
 
 struct engine_ops;
 struct format_ops;
@@ -33,6 +34,19 @@ int job_kind_from_name(const char *name, enum job_kind *ret_kind);
 
 /* What embedding and head are in, in a GGUF file. */
 enum gguf_embedding { GGUF_EMBEDDING_BF16, GGUF_EMBEDDING_Q8_0 };
+
+/* What a plan of bits may treat by itself. */
+enum target_unit {
+    TARGET_MODULE, /* what loaders of the format hold in one module */
+    TARGET_KIND,   /* each kind of matrix of a layer */
+    TARGET_EXPERT, /* and each expert */
+};
+
+/* An array of numbers. */
+struct numbers {
+    double list[PARAMS_PLAN_BITS_MAX];
+    int n;
+};
 
 struct params {
     char *model;                 /* as asked for */
@@ -59,7 +73,9 @@ struct params {
     const struct engine_ops *engine; /* that the checkpoint is for; NULL: for any */
     struct rules rules;              /* which matrices differ from the rest */
     double target_bits;              /* mean bits for which rules are found; 0: none are */
-    bool plan_only;                  /* end there */
+    enum target_unit target_unit;
+    bool plan_only;           /* end there */
+    struct numbers plan_bits; /* more targets, each with a choice in the plan */
 };
 
 void params_free(struct params *params); /* NULL is fine */

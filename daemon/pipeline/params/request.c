@@ -203,15 +203,28 @@ static int check_combination(const struct params *params, struct failure *failur
     return params->wbits == 16 ? 0 : rules_check_formats(params, NULL, failure);
 }
 
+/* What speaks of a plan wants one. */
+static int check_no_target(const struct params *params, struct failure *failure) {
+    if (params->plan_bits.n > 0)
+        return failure_field(failure, "plan_bits", "set plan_only or target_bits",
+                             "names choices of a plan, and no plan is asked for");
+    if (params->target_unit != TARGET_MODULE)
+        return failure_field(failure, "target_unit", "set target_bits or plan_only",
+                             "says how bits are chosen, and no choice is asked for");
+    return 0;
+}
+
 /* The least bits of a plan stand for what no rule names; a plan alone measures nothing. */
 static int resolve_target(struct params *params, struct failure *failure) {
     static const int bits[] = {8, 4, 3, 2};
     size_t i = 0;
 
+    if (params->plan_only && params->target_bits == 0 && params->plan_bits.n > 0)
+        params->target_bits = params->plan_bits.list[0];
     if (params->plan_only && params->target_bits == 0)
         params->target_bits = params->wbits == 16 ? 3 : params->wbits;
     if (params->target_bits == 0)
-        return 0;
+        return check_no_target(params, failure);
     if (params->target_bits < 2)
         return failure_field(failure, "target_bits", "3 is a good start",
                              "must be 0 or a number from 2 to 8");

@@ -126,15 +126,71 @@ static void test_target(void **state) {
     assert_int_equal(lab_count(lab, "plan.finished"), 0);
     resumed = lab_digest(lab, "target-stopped");
     assert_true(json_equal(whole, resumed));
+}
 
-    json_decref(result);
+/* One measurement has a choice for each target, of which more bits are never worse. */
+static void test_plan(void **state) {
+    struct lab *lab = *state;
+    cleanup(json_decrefp) json_t *result = NULL;
+    json_t *plan, *point;
+    double kl = INFINITY;
+    size_t i;
+
     result = lab_must(lab, "plan", NULL,
-                      "{'target_bits': 4.5, 'plan_only': true, 'format': 'gguf', 'sym': true, "
-                      "'groupsize': 32}");
+                      "{'plan_bits': [4, 4.5, 5.3, 8], 'plan_only': true, 'format': 'gguf', "
+                      "'sym': true, 'groupsize': 32}");
     assert_false(lab_exists(lab, "plan", "artifact"));
     /* In gguf each kind is by itself, and 2 and 3 bits take what 4 bits do. */
     assert_int_equal(json_array_size(json_object_get(event(lab, "plan.finished"), "units")), 21);
-    assert_int_equal(json_array_size(json_object_get(json_object_get(result, "plan"), "curve")), 5);
+    plan = json_object_get(result, "plan");
+    assert_int_equal(json_array_size(json_object_get(plan, "curve")), 5);
+    json_array_foreach(json_object_get(plan, "targets"), i, point) {
+        double bits = json_number_value(json_object_get(point, "bits"));
+
+        assert_true(bits <= json_number_value(json_object_get(point, "target_bits")));
+        assert_true(json_number_value(json_object_get(point, "kl")) < kl);
+        kl = json_number_value(json_object_get(point, "kl"));
+    }
+    assert_int_equal(i, 4);
+    assert_true(
+        json_equal(json_object_get(json_array_get(json_object_get(plan, "targets"), 0), "rules"),
+                   json_object_get(plan, "rules")));
+}
+
+/* Experts by themselves: the budget is used up, the rules say so, and vLLM is spoken of. */
+static void test_experts(void **state) {
+    struct lab *lab = *state;
+    static const char request[] =
+        "{'target_bits': 2.5, 'target_unit': 'expert', 'groupsize': 128, 'eval': []}";
+    cleanup(json_decrefp) json_t *result = NULL;
+    json_t *unit, *chosen, *plan;
+    double apart = 0;
+    size_t i;
+
+    result = lab_must(lab, "experts", NULL, request);
+    plan = event(lab, "plan.finished");
+    assert_int_equal(lab_count(lab, "job.warning"), 1);
+    assert_non_null(strstr(json_string_value(json_object_get(plan, "warning")), "vLLM"));
+    chosen = json_object_get(plan, "chosen");
+    expect(json_number_value(json_object_get(chosen, "bits")), 2.5, 1e-2);
+    assert_true(json_number_value(json_object_get(chosen, "bits")) <= 2.5);
+    expect(json_number_value(json_object_get(result, "bits_per_weight")),
+           json_number_value(json_object_get(chosen, "bits_per_weight")), 1e-12);
+    json_array_foreach(json_object_get(plan, "units"), i, unit) {
+        json_t *experts = json_object_get(unit, "experts");
+
+        if (!experts)
+            continue;
+        assert_true(json_is_null(json_object_get(unit, "wbits")));
+        assert_int_equal(json_integer_value(json_object_get(experts, "2")) +
+                             json_integer_value(json_object_get(experts, "3")) +
+                             json_integer_value(json_object_get(experts, "4")) +
+                             json_integer_value(json_object_get(experts, "8")),
+                         16);
+        apart += json_integer_value(json_object_get(experts, "2")) % 16 > 0;
+    }
+    assert_int_equal(i, 21);
+    assert_true(apart > 0);
 }
 
 static void test_target_refused(void **state) {
@@ -144,6 +200,18 @@ static void test_target_refused(void **state) {
                   "{'target_bits': 3.5, 'format': 'gguf', 'sym': true, "
                   "'groupsize': 32}",
                   "invalid_parameter", "must be from 4 to 8");
+    lab_must_fail(lab, "lower", NULL,
+                  "{'plan_bits': [5, 3.5], 'plan_only': true, 'format': 'gguf', 'sym': true, "
+                  "'groupsize': 32}",
+                  "invalid_parameter", "must be from 4 to 8");
+    lab_must_fail(lab, "expert-gguf", NULL,
+                  "{'target_bits': 5, 'target_unit': 'expert', 'format': 'gguf', 'sym': true, "
+                  "'groupsize': 32}",
+                  "invalid_parameter", "experts of layer 0 that differ");
+    lab_must_fail(lab, "kind-vllm", NULL,
+                  "{'target_bits': 5, 'target_unit': 'kind', 'for': 'vllm', 'sym': true, "
+                  "'groupsize': 32}",
+                  "invalid_parameter", "vLLM holds");
 }
 
 /* The bytes of an undisturbed run. */
@@ -171,8 +239,9 @@ static void test_resume(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_apart),  cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_target), cmocka_unit_test(test_target_refused),
+        cmocka_unit_test(test_apart),   cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_target),  cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_experts), cmocka_unit_test(test_target_refused),
         cmocka_unit_test(test_resume),
     };
 

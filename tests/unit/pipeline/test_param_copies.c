@@ -120,6 +120,8 @@ static json_t *type_of(const struct param *param) {
         return json_pack("[s,s,s]", "array", "string", "null");
     if (param->type == PARAM_RULES)
         return json_pack("[s,s]", "array", "null");
+    if (param->type == PARAM_NUMBERS)
+        return json_string("array");
     if (str_equal(param->default_value, "null"))
         return json_pack("[s,s]", names[param->type], "null");
     return json_string(names[param->type]);
@@ -222,9 +224,16 @@ static void test_schema(void **state) {
         expect_key(p->name, property, "minLength", string ? json_integer(p->least) : NULL);
         expect_key(p->name, property, "maxLength", string ? json_integer(p->most) : NULL);
         expect_key(p->name, property, "maxItems",
-                   p->type == PARAM_SETS    ? json_integer(PARAMS_EVALS_MAX)
-                   : p->type == PARAM_RULES ? json_integer(p->most)
-                                            : NULL);
+                   p->type == PARAM_SETS      ? json_integer(PARAMS_EVALS_MAX)
+                   : p->type == PARAM_RULES   ? json_integer(p->most)
+                   : p->type == PARAM_NUMBERS ? json_integer(PARAMS_PLAN_BITS_MAX)
+                                              : NULL);
+        if (p->type == PARAM_NUMBERS) {
+            const json_t *items = json_object_get(property, "items");
+
+            expect_key(p->name, items, "minimum", json_integer(p->least));
+            expect_key(p->name, items, "maximum", json_integer(p->most));
+        }
         expect_key(p->name, property, "enum", enum_of(p));
         expect_key(p->name, property, "x-kinds", kinds_of(p));
         expect_key(p->name, property, "deprecated", p->type == PARAM_ALIAS ? json_true() : NULL);
