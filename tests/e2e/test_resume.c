@@ -19,14 +19,24 @@
     "{'wbits': 3, 'groupsize': 64, 'act_order': true, 'true_sequential': true, 'drift': 0.5}"
 #define KGRID                                                                                      \
     "{'gguf_type': 'q2_k', 'act_order': true, 'refine': 1, 'rules': ['down_proj:wbits=8']}"
+#define TARGET "{'target_bits': 2.5, 'groupsize': 128}"
 #define ATTEMPTS_MAX 64
+#define HASH_STEP ((size_t)1 << 20) /* bytes of the model that are read at a time to be hashed */
 
 /* ---- dying ---- */
 
 static struct {
     atomic_int renames_left; /* the process dies at the last one */
     bool after;              /* the file is there by then */
+    atomic_bool holds_hash;  /* the model is not hashed before there is a plan of bits */
 } fate;
+
+/* Takes the place of the C library's in this program. */
+ssize_t read(int fd, void *buffer, size_t size) {
+    while (size == HASH_STEP && fate.holds_hash)
+        usleep(1000);
+    return syscall(SYS_read, fd, buffer, size);
+}
 
 /* Takes the place of the C library's in this program. */
 int rename(const char *from, const char *to) {
@@ -38,6 +48,8 @@ int rename(const char *from, const char *to) {
         return -1;
     if (left == 1)
         raise(SIGKILL);
+    if (strstr(to, "/work/bits.json"))
+        fate.holds_hash = false;
     return 0;
 }
 
@@ -68,6 +80,7 @@ static int child_main(char **argv) {
     json_t *result = NULL;
 
     fate.after = str_equal(argv[5], "after");
+    fate.holds_hash = str_equal(argv[3], TARGET);
     fate.renames_left = atoi(argv[4]);
     if (lab_run(lab, argv[2], NULL, argv[3], &result, &failure)) {
         fprintf(stderr, "%s: %s\n", failure.code, failure.detail);
@@ -213,6 +226,46 @@ static void test_killed_drift(void **state) {
 /* d, dmin and all whole numbers are read back from the layers. */
 static void test_killed_kgrid(void **state) {
     die_often(*state, "dies-kgrid", KGRID, "whole-kgrid", true);
+}
+
+/* The model's fingerprint in the plan of @job; "": not known yet. The caller owns it. */
+static char *planned_model(const struct lab *lab, const char *job) {
+    cleanup(freep) char *path = lab_path(lab, "jobs/%s/work/plan.json", job);
+    cleanup(json_decrefp) json_t *plan = NULL;
+    struct failure failure = {};
+
+    assert_int_equal(json_parse_file(path, 1 << 20, "damaged", &plan, &failure), 0);
+    return strdup(json_string_value(json_object_get(plan, "model")));
+}
+
+/*
+ * What the hash of the model adds to the plan, when it ends after rules were found, is no reason to
+ * start over: a process dies with that written and a layer done, and the next one chooses nothing
+ * anew.
+ */
+static void test_killed_planned(void **state) {
+    cleanup(freep) char *job = strdup("dies-target-1"), *model = NULL;
+    struct lab *lab = *state;
+    bool noted = false;
+
+    json_decref(lab_must(lab, "whole-target", NULL, TARGET));
+    assert_false(attempt(lab, job, TARGET, 1, true));
+    model = planned_model(lab, job);
+    assert_string_equal(model, ""); /* the hash is late */
+    for (int n = 4; n < ATTEMPTS_MAX && !noted; n++) {
+        free(job);
+        free(model);
+        job = str_format("dies-target-%d", n);
+        assert_false(attempt(lab, job, TARGET, n, true));
+        model = planned_model(lab, job);
+        noted = model[0] && lab_exists(lab, job, "work/layer-000.json");
+    }
+    assert_true(noted);
+    json_decref(lab_must(lab, job, NULL, TARGET));
+    assert_int_equal(lab_count(lab, "job.warning"), 0);
+    assert_int_equal(lab_count(lab, "job.resumed"), 1);
+    assert_int_equal(lab_count(lab, "plan.finished"), 0);
+    expect_same(lab, "whole-target", job);
 }
 
 static void test_killed_eval(void **state) {
@@ -367,6 +420,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killed_dense),
         cmocka_unit_test(test_killed_drift),
         cmocka_unit_test(test_killed_kgrid),
+        cmocka_unit_test(test_killed_planned),
         cmocka_unit_test(test_killed_eval),
         cmocka_unit_test(test_damaged_work),
         cmocka_unit_test(test_absurd_batch),
