@@ -28,7 +28,7 @@ REPLACED = [
     ("README.md", r"^scripts/test(?= )", "scripts/test --suite unit", "all suites take too long"),
     ("README.md", r"\bUSER\b", "user", "stands for a name"),
     ("docs/TUTORIAL.md", r"allenai/OLMoE-1B-7B-0125-Instruct", "olmoe-demo", "needs the hub"),
-    ("docs/TUTORIAL.md", r"--groupsize 128", "--groupsize 64", "the demo's experts are 128 wide"),
+    ("docs/TUTORIAL.md", r"--preset vllm", "--preset vllm --groupsize 64", "the demo's experts are 128 wide"),
     ("docs/TUTORIAL.md", r"--eval wikitext2", "--eval file:demo-evaluation.txt", "needs the hub"),
     ("docs/TUTORIAL.md", r"\bwikitext2\b", "file:demo-calibration.txt", "needs the hub"),
 ]
