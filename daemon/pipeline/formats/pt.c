@@ -7,13 +7,12 @@
  * weights_only lets in (torch/_weights_only_unpickler.py).
  */
 #include "daemon/pipeline/formats/format.h"
+#include "daemon/pipeline/formats/output.h"
 #include "daemon/pipeline/formats/zip.h"
 
 #include "base/cleanup.h"
-#include "base/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +39,7 @@
 #define NEW_DICT GLOBAL("collections", "OrderedDict") EMPTY_TUPLE REDUCE
 
 struct container {
-    char *path;
-    int fd;
+    struct output output;
     struct zip_writer zip;
     struct strbuf pickle; /* so far: the dict, and the pairs that it gets */
     uint64_t n_storages;
@@ -112,35 +110,28 @@ static void put_tensor(struct strbuf *to, const struct tensor *t, uint64_t numbe
 static void container_close(struct container *container) {
     if (!container)
         return;
-    if (container->fd >= 0)
-        close(container->fd);
     zip_writer_done(&container->zip);
     strbuf_done(&container->pickle);
-    free(container->path);
+    output_close(&container->output);
     free(container);
 }
 
 DEFINE_CLEANUP(struct container *, container_closep, container_close)
 
-static int failed(const struct format_context *c, const struct container *container, int r) {
-    return r == -ENOMEM ? failure_oom(c->failure)
-                        : failure_errno(c->failure, r, "cannot write", container->path);
-}
-
 static int container_open(const struct format_context *c, const char *path,
                           struct container **ret_container) {
     cleanup(container_closep) struct container *container = calloc(1, sizeof(*container));
+    int r;
 
     if (!container)
         return failure_oom(c->failure);
-    container->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (container->fd < 0)
-        return failure_errno(c->failure, -errno, "cannot create", path);
-    container->zip.fd = container->fd;
-    container->path = strdup(path);
+    r = output_open(&container->output, path, c->failure);
+    if (r)
+        return r;
+    container->zip.fd = container->output.fd;
     strbuf_append(&container->pickle, PROTO_2, 2);
     strbuf_puts(&container->pickle, NEW_DICT MARK);
-    if (!container->path || container->pickle.failed)
+    if (container->pickle.failed)
         return failure_oom(c->failure);
     *ret_container = steal_ptr(container);
     return 0;
@@ -165,7 +156,7 @@ static int container_add(const struct format_context *c, struct container *conta
 
     for (size_t i = 0; i < shard->n_tensors && !r; i++)
         r = add_tensor(container, &shard->tensors[i]);
-    return r ? failed(c, container, r) : 0;
+    return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
 static int add_text(struct container *container, const char *name, const char *text) {
@@ -186,11 +177,9 @@ static int container_finish(const struct format_context *c, struct container *co
         r = add_text(container, ROOT "version", "3\n");
     if (!r)
         r = zip_writer_finish(&container->zip);
-    if (!r && fsync(container->fd))
-        r = -errno;
     if (!r)
-        r = file_sync_parent(container->path);
-    return r ? failed(c, container, r) : 0;
+        r = output_sync(&container->output);
+    return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
 static const struct container_ops container_pt = {

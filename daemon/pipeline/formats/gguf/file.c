@@ -7,16 +7,14 @@
 #include "base/str.h"
 #include "daemon/pipeline/formats/gguf/keys.h"
 #include "daemon/pipeline/formats/gguf/layout.h"
+#include "daemon/pipeline/formats/output.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct container {
-    char *path;
-    int fd;
+    struct output output;
     struct gguf_layout layout;
     size_t next; /* tensor of the layout */
 };
@@ -24,19 +22,12 @@ struct container {
 static void container_close(struct container *container) {
     if (!container)
         return;
-    if (container->fd >= 0)
-        close(container->fd);
     gguf_layout_done(&container->layout);
-    free(container->path);
+    output_close(&container->output);
     free(container);
 }
 
 DEFINE_CLEANUP(struct container *, container_closep, container_close)
-
-static int failed(const struct format_context *c, const struct container *container, int r) {
-    return r == -ENOMEM ? failure_oom(c->failure)
-                        : failure_errno(c->failure, r, "cannot write", container->path);
-}
 
 /* ---- the header ---- */
 
@@ -86,8 +77,8 @@ static int write_header(const struct format_context *c, struct container *contai
     pad(&header);
     if (keys.bytes.failed || header.failed)
         return failure_oom(c->failure);
-    r = file_write_all(container->fd, header.data, header.length);
-    return r ? failed(c, container, r) : 0;
+    r = file_write_all(container->output.fd, header.data, header.length);
+    return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
 static int container_open(const struct format_context *c, const char *path,
@@ -97,11 +88,10 @@ static int container_open(const struct format_context *c, const char *path,
 
     if (!container)
         return failure_oom(c->failure);
-    container->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (container->fd < 0)
-        return failure_errno(c->failure, -errno, "cannot create", path);
-    container->path = strdup(path);
-    if (!container->path || gguf_layout_init(c->config, c->q, &container->layout))
+    r = output_open(&container->output, path, c->failure);
+    if (r)
+        return r;
+    if (gguf_layout_init(c->config, c->q, &container->layout))
         return failure_oom(c->failure);
     r = write_header(c, container);
     if (!r)
@@ -120,9 +110,10 @@ static int add_tensor(struct container *container, const struct tensor *t) {
         row->size != t->size)
         return -EINVAL;
     container->next++;
-    r = file_write_all(container->fd, t->data, t->size);
+    r = file_write_all(container->output.fd, t->data, t->size);
     return r ? r
-             : file_write_all(container->fd, zeros, ALIGN_UP(t->size, GGUF_ALIGNMENT) - t->size);
+             : file_write_all(container->output.fd, zeros,
+                              ALIGN_UP(t->size, GGUF_ALIGNMENT) - t->size);
 }
 
 static int container_add(const struct format_context *c, struct container *container,
@@ -131,17 +122,15 @@ static int container_add(const struct format_context *c, struct container *conta
 
     for (size_t i = 0; i < shard->n_tensors && !r; i++)
         r = add_tensor(container, &shard->tensors[i]);
-    return r ? failed(c, container, r) : 0;
+    return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
 static int container_finish(const struct format_context *c, struct container *container) {
     int r = container->next == container->layout.n ? 0 : -EINVAL;
 
-    if (!r && fsync(container->fd))
-        r = -errno;
     if (!r)
-        r = file_sync_parent(container->path);
-    return r ? failed(c, container, r) : 0;
+        r = output_sync(&container->output);
+    return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
 const struct container_ops container_gguf = {
