@@ -10,6 +10,7 @@
 #include "client/screen/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -63,8 +64,8 @@ static json_t *rules_text(const json_t *point) {
     return rules ? parameter_text(rules) : json_string("");
 }
 
-/* What makes the choice of each target, a line each. */
-static int report_rules(const struct terminal *terminal, const json_t *targets,
+/* What makes the choice of each target, a line each; @wbits: of what no rule names. */
+static int report_rules(const struct terminal *terminal, const json_t *targets, int64_t wbits,
                         struct failure *failure) {
     json_t *point;
     size_t i;
@@ -76,21 +77,22 @@ static int report_rules(const struct terminal *terminal, const json_t *targets,
         if (!rules)
             return failure_oom(failure);
         snprintf(label, sizeof(label), "rules for %g", answer_number(point, "target_bits"));
-        label_print(terminal, label, "%s",
-                    json_string_length(rules) ? json_string_value(rules) : "none");
+        label_print(terminal, label, "--wbits %" PRId64 "%s%s", wbits,
+                    json_string_length(rules) ? " and " : "", json_string_value(rules));
     }
     return 0;
 }
 
-static int report_sizes(const struct terminal *terminal, const json_t *plan,
+static int report_sizes(const struct terminal *terminal, const json_t *job, const json_t *plan,
                         struct failure *failure) {
+    int64_t wbits = answer_int(json_object_get(job, "params"), "wbits", 0);
     const json_t *targets = json_object_get(plan, "targets");
     int r = report_points(terminal, json_object_get(plan, "curve"), false, failure);
 
     if (!r)
         r = report_points(terminal, targets, true, failure);
     fputc('\n', terminal->file);
-    return r ? r : report_rules(terminal, targets, failure);
+    return r ? r : report_rules(terminal, targets, wbits, failure);
 }
 
 /* ---- as a sheet ---- */
@@ -161,7 +163,7 @@ int plan_report(const struct terminal *terminal, const json_t *job, struct failu
     if (!json_is_object(plan))
         return 0;
     if (json_is_true(json_object_get(json_object_get(job, "params"), "plan_only")))
-        return report_sizes(terminal, plan, failure);
+        return report_sizes(terminal, job, plan, failure);
     measured_text(job, measured, sizeof(measured));
     fputc('\n', terminal->file);
     label_print(terminal, "plan", "%.2f bits on average, predicted KL divergence %.4f%s",
