@@ -207,6 +207,12 @@ def test_read_back(daemon, models):
     print("read back")
     make_model(models, "whole")
     types = set()
+    for name in ("q2_k", "q3_k", "q4_k"):
+        job = daemon.wait(daemon.submit(model="whole", gguf_type=name, nearest=True, seqlen=512,
+                                        eval=["file:short.txt"], rules=["down_proj:wbits=8"]))
+        assert job["status"] == "succeeded", job["error"]
+        found = measure(daemon, kind="eval", model=f"job:{job['id']}")
+        assert found == job["result"]["perplexity"]["file:short.txt"], (name, found)
     for wbits, groupsize, sym in ((4, 128, True), (8, 32, True), (4, 32, False), (2, 64, True),
                                   (3, 256, True), (2, -1, False), (4, -1, False), (3, 64, False)):
         rules = [] if groupsize != 256 else ["down_proj:groupsize=128"]
