@@ -8,6 +8,11 @@
 
 #define ALIGNMENT 256 /* of each array on the device */
 
+/* Bytes of d or dmin of a matrix on a K grid. */
+static size_t units_bytes(int rows, int n) {
+    return (size_t)n / GRID_SUPER * rows * sizeof(uint16_t);
+}
+
 /* Bytes of the grids of a matrix, each array aligned. */
 static size_t grids_bytes(int rows, int n, int n_groups) {
     size_t grids = (size_t)n_groups * rows;
@@ -31,6 +36,9 @@ void staged_codes_take(const struct model_config *config, const struct quantizat
 
             size += shape.G * (ALIGN_UP(codes, ALIGNMENT) +
                                grids_bytes(shape.parts[p].rows, shape.n, n_groups));
+            if (quantization_has_k_grids(q))
+                size +=
+                    shape.G * 2 * ALIGN_UP(units_bytes(shape.parts[p].rows, shape.n), ALIGNMENT);
         }
     }
     arena_take(arena, ret_memory, 1, 1, size);
@@ -71,6 +79,8 @@ static void place_grids(struct staged_matrix *staged, size_t *at) {
     staged->scales = take(at, grids * sizeof(*m->scales));
     staged->zeros = take(at, grids);
     staged->g_idx = take(at, m->n * sizeof(*m->g_idx));
+    staged->d = take(at, m->d ? units_bytes(m->rows, m->n) : 0);
+    staged->dmin = take(at, m->dmin ? units_bytes(m->rows, m->n) : 0);
 }
 
 static void copy_grids(unsigned char *to, const struct staged_matrix *staged) {
@@ -80,6 +90,10 @@ static void copy_grids(unsigned char *to, const struct staged_matrix *staged) {
     memcpy(to + staged->scales, m->scales, grids * sizeof(*m->scales));
     memcpy(to + staged->zeros, m->zeros, grids);
     memcpy(to + staged->g_idx, m->g_idx, m->n * sizeof(*m->g_idx));
+    if (m->d)
+        memcpy(to + staged->d, m->d, units_bytes(m->rows, m->n));
+    if (m->dmin)
+        memcpy(to + staged->dmin, m->dmin, units_bytes(m->rows, m->n));
 }
 
 /* What is to be done with each quantized matrix of the layer. */
@@ -235,6 +249,10 @@ int staged_codes_matrix(const struct staged_codes *s, enum group group, int i,
         .zeros = span_slice(s->memory, staged->zeros, grids),
         .g_idx = span_slice(s->memory, staged->g_idx, m->n * sizeof(*m->g_idx)),
     };
+    if (m->d)
+        view.d = span_slice(s->memory, staged->d, units_bytes(m->rows, m->n));
+    if (m->dmin)
+        view.dmin = span_slice(s->memory, staged->dmin, units_bytes(m->rows, m->n));
     r = s->b->ops->unpack(s->b, view.codes,
                           span_slice(s->memory, staged->words, quantized_matrix_bytes(m)), m->wbits,
                           1, m->rows, m->n);

@@ -13,7 +13,8 @@
 struct staged_matrix {
     bool quantized; /* false: it is plain, and not here */
     struct quantized_matrix matrix;
-    size_t words, scales, zeros, g_idx; /* where they are in the device's memory, bytes */
+    /* Where they are in the device's memory, bytes; the last two of a K grid. */
+    size_t words, scales, zeros, g_idx, d, dmin;
 };
 
 struct staged_codes {

@@ -25,7 +25,9 @@ struct quantizer {
     int staged;                     /* the layer that is staged in the other one; -1: none */
     struct layer_weights original;  /* the one at work as it was; only against drift */
     struct span shared;             /* of works and solver, which take turns */
+    struct span kept;               /* of the solver; it lasts until the layer is handed over */
     struct solver solver;
+    struct made_layer made;
     struct writer writer;
     struct side sides[N_SIDES]; /* run_sides() of them */
     struct grams grams;
@@ -73,9 +75,11 @@ static int shared_alloc(struct quantizer *q) {
     int r;
 
     r = q->b->ops->alloc(q->b, shared_size(run), &q->shared);
+    if (!r)
+        r = q->b->ops->alloc(q->b, keeper_size(run), &q->kept);
     if (r)
         return r;
-    solver_init(&q->solver, run, q->shared);
+    solver_init(&q->solver, run, q->shared, q->kept);
     for (int i = 0; run->calibration && i < run_sides(run) && !r; i++)
         r = forward_work_init(
             &run->checkpoint->config, dtype_size(q->b->ops->act), run->batch * run->seqlen,
@@ -99,10 +103,12 @@ static int quantizer_init(struct quantizer *q, struct run *run) {
 static void quantizer_done(struct quantizer *q) {
     q->b->ops->stage_wait(q->b); /* nothing may still read the model or write to its memory */
     q->b->ops->fetch_wait(q->b);
+    made_layer_done(&q->made);
     writer_done(&q->writer);
     grams_done(&q->grams, q->b);
     for (int i = 0; i < N_SIDES; i++)
         side_done(&q->sides[i], q->b);
+    q->b->ops->free(q->b, &q->kept);
     q->b->ops->free(q->b, &q->shared);
     layer_weights_free(q->b, &q->original);
     for (size_t i = 0; i < ARRAY_SIZE(q->layers); i++)
@@ -122,6 +128,7 @@ size_t quantize_size(const struct run *run) {
     for (int i = 0; i < layers; i++)
         failed |= checked_add(total, layer_weights_size(c, act), &total);
     failed |= checked_add(total, shared_size(run), &total);
+    failed |= checked_add(total, keeper_size(run), &total);
     if (run->calibration) {
         failed |= checked_add(total, grams_size(run, run_sides(run) > ORIGINAL), &total);
         failed |= checked_add(total, run_sides(run) * side_size(run), &total);
@@ -231,7 +238,10 @@ static int gather_windows(struct quantizer *q, int layer, int first, int count,
                            x[QUANTIZED], count, run->seqlen, first_step(gather), &tap);
 }
 
-/* Runs all windows through the layer, or, with @gather, as far as it looks. */
+/*
+ * Runs all windows through the layer, or, with @gather, as far as it looks. The layer that was made
+ * is handed over while the second ones are computed.
+ */
 static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
     double share = (gather ? gather_share(gather) : 1) * run_sides(run);
@@ -243,6 +253,8 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         if (!r)
             r = gather ? gather_windows(q, layer, first, count, gather)
                        : advance_windows(q, layer, first, count);
+        if (!r && first > 0) /* fetching takes about as long as a batch */
+            r = writer_take(&q->writer, q->run, &q->made);
         /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
         if (!r)
             r = q->b->ops->sync(q->b);
@@ -282,8 +294,7 @@ static int finish_pass(struct quantizer *q, int layer) {
  * All four groups from one pass over the unquantized layer, or, true_sequential, each from a pass
  * of its own over what was quantized before it.
  */
-static int solve_layer(struct quantizer *q, int layer, struct layer_codes *codes,
-                       json_t *matrices) {
+static int solve_layer(struct quantizer *q, int layer, json_t *matrices) {
     struct run *run = q->run;
     int r = 0;
 
@@ -291,14 +302,12 @@ static int solve_layer(struct quantizer *q, int layer, struct layer_codes *codes
         r = gather_inputs(q, layer, 0, N_GROUPS - 1);
     for (int i = 0; i < N_GROUPS && !r; i++) {
         if (run->params->true_sequential)
-            r = q->b->ops->fetch_wait(q->b); /* the pass takes the memory of what was packed */
-        if (!r && run->params->true_sequential)
             r = gather_inputs(q, layer, i, i);
         if (!r)
             r = run_cancelled(run);
         if (!r)
             r = solver_group(&q->solver, run, layer, i, layer_of(q, layer)->matrices[i],
-                             run->calibration ? &q->grams.of[i] : NULL, codes, matrices);
+                             run->calibration ? &q->grams.of[i] : NULL, &q->made.kept, matrices);
     }
     return r;
 }
@@ -312,12 +321,12 @@ static struct weights_source source_of(const struct run *run, int layer) {
     return (struct weights_source){run->checkpoint, &plain, NULL};
 }
 
-/* Quantizes @layer in place; what is to be written goes to @codes and @ret_report. */
-static int quantize_layer(struct quantizer *q, int layer, struct layer_codes *codes,
-                          json_t **ret_report) {
+/* Quantizes @layer in place; what is to be written goes to q->made. */
+static int quantize_layer(struct quantizer *q, int layer) {
     struct run *run = q->run;
     cleanup(json_decrefp) json_t *matrices = json_array();
     const struct weights_source source = source_of(run, layer);
+    struct layer_codes *codes = &q->made.kept.codes;
     double started = clock_monotonic();
     int r;
 
@@ -328,14 +337,16 @@ static int quantize_layer(struct quantizer *q, int layer, struct layer_codes *co
     if (!r)
         r = layer_codes_add_left(codes, &source, &run->quantization, layer, run->failure);
     if (!r)
-        r = solve_layer(q, layer, codes, matrices);
+        r = solve_layer(q, layer, matrices);
     if (r)
         return r;
-    *ret_report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds", clock_monotonic() - started,
-                            "matrices", matrices);
-    return *ret_report ? progress_add(&run->progress,
-                                      method_solve_units(run->params->method, run->params->refine))
-                       : failure_oom(run->failure);
+    q->made.layer = layer;
+    q->made.report = json_pack("{s:i s:f s:O}", "layer", layer, "seconds",
+                               clock_monotonic() - started, "matrices", matrices);
+    q->made.there = q->made.report != NULL;
+    return q->made.there ? progress_add(&run->progress, method_solve_units(run->params->method,
+                                                                           run->params->refine))
+                         : failure_oom(run->failure);
 }
 
 /*
@@ -374,19 +385,6 @@ static int bring_layer(struct quantizer *q, int layer) {
              : layer_weights_stage(q->b, &next_source, next, layer_of(q, next), NULL, run->failure);
 }
 
-/* Quantizes @layer and hands it to the writer. */
-static int make_layer(struct quantizer *q, int layer) {
-    cleanup(json_decrefp) json_t *report = NULL;
-    cleanup(layer_codes_done) struct layer_codes codes = {};
-    int r, waited;
-
-    r = quantize_layer(q, layer, &codes, &report);
-    waited = q->b->ops->fetch_wait(q->b); /* also when it failed: the layer goes away */
-    if (!r)
-        r = waited;
-    return r ? r : writer_start(&q->writer, q->run, layer, &codes, steal_ptr(report));
-}
-
 static int advance(struct quantizer *q, int layer) {
     struct run *run = q->run;
     bool finished = layer < run->n_finished, last = layer == run_layers(run) - 1;
@@ -397,14 +395,14 @@ static int advance(struct quantizer *q, int layer) {
         return 0;
     r = bring_layer(q, layer);
     if (!r && !finished)
-        r = make_layer(q, layer);
+        r = quantize_layer(q, layer);
     if (!r)
         r = run_check_model(run);
     if (!r)
         r = work_learn_fingerprint(run, false);
     if (!r && run->calibration && !last)
         r = finish_pass(q, layer);
-    return r;
+    return r ? r : writer_take(&q->writer, q->run, &q->made);
 }
 
 static int embed_calibration(struct quantizer *q) {

@@ -72,8 +72,8 @@ static size_t count_cut_off(const uint16_t *scales, size_t n) {
     return found;
 }
 
-int report_scales(struct run *run, const struct layer_codes *layer, size_t first) {
-    for (size_t i = first; i < layer->n_matrices; i++) {
+int report_scales(struct run *run, const struct layer_codes *layer) {
+    for (size_t i = 0; i < layer->n_matrices; i++) {
         const struct matrix_codes *m = &layer->matrices[i];
         size_t n_units = (size_t)m->codes.n / GRID_SUPER * m->codes.rows;
         size_t n = m->codes.d ? n_units : (size_t)m->codes.n_groups * m->codes.rows;

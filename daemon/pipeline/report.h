@@ -21,7 +21,7 @@ int report_group(struct run *run, int layer, const struct problem *problem,
                  const struct error_memory *memory, double seconds, json_t *matrices);
 
 /*
- * report_scales() - warn of each matrix of @layer, from its @first on, with scales that do not fit
- * an F16. Return: 0 or -errno.
+ * report_scales() - warn of each matrix of @layer with scales that do not fit an F16. Return: 0 or
+ * -errno.
  */
-int report_scales(struct run *run, const struct layer_codes *layer, size_t first);
+int report_scales(struct run *run, const struct layer_codes *layer);

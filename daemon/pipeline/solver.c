@@ -71,7 +71,6 @@ static void solver_layout(const struct run *run, struct arena *arena, struct sol
             MAX(need.scratch, ops->output_error_scratch(run->b, shape.G, shape.rows, shape.n));
     }
     code_memory_take(&run->checkpoint->config, &run->quantization, arena, &s->codes);
-    keeper_take(run, arena, &s->keeper);
     arena_take(arena, &s->dq, act, 1, dq);
     arena_take(arena, &s->memory.u, sizeof(float), 1, need.u);
     arena_take(arena, &s->memory.perm, sizeof(int32_t), 1, need.perm);
@@ -92,10 +91,11 @@ size_t solver_size(const struct run *run) {
     return arena_size(&arena);
 }
 
-void solver_init(struct solver *solver, const struct run *run, struct span memory) {
+void solver_init(struct solver *solver, const struct run *run, struct span memory,
+                 struct span kept) {
     struct arena arena = {.all = memory};
 
-    *solver = (struct solver){};
+    *solver = (struct solver){.keeper.memory = kept};
     solver_layout(run, &arena, solver);
 }
 
@@ -119,12 +119,11 @@ static void set_problem(struct solver *solver, const struct run *run,
 /* The matrices of @shape, which are all of @scheme. @gram NULL: there are no Hessians. */
 static int solve_alike(struct solver *solver, struct run *run, int layer,
                        const struct group_shape *shape, const struct scheme *scheme,
-                       struct span weights, const struct gram *gram, struct layer_codes *codes,
+                       struct span weights, const struct gram *gram, struct kept_layer *kept,
                        json_t *matrices) {
     struct problem p = {.weights = weights, .gram = scheme->method->needs_hessians ? gram : NULL};
     cleanup(freep) struct outcome *outcomes = NULL;
     double started = clock_monotonic();
-    size_t n_before = codes->n_matrices;
     struct backend *b = run->b;
     int r;
 
@@ -139,9 +138,7 @@ static int solve_alike(struct solver *solver, struct run *run, int layer,
     if (!r)
         r = report_group(run, layer, &p, &solver->error, clock_monotonic() - started, matrices);
     if (!r)
-        r = keep_group(&solver->keeper, layer, &p, codes);
-    if (!r)
-        r = report_scales(run, codes, n_before);
+        r = keep_group(&solver->keeper, &p, kept);
     if (!r)
         r = b->ops->copy(b, weights, span_slice(solver->dq, 0, weights.size));
     return r;
@@ -182,7 +179,7 @@ static struct block block_at(const struct run *run, int layer, const struct grou
 
 static int solve_block(struct solver *solver, struct run *run, int layer,
                        const struct group_shape *shape, const struct block *block,
-                       struct span weights, const struct gram *gram, struct layer_codes *codes,
+                       struct span weights, const struct gram *gram, struct kept_layer *kept,
                        json_t *matrices) {
     const struct group_shape cut =
         group_cut(shape, block->first, block->G, block->part, block->n_parts);
@@ -197,11 +194,11 @@ static int solve_block(struct solver *solver, struct run *run, int layer,
         slice = gram_slice(gram, block->first, block->G, shape->n);
     return solve_alike(solver, run, layer, &cut, block->scheme,
                        span_slice(weights, offset * act, group_size(&cut) * act),
-                       gram ? &slice : NULL, codes, matrices);
+                       gram ? &slice : NULL, kept, matrices);
 }
 
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
-                 struct span weights, const struct gram *gram, struct layer_codes *codes,
+                 struct span weights, const struct gram *gram, struct kept_layer *kept,
                  json_t *matrices) {
     const struct scheme base = rule_scheme(NULL, run->params);
     struct group_shape shape;
@@ -209,12 +206,12 @@ int solver_group(struct solver *solver, struct run *run, int layer, enum group g
 
     group_shape(&run->checkpoint->config, group, &shape);
     if (!run->quantization.schemes)
-        return solve_alike(solver, run, layer, &shape, &base, weights, gram, codes, matrices);
+        return solve_alike(solver, run, layer, &shape, &base, weights, gram, kept, matrices);
     for (int g = 0; g < shape.G && !r;) {
         for (int part = 0; part < shape.n_parts && !r;) {
             struct block block = block_at(run, layer, &shape, g, part);
 
-            r = solve_block(solver, run, layer, &shape, &block, weights, gram, codes, matrices);
+            r = solve_block(solver, run, layer, &shape, &block, weights, gram, kept, matrices);
             part += block.n_parts;
             g += block.G - 1;
         }

@@ -8,7 +8,10 @@
 #include "daemon/pipeline/keep.h"
 #include "daemon/pipeline/report.h"
 
-/* Device memory that serves every group in turn; nothing in it lasts beyond the layer. */
+/*
+ * Device memory that serves every group in turn; nothing in it lasts beyond the layer, but for what
+ * the keeper has, which is fetched while the next thing is computed.
+ */
 struct solver {
     struct code_memory codes;
     struct keeper keeper;
@@ -19,20 +22,24 @@ struct solver {
 
 /* solver_size() - bytes of device memory; SIZE_MAX when they do not fit. */
 size_t solver_size(const struct run *run);
-/* solver_init() - lay it out in @memory of solver_size() bytes, which is borrowed. */
-void solver_init(struct solver *solver, const struct run *run, struct span memory);
+/*
+ * solver_init() - lay it out in @memory of solver_size() bytes, and @kept of keeper_size(), which
+ * are borrowed.
+ */
+void solver_init(struct solver *solver, const struct run *run, struct span memory,
+                 struct span kept);
 
 /* solver_begin_layer() - the layer before has been fetched: its memory may be used again. */
 void solver_begin_layer(struct solver *solver);
 
 /*
  * solver_group() - quantize @group of @layer: its matrices in @weights become what the grid can
- * say, their codes and grids go to @codes and a report of each to the array @matrices. The codes
+ * say, their codes and grids go to @kept and a report of each to the array @matrices. The codes
  * are there after the next fetch_wait(). @gram is NULL when the method needs no Hessians. Return: 0
  * or -errno.
  */
 int solver_group(struct solver *solver, struct run *run, int layer, enum group group,
-                 struct span weights, const struct gram *gram, struct layer_codes *codes,
+                 struct span weights, const struct gram *gram, struct kept_layer *kept,
                  json_t *matrices);
 
 /*

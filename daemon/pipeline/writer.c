@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "daemon/pipeline/report.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -23,7 +24,9 @@ static int write_shard(struct written *w) {
     int r;
 
     context.failure = &w->failure;
-    r = w->writer->format->add_layer(&context, &w->codes, &shard);
+    r = keep_finish(&w->kept, w->layer, &w->failure);
+    if (!r)
+        r = w->writer->format->add_layer(&context, &w->kept.codes, &shard);
     if (!r)
         r = safetensors_write(w->shard, shard.tensors, shard.n_tensors, sha256, &size, &w->failure);
     if (r)
@@ -79,7 +82,7 @@ static int write_layer(void *ctx) {
 /* ---- in the thread of the run ---- */
 
 static void written_done(struct written *w) {
-    layer_codes_done(&w->codes);
+    kept_layer_done(&w->kept);
     json_decref(w->report);
     free(w->shard);
     free(w->record);
@@ -92,14 +95,17 @@ static int take_oldest(struct writer *writer, struct run *run) {
     int layer = w->layer, r = task_finish(&w->task);
     json_t *report = steal_ptr(w->report);
 
-    if (r) {
+    if (r)
         *run->failure = w->failure;
-        json_decref(report);
-    }
+    else
+        r = report_scales(run, &w->kept.codes);
     written_done(w);
     writer->first = (writer->first + 1) % WRITER_LAYERS_MAX;
     writer->n--;
-    return r ? r : work_keep_layer(run, layer, report);
+    if (!r)
+        return work_keep_layer(run, layer, report);
+    json_decref(report);
+    return r;
 }
 
 static size_t size_at_work(const struct writer *writer) {
@@ -107,15 +113,6 @@ static size_t size_at_work(const struct writer *writer) {
 
     for (int i = 0; i < writer->n; i++)
         size += writer->layers[(writer->first + i) % WRITER_LAYERS_MAX].size;
-    return size;
-}
-
-/* Bytes that @codes hold, but for small change. */
-static size_t size_of(const struct layer_codes *codes) {
-    size_t size = 0;
-
-    for (size_t i = 0; i < codes->n_matrices; i++)
-        size += quantized_matrix_bytes(&codes->matrices[i].codes);
     return size;
 }
 
@@ -138,30 +135,25 @@ static int writer_make(struct writer *writer, struct run *run, int layer) {
     return 0;
 }
 
-int writer_start(struct writer *writer, struct run *run, int layer, struct layer_codes *codes,
-                 json_t *report) {
-    cleanup(json_decrefp) json_t *owned = report;
-    size_t size = size_of(codes);
-    struct written *w;
-    int r = writer_make(writer, run, layer);
+void made_layer_done(struct made_layer *made) {
+    kept_layer_done(&made->kept);
+    json_decref(made->report);
+    *made = (struct made_layer){};
+}
 
-    while (!r && writer->n > 0 &&
-           (writer->n == WRITER_LAYERS_MAX || size_at_work(writer) + size > BYTES_MAX))
-        r = take_oldest(writer, run);
-    if (!r)
-        r = run_cancelled(run); /* the report of a layer before may have led to a cancel */
-    if (r)
-        return r;
-    w = &writer->layers[(writer->first + writer->n) % WRITER_LAYERS_MAX];
-    w->writer = writer;
-    w->layer = layer;
-    w->size = size;
-    w->shard = work_layer_path(run, layer, "safetensors");
-    w->record = work_layer_path(run, layer, "json");
-    w->codes = *codes;
-    *codes = (struct layer_codes){};
-    w->report = steal_ptr(owned);
-    r = w->shard && w->record && w->report ? task_start(&w->task, write_layer, w) : -ENOMEM;
+static int start(struct writer *writer, struct run *run, struct made_layer *made, size_t size) {
+    struct written *w = &writer->layers[(writer->first + writer->n) % WRITER_LAYERS_MAX];
+    int r;
+
+    *w = (struct written){.writer = writer,
+                          .layer = made->layer,
+                          .size = size,
+                          .shard = work_layer_path(run, made->layer, "safetensors"),
+                          .record = work_layer_path(run, made->layer, "json"),
+                          .kept = made->kept,
+                          .report = made->report};
+    *made = (struct made_layer){};
+    r = w->shard && w->record ? task_start(&w->task, write_layer, w) : -ENOMEM;
     if (r) {
         failure_errno(run->failure, r, "cannot start a thread that writes into", run->work_dir);
         written_done(w);
@@ -169,6 +161,23 @@ int writer_start(struct writer *writer, struct run *run, int layer, struct layer
     }
     writer->n++;
     return 0;
+}
+
+int writer_take(struct writer *writer, struct run *run, struct made_layer *made) {
+    size_t size = made->kept.bytes;
+    int r;
+
+    if (!made->there)
+        return 0;
+    r = run->b->ops->fetch_wait(run->b);
+    if (!r)
+        r = writer_make(writer, run, made->layer);
+    while (!r && writer->n > 0 &&
+           (writer->n == WRITER_LAYERS_MAX || size_at_work(writer) + size > BYTES_MAX))
+        r = take_oldest(writer, run);
+    if (!r)
+        r = run_cancelled(run); /* the report of a layer before may have led to a cancel */
+    return r ? r : start(writer, run, made, size);
 }
 
 int writer_poll(struct writer *writer, struct run *run) {

@@ -7,18 +7,28 @@
 #pragma once
 
 #include "base/task.h"
-#include "daemon/pipeline/run.h"
+#include "daemon/pipeline/keep.h"
 
 #define WRITER_LAYERS_MAX 4
 
 struct writer;
 
+/* A quantized layer that is on the way to host memory. */
+struct made_layer {
+    bool there;
+    int layer;
+    struct kept_layer kept; /* owned */
+    json_t *report;         /* owned; it becomes the record */
+};
+
+void made_layer_done(struct made_layer *made);
+
 /* A layer on its way to the disk. */
 struct written {
     struct writer *writer;
     struct task task;
-    struct layer_codes codes; /* owned */
-    char *shard, *record;     /* paths; owned */
+    struct kept_layer kept; /* owned */
+    char *shard, *record;   /* paths; owned */
     int layer;
     size_t size;    /* bytes of host memory, about */
     json_t *report; /* owned */
@@ -39,12 +49,11 @@ struct writer {
 };
 
 /*
- * writer_start() - write @codes (taken) as @layer; @report (taken) becomes its record. Waits while
- * the layers at work hold more memory than they may. Return: 0 or -errno, also that of a layer
- * before.
+ * writer_take() - take what is in @made, if anything is there, once it is in host memory,
+ * and write it. Waits while the layers at work hold more memory than they may. Return: 0 or -errno,
+ * also that of a layer before.
  */
-int writer_start(struct writer *writer, struct run *run, int layer, struct layer_codes *codes,
-                 json_t *report);
+int writer_take(struct writer *writer, struct run *run, struct made_layer *made);
 
 /* writer_poll() - report the layers that are on disk; never waits. Return: 0 or -errno. */
 int writer_poll(struct writer *writer, struct run *run);

@@ -199,7 +199,7 @@ int streamer_new(struct cuda_backend *b, enum stream_direction direction,
         return failure_oom(&b->why);
     s->b = b;
     s->direction = direction;
-    s->n_workers = direction == STREAM_TO_DEVICE ? MAX_THREADS : 2;
+    s->n_workers = MAX_THREADS;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->work, NULL);
     pthread_cond_init(&s->done, NULL);

@@ -34,7 +34,6 @@ struct bench {
     int nsamples, seqlen, windows, batch;
     json_t *set; /* parameters of the quantization beside those of the table; owned */
     double gemm; /* TFLOP/s; 0: unknown */
-    double disk; /* bytes/s; 0: unknown */
     bool twice, keep, measure_disk;
 
     struct backend *b;
@@ -45,6 +44,7 @@ struct bench {
     double started, last_layer;
     int n_layers;
     double layer_wall, layer_seconds, solver_seconds, first_layer;
+    double bytes, wall; /* of the last checkpoint */
 };
 
 /* ---- the events of a run ---- */
@@ -89,13 +89,14 @@ static int run_job(struct bench *bench, const char *model, const char *name, jso
     cleanup(json_decrefp) json_t *owned = request;
     cleanup(freep) char *dir = str_format("%s/%s", bench->work, name);
     cleanup(freep) char *texts = str_format("%s/texts", bench->work);
+    cleanup(freep) char *hashes = str_format("%s/hashes.json", bench->work);
     cleanup(params_freep) struct params *params = NULL;
     char *roots[] = {bench->data_root ? (char *)bench->data_root : texts};
     struct source_mirror mirror;
     struct corpora corpora;
     int r;
 
-    if (!dir || !texts || !owned)
+    if (!dir || !texts || !hashes || !owned)
         return failure_oom(&bench->failure);
     source_mirror_init(&mirror, NULL, 0);
     corpora = (struct corpora){&mirror.source, roots, 1};
@@ -106,9 +107,14 @@ static int run_job(struct bench *bench, const char *model, const char *name, jso
     bench->layer_wall = bench->layer_seconds = bench->solver_seconds = 0;
     bench->started = bench->last_layer = clock_monotonic();
     return r ? r
-             : pipeline_run(
-                   &(struct pipeline_job){kind, params, model, NULL, dir, &corpora, &observer},
-                   bench->b, ret_result, &bench->failure);
+             : pipeline_run(&(struct pipeline_job){.kind = kind,
+                                                   .params = params,
+                                                   .model_dir = model,
+                                                   .dir = dir,
+                                                   .corpora = &corpora,
+                                                   .observer = &observer,
+                                                   .hash_cache = hashes},
+                            bench->b, ret_result, &bench->failure);
 }
 
 /* ---- the quantization ---- */
@@ -143,15 +149,7 @@ static void print_floor(const struct bench *bench, double tokens) {
     putchar('\n');
 }
 
-/* What writing the checkpoint alone would take. */
-static void print_disk(const struct bench *bench, double bytes, double wall) {
-    double floor = bytes / bench->disk;
-
-    printf("%-28s %9.3f s at %.2f GB/s, the folder's rate: %.0f %% of the job\n",
-           "bytes of the checkpoint", floor, bench->disk * 1e-9, 100 * floor / wall);
-}
-
-static void print_quantization(const struct bench *bench, const json_t *result, double wall) {
+static void print_quantization(struct bench *bench, const json_t *result, double wall) {
     static const char *const phases[] = {"load", "calibrate", "quantize", "export"};
     const json_t *memory = json_object_get(result, "peak_memory");
     double tokens = (double)bench->nsamples * bench->seqlen;
@@ -180,8 +178,8 @@ static void print_quantization(const struct bench *bench, const json_t *result, 
     printf("%-28s %9.3f GB, %.2f bits per weight\n", "checkpoint",
            json_number_value(json_object_get(result, "size_bytes")) * 1e-9,
            json_number_value(json_object_get(result, "bits_per_weight")));
-    if (bench->disk > 0)
-        print_disk(bench, json_number_value(json_object_get(result, "size_bytes")), wall);
+    bench->bytes = json_number_value(json_object_get(result, "size_bytes"));
+    bench->wall = wall;
 }
 
 static int quantize(struct bench *bench, const char *name) {
@@ -313,11 +311,19 @@ static void print_head(const struct bench *bench) {
     fflush(stdout);
 }
 
-static int measure_disk(struct bench *bench) {
+/* What writing the checkpoint alone would take; last, as removing files is work for the disk, too.
+ */
+static int print_disk(struct bench *bench) {
     const struct disk_way way = {4, false, true};
-    int r = disk_rate(bench->work, DISK_BYTES, &way, &bench->disk);
+    double rate;
+    int r = disk_rate(bench->work, DISK_BYTES, &way, &rate);
 
-    return r ? failure_errno(&bench->failure, r, "cannot write into", bench->work) : 0;
+    if (r)
+        return failure_errno(&bench->failure, r, "cannot write into", bench->work);
+    printf("\n%-28s %9.3f s at %.2f GB/s, the folder's rate: %.0f %% of the job\n",
+           "bytes of the checkpoint", bench->bytes / rate, rate * 1e-9,
+           100 * bench->bytes / rate / bench->wall);
+    return 0;
 }
 
 static int run_all(struct bench *bench) {
@@ -328,8 +334,6 @@ static int run_all(struct bench *bench) {
         return failure_oom(&bench->failure);
     print_head(bench);
     r = write_texts(bench);
-    if (!r && bench->measure_disk)
-        r = measure_disk(bench);
     if (!r)
         r = quantize(bench, "first");
     if (!r && bench->twice)
@@ -340,7 +344,7 @@ static int run_all(struct bench *bench) {
         r = evaluate(bench, bench->model, "eval", "evaluation, as it is");
     if (!r && bench->windows > 0)
         r = evaluate(bench, artifact, "eval-quantized", "evaluation, quantized");
-    return r;
+    return !r && bench->measure_disk ? print_disk(bench) : r;
 }
 
 /* Opens what the run needs; a folder of its own unless one is named. */

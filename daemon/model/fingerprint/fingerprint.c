@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
-#define THREADS_MAX 4
+#define THREADS_MIN 4
+#define THREADS_MAX 8                /* when there are twice as many processors */
 #define STEP_BYTES ((size_t)1 << 20) /* read and hashed at a time */
 
 struct file_hash {
@@ -86,6 +88,12 @@ static int hash_files(void *ctx) {
     return 0;
 }
 
+static size_t threads_at_most(void) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return (size_t)MIN(MAX(processors / 2, (long)THREADS_MIN), (long)THREADS_MAX);
+}
+
 /* Fills in what the cache has. Return: how many files are left to hash. */
 static size_t look_up(struct fingerprint *fingerprint) {
     size_t n_left = 0;
@@ -115,7 +123,7 @@ int fingerprint_start(const struct fingerprint_file *files, size_t n, const char
     if (!fingerprint->hashes || !fingerprint->description ||
         hash_cache_open(cache_path, &fingerprint->cache))
         return failure_oom(failure);
-    n_threads = MIN(look_up(fingerprint), (size_t)THREADS_MAX);
+    n_threads = MIN(look_up(fingerprint), threads_at_most());
     for (size_t i = 0; i < n_threads; i++) {
         int r = task_start(&fingerprint->tasks[i], hash_files, fingerprint);
 

@@ -17,7 +17,8 @@
 #define SHARD_NAME_SIZE 64
 
 /* Host memory that shards on their way may hold, unless a single one is larger. */
-#define SHARDS_BYTES_MAX ((size_t)2 << 30)
+#define SHARDS_BYTES_MAX ((size_t)4 << 30)
+#define SHARDS_MEMORY_SHARE 16 /* nor more than this part of the machine's memory */
 
 static void shard_name(const struct run *run, int i, char name[SHARD_NAME_SIZE]) {
     snprintf(name, SHARD_NAME_SIZE, "model-%05d-of-%05d.safetensors", i + 1, run_layers(run) + 1);
@@ -61,6 +62,12 @@ static int take_all(struct run *run, struct folder *folder) {
     return r;
 }
 
+static size_t most_bytes(void) {
+    size_t machine = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+
+    return MIN(SHARDS_BYTES_MAX, machine / SHARDS_MEMORY_SHARE);
+}
+
 /* Waits until there is room for @size more bytes; the place of the next shard is empty then. */
 static int make_room(struct run *run, struct folder *folder, size_t size) {
     for (;;) {
@@ -69,7 +76,7 @@ static int make_room(struct run *run, struct folder *folder, size_t size) {
 
         for (int i = 0; i < folder->n_shards; i++)
             all += shard_file_bytes(&folder->shards[(folder->first + i) % FOLDER_SHARDS_MAX]);
-        if (!folder->n_shards || (folder->n_shards < FOLDER_SHARDS_MAX && all <= SHARDS_BYTES_MAX))
+        if (!folder->n_shards || (folder->n_shards < FOLDER_SHARDS_MAX && all <= most_bytes()))
             return 0;
         r = take_oldest(run, folder);
         if (r)

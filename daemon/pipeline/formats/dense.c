@@ -11,12 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Device memory for one matrix. */
+/* Device memory: for a layer where fetch() runs beside other work, else for one matrix. */
 struct room {
     struct span all;
     struct code_memory codes;
-    struct span weights; /* act [rows, n] of the largest */
+    struct span weights; /* act [rows, n] of the largest, or of all */
+    size_t used;         /* bytes of them, when it is for all */
 };
+
+/* Can bf16 be fetched as it is, beside the work on the next matrix? */
+static bool fetches(const struct format_context *c) {
+    return c->b->ops->streams && c->b->ops->act == DTYPE_BF16;
+}
 
 static int check(const struct quantization_config *q, const struct model_config *config,
                  struct failure *failure) {
@@ -27,17 +33,18 @@ static int check(const struct quantization_config *q, const struct model_config 
 /* ---- memory ---- */
 
 static void layout(const struct format_context *c, struct arena *arena, struct room *room) {
-    size_t most = 0;
+    size_t most = 0, all = 0;
 
     for (int i = 0; i < N_GROUPS; i++) {
         struct group_shape shape;
 
         group_shape(c->config, i, &shape);
+        all += group_size(&shape);
         for (int p = 0; p < shape.n_parts; p++)
             most = MAX(most, (size_t)shape.parts[p].rows * shape.n);
     }
     code_memory_take(c->config, c->q, arena, &room->codes);
-    arena_take(arena, &room->weights, dtype_size(c->b->ops->act), 1, most);
+    arena_take(arena, &room->weights, dtype_size(c->b->ops->act), 1, fetches(c) ? all : most);
 }
 
 static int room_alloc(const struct format_context *c, struct room *room) {
@@ -53,43 +60,38 @@ static int room_alloc(const struct format_context *c, struct room *room) {
 
 /* ---- one matrix ---- */
 
-/* @n elements of act on the device as bf16, in memory of the shard; NULL with *ret_r set. */
-static void *download_bf16(struct backend *b, struct shard *shard, struct span span, size_t n,
-                           int *ret_r) {
-    uint16_t *bf16 = shard_block(shard, n * sizeof(*bf16));
+/* @n elements of act on the device to the host as bf16, at once. */
+static int download_bf16(struct backend *b, uint16_t *bf16, struct span span, size_t n) {
     cleanup(freep) float *f32 = NULL;
+    int r;
 
-    *ret_r = -ENOMEM;
-    if (!bf16)
-        return NULL;
-    if (b->ops->act == DTYPE_BF16) {
-        *ret_r = b->ops->download(b, bf16, span);
-        return *ret_r ? NULL : bf16;
-    }
+    if (b->ops->act == DTYPE_BF16)
+        return b->ops->download(b, bf16, span);
     f32 = malloc(n * sizeof(*f32));
     if (!f32)
-        return NULL;
-    *ret_r = b->ops->download(b, f32, span);
-    for (size_t i = 0; i < n && !*ret_r; i++)
+        return -ENOMEM;
+    r = b->ops->download(b, f32, span);
+    for (size_t i = 0; i < n && !r; i++)
         bf16[i] = f32_to_bf16(f32[i]);
-    return *ret_r ? NULL : bf16;
+    return r;
 }
 
 static int add_matrix(const struct format_context *c, const struct matrix_codes *m,
                       struct room *room, struct shard *shard) {
     size_t n = (size_t)m->codes.rows * m->codes.n;
-    struct span dst = span_slice(room->weights, 0, n * dtype_size(c->b->ops->act));
+    struct span dst = span_slice(room->weights, room->used, n * dtype_size(c->b->ops->act));
+    uint16_t *data = shard_room(shard, n * sizeof(*data));
     char name[MATRIX_NAME_SIZE + 8];
-    void *data = NULL;
-    int r, synced;
+    int r = data ? weights_queue_matrix(c->b, &m->codes, &room->codes, dst) : -ENOMEM;
 
-    r = weights_queue_matrix(c->b, &m->codes, &room->codes, dst);
-    if (!r)
-        data = download_bf16(c->b, shard, dst, n, &r);
-    if (r) {
-        synced = c->b->ops->sync(c->b); /* nothing may still read the matrix */
-        return synced ? synced : r;
+    if (!r && fetches(c)) {
+        room->used += dst.size;
+        r = c->b->ops->fetch(c->b, data, dst);
+    } else if (!r) {
+        r = download_bf16(c->b, data, dst, n);
     }
+    if (r)
+        return r;
     snprintf(name, sizeof(name), "%s.weight", m->name);
     return shard_add(shard, name, DTYPE_BF16, m->codes.rows, m->codes.n, data);
 }
@@ -107,7 +109,7 @@ static int add_plain(const struct format_context *c, const struct tensor *tensor
 static int add_layer(const struct format_context *c, const struct layer_codes *layer,
                      struct shard *shard) {
     struct room room = {};
-    int r = 0;
+    int r = 0, fetched, synced;
 
     for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
         r = add_plain(c, &layer->plain.tensors[i], shard);
@@ -115,8 +117,11 @@ static int add_layer(const struct format_context *c, const struct layer_codes *l
         r = room_alloc(c, &room);
     for (size_t i = 0; i < layer->n_matrices && !r; i++)
         r = add_matrix(c, &layer->matrices[i], &room, shard);
+    /* Also when it failed: nothing may still read the layer or write to the shard. */
+    fetched = c->b->ops->fetch_wait(c->b);
+    synced = c->b->ops->sync(c->b);
     c->b->ops->free(c->b, &room.all);
-    return r;
+    return r ? r : fetched ? fetched : synced;
 }
 
 /* Until version 5 transformers wrote torch_dtype, since then dtype: each one that is there. */

@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define HUGE ((size_t)2 << 20) /* a huge page; also the size from which one is worth asking for */
 
 void shard_done(struct shard *shard) {
     for (size_t i = 0; i < shard->n_tensors; i++)
@@ -17,22 +20,43 @@ void shard_done(struct shard *shard) {
     *shard = (struct shard){};
 }
 
-void *shard_block(struct shard *shard, size_t size) {
-    void *block;
+/* Has room for one more block. */
+static bool grow_blocks(struct shard *shard) {
+    size_t capacity = MAX(2 * shard->blocks_capacity, (size_t)64);
+    void **grown;
 
-    if (shard->n_blocks == shard->blocks_capacity) {
-        size_t capacity = MAX(2 * shard->blocks_capacity, (size_t)64);
-        void **grown = reallocarray(shard->blocks, capacity, sizeof(*grown));
+    if (shard->n_blocks < shard->blocks_capacity)
+        return true;
+    grown = reallocarray(shard->blocks, capacity, sizeof(*grown));
+    if (!grown)
+        return false;
+    shard->blocks = grown;
+    shard->blocks_capacity = capacity;
+    return true;
+}
 
-        if (!grown)
-            return NULL;
-        shard->blocks = grown;
-        shard->blocks_capacity = capacity;
-    }
-    block = calloc(1, MAX(size, (size_t)1));
+static void *keep_block(struct shard *shard, void *block) {
     if (block)
         shard->blocks[shard->n_blocks++] = block;
     return block;
+}
+
+void *shard_block(struct shard *shard, size_t size) {
+    return grow_blocks(shard) ? keep_block(shard, calloc(1, MAX(size, (size_t)1))) : NULL;
+}
+
+void *shard_room(struct shard *shard, size_t size) {
+    void *room;
+
+    if (!grow_blocks(shard) || size > SIZE_MAX - HUGE)
+        return NULL;
+    if (size < HUGE)
+        return keep_block(shard, malloc(MAX(size, (size_t)1)));
+    /* Taken and given back by small pages, a layer costs as much time as writing it does. */
+    room = aligned_alloc(HUGE, ALIGN_UP(size, HUGE));
+    if (room)
+        madvise(room, ALIGN_UP(size, HUGE), MADV_HUGEPAGE);
+    return keep_block(shard, room);
 }
 
 int shard_add_copy(struct shard *shard, const struct tensor *tensor) {

@@ -21,6 +21,9 @@ void shard_done(struct shard *shard);
 /* shard_block() - @size bytes that live as long as the shard, zeroed; NULL when out of memory. */
 void *shard_block(struct shard *shard, size_t size);
 
+/* shard_room() - the same, but not zeroed: for many bytes that are all going to be written. */
+void *shard_room(struct shard *shard, size_t size);
+
 /*
  * shard_add() - a tensor of shape [@rows, @columns], or [@rows] when columns is 0, whose data is
  * borrowed (or a shard_block()). @name is copied. Return: 0 or -ENOMEM.
