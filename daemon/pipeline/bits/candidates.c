@@ -71,7 +71,7 @@ int candidates_init(struct candidates *c, struct run *run, int measured,
     if (!r && by_expert(run))
         r = errors_alloc(c);
     if (!r)
-        solver_init(&c->solver, run, c->shared);
+        solver_init(&c->solver, run, c->shared, (struct span){});
     return r;
 }
 
