@@ -61,7 +61,10 @@ static int read_matrix(struct staged_codes *s, const struct group_shape *shape, 
         return 0;
     r = source->quantization->reader->read(&tensors, &one, name, shape->parts[p].rows, shape->n,
                                            &staged->matrix, &s->failure);
-    staged->quantized = r == 0;
+    staged->quantized = r == 0 && !staged->matrix.values;
+    s->has_values = r == 0 && !staged->quantized;
+    if (s->has_values)
+        quantized_matrix_done(&staged->matrix);
     return r;
 }
 
@@ -147,7 +150,7 @@ static int read_layer(void *ctx) {
         s->matrices[i] = calloc(n, sizeof(*s->matrices[i]));
         if (!s->matrices[i])
             return failure_oom(&s->failure);
-        for (int j = 0; j < n; j++) {
+        for (int j = 0; j < n && !s->has_values; j++) {
             int r =
                 read_matrix(s, &shape, j / shape.n_parts, j % shape.n_parts, &s->matrices[i][j]);
 
@@ -175,7 +178,7 @@ static void drop(struct staged_codes *s) {
     }
     free(s->grids);
     s->grids = NULL;
-    s->begun = s->queued = s->useless = false;
+    s->begun = s->queued = s->useless = s->has_values = false;
 }
 
 int staged_codes_begin(struct staged_codes *s, struct backend *b, struct span memory,
@@ -228,7 +231,8 @@ int staged_codes_poll(struct staged_codes *s, bool wait, struct failure *failure
         return r;
     }
     s->queued = true;
-    s->useless = s->grids_size == 0 || s->size > s->memory.size; /* then they come as they can */
+    /* Then they come as they can. */
+    s->useless = s->has_values || s->grids_size == 0 || s->size > s->memory.size;
     return s->useless ? 0 : stage_all(s);
 }
 

@@ -27,6 +27,7 @@ struct staged_codes {
     unsigned char *grids;                     /* scales, zeros and g_idx of all; owned */
     size_t grids_size, size;                  /* bytes on the device: of grids, of all */
     bool begun, queued, useless;
+    bool has_values; /* the layout gives values: none of the layer are staged */
     struct failure failure;
 };
 
