@@ -291,6 +291,9 @@ static int compute(struct run *run) {
         r = warn(run);
     if (r)
         return r;
+    r = bits_look(run);
+    if (r)
+        return r;
     begin_units(run);
     r = run->exports ? rest_begin(run) : 0;
     if (!r)

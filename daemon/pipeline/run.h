@@ -158,6 +158,7 @@ int reexport_open(struct run *run);     /* export/: what an export job has inste
 int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, windows; checks them */
 int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
 int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */
+int bits_look(struct run *run);         /* bits/: whether an earlier job has measured the same */
 int bits_plan(struct run *run);         /* bits/: target_bits, which becomes rules of the run */
 int quantize_layers(struct run *run);   /* quantize.c */
 int evaluate_sets(struct run *run);     /* evaluate/ */

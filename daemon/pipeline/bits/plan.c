@@ -4,6 +4,7 @@
  * attempt that goes on chooses the same.
  */
 #include "daemon/pipeline/bits/choose.h"
+#include "daemon/pipeline/bits/kept.h"
 #include "daemon/pipeline/bits/measure.h"
 #include "daemon/pipeline/bits/predict.h"
 
@@ -47,6 +48,17 @@ static char *measured_path(const struct run *run) {
 
 size_t bits_size(const struct run *run) {
     return run->params->target_bits > 0 ? measure_size(run) : 0;
+}
+
+int bits_look(struct run *run) {
+    cleanup(freep) char *path = NULL;
+
+    if (run->params->target_bits <= 0)
+        return 0;
+    path = measured_path(run);
+    if (!path)
+        return failure_oom(run->failure);
+    return access(path, F_OK) ? kept_find(run, path) : 0;
 }
 
 double bits_work(const struct run *run) {
@@ -110,7 +122,9 @@ static int write_measured(const struct planning *planning, const char *path) {
     if (!text)
         return failure_oom(planning->run->failure);
     r = file_replace(path, text, strlen(text));
-    return r ? failure_errno(planning->run->failure, r, "cannot write", path) : 0;
+    if (r)
+        return failure_errno(planning->run->failure, r, "cannot write", path);
+    return kept_store(planning->run, text);
 }
 
 /* From an earlier attempt, or now. */

@@ -94,6 +94,31 @@ def survives(daemon):
     return daemon
 
 
+def phases(number):
+    events = ask("GET", f"/v1/jobs/{number}/events?limit=500")[1]["data"]
+    return [event["data"]["phase"] for event in events if event["type"] == "phase.started"]
+
+
+def plans():
+    """What a plan measures is the same for each target: once for all of them, with the same bytes."""
+    job = {**JOB, "groupsize": 64, "nsamples": 8}
+    group = wait(submit(job, {"target_bits": [2.5, 3.0]})["id"])
+    assert group["status"] == "succeeded", group
+    one, other = (ask("GET", member["url"])[1] for member in group["members"])
+    assert "plan" in phases(one["id"]) and "plan" not in phases(other["id"])
+    assert one["result"]["plan"]["curve"] == other["result"]["plan"]["curve"]
+    for name in os.listdir(HOME + "/cache/states"):
+        path = f"{HOME}/cache/states/{name}"
+        with open(path, "rb") as file:
+            data = file.read()
+        if b'"measured"' in data:  # damaged, it is measured again
+            with open(path, "wb") as file:
+                file.write(data.replace(b"0.", b"0.1", 1)[:len(data)])
+    again = wait(submit(job, {"target_bits": [3.0]})["id"])
+    assert "plan" in phases(again["members"][0]["id"]), again
+    assert figures(again) == figures(group)[1:], again
+
+
 def atomic(daemon):
     """Killed while a group comes in, the queue has all of it or nothing; the key finds it again."""
     lists = {"seed": list(range(32)), "wbits": [3, 4]}
@@ -183,6 +208,7 @@ def main():
         estimate()
         refused()
         client()
+        plans()
         daemon = atomic(daemon)
         daemon = ends(daemon)
     finally:
