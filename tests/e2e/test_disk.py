@@ -8,6 +8,7 @@ system can be mounted.
 
 Usage: test_disk.py QUANTD SOURCE
 """
+import errno
 import hashlib
 import json
 import os
@@ -86,10 +87,16 @@ def log_text():
 def fill(left):
     """Writes into the state folder until about @left bytes are free; the name of the file."""
     path = STATE + "/filler"
-    room = os.statvfs(STATE)
-    with open(path, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(room.f_bavail * room.f_frsize - left, 1))
-    return path
+    while True:
+        room = os.statvfs(STATE)
+        try:
+            with open(path, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, max(room.f_bavail * room.f_frsize - left, 1))
+            return path
+        except OSError as error:  # the job wrote a layer meanwhile
+            if error.errno != errno.ENOSPC:
+                raise
+            os.unlink(path)
 
 
 def submit(request):

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <unistd.h>
 
 static const char *kind_at(const struct lab *lab, size_t i) {
     return json_string_value(json_object_get(json_array_get(lab->events, i), "kind"));
@@ -194,12 +195,14 @@ static void test_nothing_measured(void **state) {
 static void test_resumed(void **state) {
     struct failure failure = {};
     struct lab *lab = *state;
+    cleanup(freep) char *record = lab_path(lab, "jobs/resumed/work/layer-002.json");
     json_t *result = NULL;
 
     lab->stop_kind = "layer.finished";
     lab->stop_at = 2;
     assert_int_equal(lab_run(lab, "resumed", NULL, "{'wbits': 4}", &result, &failure), -ECANCELED);
     lab->stop_kind = NULL;
+    unlink(record); /* the last layer may have been on its way to the disk */
     json_decref(lab_must(lab, "resumed", NULL, "{'wbits': 4}"));
     expect_phases(lab, "load,calibrate,quantize,evaluate,export");
     assert_int_equal(lab_count(lab, "job.resumed"), 1);
