@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One function that runs beside its caller. Zero-initialise; started, polled and finished by one
- * thread.
+ * thread. And work that some threads share.
  */
 #pragma once
 
@@ -29,3 +29,15 @@ bool task_is_done(const struct task *task);
 
 /* task_finish() - wait for the task. Return: what it returned; 0 when none was started. */
 int task_finish(struct task *task);
+
+#define TASK_THREADS_MAX 16
+
+/* task_processors() - processors that the calling thread may use, from 1 to @most. */
+int task_processors(int most);
+
+/*
+ * tasks_share() - @run(@ctx, i) for each i from 0 to @n - 1, by as many threads as there are
+ * processors, at most TASK_THREADS_MAX; the caller is one of them. A thread stops at its first
+ * result that is not 0. Return: 0 or one of these.
+ */
+int tasks_share(int (*run)(void *ctx, int i), void *ctx, int n);

@@ -3,12 +3,15 @@
 
 #include "base/checked.h"
 #include "base/cleanup.h"
+#include "base/macros.h"
+#include "base/task.h"
 #include "daemon/model/readers/gguf_types.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#define ROWS_AT_ONCE 64
 #define NAME_SIZE 256 /* longer than every name of a matrix with its type */
 
 /* The blocks of the matrix @name, in *ret_type; NULL: it has none. */
@@ -82,12 +85,31 @@ static int say_zeros(const struct tensor_finder *tensors, const struct quantizat
     return 0;
 }
 
+/* A matrix on its way from blocks, by rows. */
+struct unpacking {
+    const struct gguf_type *type;
+    const unsigned char *from;
+    size_t row_bytes;
+    int rows, n;
+    float *to; /* [rows, n] */
+};
+
+static int unpack_rows(void *ctx, int i) {
+    const struct unpacking *u = ctx;
+    size_t first = (size_t)i * ROWS_AT_ONCE, rows = MIN((size_t)ROWS_AT_ONCE, u->rows - first);
+
+    return gguf_unpack(u->type, u->from + first * u->row_bytes, rows * u->n, u->to + first * u->n)
+               ? 0
+               : -ERANGE;
+}
+
 static int read_matrix(const struct tensor_finder *tensors, const struct quantization_config *q,
                        const char *name, int rows, int n, struct quantized_matrix *ret_matrix,
                        struct failure *failure) {
     const struct gguf_type *type;
     const struct tensor *t = find(tensors, name, &type);
     cleanup(freep) float *values = NULL;
+    struct unpacking unpacking;
     struct expected expected;
     size_t size;
 
@@ -96,7 +118,8 @@ static int read_matrix(const struct tensor_finder *tensors, const struct quantiz
         return refuse(name, "is missing or has another shape than the model", failure);
     if (checked_mul((size_t)rows * n, sizeof(*values), &size) || !(values = malloc(size)))
         return failure_oom(failure);
-    if (!gguf_unpack(type, t->data, (size_t)rows * n, values))
+    unpacking = (struct unpacking){type, t->data, (size_t)expected.shape[1], rows, n, values};
+    if (tasks_share(unpack_rows, &unpacking, (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE))
         return refuse(name, "has a weight that is not finite", failure);
     *ret_matrix = (struct quantized_matrix){.rows = rows, .n = n, .values = steal_ptr(values)};
     return 0;

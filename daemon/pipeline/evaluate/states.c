@@ -7,7 +7,6 @@
 #include "daemon/pipeline/evaluate/original.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,18 +84,9 @@ static int run_share(void *ctx) {
     return r;
 }
 
-static int n_threads(void) {
-    cpu_set_t cpus;
-
-    CPU_ZERO(&cpus);
-    return sched_getaffinity(0, sizeof(cpus), &cpus)
-               ? 1
-               : MAX(1, MIN(CPU_COUNT(&cpus), STATES_THREADS_MAX));
-}
-
 /* Begins to move @count windows from @first on; they are at @at. */
 static void start(struct states *states, int first, int count, unsigned char *at) {
-    int n = MIN(count, n_threads());
+    int n = MIN(count, task_processors(STATES_THREADS_MAX));
 
     for (int i = 0; i < n; i++) {
         struct states_share *share = &states->shares[i];

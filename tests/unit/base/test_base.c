@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "base/task.h"
 
 #include <errno.h>
 #include <math.h>
@@ -191,6 +192,28 @@ static void test_hmac(void **state) {
     assert_string_equal(text, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
 
+/* Each share is run once; one that fails stops its own thread only. */
+static int count_share(void *ctx, int i) {
+    atomic_int *counts = ctx;
+
+    atomic_fetch_add(&counts[i], 1);
+    return i == 30 ? -EIO : 0;
+}
+
+static void test_shares(void **state) {
+    for (int n = 0; n <= 40; n += 5) {
+        atomic_int counts[40] = {};
+        int r = tasks_share(count_share, counts, n);
+
+        assert_int_equal(r, n > 30 ? -EIO : 0);
+        for (int i = 0; i < n && i <= 30; i++)
+            assert_int_equal(counts[i], 1);
+    }
+    assert_in_range(task_processors(1), 1, 1);
+    assert_in_range(task_processors(8), 1, 8);
+    (void)state;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hmac),          cmocka_unit_test(test_half_round_trip),
@@ -198,6 +221,7 @@ int main(void) {
         cmocka_unit_test(test_str),           cmocka_unit_test(test_failure),
         cmocka_unit_test(test_json),          cmocka_unit_test(test_files),
         cmocka_unit_test(test_digests),       cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_shares),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
  * are points of the grids of some of ggml's types, so nothing is rounded again.
  */
 #include "base/cleanup.h"
+#include "base/task.h"
 #include "daemon/model/arch/scheme.h"
 #include "daemon/model/readers/gguf_types.h"
 #include "daemon/pipeline/formats/format.h"
@@ -175,29 +176,41 @@ static int pack_plain(const struct layer_codes *layer, const char *name, unsigne
     return -EINVAL;
 }
 
-/* Part @p of all stacks of a group. */
+/* Part `p` of all stacks of a group, on its way to blocks. */
+struct packing {
+    const struct group_shape *shape;
+    int p;
+    const struct layer_codes *layer;
+    const struct ggml_type *type;
+    unsigned char *to; /* [G] of `size` bytes */
+    size_t size;
+};
+
+static int pack_stack(void *ctx, int g) {
+    const struct packing *packing = ctx;
+    unsigned char *to = packing->to + g * packing->size;
+    const struct matrix_codes *m;
+    char name[MATRIX_NAME_SIZE];
+
+    group_matrix_name(packing->shape, packing->layer->number, g, packing->p, name);
+    if (packing->type == &ggml_bf16)
+        return pack_plain(packing->layer, name, to);
+    m = layer_codes_find(packing->layer, name);
+    return m ? ggml_pack(packing->type, &m->codes, to) : -EINVAL;
+}
+
 static int add_part(const struct format_context *c, const struct group_shape *shape, int p,
                     const struct layer_codes *layer, const char *name, struct shard *shard) {
     const struct ggml_type *type = gguf_part_type(c->config, c->q, layer->number, shape, p);
     size_t size = ggml_row_bytes(type, (size_t)shape->n) * shape->parts[p].rows;
-    unsigned char *to = shard_block(shard, size * shape->G);
+    struct packing packing = {shape, p, layer, type, shard_block(shard, size * shape->G), size};
+    int r = packing.to ? tasks_share(pack_stack, &packing, shape->G) : -ENOMEM;
 
-    if (!to)
-        return failure_oom(c->failure);
-    for (int g = 0; g < shape->G; g++) {
-        const struct matrix_codes *m;
-        char matrix[MATRIX_NAME_SIZE];
-        int r;
-
-        group_matrix_name(shape, layer->number, g, p, matrix);
-        m = layer_codes_find(layer, matrix);
-        r = type == &ggml_bf16 ? pack_plain(layer, matrix, to + g * size)
-            : m                ? ggml_pack(type, &m->codes, to + g * size)
-                               : -EINVAL;
-        if (r)
-            return r == -ENOMEM ? failure_oom(c->failure) : damaged(c, matrix);
-    }
-    return shard_add(shard, name, DTYPE_U8, size * shape->G, 0, to) ? failure_oom(c->failure) : 0;
+    if (r && r != -ENOMEM)
+        return damaged(c, name);
+    if (!r)
+        r = shard_add(shard, name, DTYPE_U8, size * shape->G, 0, packing.to);
+    return r ? failure_oom(c->failure) : 0;
 }
 
 static int add_matrices(const struct format_context *c, const struct layer_codes *layer,
