@@ -81,6 +81,7 @@ struct candidate {
     struct submission *submission;
     struct place place;
     json_t *params; /* as they are stored */
+    bool pull;      /* is there something to fetch first? */
 };
 
 struct candidates {
@@ -111,6 +112,9 @@ static int check(struct jobs *jobs, const struct caller *caller, const json_t *r
     if (r)
         return r;
     candidate->params = params_of(candidate->submission, &candidate->place);
+    candidate->pull = !candidate->place.dir[0] ||
+                      (jobs->hub && !jobs_files_are_here(jobs, candidate->submission->params,
+                                                         candidate->submission->kind));
     return candidate->params ? 0 : failure_oom(failure);
 }
 
@@ -137,8 +141,7 @@ static int insert(struct jobs *jobs, const struct caller *caller, const struct c
         .request = submission->asked,
         .params = candidate->params,
         .priority = submission->priority,
-        .pull = !place->dir[0] ||
-                (jobs->hub && !jobs_files_are_here(jobs, submission->params, submission->kind)),
+        .pull = candidate->pull,
         .private = submission->private,
         .executor = submission->where,
         .notify = submission->notify,
