@@ -264,6 +264,9 @@ static void slurm_reload(struct executor *executor, const struct config *config)
     struct slurm *slurm = slurm_of(executor);
     struct config *copy = NULL;
 
+    /* The cluster goes at the next start; of one that is off the options were not checked. */
+    if (!config->slurm)
+        return;
     if (config_copy_slurm(config, &copy)) {
         log_error(SLURM_NAME ": the options stay as they were: out of memory");
         return;
