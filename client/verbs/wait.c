@@ -47,12 +47,9 @@ static int wait_for_group(struct client *client, const struct args *args, uint64
         r = group_follow(&quiet, ret_group, failure);
     if (r)
         return r;
-    fprintf(client->terminal.file, "group %" PRIu64 " %s\n", id,
-            group_exit_status(*ret_group) == EXIT_OK           ? "succeeded"
-            : group_exit_status(*ret_group) == EXIT_JOB_FAILED ? "failed"
-                                                               : "cancelled");
+    fprintf(client->terminal.file, "group %" PRIu64 " %s\n", id, answer_text(*ret_group, "status"));
     fflush(client->terminal.file);
-    return group_exit_status(*ret_group);
+    return job_exit_status(*ret_group);
 }
 
 /* The job is followed, and its progress is written nowhere. */

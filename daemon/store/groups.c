@@ -7,12 +7,20 @@
 #define N_JOBS(status)                                                                             \
     "(SELECT count(*) FROM jobs WHERE group_id = groups.id AND jobs.status = '" status "'), "
 
+/* Of those that have failed, or were cancelled: how many are there once more? */
+#define N_AGAIN(status)                                                                            \
+    "(SELECT count(*) FROM jobs WHERE group_id = groups.id AND jobs.status = '" status "' "        \
+    "AND EXISTS (SELECT 1 FROM jobs AS again WHERE again.group_id = groups.id "                    \
+    "AND again.id > jobs.id AND again.kind = jobs.kind AND again.name = jobs.name "                \
+    "AND again.request = jobs.request)), "
+
 #define COLUMNS                                                                                    \
     "id, name, owner, private, varies, created_at, "                                               \
     "CASE WHEN NOT EXISTS (SELECT 1 FROM json_each(varies) WHERE value = 'model') THEN "           \
     "(SELECT params ->> '$.model' FROM jobs WHERE group_id = groups.id LIMIT 1) END, " N_JOBS(     \
         "queued") N_JOBS("running") N_JOBS("cancelling") N_JOBS("succeeded") N_JOBS("failed")      \
-        N_JOBS("cancelled") "(SELECT max(finished_at) FROM jobs WHERE group_id = groups.id) "
+        N_JOBS("cancelled") N_AGAIN("failed")                                                      \
+            N_AGAIN("cancelled") "(SELECT max(finished_at) FROM jobs WHERE group_id = groups.id) "
 
 void group_row_free(struct group_row *row) {
     if (!row)
@@ -52,8 +60,10 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct group_r
         row->n[i] = sqlite3_column_int64(statement, 7 + i);
         ended = ended && (job_status_ended(i) || !row->n[i]);
     }
+    row->n_failed_again = sqlite3_column_int64(statement, 7 + N_JOB_STATUS);
+    row->n_cancelled_again = sqlite3_column_int64(statement, 8 + N_JOB_STATUS);
     if (ended)
-        row->finished_at = sqlite3_column_int64(statement, 7 + N_JOB_STATUS);
+        row->finished_at = sqlite3_column_int64(statement, 9 + N_JOB_STATUS);
     if ((r = store_column_text(store, statement, 1, &row->name)) ||
         (r = store_column_text(store, statement, 2, &row->owner)) ||
         (r = store_column_json(store, statement, 4, &row->varies)) ||

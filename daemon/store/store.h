@@ -207,6 +207,8 @@ struct group_row {
     int64_t created_at;
     int64_t finished_at; /* of the last job to end; 0: not all have ended */
     int64_t n[N_JOB_STATUS];
+    /* Of these: those for which a later job of the group has the same kind, name and request. */
+    int64_t n_failed_again, n_cancelled_again;
 };
 
 void group_row_free(struct group_row *row); /* NULL is fine */

@@ -124,10 +124,12 @@ def group(*members, name="", varies=("wbits", "groupsize"), **fields):
     counts = {name: statuses.count(name) for name in (
         "queued", "running", "cancelling", "succeeded", "failed", "cancelled")}
     ended = counts["succeeded"] + counts["failed"] + counts["cancelled"] == len(members)
+    status = next(name for name in ("failed", "cancelled", "succeeded") if counts[name] or
+                  name == "succeeded") if ended else "running"
     return {
         "object": "group", "id": 3, "name": name, "owner": "user", "private": False,
         "model": "org/olmoe", "counts": counts, "varies": list(varies), "created_at": stamp(7500),
-        "status": "succeeded" if ended else "running", "finished_at": None, "seconds": 144.0,
+        "status": status, "finished_at": None, "seconds": 144.0,
         "members": list(members), "urls": {}, **fields}
 
 

@@ -47,20 +47,6 @@ bool group_has_ended(const json_t *group) {
     return true;
 }
 
-int group_exit_status(const json_t *group) {
-    int status = EXIT_OK;
-    json_t *member;
-    size_t i;
-
-    json_array_foreach(json_object_get(group, "members"), i, member) {
-        int one = job_exit_status(member);
-
-        if (one == EXIT_JOB_FAILED || status == EXIT_OK)
-            status = one;
-    }
-    return status;
-}
-
 static const char *title_of(const char *key) {
     const struct parameter *p;
 

@@ -19,9 +19,6 @@ int group_get(struct client *client, uint64_t id, json_t **ret_group, struct fai
 /* group_has_ended() - have all of its jobs? */
 bool group_has_ended(const json_t *group);
 
-/* group_exit_status() - that of the worst of its jobs, which have ended. */
-int group_exit_status(const json_t *group);
-
 /*
  * group_values() - what is a member's own: "bits 3, groupsize 32". Cleaned, owned by the caller;
  * NULL when out of memory.

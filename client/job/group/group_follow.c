@@ -220,5 +220,5 @@ int group_follow_to_the_end(struct client *client, json_t **group, struct failur
     }
     if (!r)
         r = group_table(client, *group, failure);
-    return r ? r : group_exit_status(*group);
+    return r ? r : job_exit_status(*group);
 }

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 static const char *status_of(const struct group_row *row) {
     int64_t waiting = row->n[JOB_QUEUED], active = row->n[JOB_RUNNING] + row->n[JOB_CANCELLING];
@@ -15,9 +16,11 @@ static const char *status_of(const struct group_row *row) {
         return job_status_name(JOB_QUEUED);
     if (waiting || active)
         return job_status_name(JOB_RUNNING);
-    return job_status_name(row->n[JOB_FAILED]      ? JOB_FAILED
-                           : row->n[JOB_CANCELLED] ? JOB_CANCELLED
-                                                   : JOB_SUCCEEDED);
+    /* What was retried is as its retry. */
+    if (row->n[JOB_FAILED] > row->n_failed_again)
+        return job_status_name(JOB_FAILED);
+    return job_status_name(row->n[JOB_CANCELLED] > row->n_cancelled_again ? JOB_CANCELLED
+                                                                          : JOB_SUCCEEDED);
 }
 
 static json_t *counts_json(const struct group_row *row) {
@@ -154,21 +157,34 @@ static int mark_pareto(json_t *members) {
 
 /* -------- the whole -------- */
 
-/* The counts are those of the jobs that are shown. */
+/* The counts and the end are those of the jobs that are shown: @row may be a moment older. */
 static json_t *summary_of(const struct group_row *row, json_t *jobs) {
     struct group_row shown = *row;
-    enum job_status status;
-    json_t *job;
+    const char *last = "";
+    json_t *job, *group;
     size_t i;
 
     for (int s = 0; s < N_JOB_STATUS; s++)
         shown.n[s] = 0;
-    json_array_foreach(
-        jobs, i, job) if (!job_status_from_name(json_string_value(json_object_get(job, "status")),
-                                                &status)) shown.n[status]++;
+    json_array_foreach(jobs, i, job) {
+        const char *end = json_string_value(json_object_get(job, "finished_at"));
+        enum job_status status;
+
+        if (!job_status_from_name(json_string_value(json_object_get(job, "status")), &status))
+            shown.n[status]++;
+        if (end && strcmp(end, last) > 0)
+            last = end;
+    }
     if (shown.n[JOB_QUEUED] || shown.n[JOB_RUNNING] || shown.n[JOB_CANCELLING])
-        shown.finished_at = 0;
-    return group_summary(&shown);
+        last = "";
+    group = group_summary(&shown);
+    /* All times are printed alike, so that they sort as texts. */
+    if (group &&
+        json_object_set_new(group, "finished_at", last[0] ? json_string(last) : json_null())) {
+        json_decref(group);
+        return NULL;
+    }
+    return group;
 }
 
 json_t *group_to_json(const struct group_row *row, json_t *jobs) {

@@ -9,6 +9,6 @@ json_t *group_summary(const struct group_row *row);
 
 /*
  * group_to_json() - the group with its members, of which @jobs has the job objects in their order
- * (borrowed): status and counts are of these. NULL when out of memory.
+ * (borrowed): status, counts and end are of these. NULL when out of memory.
  */
 json_t *group_to_json(const struct group_row *row, json_t *jobs);

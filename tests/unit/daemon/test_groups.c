@@ -309,6 +309,23 @@ static void run_next(struct queue *q, double perplexity, int64_t size) {
                      0);
 }
 
+/* In the group itself, and in the list of groups. */
+static void expect_group(struct queue *q, int64_t id, const char *status) {
+    const struct groups_filter all = {.limit = 10};
+    cleanup(json_decrefp) json_t *group = get_group(q, id), *list = NULL;
+    struct failure failure;
+    const json_t *listed;
+
+    assert_int_equal(groups_list(&q->jobs, &user, &all, &list, &failure), 0);
+    listed = json_array_get(json_object_get(list, "data"), 0);
+    assert_int_equal(number(listed, "id"), id);
+    assert_string_equal(text(group, "status"), status);
+    assert_string_equal(text(listed, "status"), status);
+    assert_true(json_equal(json_object_get(group, "counts"), json_object_get(listed, "counts")));
+    assert_true(
+        json_equal(json_object_get(group, "finished_at"), json_object_get(listed, "finished_at")));
+}
+
 /* What the jobs measured, side by side; who is on the front; and what kill -9 leaves of it. */
 static void test_results(void **state) {
     struct queue *q = *state;
@@ -345,12 +362,38 @@ static void test_results(void **state) {
     assert_null(same);
     assert_int_equal(version, again);
 
-    /* One more try is a member too; of another caller it is not. */
-    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, 4, &job, &failure), 0);
-    assert_int_equal(number(json_object_get(job, "group"), "id"), id);
-    json_decref(steal_ptr(job));
+    /* One more try of another caller is no member. */
     assert_int_equal(jobs_retry(&q->jobs, &admin, NULL, 4, &job, &failure), 0);
     assert_true(json_is_null(json_object_get(job, "group")));
+    assert_int_equal(jobs_cancel(&q->jobs, &admin, number(job, "id"), &failure), 0);
+    expect_group(q, id, "failed");
+}
+
+/* One more try is a member too, and the group is as its last tries are. */
+static void test_retry(void **state) {
+    struct queue *q = *state;
+    int64_t id = submit_group(q, "{" JOB ", \"lists\": {\"percdamp\": [0.01, 0.1, 0.3]}}");
+    struct failure failure;
+    json_t *job = NULL;
+
+    run_next(q, 0, 0);
+    run_next(q, 10, 300);
+    assert_int_equal(jobs_cancel(&q->jobs, &user, 3, &failure), 0);
+    expect_group(q, id, "failed");
+    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, 1, &job, &failure), 0);
+    assert_int_equal(number(json_object_get(job, "group"), "id"), id);
+    json_decref(steal_ptr(job));
+    expect_group(q, id, "running");
+    run_next(q, 0, 0);
+    expect_group(q, id, "failed");
+    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, 4, &job, &failure), 0);
+    json_decref(steal_ptr(job));
+    run_next(q, 11, 300);
+    expect_group(q, id, "cancelled");
+    assert_int_equal(jobs_retry(&q->jobs, &user, NULL, 3, &job, &failure), 0);
+    json_decref(steal_ptr(job));
+    run_next(q, 12, 300);
+    expect_group(q, id, "succeeded");
 }
 
 /* A group goes with its last job, and its number is not given again. */
@@ -376,7 +419,8 @@ static void test_delete(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_lists),  TEST(test_members), TEST(test_atomic),
                                        TEST(test_bounds), TEST(test_quota),   TEST(test_key),
-                                       TEST(test_access), TEST(test_results), TEST(test_delete)};
+                                       TEST(test_access), TEST(test_results), TEST(test_retry),
+                                       TEST(test_delete)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
