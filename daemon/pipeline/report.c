@@ -63,12 +63,15 @@ static int warn(struct run *run, const struct problem *problem, const char *name
                      json_pack("{s:s s:s}", "code", notice.code, "detail", detail));
 }
 
-/* How many of the @n scales are the largest that an F16 holds: what would be more is cut off. */
+/*
+ * How many of the @n scales, or units of a K grid, which may be negative, are the largest that an
+ * F16 holds: what would be more is cut off.
+ */
 static size_t count_cut_off(const uint16_t *scales, size_t n) {
     size_t found = 0;
 
     for (size_t i = 0; i < n; i++)
-        found += scales[i] == F16_MAX_BITS;
+        found += (scales[i] & 0x7fff) == F16_MAX_BITS;
     return found;
 }
 

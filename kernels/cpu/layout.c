@@ -168,6 +168,8 @@ int cpu_dequantize(struct backend *b, struct span w, const struct quantized *q, 
 
     if (r == 0 && q->d.size > 0)
         r = kgrid_check_units(c, "dequantize", q, G, rows, n);
+    if (r == 0 && q->d.size > 0 && (n % n_groups || GRID_SUPER % (n / n_groups)))
+        r = cpu_refuse(c, "dequantize", "groups are parts of super-blocks", n_groups);
     if (r == 0)
         r = cpu_check_indices(c, "dequantize", "g_idx", op.g_idx, (size_t)G * op.n, n_groups);
     if (r < 0)

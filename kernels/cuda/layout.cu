@@ -54,8 +54,9 @@ int cuda_dequantize(struct backend *base, struct span w, const struct quantized 
                      {"scales", q->scales, bytes_of(2, {G, n_groups, rows}), 2},
                      {"zeros", q->zeros, bytes_of(1, {G, n_groups, rows}), 1},
                      {"g_idx", q->g_idx, bytes_of(4, {G, n}), 4}}));
-    if (q->d.size && n % n_groups)
-        return status_invalid(b, "%d groups do not divide %d columns", n_groups, n);
+    if (q->d.size && (n % n_groups || GRID_SUPER % (n / n_groups)))
+        return status_invalid(b, "%d groups of %d columns are no parts of super-blocks", n_groups,
+                              n);
     if (q->d.size)
         TRY(grid_needs(b, q, n / n_groups, G, rows, n));
     dequantize_kernel<<<dim3(blocks_for(n, 1024), blocks_for(rows, 16), G), 128, 0,

@@ -51,12 +51,27 @@ static void expect(const struct quantization_config *q, int rows, int n,
     parts[DMIN] = parts[D];
 }
 
+static int damaged(const char *name, struct failure *failure) {
+    return failure_set(failure, -EBADMSG, "model_invalid", "quantize the model again",
+                       "the codes of the matrix '%s' are damaged", name);
+}
+
+/* Words of codes and groups are whole; groups of a K grid are parts of super-blocks. */
+static bool has_whole_groups(const struct quantization_config *q, int n) {
+    int groupsize = q->groupsize > 0 ? q->groupsize : n;
+
+    return n % 32 == 0 && n % groupsize == 0 &&
+           (!q->sub_bits || (n % GRID_SUPER == 0 && GRID_SUPER % groupsize == 0));
+}
+
 static int neutral_check(const struct expecting *expecting, const struct quantization_config *q,
                          const char *name, int rows, int n) {
     struct expected parts[N_PARTS];
     char full[NAME_SIZE];
     int r = 0;
 
+    if (!has_whole_groups(q, n))
+        return damaged(name, expecting->failure);
     expect(q, rows, n, parts);
     for (int i = 0; i < n_parts(q) && !r; i++) {
         snprintf(full, sizeof(full), "%s.%s", name, suffixes[i]);
@@ -115,11 +130,6 @@ static bool is_sound(const struct quantized_matrix *m, const struct quantization
     return !wrong;
 }
 
-static int damaged(const char *name, struct failure *failure) {
-    return failure_set(failure, -EBADMSG, "model_invalid", "quantize the model again",
-                       "the codes of the matrix '%s' are damaged", name);
-}
-
 /* Zeros stand as they are: there is no other label. */
 static int neutral_zeros(const struct tensor_finder *tensors, const struct quantization_config *q,
                          const char *name, int rows, int n, enum zeros_say *ret_says) {
@@ -149,7 +159,7 @@ static int neutral_read(const struct tensor_finder *tensors, const struct quanti
     struct expected expected[N_PARTS];
     int r;
 
-    if (n % 32 || n % groupsize || (q->sub_bits && n % GRID_SUPER))
+    if (!has_whole_groups(q, n))
         return damaged(name, failure);
     expect(q, rows, n, expected);
     for (int i = 0; i < n_parts(q); i++) {

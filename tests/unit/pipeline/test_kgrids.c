@@ -154,10 +154,27 @@ static void test_damage(void **state) {
     assert_int_equal(through(&q4_k, NULL, true), -EBADMSG); /* no dmin */
 }
 
+/* Groups are parts of super-blocks: kernels count the groups of one. */
+static void test_wide_groups(void **state) {
+    struct quantization_config wide = q4_k;
+    struct failure failure = {};
+    const struct expecting expecting = {.failure = &failure};
+
+    (void)state;
+    wide.groupsize = GRID_SUPER;
+    assert_int_equal(through(&wide, NULL, false), 0);
+    wide.groupsize = COLUMNS;
+    assert_int_equal(through(&wide, NULL, false), -EBADMSG);
+    wide.groupsize = 96;
+    assert_int_equal(reader_neutral.check(&expecting, &wide, NAME, ROWS, 768), -EBADMSG);
+    assert_string_equal(failure.code, "model_invalid");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ways),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_wide_groups),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
