@@ -8,6 +8,7 @@ Usage: test_fake.py QUANTD QUANTD-RUN SOURCE. Prints what it does; exits with 0 
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -169,6 +170,21 @@ def test_cluster_given_up():
     DAEMON.start()
 
 
+def test_check_stopped():
+    """quantd --check-cluster leaves nothing when it is stopped."""
+    FAKE.mode(sbatch="wait")
+    check_cluster = subprocess.Popen(DAEMON.command + ["--check-cluster"], env=DAEMON.environment,
+                                     text=True, stdout=subprocess.PIPE)
+    run = wait("the trial job", 20, lambda: FAKE.runs_of(0))[0]
+    wait("its wait", 20, lambda: "is job" in check_cluster.stdout.readline())
+    check_cluster.send_signal(signal.SIGINT)
+    said = check_cluster.communicate(timeout=30)[0]
+    assert check_cluster.returncode == 1 and "stopped by a signal" in said, said
+    assert read(run + "/state") == "CANCELLED", run
+    assert not [name for name in os.listdir(HOME + "/jobs") if name.startswith("trial-")], "its folder"
+    FAKE.mode()
+
+
 HOME = make_home()
 KILLS = int(os.environ.get("KILLS", "20"))
 FAKE = Programs(HOME)
@@ -181,7 +197,7 @@ try:
     run_tests([test_good, test_banners, test_unknown_state, test_broken_lists,
                test_submitted_all_the_same, test_never_submitted, test_refused,
                test_cancel_while_scancel_fails, test_lost, test_beside_devices, test_cluster_given_up,
-               test_kills])
+               test_check_stopped, test_kills])
 finally:
     FAKE.end()
     clean_up(HOME, DAEMON)

@@ -14,11 +14,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define LOOK_MS 500
 
@@ -31,6 +31,8 @@ struct trial {
     struct slurm_job listed; /* id 0: it is in no list */
     json_t *started;         /* what its run said first; owned; NULL: nothing */
     bool ended;              /* its run said that it ended */
+    sigset_t signals;        /* blocked; one of them ends the trial */
+    bool stopped;            /* by one of them */
     bool well;
 };
 
@@ -185,6 +187,14 @@ static int on_line(void *ctx, const char *line, size_t size, int64_t end) {
     return 0;
 }
 
+/* Waits for @ms. Return: false: a signal came, and the trial is to end. */
+static bool wait_ms(struct trial *trial, int ms) {
+    const struct timespec time = {.tv_nsec = ms * 1000000L};
+
+    trial->stopped = sigtimedwait(&trial->signals, NULL, &time) > 0;
+    return !trial->stopped;
+}
+
 /* Until its run has ended, or Slurm says that it is over, or its time is. */
 static void watch(struct trial *trial) {
     cleanup(freep) char *events = str_format("%s/events.%s", trial->dir, trial->nonce);
@@ -204,8 +214,8 @@ static void watch(struct trial *trial) {
         /* A network file system may show the last line later. */
         if (over_at && now - over_at > 10)
             return;
-        if (!trial->ended)
-            usleep(LOOK_MS * 1000);
+        if (!trial->ended && !wait_ms(trial, LOOK_MS))
+            return;
     }
 }
 
@@ -230,6 +240,8 @@ static void judge(struct trial *trial) {
               "quantd-run there is %s, quantd %s", version, QUANTD_VERSION);
         found(trial, trial->ended, "device", "%s: %s%s", text_of(device, "kind"),
               text_of(device, "name"), trial->ended ? "" : ", but the run did not come to its end");
+    } else if (trial->stopped) {
+        found(trial, false, "job", "stopped by a signal before it had begun");
     } else if (job->id && slurm_phase(job->state) == SLURM_WAITING) {
         found(trial, false, "job", "it waits for more than %d seconds: %s", TRIAL_SECONDS,
               job->reason);
@@ -261,6 +273,11 @@ bool slurm_trial(const struct config *config) {
     struct trial trial = {.config = config, .well = true};
     struct failure failure = {};
 
+    sigemptyset(&trial.signals);
+    sigaddset(&trial.signals, SIGHUP);
+    sigaddset(&trial.signals, SIGINT);
+    sigaddset(&trial.signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &trial.signals, NULL);
     if (site_init(&trial.site, config, NULL, &failure)) {
         found(&trial, false, "programs", "%s; %s", failure.detail, failure.hint);
     } else if (list_jobs(&trial)) {
