@@ -212,7 +212,7 @@ class DaemonTest(unittest.TestCase):
             status, problem = self.ask("POST", "/v1/jobs", {**SMALL, **changes})
             self.assertEqual((status, problem["code"], problem["field"]),
                              (422, "hub_unreachable", field), problem)
-            self.assertIn("no network", problem["detail"])
+            self.assertIn("no route to the internet", problem["detail"])
         self.assertEqual(self.wait(self.submit(model="olmoe-demo"))["status"], "succeeded")
 
     def test_all_data_sets(self):

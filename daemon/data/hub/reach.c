@@ -61,7 +61,7 @@ bool hub_is_cut_off(struct hub_client *client, char *ret_why, size_t size) {
     bool silent;
 
     if (!is_near(client) && is_alone()) {
-        snprintf(ret_why, size, "this machine has no network");
+        snprintf(ret_why, size, "this machine has no route to the internet");
         return true;
     }
     pthread_mutex_lock(&contact->lock);
