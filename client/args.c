@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define GROUP_PREFIX "group:"
+
 #define NAMES_MAX 64
 #define HELP_COLUMN 26
 #define HELP_WIDTH 80
@@ -130,11 +132,10 @@ int args_u64(const struct args *args, const char *name, uint64_t max, uint64_t *
 }
 
 bool args_group_id(const char *word, uint64_t *ret_id) {
-    static const char prefix[] = "group:";
     uint64_t id;
 
-    if (!str_has_prefix(word, prefix) || str_parse_u64(word + strlen(prefix), INT64_MAX, &id) ||
-        id == 0)
+    if (!str_has_prefix(word, GROUP_PREFIX) ||
+        str_parse_u64(word + strlen(GROUP_PREFIX), INT64_MAX, &id) || id == 0)
         return false;
     *ret_id = id;
     return true;
@@ -143,6 +144,14 @@ bool args_group_id(const char *word, uint64_t *ret_id) {
 int args_job_id(const char *word, uint64_t *ret_id, struct failure *failure) {
     uint64_t id;
 
+    if (args_group_id(word, &id))
+        return failure_set(failure, -EINVAL, "usage",
+                           "name its jobs, which 'quantctl show GROUP' lists",
+                           "this verb takes jobs, and '%s' is a group", word);
+    if (str_has_prefix(word, GROUP_PREFIX))
+        return failure_set(failure, -EINVAL, "usage",
+                           "'quantctl groups' shows the groups and their ids",
+                           "not the id of a group: '%s'", word);
     if (str_parse_u64(word, INT64_MAX, &id) || id == 0)
         return failure_set(failure, -EINVAL, "usage",
                            "'quantctl list' shows the jobs and their ids", "not a job id: '%s'",

@@ -66,5 +66,5 @@ void args_help(FILE *file, const struct arg_table *table);
 /* args_group_id() - is @word "group:ID", the name of a group of jobs? */
 bool args_group_id(const char *word, uint64_t *ret_id);
 
-/* args_job_id() - @word as a job id. Return: 0 or -EINVAL (code usage). */
+/* args_job_id() - @word as a job id, not as a group. Return: 0 or -EINVAL (code usage). */
 int args_job_id(const char *word, uint64_t *ret_id, struct failure *failure);

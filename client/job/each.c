@@ -31,12 +31,8 @@ static int read_target(const char *word, const struct job_action *action, struct
     struct target target = {};
     int r = 0;
 
-    target.is_group = args_group_id(word, &target.id);
-    if (target.is_group && !action->run_group)
-        r = failure_set(failure, -EINVAL, "usage",
-                        "name its jobs, which 'quantctl show GROUP' lists",
-                        "this verb takes jobs, and '%s' is a group", word);
-    else if (!target.is_group)
+    target.is_group = action->run_group && args_group_id(word, &target.id);
+    if (!target.is_group)
         r = args_job_id(word, &target.id, failure);
     *ret_target = target;
     return r;

@@ -81,11 +81,11 @@ static int add_numbers(json_t *request, const struct arg_option *option, const c
                        struct failure *failure) {
     cleanup(json_decrefp) json_t *list = json_array(), *one = json_object();
     cleanup(freep) char *copy = strdup(value);
-    char *rest = NULL;
+    char *rest = copy;
 
     if (!list || !one || !copy)
         return failure_oom(failure);
-    for (char *word = strtok_r(copy, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+    for (char *word; (word = strsep(&rest, ","));) {
         int r = add_real(one, option, word, failure);
 
         if (r)

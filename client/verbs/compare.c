@@ -44,7 +44,7 @@ static const json_t *result(const struct side *side, const char *key) {
 
 static bool differs(const struct comparison *c, const char *key) {
     for (int i = 1; i < c->n; i++)
-        if (parameter_differs(parameter(&c->sides[i], key), parameter(&c->sides[0], key)))
+        if (parameter_differs(key, parameter(&c->sides[i], key), parameter(&c->sides[0], key)))
             return true;
     return false;
 }

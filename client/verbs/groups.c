@@ -2,6 +2,7 @@
 #include "api/wire.h"
 #include "client/client.h"
 #include "client/http/answer.h"
+#include "client/job/columns/parameters.h"
 #include "client/job/group/group.h"
 #include "client/job/job.h"
 #include "client/screen/table.h"
@@ -31,8 +32,11 @@ static void add_group(struct table *table, const json_t *group) {
     size_t i;
 
     strbuf_puts(&names, "");
-    json_array_foreach(varies, i, name) strbuf_printf(
-        &names, "%s%s", i ? ", " : "", json_string_value(name) ? json_string_value(name) : "");
+    json_array_foreach(varies, i, name) {
+        const char *key = json_string_value(name) ? json_string_value(name) : "";
+
+        strbuf_printf(&names, "%s%s", i ? ", " : "", parameter_title(key));
+    }
     text_age(isfinite(created) ? fmax((double)time(NULL) - created, 0) : NAN, age);
     table_cell(table, "group:%" PRId64, job_id(group));
     table_cell(table, "%s", answer_text(group, "status"));

@@ -294,7 +294,7 @@ def check_ps_cluster():
     made.answers["/v1/devices"] = (200, fake.listing([{**fake.DEVICE, "job": 1}, cluster]))
     for width in (40, 80):
         check(f"ps-cluster-{width}", run(made, "ps", width=width))
-    made.jobs[3]["engine"].update(reason="Resources" + fake.HOSTILE, starts_at=fake.stamp(-3630))
+    made.jobs[3]["engine"].update(reason="Resources" + fake.HOSTILE, starts_at=fake.stamp(-185400))
     for width in (40, 80, 120):
         check(f"list-cluster-{width}", run(made, "list", width=width))
     check("show-cluster", run(made, "show", "3"))
@@ -422,11 +422,13 @@ def check_groups():
     check("group-list", run(made, "groups"))
     check("group-markdown", run(made, "show", "group:3", "--markdown"))
     check("group-compare", run(made, "compare", "group:3"))
+    check("group-compare", run(made, "compare", "group:3", "1", "group:3"))  # each job once
     check("group-wait", run(made, "wait", "group:3", "1"), 1)
     check("group-watch", run(made, "watch", "group:3"), 1)
     made.answers["/v1/groups/3/cancel"] = 202, group
     check("group-cancel", run(made, "cancel", "group:3"))
-    many = fake.group(*members, varies=("wbits", "groupsize", "drift", "seed", "refine"))
+    many = fake.group(*({**member, "values": {**member["values"], "drift": 0.5, "seed": 1, "rules": []}}
+                        for member in members), varies=("wbits", "groupsize", "drift", "seed", "rules"))
     made.answers["/v1/groups/3"] = 200, many
     check("group-show-many", run(made, "show", "group:3"))
     made.answers["/v1/groups/estimate"] = 200, {"object": "group_estimate", "seconds": 700.0, "members": [
@@ -435,8 +437,10 @@ def check_groups():
     check("group-estimate", run(made, *job, "--estimate"))
     check("usage-group-save", run(made, *job, "--save", "d"), 2)
     check("usage-group-verb", run(made, "hold", "group:3"), 2)
-    for bad in ("group:", "group:0", "group:x"):
-        assert run(made, "show", bad).returncode == 2
+    for said, *words in [("'quantctl groups'", "show", bad) for bad in ("group:", "group:0", "group:x")] + [
+            ("takes a number", "plan", *job[1:3], "--target-bits", bad) for bad in ("", ",", "2,,3")]:
+        refused = run(made, *words)
+        assert refused.returncode == 2 and said in refused.stderr, refused.stderr
     check_sweep_file(made, job[:3])
 
 

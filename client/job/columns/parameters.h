@@ -10,13 +10,17 @@
 
 struct parameter {
     const char *key, *title;
+    const char *absent; /* the value that does what a job without the parameter does; or NULL */
 };
 
 /* parameter_at() - number @i of all of them, in the order of columns; NULL: no more. */
 const struct parameter *parameter_at(size_t i);
 
+/* parameter_title() - what tables call the parameter @key; @key when none has this name. */
+const char *parameter_title(const char *key);
+
 /*
- * parameter_differs() - do two jobs differ in it? One that is off, 0 or empty is like one that is
- * missing, as in jobs of before the parameter.
+ * parameter_differs() - do two jobs differ in the parameter @key? One that is off, 0 or empty is
+ * like one that is missing, as in jobs of before the parameter.
  */
-bool parameter_differs(const json_t *a, const json_t *b);
+bool parameter_differs(const char *key, const json_t *a, const json_t *b);

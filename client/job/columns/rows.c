@@ -170,7 +170,7 @@ static bool is_telling(const json_t *jobs, const char *key, bool compared) {
     json_array_foreach(jobs, i, job) {
         const json_t *value = json_object_get(json_object_get(job, "params"), key);
 
-        if (parameter_differs(value, compared ? json_object_get(first, key) : NULL))
+        if (parameter_differs(key, value, compared ? json_object_get(first, key) : NULL))
             return true;
     }
     return false;

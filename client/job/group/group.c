@@ -47,28 +47,23 @@ bool group_has_ended(const json_t *group) {
     return true;
 }
 
-static const char *title_of(const char *key) {
-    const struct parameter *p;
-
-    for (size_t i = 0; (p = parameter_at(i)); i++)
-        if (str_equal(p->key, key))
-            return p->title;
-    return key;
+/* What @value sets; "none" of an empty list, or when it is null. */
+static const char *shown_value(const json_t *value) {
+    return json_string_length(value) ? json_string_value(value) : "none";
 }
 
-char *group_values(const json_t *group, const json_t *member) {
-    json_t *values = json_object_get(member, "values"), *name;
+char *group_values(const json_t *member) {
+    json_t *values = json_object_get(member, "values"), *value;
     struct strbuf text = {};
+    const char *key;
     char *shown;
-    size_t i;
 
     strbuf_puts(&text, "");
-    json_array_foreach(json_object_get(group, "varies"), i, name) {
-        const char *key = json_string_value(name) ? json_string_value(name) : "";
-        cleanup(json_decrefp) json_t *value = parameter_text(json_object_get(values, key));
+    json_object_foreach(values, key, value) {
+        cleanup(json_decrefp) json_t *one = parameter_text(value);
 
-        strbuf_printf(&text, "%s%s %s", text.length ? ", " : "", title_of(key),
-                      value ? json_string_value(value) : "");
+        strbuf_printf(&text, "%s%s %s", text.length ? ", " : "", parameter_title(key),
+                      shown_value(one));
     }
     shown = strbuf_steal(&text);
     if (shown)
@@ -151,7 +146,7 @@ static void add_values(struct table *table, const json_t *group, const json_t *m
     size_t i;
 
     if (json_array_size(varies) > OWN_COLUMNS_MAX) {
-        cleanup(freep) char *all = group_values(group, member);
+        cleanup(freep) char *all = group_values(member);
 
         table_cell(table, "%s", all ? all : "");
         return;
@@ -203,7 +198,7 @@ static int make_columns(const json_t *group, int width,
         columns[n++] = (struct table_column){"differs", false, true};
     else
         json_array_foreach(varies, i, name) columns[n++] = (struct table_column){
-            title_of(json_string_value(name) ? json_string_value(name) : ""), true, true};
+            parameter_title(json_string_value(name) ? json_string_value(name) : ""), true, true};
     for (i = 0; i < ARRAY_SIZE(results); i++)
         columns[n++] = results[i];
     if (width < MIDDLE)
@@ -254,7 +249,7 @@ int group_table(const struct client *client, const json_t *group, struct failure
         cleanup(freep) char *shown = text_cleaned(set);
 
         fprintf(client->terminal.file, "perplexity and divergence on %s%s\n", shown ? shown : "",
-                any ? "; *: none is both smaller and better" : "");
+                any ? "; *: no other is both smaller and better" : "");
     }
     return r ? failure_oom(failure) : 0;
 }
@@ -301,6 +296,18 @@ int group_jobs(struct client *client, uint64_t id, json_t **ret_jobs, struct fai
     return *ret_jobs ? 0 : failure_oom(failure);
 }
 
+/* One that is there already is not added. */
+static int add_id(json_t *ids, int64_t id, struct failure *failure) {
+    json_t *other;
+    size_t i;
+
+    json_array_foreach(ids, i, other) {
+        if (json_integer_value(other) == id)
+            return 0;
+    }
+    return json_array_append_new(ids, json_integer(id)) ? failure_oom(failure) : 0;
+}
+
 /* The jobs that one word names. */
 static int add_ids(struct client *client, const char *word, json_t *ids, struct failure *failure) {
     cleanup(json_decrefp) json_t *jobs = NULL;
@@ -311,17 +318,14 @@ static int add_ids(struct client *client, const char *word, json_t *ids, struct 
 
     if (!args_group_id(word, &id)) {
         r = args_job_id(word, &id, failure);
-        if (r)
-            return r;
-        return json_array_append_new(ids, json_integer((json_int_t)id)) ? failure_oom(failure) : 0;
+        return r ? r : add_id(ids, (int64_t)id, failure);
     }
     r = group_jobs(client, id, &jobs, failure);
-    if (r)
-        return r;
-    json_array_foreach(
-        jobs, i,
-        job) if (json_array_append_new(ids, json_integer(job_id(job)))) return failure_oom(failure);
-    return 0;
+    json_array_foreach(jobs, i, job) {
+        if (!r)
+            r = add_id(ids, job_id(job), failure);
+    }
+    return r;
 }
 
 int group_ids(struct client *client, const struct args *args, json_t **ret_ids,

@@ -23,7 +23,7 @@ bool group_has_ended(const json_t *group);
  * group_values() - what is a member's own: "bits 3, groupsize 32". Cleaned, owned by the caller;
  * NULL when out of memory.
  */
-char *group_values(const json_t *group, const json_t *member);
+char *group_values(const json_t *member);
 
 /* group_show() - what the group is, and its table. Return: 0, or -ENOMEM with the failure. */
 int group_show(const struct client *client, const json_t *group, struct failure *failure);
@@ -40,8 +40,8 @@ int group_jobs(struct client *client, uint64_t id, json_t **ret_jobs, struct fai
 
 /*
  * group_ids() - the jobs that the words of the command line name, those of "group:ID" one by one,
- * the smallest first: an array of ids, owned by the caller. Return: 0; -EINVAL (code usage); or
- * what http.h says.
+ * the smallest first, each of them once: an array of ids, owned by the caller. Return: 0; -EINVAL
+ * (code usage); or what http.h says.
  */
 int group_ids(struct client *client, const struct args *args, json_t **ret_ids,
               struct failure *failure);
@@ -59,7 +59,7 @@ int group_follow(struct client *client, json_t **group, struct failure *failure)
 int group_follow_to_the_end(struct client *client, json_t **group, struct failure *failure);
 
 /*
- * group_submit() - what quantize and eval do with @body, that of POST /v1/groups: --estimate,
+ * group_submit() - what quantize does with @body, that of POST /v1/groups: --estimate,
  * --detach, or submit and follow. Return: an exit status, or -errno.
  */
 int group_submit(struct client *client, const struct args *args, const json_t *body,

@@ -54,11 +54,11 @@ static void put_end(struct line *line, const json_t *member) {
                  answer_text(json_object_get(member, "error"), "detail"));
 }
 
-static void put_member(struct line *line, const struct terminal *terminal, const json_t *group,
-                       const json_t *member, int column) {
+static void put_member(struct line *line, const struct terminal *terminal, const json_t *member,
+                       int column) {
     const json_t *progress = json_object_get(member, "progress");
     double fraction = answer_number(progress, "fraction");
-    cleanup(freep) char *values = group_values(group, member);
+    cleanup(freep) char *values = group_values(member);
     bool runs = !job_has_ended(member) && !str_equal(answer_text(member, "status"), "queued");
 
     line_put(line, STYLE_BOLD, "job %" PRId64, job_id(member));
@@ -80,7 +80,7 @@ static int column_of(const json_t *group, int width) {
     size_t i;
 
     json_array_foreach(json_object_get(group, "members"), i, member) {
-        cleanup(freep) char *values = group_values(group, member);
+        cleanup(freep) char *values = group_values(member);
         char id[24];
 
         snprintf(id, sizeof(id), "job %" PRId64, job_id(member));
@@ -136,7 +136,7 @@ static void draw(struct follow *follow, const json_t *group) {
     put_head(&lines[0], follow, group);
     n = choose(group, MAX(MIN(BLOCK_LINES_MAX, terminal->height - 1) - 1, 0), chosen);
     for (int i = 0; i < n; i++)
-        put_member(&lines[i + 1], terminal, group,
+        put_member(&lines[i + 1], terminal,
                    json_array_get(json_object_get(group, "members"), chosen[i]), column);
     block_draw(&follow->block, lines, n + 1);
     for (int i = 0; i <= n; i++)
@@ -150,7 +150,7 @@ static void say_changes(struct follow *follow, const json_t *before, const json_
 
     json_array_foreach(json_object_get(group, "members"), i, member) {
         const json_t *old = json_array_get(json_object_get(before, "members"), i);
-        cleanup(freep) char *values = group_values(group, member);
+        cleanup(freep) char *values = group_values(member);
         struct strbuf out = {};
         struct line line = {};
 

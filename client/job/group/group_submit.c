@@ -3,7 +3,6 @@
 
 #include "base/bytes.h"
 #include "client/http/answer.h"
-#include "client/job/columns/parameters.h"
 #include "client/job/job.h"
 #include "client/job/submit.h"
 #include "client/screen/label.h"
@@ -18,31 +17,13 @@
 
 /* ---- what it would take ---- */
 
-/* "wbits 3, groupsize 32" of what is a member's own. */
-static char *values_text(json_t *values) {
-    struct strbuf text = {};
-    const char *name;
-    json_t *value;
-    char *shown;
-
-    strbuf_puts(&text, "");
-    json_object_foreach(values, name, value) {
-        cleanup(json_decrefp) json_t *one = parameter_text(value);
-
-        strbuf_printf(&text, "%s%s %s", text.length ? ", " : "", name,
-                      one ? json_string_value(one) : "");
-    }
-    shown = strbuf_steal(&text);
-    return shown;
-}
-
 static void add_estimate(struct table *table, const json_t *member) {
     const json_t *estimate = json_object_get(member, "estimate");
     double memory = answer_number(json_object_get(estimate, "memory"), "device");
     double size = answer_number(estimate, "size_bytes");
     double bits = answer_number(estimate, "bits_per_weight");
     double seconds = answer_number(estimate, "seconds");
-    cleanup(freep) char *values = values_text(json_object_get(member, "values"));
+    cleanup(freep) char *values = group_values(member);
     char text[TEXT_SIZE];
 
     table_cell(table, "%s", values ? values : "");
