@@ -185,6 +185,26 @@ def check_list(board):
     board.quiet()
 
 
+def check_plan(board):
+    """The page of a job that plans: each target, what each unit costs, a curve that is drawn."""
+    page, daemon = board.page, board.daemon
+    job = daemon.submit(target_bits=2.5, plan_only=True, plan_bits=[3.5], target_unit="expert", eval=[],
+                        wbits=None)
+    daemon.wait_for(job, "succeeded")
+    board.open(f"#/jobs/{job}")
+    board.see("section[aria-labelledby=plan-title]", "2.50 bits on average")
+    plan = next(event["data"] for event in daemon.ask(f"v1/jobs/{job}/events")["data"]
+                if event["type"] == "plan.finished")
+    shown = [len(table.find_all("tbody tr")) for table in page.find_all("[aria-label='Plan of bits'] table")]
+    assert shown == [len(plan["targets"]) + len(plan["curve"]), len(plan["units"])], shown
+    targets = page.script("return [...document.querySelectorAll('[aria-label=\"Plan of bits\"] tbody td:first-child')]"
+                          ".slice(0, 3).map((cell) => cell.textContent)")
+    assert targets == [f"{point['target_bits']:g}" for point in plan["targets"]] + [""], targets
+    board.see("section[aria-labelledby=plan-title]", "vLLM")  # which cannot load what was chosen
+    board.accessible("a plan")
+    board.quiet()
+
+
 def check_polling(board):
     """Where streams do not get through, the page asks."""
     page = board.page
@@ -316,6 +336,7 @@ def run(board):
     check_compare(board, job)
     check_cancel_and_retry(board)
     check_list(board)
+    check_plan(board)
     check_polling(board)
     check_looks(board)
     check_keyboard(board)

@@ -26,6 +26,7 @@ class GroupPage {
   #id;
   #state;
   #group = null;
+  #list = null; // the answer that has the jobs
   #jobs = [];
   #asked = 0;
   #feed = null;
@@ -98,9 +99,10 @@ class GroupPage {
     const [group, jobs] = await Promise.all([api.get(`/v1/groups/${this.#id}`),
       api.get(`/v1/jobs?group=${this.#id}&limit=${MEMBERS_MAX}`)]);
     if (asked !== this.#asked || this.#closed) return; // a newer question was asked meanwhile
-    if (!group.fresh && !jobs.fresh && this.#group) return;
+    if (group.data === this.#group && jobs.data === this.#list) return;
     const before = this.#group?.status;
     this.#group = group.data;
+    this.#list = jobs.data;
     this.#jobs = [...jobs.data.data].reverse(); // as they were submitted
     if (before && before !== group.data.status && this.#ended)
       announce(`The group ${group.data.status}.`);
