@@ -37,6 +37,7 @@ static int silence(const struct client *client, FILE **nowhere, struct client *r
 static int wait_for_group(struct client *client, const struct args *args, uint64_t id,
                           json_t **ret_group, struct failure *failure) {
     cleanup(fclosep) FILE *nowhere = NULL;
+    cleanup(freep) char *status = NULL;
     struct client quiet;
     int r = silence(client, &nowhere, &quiet, failure);
 
@@ -47,7 +48,10 @@ static int wait_for_group(struct client *client, const struct args *args, uint64
         r = group_follow(&quiet, ret_group, failure);
     if (r)
         return r;
-    fprintf(client->terminal.file, "group %" PRIu64 " %s\n", id, answer_text(*ret_group, "status"));
+    status = text_cleaned(answer_text(*ret_group, "status"));
+    if (!status)
+        return failure_oom(failure);
+    fprintf(client->terminal.file, "group %" PRIu64 " %s\n", id, status);
     fflush(client->terminal.file);
     return job_exit_status(*ret_group);
 }
