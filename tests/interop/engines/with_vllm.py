@@ -82,8 +82,9 @@ FORMATS = ("gptq", "compressed-tensors", "dense")
 ARGS = parse(__doc__, options, vllm="vllm", tokenizers="tokenizers")
 if len(ARGS.checkpoints) > 1:  # one model a process
     same = [word for word in sys.argv[1:] if word not in ARGS.checkpoints]
-    sys.exit(max(subprocess.run([sys.executable, __file__, *same, folder], check=False).returncode
-                 for folder in ARGS.checkpoints if said_of(folder)["params"]["format"] in FORMATS))
+    sys.exit(max((subprocess.run([sys.executable, __file__, *same, folder], check=False).returncode
+                  for folder in ARGS.checkpoints if said_of(folder)["params"]["format"] in FORMATS),
+                 default=1))
 if ARGS.mended:
     mend()
 sys.exit(table(ARGS, versions("vllm", "torch", "transformers", "compressed-tensors"),
