@@ -29,7 +29,17 @@ static struct {
     atomic_int renames_left; /* the process dies at the last one */
     bool after;              /* the file is there by then */
     atomic_bool holds_hash;  /* the model is not hashed before there is a plan of bits */
+    atomic_int syncs_left;   /* the disk is full at the last one */
 } fate;
+
+/* Takes the place of the C library's in this program. */
+int fsync(int fd) {
+    if (atomic_fetch_sub(&fate.syncs_left, 1) == 1) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
 
 /* Takes the place of the C library's in this program. */
 ssize_t read(int fd, void *buffer, size_t size) {
@@ -287,6 +297,34 @@ static void test_killed_eval(void **state) {
     assert_true(lab_perplexity(result) == lab_perplexity(whole));
 }
 
+/* The disk is full at some sync, while other layers are on their way. */
+static void test_full_disk(void **state) {
+    struct lab *lab = *state;
+    int n = 1, failed = 0, left;
+
+    do {
+        cleanup(freep) char *job = str_format("full-%d", n);
+        struct failure failure = {};
+        json_t *result = NULL;
+        int r;
+
+        fate.syncs_left = n;
+        r = lab_run(lab, job, NULL, REQUEST, &result, &failure);
+        left = fate.syncs_left;
+        fate.syncs_left = 0;
+        json_decref(result);
+        if (r) {
+            assert_int_equal(r, -ENOSPC);
+            assert_string_equal(failure.code, "disk_full");
+            json_decref(lab_must(lab, job, NULL, REQUEST));
+            failed++;
+        }
+        expect_same(lab, "whole", job);
+        n += 3; /* of files, and of folders: not all, as each takes two jobs */
+    } while (left <= 0);
+    assert_true(failed > 6);
+}
+
 /* Cut short or overwritten, as a file system may leave a file after power was lost. */
 static void test_damaged_work(void **state) {
     static const struct {
@@ -428,6 +466,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_killed_kgrid),
         cmocka_unit_test(test_killed_planned),
         cmocka_unit_test(test_killed_eval),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_damaged_work),
         cmocka_unit_test(test_absurd_batch),
         cmocka_unit_test(test_changed_parameters),
