@@ -165,7 +165,7 @@ def check_killed(first):
         os.remove(path)
     with Daemon() as daemon:
         job = daemon.submit()
-        for _ in range(2000):
+        for _ in range(60000):  # two minutes: the layers come first
             if any("/new-" in name for name in files()):
                 break
             time.sleep(0.002)
