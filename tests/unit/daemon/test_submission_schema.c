@@ -67,6 +67,8 @@ static bool takes(const char *kind, const char *name, json_t *value) {
                                json_pack("{s:o*}", "format", read_by(json_string_value(value))));
     if (!strcmp(name, "gguf_embedding") && strcmp(kind, "eval"))
         json_object_set_new(request, "format", json_string("gguf"));
+    if (!strcmp(kind, "quantize") && (!strcmp(name, "target_unit") || !strcmp(name, "plan_bits")))
+        json_object_set_new(request, "plan_only", json_true());
     json_object_set_new(request, name, value);
     if (!submission_parse(request, &submission, &failure))
         return true;
