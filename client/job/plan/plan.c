@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/cleanup.h"
+#include "base/str.h"
 #include "client/http/answer.h"
 #include "client/http/parameter_text.h"
 #include "client/screen/label.h"
@@ -57,28 +58,40 @@ static int report_points(const struct terminal *terminal, const json_t *points, 
     return r ? failure_oom(failure) : 0;
 }
 
-/* The rules of @point as --rule takes them; NULL when out of memory. */
-static json_t *rules_text(const json_t *point) {
-    const json_t *rules = json_object_get(point, "rules");
+/* The options that make the choice of @point, owned by the caller; NULL when out of memory. */
+static char *options_of(const json_t *point, int64_t wbits) {
+    cleanup(strbuf_done) struct strbuf text = {};
+    json_t *rule;
+    size_t i;
 
-    return rules ? parameter_text(rules) : json_string("");
+    strbuf_printf(&text, "--wbits %" PRId64, wbits);
+    json_array_foreach(json_object_get(point, "rules"), i, rule) {
+        cleanup(json_decrefp) json_t *one = json_pack("[O]", rule), *value = NULL;
+
+        value = one ? parameter_text(one) : NULL;
+        if (!value)
+            return NULL;
+        strbuf_printf(&text, " --rule '%s'", json_string_value(value));
+    }
+    return strbuf_steal(&text);
 }
 
-/* What makes the choice of each target, a line each; @wbits: of what no rule names. */
-static int report_rules(const struct terminal *terminal, const json_t *targets, int64_t wbits,
-                        struct failure *failure) {
+/* The same of each target, a line each; @wbits: of what no rule names. */
+static int report_options(const struct terminal *terminal, const json_t *targets, int64_t wbits,
+                          struct failure *failure) {
     json_t *point;
     size_t i;
 
+    if (json_array_size(targets) > 0)
+        fputc('\n', terminal->file);
     json_array_foreach((json_t *)targets, i, point) {
-        cleanup(json_decrefp) json_t *rules = rules_text(point);
+        cleanup(freep) char *options = options_of(point, wbits);
         char label[32];
 
-        if (!rules)
+        if (!options)
             return failure_oom(failure);
-        snprintf(label, sizeof(label), "rules for %g", answer_number(point, "target_bits"));
-        label_print(terminal, label, "--wbits %" PRId64 "%s%s", wbits,
-                    json_string_length(rules) ? " and " : "", json_string_value(rules));
+        snprintf(label, sizeof(label), "options for %g:", answer_number(point, "target_bits"));
+        label_print(terminal, label, "%s", options);
     }
     return 0;
 }
@@ -91,8 +104,7 @@ static int report_sizes(const struct terminal *terminal, const json_t *job, cons
 
     if (!r)
         r = report_points(terminal, targets, true, failure);
-    fputc('\n', terminal->file);
-    return r ? r : report_rules(terminal, targets, wbits, failure);
+    return r ? r : report_options(terminal, targets, wbits, failure);
 }
 
 /* ---- as a sheet ---- */
