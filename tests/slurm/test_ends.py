@@ -196,7 +196,7 @@ def test_reload():
         devices = other.ask("GET", "/v1/devices")[1]["data"]
         assert devices[0]["name"] == "Slurm, partition new", devices
         for number in numbers:
-            other.wait(number, "succeeded")
+            other.wait(number, "succeeded", 240)
         assert "'slurm-partition' has changed" in other.log()
         for state, told in (("down", "'new2' is not up, with 3 of 4 nodes"),
                             ("none", "no partition 'new3'")):

@@ -56,7 +56,7 @@ def test_broken_lists():
         # What the run writes comes all the same.
         check(number, 1)
         FAKE.mode()
-        wait("Slurm answers", 60,
+        wait("Slurm answers", 150,  # it is asked every two minutes at last
              lambda: not DAEMON.ask("GET", "/v1/devices")[1]["data"][0]["error"])
 
 
