@@ -185,6 +185,7 @@ static void deliver(struct notifier *notifier, const json_t *row) {
         set_wait(notifier, n.id, 1);
         return;
     }
+    json_object_del(job, "notify"); /* a copy: no receiver learns of another one */
     n.status = json_string_value(json_object_get(job, "status"));
     n.body = body = body_of(n.id, job, n.status);
     if (!body) {
