@@ -48,11 +48,15 @@ def test_unknown_state():
 def test_broken_lists():
     """No list says anything about the jobs that it lacks."""
     for what in ("broken", "html", "fail"):
-        number = DAEMON.submit()
-        DAEMON.wait_submitted(number)
         FAKE.mode(squeue=what)
+        number = DAEMON.submit(LONGER)
+        DAEMON.wait_event(number, "layer.finished")
+        run = FAKE.runs_of(number)[0]
+        # So that it does not end before Slurm is asked, also on a fast machine.
+        FAKE.signal(run, signal.SIGSTOP)
         wait("the error is seen", 30,
              lambda: DAEMON.ask("GET", "/v1/devices")[1]["data"][0]["error"])
+        FAKE.signal(run, signal.SIGCONT)
         # What the run writes comes all the same.
         check(number, 1)
         FAKE.mode()
