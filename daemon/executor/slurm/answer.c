@@ -130,7 +130,7 @@ int slurm_parse_jobs(const char *text, size_t size,
 
 /* A state may have a sign behind it, as down* or idle~. */
 static bool is_usable(const char *state) {
-    static const char *const states[] = {"idle", "mixed", "allocated", "completing"};
+    static const char *const states[] = {"idle", "mixed", "allocated", "completing", "planned"};
     size_t length = strcspn(state, "*~#!%$@^-+");
 
     for (size_t i = 0; i < ARRAY_SIZE(states); i++) {

@@ -120,6 +120,8 @@ static void test_partition(void **state) {
     assert_false(partition.up);
     assert_int_equal(partition.n_nodes, 3);
     assert_int_equal(partition.n_usable, 2);
+    slurm_parse_partition("low|up|1|planned\nlow|up|2|planned$\nlow|up|4|reserved\n", &partition);
+    assert_int_equal(partition.n_usable, 3);
     slurm_parse_partition("low|up|-1|idle\nlow|up|99999999999999999999|idle\nlow|up", &partition);
     assert_int_equal(partition.n_nodes, 0);
     slurm_parse_partition("", &partition);
