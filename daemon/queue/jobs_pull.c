@@ -114,7 +114,7 @@ static int not_here(struct jobs *jobs, const char *field, const char *name,
     if (!code)
         return 0;
     snprintf(hint, sizeof(hint), "%s, %s, or give quantd a --mirror with the set",
-             is_eval ? "measure a text of your own (eval file:PATH) or nothing (eval none)"
+             is_eval ? "measure a text of your own (eval file:PATH) or no set"
                      : "name a text of your own (file:PATH)",
              str_equal(code, "hub_offline") ? "switch hub-offline off"
                                             : "try again when there is a network");

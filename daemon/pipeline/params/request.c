@@ -194,7 +194,8 @@ static int check_combination(const struct params *params, struct failure *failur
     if (r)
         return r;
     if (params->wbits == 16 && params->n_eval == 0)
-        return failure_field(failure, "eval", "name a data set, or set wbits to 2, 3, 4 or 8",
+        return failure_field(failure, "eval",
+                             "name a data set, or ask for kind quantize with wbits 2, 3, 4 or 8",
                              "a job with wbits 16 only evaluates, and nothing is to be measured");
     if (params->wbits == 16 && params->rules.n > 0)
         return failure_field(failure, "rules",
