@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A cluster with Slurm on loopback and a daemon in front of it, for the tests of this folder."""
+import contextlib
 import hashlib
 import http.client
 import os
@@ -13,6 +14,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import unix_http  # noqa: E402
+from programs import Programs  # noqa: E402
 
 REQUEST = {"model": "olmoe-demo", "dataset": "file:short.txt", "eval": ["file:short.txt"],
            "wbits": 4, "groupsize": 128, "act_order": True, "nsamples": 16, "seqlen": 256}
@@ -220,6 +222,21 @@ def clean_up(home, daemon, cluster=None):
     if cluster:
         cluster.stop()
     shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def fake_cluster(programs):
+    """A folder, fakes of Slurm's programs in it, and a daemon that uses them."""
+    home, daemon = make_home(), None
+    fake = Programs(home)
+    try:
+        daemon = Daemon(*programs, home, None, **{
+            "slurm-bin": home + "/bin", "slurm-partition": "gpu", "slurm-memory": "2G"})
+        daemon.start()
+        yield home, fake, daemon
+    finally:
+        fake.end()
+        clean_up(home, daemon)
 
 
 def run_tests(tests):

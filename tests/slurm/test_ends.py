@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-from bench import LONGER, Daemon, clean_up, make_home, run_tests, wait
-from programs import Programs, read, write
+from bench import LONGER, Daemon, fake_cluster, run_tests, wait
+from programs import read, write
 
 PROGRAMS = sys.argv[1:4]
 
@@ -217,16 +217,7 @@ def test_reload():
     DAEMON.start()
 
 
-HOME = make_home()
-FAKE = Programs(HOME)
 WANTED = {}
-DAEMON = None
-try:
-    DAEMON = Daemon(*PROGRAMS, HOME, None, **{
-        "slurm-bin": HOME + "/bin", "slurm-partition": "gpu", "slurm-memory": "2G"})
-    DAEMON.start()
+with fake_cluster(PROGRAMS) as (HOME, FAKE, DAEMON):
     run_tests([test_undisturbed, test_memory, test_killed, test_preempted, test_time_limit, test_requeued,
                test_begun_twice, test_stray_scancel, test_waits, test_estimate, test_reload])
-finally:
-    FAKE.end()
-    clean_up(HOME, DAEMON)

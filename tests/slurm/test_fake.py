@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 
-from bench import LONGER, Daemon, clean_up, make_home, run_tests, wait
-from programs import Programs, read, write
+from bench import LONGER, Daemon, fake_cluster, run_tests, wait
+from programs import read, write
 
 PROGRAMS = sys.argv[1:4]
 
@@ -189,19 +189,10 @@ def test_check_stopped():
     FAKE.mode()
 
 
-HOME = make_home()
 KILLS = int(os.environ.get("KILLS", "20"))
-FAKE = Programs(HOME)
 WANTED = {}
-DAEMON = None
-try:
-    DAEMON = Daemon(*PROGRAMS, HOME, None, **{
-        "slurm-bin": HOME + "/bin", "slurm-partition": "gpu", "slurm-memory": "2G"})
-    DAEMON.start()
+with fake_cluster(PROGRAMS) as (HOME, FAKE, DAEMON):
     run_tests([test_good, test_banners, test_unknown_state, test_broken_lists,
                test_submitted_all_the_same, test_never_submitted, test_refused,
                test_cancel_while_scancel_fails, test_lost, test_beside_devices, test_cluster_given_up,
                test_check_stopped, test_kills])
-finally:
-    FAKE.end()
-    clean_up(HOME, DAEMON)
