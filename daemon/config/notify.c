@@ -63,7 +63,6 @@ static int check_url(const struct config *config, struct failure *failure) {
 
 static int check_command(const struct config *config, struct failure *failure) {
     const char *command = config->notify_command;
-
     struct stat st;
 
     if (!command)

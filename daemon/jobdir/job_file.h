@@ -15,7 +15,7 @@
  *   original    of the model that an eval job measures (struct job_original): {name, dir, root,
  *               fingerprint, why}; dir and root may be null; optional
  *   states      folder of kept states (base/cache/cache.h): {dir, id, limit, floor}, the last two
- * in bytes; optional. It is used where its id is found, which is where it is shared
+ *               in bytes; optional. It is used where its id is found, which is where it is shared
  */
 #pragma once
 

@@ -15,8 +15,7 @@ struct waits {
         int n;
     } at[WAITS_MAX + 1];
     int n;
-    int64_t
-        next_start; /* ms since 1970: when the next of them is expected to start; 0: not known */
+    int64_t next_start; /* ms since 1970: when the next is expected to start; 0: not known */
 };
 
 /* waits_add() - a run with @news waits; what was expected before @now (ms) is not expected. */

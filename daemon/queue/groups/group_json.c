@@ -117,10 +117,11 @@ static bool all_differ(json_t *members) {
     json_t *member;
     size_t i;
 
-    json_array_foreach(
-        members, i,
-        member) if (json_object_size(json_object_get(member, "perplexity")) &&
-                    !json_object_size(json_object_get(member, "difference"))) return false;
+    json_array_foreach(members, i, member) {
+        if (json_object_size(json_object_get(member, "perplexity")) &&
+            !json_object_size(json_object_get(member, "difference")))
+            return false;
+    }
     return true;
 }
 

@@ -126,11 +126,11 @@ static int read_parts(const json_t *body, struct parts *ret_parts, size_t *ret_n
     if (!json_is_object(body))
         return failure_set(failure, -EINVAL, "invalid_request", HINT,
                            "cannot read the request: it is not a JSON object");
-    json_object_foreach((json_t *)body, name, value) if (
-        !is_one_of(fields, ARRAY_SIZE(fields),
-                   name)) return failure_field(failure, name,
-                                               "what holds for all jobs belongs into job",
-                                               "is not a field of a group");
+    json_object_foreach((json_t *)body, name, value) {
+        if (!is_one_of(fields, ARRAY_SIZE(fields), name))
+            return failure_field(failure, name, "what holds for all jobs belongs into job",
+                                 "is not a field of a group");
+    }
     if (parts.job && !json_is_object(parts.job))
         return failure_field(failure, "job", HINT, "must be an object");
     r = check_lists(parts.lists, &n, failure);
@@ -189,7 +189,10 @@ static int add_varying(json_t *varies, const char *name) {
         return 0;
     if (param && param->type == PARAM_ALIAS)
         name = param->of;
-    json_array_foreach(varies, i, seen) if (str_equal(json_string_value(seen), name)) return 0;
+    json_array_foreach(varies, i, seen) {
+        if (str_equal(json_string_value(seen), name))
+            return 0;
+    }
     return json_array_append_new(varies, json_string(name));
 }
 
@@ -203,7 +206,10 @@ static int add_member(struct group_request *request, const json_t *job, json_t *
         json_object_update(whole, values) || json_array_append(request->requests, whole) ||
         json_array_append(request->values, values))
         return -ENOMEM;
-    json_object_foreach(values, name, value) if (add_varying(request->varies, name)) return -ENOMEM;
+    json_object_foreach(values, name, value) {
+        if (add_varying(request->varies, name))
+            return -ENOMEM;
+    }
     print_values(values, shown, sizeof(shown));
     snprintf(label, sizeof(label), "member %zu of %zu (%s)", json_array_size(request->requests), n,
              shown);
