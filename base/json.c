@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
 #define DEPTH_MAX 64
 
@@ -88,6 +89,13 @@ char *json_text(const json_t *value, size_t flags) {
     ran_out = false;
     text = json_dumps(value, flags);
     return ran_out ? NULL : steal_ptr(text);
+}
+
+int json_sha256(const json_t *value, char ret_text[SHA256_TEXT_SIZE]) {
+    cleanup(freep) char *text =
+        value ? json_text(value, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+
+    return text ? sha256_of(text, strlen(text), ret_text) : -ENOMEM;
 }
 
 json_t *json_time(int64_t wall_ms) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/failure.h"
+#include "base/hash.h"
 
 #include <jansson.h> /* with json_decrefp(), the cleanup of a json_t * */
 #include <stdint.h>
@@ -26,6 +27,12 @@ char *json_text(const json_t *value, size_t flags);
  * references are not for two threads. NULL when out of memory, or for NULL. Any thread.
  */
 json_t *json_clone(const json_t *value);
+
+/*
+ * json_sha256() - the hash of @value as text, whatever the order of its keys. Return: 0 or -ENOMEM,
+ * also for NULL. Any thread.
+ */
+int json_sha256(const json_t *value, char ret_text[SHA256_TEXT_SIZE]);
 
 /* json_time() - @wall_ms as clock_format() writes it; null for 0. NULL when out of memory. */
 json_t *json_time(int64_t wall_ms);

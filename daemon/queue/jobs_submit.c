@@ -34,12 +34,6 @@ static int find_key(struct jobs *jobs, const char *owner, const char *key, const
     return 0;
 }
 
-static int hash_request(const json_t *request, char ret_sha256[SHA256_TEXT_SIZE]) {
-    cleanup(freep) char *text = json_text(request, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
-
-    return text ? sha256_of(text, strlen(text), ret_sha256) : -ENOMEM;
-}
-
 /* The parameters as they are stored: with defaults, and the commit of a model of the hub. */
 static json_t *params_of(const struct submission *submission, const struct place *place) {
     cleanup(json_decrefp) json_t *params = params_to_json(submission->params);
@@ -268,7 +262,7 @@ int jobs_submit_batch(struct jobs *jobs, const struct caller *caller, const char
     if (key && (!key[0] || strlen(key) > JOBS_KEY_MAX))
         return failure_field(failure, "Idempotency-Key", NULL, "must have 1 to %d bytes",
                              JOBS_KEY_MAX);
-    if (hash_request(batch->body, sha256))
+    if (json_sha256(batch->body, sha256))
         return failure_oom(failure);
     /* Twice at most: the second time the key of the other thread is there. */
     for (int i = 0; i < 2; i++) {

@@ -38,12 +38,6 @@ static json_t *key_of(const struct run *run) {
                      plan.settings);
 }
 
-static int name_of(const json_t *key, char ret_name[CACHE_NAME_SIZE]) {
-    cleanup(freep) char *text = key ? json_text(key, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
-
-    return text ? sha256_of(text, strlen(text), ret_name) : -ENOMEM;
-}
-
 /* May something be kept, or found? A model that is still being hashed is no reason to wait. */
 static int is_possible(struct run *run, bool *ret_possible) {
     int r = cache_is_on(run->job->states) ? work_learn_fingerprint(run, false) : 0;
@@ -89,7 +83,7 @@ int kept_find(struct run *run, const char *path) {
     if (r || !possible)
         return r;
     key = key_of(run);
-    if (name_of(key, name))
+    if (json_sha256(key, name))
         return failure_oom(run->failure);
     fd = cache_find(run->job->states, name, &size);
     if (fd < 0)
@@ -132,7 +126,7 @@ int kept_store(struct run *run, const char *text) {
         return r;
     key = key_of(run);
     whole = key ? content(key, text) : NULL;
-    if (!whole || name_of(key, name))
+    if (!whole || json_sha256(key, name))
         return failure_oom(run->failure);
     size = strlen(whole);
     if (cache_begin(run->job->states, size, &file))

@@ -34,12 +34,6 @@ static json_t *key_of(const struct states *states) {
                      (json_int_t)states->window, "batch", states->batch, "chunk", states->chunk);
 }
 
-static int name_of(const json_t *key, char ret_name[CACHE_NAME_SIZE]) {
-    cleanup(freep) char *text = key ? json_text(key, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
-
-    return text ? sha256_of(text, strlen(text), ret_name) : -ENOMEM;
-}
-
 static size_t data_bytes(const struct states *states) {
     return states->windows->n * states->window;
 }
@@ -152,7 +146,7 @@ static int read_hashes(struct states *states, const json_t *key, uint64_t size) 
 static int find_file(struct states *states) {
     cleanup(json_decrefp) json_t *key = key_of(states);
     uint64_t size;
-    int fd, r = name_of(key, states->name);
+    int fd, r = json_sha256(key, states->name);
 
     if (r)
         return r;
@@ -291,7 +285,7 @@ int states_end(struct states *states) {
     if (r)
         return r;
     key = key_of(states);
-    r = name_of(key, name);
+    r = json_sha256(key, name);
     if (!r)
         r = write_rest(states, key);
     if (!r)
