@@ -400,6 +400,8 @@ static int advance(struct quantizer *q, int layer) {
         r = run_check_model(run);
     if (!r)
         r = work_learn_fingerprint(run, false);
+    if (!r)
+        r = rest_poll(run);
     if (!r && run->calibration && !last)
         r = finish_pass(q, layer);
     return r ? r : writer_take(&q->writer, q->run, &q->made);

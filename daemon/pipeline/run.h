@@ -166,6 +166,8 @@ int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */
 
 /* rest_begin() - begin to write the last shard of the checkpoint, beside all else; export/. */
 int rest_begin(struct run *run);
+/* rest_poll() - has it failed? Never waits. Return: 0 or -errno with the failure. */
+int rest_poll(struct run *run);
 void rest_done(struct run *run); /* waits for it */
 
 /* load_model_facts() - what clients see of a model; the caller owns it; NULL: no memory. load.c */

@@ -39,6 +39,10 @@ int rest_begin(struct run *run) {
                                 run->failure);
 }
 
+int rest_poll(struct run *run) {
+    return run->rest && task_is_done(&run->rest->file.task) ? rest_finish(run) : 0;
+}
+
 int rest_finish(struct run *run) {
     return shard_file_finish(&run->rest->file, run->failure);
 }
