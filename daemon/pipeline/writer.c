@@ -10,7 +10,10 @@
 #include <limits.h>
 #include <string.h>
 
-/* Host memory that layers at work may hold, unless a single one is larger. */
+/*
+ * Packed codes of the layers at work, unless a single one has more. A format that packs them again
+ * holds as much once more.
+ */
 #define BYTES_MAX ((size_t)1 << 30)
 
 /* ---- in a layer's thread ---- */

@@ -30,7 +30,7 @@ struct written {
     struct kept_layer kept; /* owned */
     char *shard, *record;   /* paths; owned */
     int layer;
-    size_t size;    /* bytes of host memory, about */
+    size_t size;    /* bytes of packed codes */
     json_t *report; /* owned */
     struct failure failure;
 };
@@ -50,7 +50,7 @@ struct writer {
 
 /*
  * writer_take() - take what is in @made, if anything is there, once it is in host memory,
- * and write it. Waits while the layers at work hold more memory than they may. Return: 0 or -errno,
+ * and write it. Waits while the layers at work have more codes than they may. Return: 0 or -errno,
  * also that of a layer before.
  */
 int writer_take(struct writer *writer, struct run *run, struct made_layer *made);
