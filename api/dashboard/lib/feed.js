@@ -15,6 +15,22 @@ const RETRY_MOST_MS = 5000;
 const STREAM_RETRY_MOST_MS = 60000; // while polling works
 const LIST_LIMIT = 500;
 
+/*
+ * A feed that runs, of a page that asks again for all it shows: by @load() now and when the feed
+ * polls, by @refreshing of lib/soon.js after an event that @concerns it and when some were missed.
+ */
+export function refreshedFeed(context, { load, refreshing, concerns }) {
+  const feed = new Feed(context.api, "/v1/events", null, {
+    event: (event) => (event.type === "reset" || concerns(event)) && refreshing.ask(),
+    poll: load,
+    state: (state) => context.connection(state),
+    refused: () => {},
+  });
+  load().catch(() => {});
+  feed.start();
+  return feed;
+}
+
 export class Feed {
   #api;
   #path;

@@ -5,7 +5,7 @@ import { FILTERS, readState, writeState } from "../comparison/state.js";
 import { ComparisonView } from "../comparison/view.js";
 import { Problem } from "../lib/api.js";
 import { el, setText } from "../lib/dom.js";
-import { Feed } from "../lib/feed.js";
+import { refreshedFeed } from "../lib/feed.js";
 import { hasEnded } from "../lib/job.js";
 import { format } from "../lib/router.js";
 import { Soon } from "../lib/soon.js";
@@ -41,18 +41,8 @@ class ComparePage {
     this.node = el("div", {},
       el("div", { class: "head" }, el("div", {}, this.#heading, this.#count), this.#adder.node),
       this.#problem, this.#cut, this.#hint, this.#view.node);
-    this.#start();
-  }
-
-  #start() {
-    this.#feed = new Feed(this.#context.api, "/v1/events", null, {
-      event: (event) => OF_RESULTS.includes(event.type) && this.#concerns(event.job) && this.#refreshing.ask(),
-      poll: () => this.#load(),
-      state: (state) => this.#context.connection(state),
-      refused: () => {},
-    });
-    this.#load().catch(() => {});
-    this.#feed.start();
+    this.#feed = refreshedFeed(context, { load: () => this.#load(), refreshing: this.#refreshing,
+      concerns: (event) => OF_RESULTS.includes(event.type) && this.#concerns(event.job) });
   }
 
   close() {

@@ -12,6 +12,7 @@ import { Soon } from "../lib/soon.js";
 import { ago, moment, seconds } from "../lib/units.js";
 import { Members } from "../parts/members.js";
 import { Status } from "../parts/progress.js";
+import { showRefused } from "../parts/refused.js";
 
 const MEMBERS_MAX = 500;
 const REFRESH_MS = 500; // several events, one question
@@ -178,15 +179,9 @@ class GroupPage {
 
   #refused(problem) {
     if (problem.status === 401) return; // the frame asks for a token
-    const head = problem.status === 403 ? "This group is private"
-      : problem.status === 404 ? `There is no group ${this.#id}` : "The group cannot be shown";
     this.#body.hidden = true;
-    this.#message.hidden = false;
-    const text = problem.status === 404 ? ["It never existed, or its last job was deleted."]
-      : [problem.message, problem.hint];
-    show(this.#message, el("h1", { tabindex: "-1" }, head),
-      text.filter(Boolean).map((line) => el("p", {}, line)),
-      el("p", {}, el("a", { href: format("groups") }, "All groups")));
+    showRefused(this.#message, problem, { what: "group", id: this.#id,
+      gone: "It never existed, or its last job was deleted." });
     this.#feed?.stop();
   }
 }

@@ -2,7 +2,7 @@
 /* The groups, the newest first. */
 import { Problem } from "../lib/api.js";
 import { el, show } from "../lib/dom.js";
-import { Feed } from "../lib/feed.js";
+import { refreshedFeed } from "../lib/feed.js";
 import { refusal } from "../lib/job.js";
 import { format } from "../lib/router.js";
 import { Soon } from "../lib/soon.js";
@@ -62,14 +62,8 @@ class GroupsPage {
           "Submit a group")),
       this.#problem, el("section", { class: "card", "aria-label": "Groups" }, this.#empty, this.#table),
       el("div", { class: "actions" }, this.#more));
-    this.#feed = new Feed(context.api, "/v1/events", null, {
-      event: (event) => OF_STATES.includes(event.type) && this.#refreshing.ask(),
-      poll: () => this.#load(),
-      state: (state) => context.connection(state),
-      refused: () => {},
-    });
-    this.#load().catch(() => {});
-    this.#feed.start();
+    this.#feed = refreshedFeed(context, { load: () => this.#load(), refreshing: this.#refreshing,
+      concerns: (event) => OF_STATES.includes(event.type) });
   }
 
   close() {

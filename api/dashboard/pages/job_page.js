@@ -14,6 +14,7 @@ import { hasEnded, method, perplexities, refusal, title } from "../lib/job.js";
 import { Layers } from "../lib/layers.js";
 import { Plan } from "../charts/plan.js";
 import { ProgressPanel, Status } from "../parts/progress.js";
+import { showRefused } from "../parts/refused.js";
 import { format, ids } from "../lib/router.js";
 import { Soon } from "../lib/soon.js";
 import { ago, between, bytes, count, fixed, moment, seconds } from "../lib/units.js";
@@ -398,15 +399,8 @@ class JobPage {
 
   #refused(problem) {
     if (problem.status === 401) return; // the frame asks for a token
-    const head = problem.status === 403 ? "This job is private"
-      : problem.status === 404 ? `There is no job ${this.#id}` : "The job cannot be shown";
     this.#body.hidden = true;
-    this.#message.hidden = false;
-    const text = problem.status === 404 ? ["It never existed, or it was deleted."]
-      : [problem.message, problem.hint];
-    show(this.#message, el("h1", { tabindex: "-1" }, head),
-      text.filter(Boolean).map((line) => el("p", {}, line)),
-      el("p", {}, el("a", { href: format("jobs") }, "All jobs")));
+    showRefused(this.#message, problem, { what: "job", id: this.#id, gone: "It never existed, or it was deleted." });
     this.#devices.stop();
     this.#feed?.stop();
   }
