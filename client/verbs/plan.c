@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/job/plan/plan.h"
+
 #include "base/cleanup.h"
 #include "base/macros.h"
+#include "base/str.h"
 #include "client/job/columns/rows.h"
 #include "client/job/request.h"
 #include "client/job/submit.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 /* Those of quantize that matter before anything is quantized. */
 static const struct arg_option options[] = {
@@ -62,6 +66,19 @@ static int run_sheet(struct client *client, const struct args *args, const json_
     return r;
 }
 
+/* quantd names its own field; --target-bits is called otherwise there. */
+static int as_typed(int r, struct failure *failure) {
+    static const char field[] = "plan_bits: ";
+    char detail[sizeof(failure->detail)];
+
+    if (r != -EREMOTEIO || !str_has_prefix(failure->detail, field))
+        return r;
+    snprintf(detail, sizeof(detail), "--target-bits: %s", failure->detail + strlen(field));
+    str_make_printable(detail); /* what was cut may end inside a character */
+    snprintf(failure->detail, sizeof(failure->detail), "%s", detail);
+    return r;
+}
+
 static int run(struct client *client, const struct args *args, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = NULL;
     enum sheet_format format = SHEET_NONE;
@@ -73,9 +90,9 @@ static int run(struct client *client, const struct args *args, struct failure *f
         return r;
     if (json_object_set_new(request, "plan_only", json_true()))
         return failure_oom(failure);
-    if (format != SHEET_NONE)
-        return run_sheet(client, args, request, format, failure);
-    return submit_run(client, args, SUBMIT_PATH, request, request, failure);
+    r = format != SHEET_NONE ? run_sheet(client, args, request, format, failure)
+                             : submit_run(client, args, SUBMIT_PATH, request, request, failure);
+    return as_typed(r, failure);
 }
 
 const struct verb verb_plan = {

@@ -364,6 +364,29 @@ def check_estimate():
     made.stop()
 
 
+def check_plan():
+    """What each size costs and the options that make it; what is refused is named as it was typed."""
+    made = fake.Fake()
+    def point(bits, size, kl, **more):
+        return {"bits": bits, "bits_per_weight": bits + 0.25, "size_bytes": size, "kl": kl, **more}
+    rules = [{"modules": ["self_attn"], "wbits": 8}, {
+        "layers": "0-3", "modules": ["gate_proj", "up_proj"], "wbits": 3}]
+    targets = [point(2.43, 240_000, 0.2446, target_bits=2.5, rules=rules),
+               point(2.0, 200_000, 0.4647, target_bits=2.2, rules=[])]
+    plan = {"chosen": targets[0], "targets": targets,
+            "curve": [point(2.0, 200_000, 0.4647), point(4.0, 400_000, 0.0266)]}
+    made.jobs = {1: fake.job(1, params={"wbits": 2, "plan_only": True, "target_bits": 2.5, "eval": []},
+                             result={"plan": plan, "size_bytes": None})}
+    words = ("plan", "org/olmoe", "wikitext2", "--target-bits", "2.5,2.2")
+    for width in (60, 120):
+        check(f"plan-{width}", run(made, *words, width=width))
+    check("plan-markdown", run(made, *words, "--markdown"))
+    assert made.posted[-1]["plan_bits"] == [2.5, 2.2] and made.posted[-1]["plan_only"], made.posted
+    made.answers["/v1/jobs"] = fake.problem(422, "invalid_parameter", "plan_bits: must be at least 2")
+    check("plan-refused", run(made, *words), 3)
+    made.stop()
+
+
 def version():
     return run(None, "--version").stdout.split()[1]
 
@@ -493,6 +516,7 @@ check_ps()
 check_ps_cluster()
 check_logs()
 check_estimate()
+check_plan()
 check_groups()
 check_usage()
 for failure in failures:

@@ -66,9 +66,8 @@ static char *options_of(const json_t *point, int64_t wbits) {
 
     strbuf_printf(&text, "--wbits %" PRId64, wbits);
     json_array_foreach(json_object_get(point, "rules"), i, rule) {
-        cleanup(json_decrefp) json_t *one = json_pack("[O]", rule), *value = NULL;
+        cleanup(json_decrefp) json_t *value = parameter_text(rule);
 
-        value = one ? parameter_text(one) : NULL;
         if (!value)
             return NULL;
         strbuf_printf(&text, " --rule '%s'", json_string_value(value));
@@ -86,12 +85,11 @@ static int report_options(const struct terminal *terminal, const json_t *targets
         fputc('\n', terminal->file);
     json_array_foreach((json_t *)targets, i, point) {
         cleanup(freep) char *options = options_of(point, wbits);
-        char label[32];
 
         if (!options)
             return failure_oom(failure);
-        snprintf(label, sizeof(label), "options for %g:", answer_number(point, "target_bits"));
-        label_print(terminal, label, "%s", options);
+        label_print(terminal, "options", "for %g: %s", answer_number(point, "target_bits"),
+                    options);
     }
     return 0;
 }
