@@ -7,38 +7,6 @@
 #include "base/cleanup.h"
 #include "base/json.h"
 
-enum MHD_Result groups_post(struct request *request) {
-    struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *body = NULL, *group = NULL;
-    struct failure failure = {};
-    const char *key = NULL;
-    bool created = false;
-    int r;
-
-    r = request_key(request, &key, &failure);
-    if (r == 0)
-        r = request_json(request, &body, &failure);
-    if (r == 0)
-        r = service->submit_group(service->ctx, &request->caller, key, body, &group, &created,
-                                  &failure);
-    if (r)
-        return answer_failure(request, r, &failure);
-    return answer_submitted(request, "/v1/groups", group);
-}
-
-enum MHD_Result group_estimate_post(struct request *request) {
-    struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *body = NULL, *estimate = NULL;
-    struct failure failure = {};
-    int r = request_json(request, &body, &failure);
-
-    if (r == 0)
-        r = service->estimate_group(service->ctx, &request->caller, body, &estimate, &failure);
-    if (r)
-        return answer_failure(request, r, &failure);
-    return answer_json(request, MHD_HTTP_OK, estimate, NULL);
-}
-
 enum MHD_Result groups_get(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *list = NULL;

@@ -10,37 +10,6 @@
 
 #include <errno.h>
 
-enum MHD_Result jobs_post(struct request *request) {
-    struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *body = NULL, *job = NULL;
-    struct failure failure = {};
-    const char *key = NULL;
-    bool created = false;
-    int r;
-
-    r = request_key(request, &key, &failure);
-    if (r == 0)
-        r = request_json(request, &body, &failure);
-    if (r == 0)
-        r = service->submit(service->ctx, &request->caller, key, body, &job, &created, &failure);
-    if (r)
-        return answer_failure(request, r, &failure);
-    return answer_submitted(request, "/v1/jobs", job);
-}
-
-enum MHD_Result estimate_post(struct request *request) {
-    struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *body = NULL, *estimate = NULL;
-    struct failure failure = {};
-    int r = request_json(request, &body, &failure);
-
-    if (r == 0)
-        r = service->estimate(service->ctx, &request->caller, body, &estimate, &failure);
-    if (r)
-        return answer_failure(request, r, &failure);
-    return answer_json(request, MHD_HTTP_OK, estimate, NULL);
-}
-
 enum MHD_Result jobs_get(struct request *request) {
     struct service *service = request->api->service;
     cleanup(json_decrefp) json_t *list = NULL;

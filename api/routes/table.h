@@ -21,8 +21,6 @@ enum route_match route_find(const char *method, const char *path, struct request
 /* The handlers, by the file that has them. They answer a request that passed its checks. */
 
 /* jobs.c */
-enum MHD_Result jobs_post(struct request *request);
-enum MHD_Result estimate_post(struct request *request);
 enum MHD_Result jobs_get(struct request *request);
 enum MHD_Result job_get(struct request *request);
 enum MHD_Result job_cancel(struct request *request);
@@ -35,11 +33,15 @@ enum MHD_Result job_layers_get(struct request *request);
 enum MHD_Result job_windows_get(struct request *request);
 
 /* groups.c */
-enum MHD_Result groups_post(struct request *request);
 enum MHD_Result groups_get(struct request *request);
-enum MHD_Result group_estimate_post(struct request *request);
 enum MHD_Result group_get(struct request *request);
 enum MHD_Result group_cancel(struct request *request);
+
+/* submit.c */
+enum MHD_Result jobs_post(struct request *request);
+enum MHD_Result groups_post(struct request *request);
+enum MHD_Result estimate_post(struct request *request);
+enum MHD_Result group_estimate_post(struct request *request);
 
 /* events.c */
 enum MHD_Result job_events_get(struct request *request);
