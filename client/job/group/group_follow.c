@@ -143,13 +143,25 @@ static void draw(struct follow *follow, const json_t *group) {
         line_done(&lines[i]);
 }
 
+/* The member of @group with the number @id, or NULL. */
+static const json_t *member_of(const json_t *group, int64_t id) {
+    json_t *member;
+    size_t i;
+
+    json_array_foreach(json_object_get(group, "members"), i, member) {
+        if (job_id(member) == id)
+            return member;
+    }
+    return NULL;
+}
+
 /* In a pipe or file: a line for each change of a status. */
 static void say_changes(struct follow *follow, const json_t *before, const json_t *group) {
     json_t *member;
     size_t i;
 
     json_array_foreach(json_object_get(group, "members"), i, member) {
-        const json_t *old = json_array_get(json_object_get(before, "members"), i);
+        const json_t *old = member_of(before, job_id(member)); /* others may have been deleted */
         cleanup(freep) char *values = group_values(member);
         struct strbuf out = {};
         struct line line = {};
