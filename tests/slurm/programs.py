@@ -53,6 +53,7 @@ def sbatch(home, mode):
     folder = f"{home}/fake/{number}"
     write(folder + "/name", option("--job-name"))
     write(folder + "/script", script + "\n")
+    write(folder + "/partition", option("--partition"))
     if mode == "wait":
         write(folder + "/state", "PENDING")
         write(folder + "/reason", "Priority")
@@ -68,8 +69,6 @@ def sbatch(home, mode):
         sys.exit("sbatch: error: Batch job submission failed: Socket timed out on send/recv")
     if mode == "failing":
         sys.exit(1)
-    if mode == "hang":
-        time.sleep(1000)
     print("*** Welcome to the cluster. Maintenance on 2026-12-24 ***")
     print(f"{number};fake")
 
@@ -88,10 +87,8 @@ def state_of(folder):
 def squeue(home, mode):
     if mode == "fail":
         sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
-    if mode == "hang":
-        time.sleep(1000)
     if mode == "banner":
-        print("*** Welcome to the cluster ***\nJOBID|STATE|NODELIST|START_TIME|NAME|REASON")
+        print("*** Welcome to the cluster ***\nJOBID|STATE|NODELIST|START_TIME|PARTITION|NAME|REASON")
     if mode == "html":
         print("<html><body>503</body></html>")
         return
@@ -104,8 +101,9 @@ def squeue(home, mode):
         state = "NEW_STATE_OF_TOMORROW" if mode == "unknown" else state_of(folder)
         reason = read(folder + "/reason", "None")
         start = read(folder + "/start", "2026-11-28T10:00:00")
-        lines.append(f"{number}|{state}|n1|{start}|{name}|{reason}")
-    lines.append("9999|PENDING||N/A|job of another|(Resources, Priority)")
+        partition = read(folder + "/partition")
+        lines.append(f"{number}|{state}|n1|{start}|{partition}|{name}|{reason}")
+    lines.append("9999|PENDING||N/A|batch|job of another|(Resources, Priority)")
     text = "\n".join(lines) + "\n"
     sys.stdout.write(text[:len(text) // 2] if mode == "broken" else text)
 
@@ -113,6 +111,8 @@ def squeue(home, mode):
 def scancel(home, mode):
     if mode == "fail":
         sys.exit("scancel: error: Unable to contact slurm controller (connect failure)")
+    if mode == "nothing":
+        return
     for number in os.listdir(home + "/fake"):
         folder = f"{home}/fake/{number}"
         if read(folder + "/name") == option("--name"):
@@ -120,8 +120,8 @@ def scancel(home, mode):
             if read(folder + "/state") == "PENDING":
                 write(folder + "/state", "CANCELLED")
             try:
-                if read(folder + "/pid"):
-                    os.killpg(int(read(folder + "/pid")), signal.SIGTERM)
+                for number in (signal.SIGCONT, signal.SIGTERM) if read(folder + "/pid") else ():
+                    os.killpg(int(read(folder + "/pid")), number)
             except ProcessLookupError:
                 pass
             if not os.path.exists(folder + "/status"):
@@ -129,9 +129,12 @@ def scancel(home, mode):
 
 
 def sinfo(_home, mode):
-    name = option("--partition") or "batch*"
-    if mode != "none":
-        print(f"{name}|{mode or 'up'}|3|idle\n{name}|{mode or 'up'}|1|down*")
+    """@mode: "STATE" of all partitions or "NAME=STATE,..." of some; none: it is not there."""
+    states = dict(each.split("=") for each in mode.split(",") if "=" in each)
+    for name in (option("--partition") or "batch*").split(","):
+        state = states.get(name, "up") if states else mode or "up"
+        if name and state != "none":
+            print(f"{name}|{state}|3|idle\n{name}|{state}|1|down*")
 
 
 def as_program():

@@ -199,7 +199,7 @@ def test_reload():
             other.wait(number, "succeeded", 240)
         assert "'slurm-partition' has changed" in other.log()
         for state, told in (("down", "'new2' is not up, with 3 of 4 nodes"),
-                            ("none", "no partition 'new3'")):
+                            ("none", "'new3' is not there")):
             FAKE.mode(sinfo=state)
             configure(slurm_partition=told.split("'")[1], slurm_jobs=2)
             other.process.send_signal(signal.SIGHUP)

@@ -214,6 +214,34 @@ def test_refused():
     DAEMON.wait(number, "succeeded")
 
 
+def test_several_partitions():
+    """A job that only one of them can take waits for that one, whatever reason Slurm shows."""
+    DAEMON.end()
+    CLUSTER.run("scontrol", "update", "partitionname=low", "maxtime=1")
+    other = Daemon(*PROGRAMS, HOME, CLUSTER, **{"slurm-partition": "low,batch", "slurm-time": "10"})
+    other.start()
+    try:
+        filler = CLUSTER.run("sbatch", "--parsable", "-N2", "--exclusive", "-o/dev/null", "-D/",
+                             "--wrap", "sleep 100").strip()
+        wait("busy nodes", 20, lambda: CLUSTER.jobs().get("wrap") == ["RUNNING"])
+        number = other.submit()
+        reason = wait("its reason", 30, lambda: (other.job(number)["engine"] or {}).get("reason"))
+        time.sleep(5)
+        job = other.job(number)
+        assert job["status"] == "running" and job["engine"]["state"] == "PENDING", (reason, job)
+        print(f"    it waits: {job['engine']['reason']}")
+        CLUSTER.run("scancel", filler)
+        other.wait(number, "succeeded")
+        assert len(CLUSTER.jobs_of(number)) == 1, CLUSTER.jobs_of(number)
+        device = other.ask("GET", "/v1/devices")[1]["data"][0]
+        assert device["name"] == "Slurm, partitions low,batch" and not device["error"], device
+    finally:
+        other.end()
+        CLUSTER.run("scontrol", "update", "partitionname=low", "maxtime=UNLIMITED")
+    DAEMON.start()
+    check_whole(number)
+
+
 def test_checked():
     """quantd --check-cluster, as an admin runs it before the first job."""
     def check(**options):
@@ -228,7 +256,11 @@ def test_checked():
     assert status == 0 and "fail" not in told, told
     for wanted in ("'batch' is up, with 2 of 2 nodes usable", "is seen by", "quantd-run there is", "cpu: "):
         assert wanted in told, (wanted, told)
+    status, told = check(**{"slurm-partition": "low,batch"})
+    assert status == 0 and ("'low' is up, with 2 of 2 nodes usable; 'batch' is up, with 2 of 2 nodes "
+                            "usable") in told, told
     for options, wanted in (({"slurm-partition": "nope"}, "'nope' is not there"),
+                            ({"slurm-partition": "batch,nope"}, "'nope' is not there"),
                             ({"slurm-run": "/nowhere/quantd-run"}, "not found"),
                             ({"slurm-memory": "99999"}, "configuration is not available"),
                             ({"slurm-bin": HOME}, "cannot run")):
@@ -249,6 +281,6 @@ try:
     DAEMON.start()
     run_tests([test_same_bytes, test_several_at_once, test_cancel, test_killed_before_sbatch,
                test_killed_before_the_id, test_killed_during_the_run, test_stopped_and_away,
-               test_ignores_term, test_refused, test_checked])
+               test_ignores_term, test_refused, test_several_partitions, test_checked])
 finally:
     clean_up(HOME, DAEMON, CLUSTER)

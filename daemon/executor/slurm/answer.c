@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/executor/slurm/answer.h"
 
+#include "base/cleanup.h"
 #include "base/macros.h"
 #include "base/str.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -37,15 +39,28 @@ enum slurm_phase slurm_phase(const char *state) {
     return SLURM_RUNNING;
 }
 
-bool slurm_is_hopeless(const char *reason) {
-    static const char *const parts[] = {
-        "BadConstraints", "PartitionConfig", "PartitionNodeLimit", "PartitionTimeLimit",
-        "InvalidAccount", "InvalidQOS",      "AccountNotAllowed",  "QOSNotAllowed",
-        "launch failed",  "PerJob",          "MaxMemPerLimit",     "DependencyNeverSat"};
+bool slurm_is_hopeless(const struct slurm_job *job) {
+    static const struct {
+        const char *part;
+        bool of_partition; /* in another one the job may start */
+    } reasons[] = {
+        {"BadConstraints", false},
+        {"InvalidAccount", false},
+        {"InvalidQOS", false},
+        {"launch failed", false},
+        {"DependencyNeverSat", false},
+        {"PartitionConfig", true},
+        {"PartitionNodeLimit", true},
+        {"PartitionTimeLimit", true},
+        {"AccountNotAllowed", true},
+        {"QOSNotAllowed", true},
+        {"PerJob", true},
+        {"MaxMemPerLimit", true},
+    };
 
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        if (strstr(reason, parts[i]))
-            return true;
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        if (strstr(job->reason, reasons[i].part))
+            return !(reasons[i].of_partition && job->several);
     }
     return false;
 }
@@ -75,17 +90,19 @@ static bool next_column(const char **at, const char *end, char *column, size_t s
 int slurm_parse_job(const char *line, size_t size, struct slurm_job *ret_job) {
     const char *at = line, *end = line + size;
     struct slurm_job job = {};
-    char id[32], start[32];
+    char id[32], start[32], partitions[1024];
     uint64_t number;
 
     if (!next_column(&at, end, id, sizeof(id)) || str_parse_u64(id, ID_MAX, &number) || !number ||
         !next_column(&at, end, job.state, sizeof(job.state)) || !job.state[0] ||
         !next_column(&at, end, job.node, sizeof(job.node)) ||
         !next_column(&at, end, start, sizeof(start)) ||
+        !next_column(&at, end, partitions, sizeof(partitions)) ||
         !next_column(&at, end, job.name, sizeof(job.name)) || !job.name[0])
         return -EINVAL;
     job.id = (int64_t)number;
     job.starts_at = parse_time(start);
+    job.several = strchr(partitions, ',') != NULL;
     snprintf(job.reason, sizeof(job.reason), "%.*s", (int)MIN((size_t)(end - at), 159), at);
     str_make_printable(job.reason);
     *ret_job = job;
@@ -98,7 +115,7 @@ static bool looks_like_job(const char *line, size_t size) {
 
     for (size_t i = 0; i < size; i++)
         n += line[i] == '|';
-    return size > 0 && line[0] >= '0' && line[0] <= '9' && n >= 5;
+    return size > 0 && line[0] >= '0' && line[0] <= '9' && n >= 6;
 }
 
 int slurm_parse_jobs(const char *text, size_t size,
@@ -140,40 +157,79 @@ static bool is_usable(const char *state) {
     return false;
 }
 
-/* A line of sinfo. Return: 0 or -EINVAL: it is none. */
-static int add_nodes(const char *line, size_t size, bool several,
-                     struct slurm_partition *partition) {
-    char name[64], up[16], count[16], state[64];
+/* The nodes of a partition. */
+struct nodes {
+    char partition[64]; /* "": it is not there */
+    bool up;
+    int n, n_usable;
+};
+
+/* A line of sinfo, when it is one of the partition @name; NULL: of the default one. */
+static void add_nodes(const char *line, size_t size, const char *name, struct nodes *nodes) {
+    char partition[64], up[16], count[16], state[64];
     const char *at = line, *end = line + size;
     uint64_t n;
     size_t star;
+    bool is_default;
 
-    if (!next_column(&at, end, name, sizeof(name)) || !next_column(&at, end, up, sizeof(up)) ||
-        !next_column(&at, end, count, sizeof(count)) || str_parse_u64(count, 1000000, &n))
-        return -EINVAL;
+    if (!next_column(&at, end, partition, sizeof(partition)) ||
+        !next_column(&at, end, up, sizeof(up)) || !next_column(&at, end, count, sizeof(count)) ||
+        str_parse_u64(count, 1000000, &n))
+        return;
     snprintf(state, sizeof(state), "%.*s", (int)MIN(end - at, 63), at);
-    star = strcspn(name, "*");
-    if (several && !name[star])
-        return 0;
-    name[star] = '\0';
-    snprintf(partition->name, sizeof(partition->name), "%s", name);
-    partition->up = str_equal(up, "up");
-    partition->n_nodes += (int)n;
-    partition->n_usable += is_usable(state) ? (int)n : 0;
-    return 0;
+    star = strcspn(partition, "*");
+    is_default = partition[star] != '\0';
+    partition[star] = '\0';
+    if (name ? !str_equal(partition, name) : !is_default)
+        return;
+    memcpy(nodes->partition, partition, sizeof(partition));
+    nodes->up = str_equal(up, "up");
+    nodes->n += (int)n;
+    nodes->n_usable += is_usable(state) ? (int)n : 0;
 }
 
-void slurm_parse_partition(const char *text, struct slurm_partition *ret_partition) {
-    /* The default one has a star behind its name; only it counts when it is there. */
-    bool several = strstr(text, "*|") != NULL;
+/* Adds to @detail; a partition that is not there leaves nothing else in it. */
+static enum slurm_partitions judge_one(const char *text, const char *name, char *detail,
+                                       size_t size) {
+    size_t used = strlen(detail);
+    struct nodes nodes = {};
 
-    *ret_partition = (struct slurm_partition){};
     for (const char *line = text; *line;) {
-        size_t size = strcspn(line, "\n");
+        size_t length = strcspn(line, "\n");
 
-        add_nodes(line, size, several, ret_partition);
-        line += size + (line[size] == '\n');
+        add_nodes(line, length, name, &nodes);
+        line += length + (line[length] == '\n');
     }
+    if (!nodes.partition[0]) {
+        if (name)
+            snprintf(detail, size, "'%s' is not there", name);
+        else
+            snprintf(detail, size, "there is no default one");
+        return SLURM_ABSENT;
+    }
+    snprintf(detail + used, size - used, "%s'%s' is %s, with %d of %d nodes usable",
+             used ? "; " : "", nodes.partition, nodes.up ? "up" : "not up", nodes.n_usable,
+             nodes.n);
+    return nodes.up && nodes.n_usable ? SLURM_USABLE : SLURM_UNUSABLE;
+}
+
+enum slurm_partitions slurm_judge_partitions(const char *text, const char *names, char *detail,
+                                             size_t size) {
+    cleanup(freep) char *copy = names ? strdup(names) : NULL;
+    enum slurm_partitions verdict = SLURM_UNUSABLE, one = SLURM_UNUSABLE;
+    char *rest = NULL;
+
+    detail[0] = '\0';
+    if (!names)
+        return judge_one(text, NULL, detail, size);
+    for (char *name = copy ? strtok_r(copy, ",", &rest) : NULL; name && one != SLURM_ABSENT;
+         name = strtok_r(NULL, ",", &rest)) {
+        one = judge_one(text, name, detail, size);
+        verdict = one == SLURM_UNUSABLE ? verdict : one;
+    }
+    if (!detail[0])
+        snprintf(detail, size, "'%s' names none", names);
+    return verdict;
 }
 
 int64_t slurm_parse_submitted(const char *text) {

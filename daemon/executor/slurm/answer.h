@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /* The columns that slurm_parse_job() reads; the last one may hold anything. */
-#define SLURM_COLUMNS "%i|%T|%N|%S|%j|%r"
+#define SLURM_COLUMNS "%i|%T|%N|%S|%P|%j|%r"
 
 #define SLURM_NAME_MAX 96
 
@@ -19,16 +19,16 @@ struct slurm_job {
     char state[32], node[256], reason[160];
     char name[SLURM_NAME_MAX];
     int64_t starts_at; /* ms since 1970: it started, or is expected to; 0: not known */
+    bool several;      /* it may start in more than one partition */
 };
 
-/* The columns that slurm_parse_partition() reads: partition, whether it is up, nodes, their state.
- */
+/* The columns that slurm_judge_partitions() reads: partition, is it up, nodes, their state. */
 #define SLURM_NODES "%P|%a|%D|%T"
 
-struct slurm_partition {
-    char name[64];
-    bool up;
-    int n_nodes, n_usable; /* usable: work, or wait for work */
+enum slurm_partitions {
+    SLURM_USABLE, /* at least one of them is up, and has nodes that work or wait for work */
+    SLURM_UNUSABLE,
+    SLURM_ABSENT, /* one of them is not there: sbatch refuses the job, whatever the others are */
 };
 
 enum slurm_phase {
@@ -41,8 +41,11 @@ enum slurm_phase {
 /* slurm_phase() - of a state as squeue's %T has it. */
 enum slurm_phase slurm_phase(const char *state);
 
-/* slurm_is_hopeless() - does a job that waits for @reason wait for ever? */
-bool slurm_is_hopeless(const char *reason);
+/*
+ * slurm_is_hopeless() - does a job that waits for the reason of @job wait for ever? Of one with
+ * several partitions Slurm keeps the reason of one that is too small while another one is busy.
+ */
+bool slurm_is_hopeless(const struct slurm_job *job);
 
 /* slurm_parse_job() - a line of squeue, without its newline. Return: 0; -EINVAL: it is none. */
 int slurm_parse_job(const char *line, size_t size, struct slurm_job *ret_job);
@@ -55,10 +58,11 @@ int slurm_parse_jobs(const char *text, size_t size,
                      void (*each)(void *ctx, const struct slurm_job *job), void *ctx);
 
 /*
- * slurm_parse_partition() - what sinfo printed, of the default partition when several are listed;
- * n_nodes 0: it has none.
+ * slurm_judge_partitions() - by what sinfo printed, of the partitions @names, as "a,b"; NULL: the
+ * default one. What was found of each goes into @detail, for people.
  */
-void slurm_parse_partition(const char *text, struct slurm_partition *ret_partition);
+enum slurm_partitions slurm_judge_partitions(const char *text, const char *names, char *detail,
+                                             size_t size);
 
 /* slurm_parse_submitted() - the id in what sbatch --parsable printed; 0: it has none. */
 int64_t slurm_parse_submitted(const char *text);

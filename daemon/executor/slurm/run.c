@@ -156,7 +156,7 @@ bool slurm_run_note(struct slurm_run *run, double asked_at, const struct slurm_p
     snprintf(news.node, sizeof(news.node), "%s", job->node);
     snprintf(news.reason, sizeof(news.reason), "%s",
              str_equal(job->reason, "None") ? "" : job->reason);
-    if (slurm_phase(job->state) == SLURM_WAITING && slurm_is_hopeless(job->reason))
+    if (slurm_phase(job->state) == SLURM_WAITING && slurm_is_hopeless(job))
         snprintf(run->hopeless, sizeof(run->hopeless), "%s", job->reason);
     /* What it wrote came before the question: it does not wait for its first start. */
     if (slurm_phase(job->state) == SLURM_WAITING && run->started && run->heard_at < asked_at)

@@ -60,8 +60,8 @@ int site_list(const struct site *site, struct command *command, struct failure *
 bool site_knows_partition(const struct site *site);
 
 /*
- * site_partition() - start sinfo for the partition of our jobs, the default one when none is named,
- * with SLURM_NODES. Return: as above.
+ * site_partition() - start sinfo for the partitions of our jobs, for all when none is named, with
+ * SLURM_NODES. Return: as above.
  */
 int site_partition(const struct site *site, struct command *command, struct failure *failure);
 

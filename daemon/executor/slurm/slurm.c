@@ -197,7 +197,7 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
     const char *partition;
     struct waits waits;
     struct failure why;
-    char name[160];
+    char name[160] = "Slurm";
     bool well;
 
     pthread_mutex_lock(&slurm->mutex);
@@ -205,8 +205,9 @@ static int slurm_describe(struct executor *executor, json_t *devices) {
     well = slurm->answers && !why.code[0];
     waits = slurm->waits;
     partition = slurm->options->slurm_partition;
-    snprintf(name, sizeof(name), "Slurm%s%s", partition ? ", partition " : "",
-             partition ? partition : "");
+    if (partition)
+        snprintf(name, sizeof(name), "Slurm, partition%s %s", strchr(partition, ',') ? "s" : "",
+                 partition);
     pthread_mutex_unlock(&slurm->mutex);
     reasons = waits_reasons(&waits);
     if (reasons)

@@ -95,21 +95,23 @@ static void on_list(struct slurm *slurm, int status) {
 
 /* Jobs are submitted to it all the same: they wait there until it is up. */
 static void on_partition(struct slurm *slurm, int status) {
-    const char *text = slurm->command.texts[0].data, *name = slurm->options->slurm_partition;
-    struct slurm_partition partition;
+    const char *text = slurm->command.texts[0].data;
+    enum slurm_partitions verdict;
     struct failure why = {};
+    char found[400];
     bool news;
 
     if (status)
         return;
-    slurm_parse_partition(text ? text : "", &partition); /* of one that is not there: nothing */
-    if (!partition.n_nodes)
+    /* Of one that is not there sinfo says nothing. */
+    verdict = slurm_judge_partitions(text ? text : "", slurm->options->slurm_partition, found,
+                                     sizeof(found));
+    if (verdict == SLURM_ABSENT)
         failure_set(&why, -ENOENT, "slurm_partition", "see slurm-partition and 'sinfo'",
-                    "Slurm has no partition '%s'", name);
-    else if (!partition.up || !partition.n_usable)
+                    "partition %s", found);
+    else if (verdict == SLURM_UNUSABLE)
         failure_set(&why, -EAGAIN, "slurm_partition", "see 'sinfo -R'; jobs wait until it is back",
-                    "the partition '%s' is %s, with %d of %d nodes usable", name,
-                    partition.up ? "up" : "not up", partition.n_usable, partition.n_nodes);
+                    "partition %s", found);
     pthread_mutex_lock(&slurm->mutex);
     news = !str_equal(slurm->partition.detail, why.detail);
     slurm->partition = why;
@@ -120,7 +122,7 @@ static void on_partition(struct slurm *slurm, int status) {
         log_record(LOG_WARNING, LOG_FIELDS(.device = SLURM_NAME, .code = why.code), "%s",
                    why.detail);
     else if (news)
-        log_info("the partition '%s' is up", name);
+        log_info("partition %s", found);
 }
 
 static void on_submitted(struct slurm *slurm, int status) {

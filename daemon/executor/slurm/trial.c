@@ -102,9 +102,10 @@ static bool list_jobs(struct trial *trial) {
 
 static void check_partition(struct trial *trial) {
     cleanup(command_done) struct command command = {};
-    const char *name = trial->config->slurm_partition, *text;
-    struct slurm_partition partition = {};
+    enum slurm_partitions verdict;
     struct failure failure;
+    char detail[400];
+    const char *text;
 
     if (site_partition(&trial->site, &command, &failure)) {
         found(trial, false, "partition", "%s", failure.detail);
@@ -115,14 +116,9 @@ static void check_partition(struct trial *trial) {
         return;
     }
     text = command.texts[0].data ? command.texts[0].data : "";
-    slurm_parse_partition(text, &partition);
-    if (!partition.n_nodes)
-        found(trial, false, "partition", "'%s' is not there: see slurm-partition and 'sinfo'",
-              name ? name : "the default one");
-    else
-        found(trial, partition.up && partition.n_usable > 0, "partition",
-              "'%s' is %s, with %d of %d nodes usable", name ? name : partition.name,
-              partition.up ? "up" : "not up", partition.n_usable, partition.n_nodes);
+    verdict = slurm_judge_partitions(text, trial->config->slurm_partition, detail, sizeof(detail));
+    found(trial, verdict == SLURM_USABLE, "partition", "%s%s", detail,
+          verdict == SLURM_ABSENT ? ": see slurm-partition and 'sinfo'" : "");
 }
 
 /* ---- the trial job ---- */
