@@ -189,10 +189,62 @@ def test_check_stopped():
     FAKE.mode()
 
 
+def test_check_killed():
+    """What a check that was killed leaves goes with the next one, or at a start; nothing else does."""
+    FAKE.mode(sbatch="wait")
+    with subprocess.Popen(DAEMON.command + ["--check-cluster"], env=DAEMON.environment, text=True,
+                          stdout=subprocess.PIPE) as killed:
+        before = len(FAKE.runs_of(0))
+        run = wait("the trial job", 20, lambda: FAKE.runs_of(0)[before:])[0]
+        wait("its wait", 20, lambda: "is job" in killed.stdout.readline())
+        killed.kill()
+    FAKE.mode()
+    jobs, outside, old = HOME + "/jobs", HOME + "/outside", time.time() - 7200
+    left = "trial-" + FAKE.nonce(run)
+    assert os.path.isdir(f"{jobs}/{left}"), os.listdir(jobs)
+    os.mkdir(outside, 0o700)
+    write(outside + "/precious", "")
+    os.symlink(outside, f"{jobs}/{left}/link")
+    others = ["trial-" + letter * 16 for letter in "abcdef"] + ["trial-1", "trial-" + "G" * 16]
+    os.symlink(outside, f"{jobs}/{others[0]}")
+    write(f"{jobs}/{others[1]}", "a file")
+    for name in others[2:]:
+        os.mkdir(f"{jobs}/{name}", 0o700)
+    os.chmod(f"{jobs}/{others[2]}", 0o755)
+    young = others[3]
+    for name in os.listdir(jobs):
+        if name.startswith("trial-") and name != young:
+            os.utime(f"{jobs}/{name}", (old, old), follow_symlinks=False)
+    os.utime(outside, (old, old))
+    stale = {left, others[4], others[5]}
+    if os.getuid() == 0:
+        os.chown(f"{jobs}/{others[5]}", 1, 1)
+        stale.remove(others[5])
+
+    def left_over():
+        return {name for name in os.listdir(jobs) if name.startswith("trial-")}
+
+    wanted = left_over() - stale
+    done = subprocess.run(DAEMON.command + ["--check-cluster"], env=DAEMON.environment, text=True,
+                          stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 0, done.stdout
+    assert left_over() == wanted, (left_over(), wanted)
+    assert read(run + "/state") == "CANCELLED", run
+    os.utime(f"{jobs}/{young}", (old, old))
+    DAEMON.end()
+    DAEMON.start()
+    assert left_over() == wanted - {young}, left_over()
+    assert "removed what checks" in DAEMON.log()
+    assert os.path.exists(outside + "/precious")
+    for name in left_over():
+        (os.rmdir if os.path.isdir(f"{jobs}/{name}") and not os.path.islink(f"{jobs}/{name}")
+         else os.unlink)(f"{jobs}/{name}")
+
+
 KILLS = int(os.environ.get("KILLS", "20"))
 WANTED = {}
 with fake_cluster(PROGRAMS) as (HOME, FAKE, DAEMON):
     run_tests([test_good, test_banners, test_unknown_state, test_broken_lists,
                test_submitted_all_the_same, test_never_submitted, test_refused,
                test_cancel_while_scancel_fails, test_lost, test_beside_devices, test_cluster_given_up,
-               test_check_stopped, test_kills])
+               test_check_stopped, test_check_killed, test_kills])

@@ -5,6 +5,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/config/cluster.h"
+#include "daemon/executor/slurm/trial_dirs.h"
 #include "daemon/queue/job_json.h"
 
 #include <errno.h>
@@ -167,6 +168,8 @@ static int slurm_open(const struct executor_config *config, struct executor **re
         slurm_free(&slurm->executor);
         return r;
     }
+    if (trial_dirs_clean(config->config->jobs_dir, NULL, NULL))
+        log_info("removed what checks of the cluster had left in jobs-dir");
     *ret_executor = &slurm->executor;
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "daemon/executor/slurm/lines.h"
 #include "daemon/executor/slurm/site.h"
+#include "daemon/executor/slurm/trial_dirs.h"
 #include "daemon/jobdir/fence.h"
 #include "daemon/jobdir/job_file.h"
 #include "daemon/jobdir/line.h"
@@ -18,7 +19,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define LOOK_MS 500
 
@@ -123,6 +123,23 @@ static void check_partition(struct trial *trial) {
 
 /* ---- the trial job ---- */
 
+static void cancel(struct trial *trial, const char *name) {
+    cleanup(command_done) struct command command = {};
+    struct failure failure;
+
+    if (!site_cancel(&trial->site, &command, name, 0, &failure))
+        wait_for(&command);
+}
+
+/* The job of a check that was killed may still wait. */
+static void cancel_stale(void *ctx, const char *nonce) {
+    struct trial *trial = ctx;
+    char name[SLURM_NAME_MAX];
+
+    site_job_name(&trial->site, 0, nonce, name);
+    cancel(trial, name);
+}
+
 /*
  * The job of a model that is not there: its run does all that a run does before it reads a model,
  * and then fails, as it should.
@@ -138,11 +155,11 @@ static int prepare(struct trial *trial, struct failure *failure) {
     if (r)
         return failure_errno(failure, r, "cannot make", "a nonce");
     site_job_name(&trial->site, 0, trial->nonce, trial->name);
-    trial->dir = str_format("%s/trial-%s", trial->config->jobs_dir, trial->nonce);
-    if (!trial->dir || !request || !files)
+    if (!request || !files)
         return failure_oom(failure);
-    if (mkdir(trial->dir, 0700))
-        return failure_errno(failure, -errno, "cannot make", trial->dir);
+    r = trial_dirs_make(trial->config->jobs_dir, trial->nonce, &trial->dir, failure);
+    if (r)
+        return r;
     spec.model_dir = trial->dir;
     r = fence_set(trial->dir, trial->nonce, failure);
     return r ? r : job_file_write(trial->dir, &spec, failure);
@@ -252,12 +269,8 @@ static void judge(struct trial *trial) {
 }
 
 static void clean_up(struct trial *trial) {
-    cleanup(command_done) struct command command = {};
-    struct failure failure;
-
-    if (!trial->ended && trial->name[0] &&
-        !site_cancel(&trial->site, &command, trial->name, 0, &failure))
-        wait_for(&command);
+    if (!trial->ended && trial->name[0])
+        cancel(trial, trial->name);
     if (trial->dir)
         dir_remove(trial->dir);
     free(trial->dir);
@@ -280,6 +293,7 @@ bool slurm_trial(const struct config *config) {
         found(&trial, true, "squeue", "Slurm answers");
         if (site_knows_partition(&trial.site))
             check_partition(&trial);
+        trial_dirs_clean(config->jobs_dir, cancel_stale, &trial);
         if (prepare(&trial, &failure)) {
             found(&trial, false, "jobs-dir", "%s", failure.detail);
         } else if (submit(&trial)) {
