@@ -23,11 +23,14 @@ LONGER = {**REQUEST, "nsamples": 128}
 ENVIRONMENT = {name: value for name, value in os.environ.items()
                if not name.startswith(("OPENBLAS_", "OMP_", "SLURM_", "SBATCH_", "SQUEUE_"))}
 PROGRESS = ("progress", "eval.progress")
+# With sanitizers all takes longer.
+PATIENCE = float(os.environ.get("QUANTD_TEST_PATIENCE", "1"))
 SKIP = 77
 
 
 def wait(what, seconds, check):
-    """The first value of check() that is true; an error after @seconds."""
+    """The first value of check() that is true; an error after @seconds, and more by PATIENCE."""
+    seconds *= PATIENCE
     until = time.monotonic() + seconds
     while True:
         value = check()
