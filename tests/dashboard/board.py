@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -68,6 +69,11 @@ class Daemon:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
+    def streams(self):
+        """How many event streams are open."""
+        with urllib.request.urlopen(self.url + "metrics", timeout=60) as answer:
+            return int(re.search(rb"^quantd_sse_streams (\d+)", answer.read(), re.M)[1])
+
     def submit(self, **more):
         return self.ask("v1/jobs", {"model": "olmoe-demo", "dataset": TEXT, "eval": TEXT, "wbits": 4,
                                     "nsamples": 4, "seqlen": 128, **more})["id"]
@@ -112,8 +118,10 @@ class Dashboard:
     def press(self, text):
         """A button or link by its text."""
         def pressed():
-            for element in self.page.find_all("main button, main a, dialog button"):
-                if element.text == text and element.shown and element.enabled:
+            for element in self.page.script(
+                    "return [...document.querySelectorAll('main button, main a, dialog button')]"
+                    ".filter((e) => e.innerText.trim() === arguments[0])", text):
+                if element.shown and element.enabled:
                     element.click()
                     return True
             return False

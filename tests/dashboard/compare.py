@@ -23,7 +23,8 @@ def heads(page):
 def saved(page, folder, button, name):
     """The file that @button saves."""
     path = f"{folder}/{name}"
-    page.script("arguments[0].click()", next(b for b in page.find_all("main button") if b.text == button))
+    page.script("[...document.querySelectorAll('main button')].find((b) => b.textContent === arguments[0]).click()",
+                button)
     page.wait_until(lambda: os.path.exists(path) and not glob.glob(folder + "/*.crdownload"), name, DOWNLOAD_SECONDS)
     with open(path, "rb") as file:
         return file.read()

@@ -136,6 +136,14 @@ def check_jobs_to_compare_with(board):
     assert len(options) > 100 and "no other job" not in options[0], options[:3]
 
 
+def check_left(board):
+    """Pages that were left hold no stream: a browser has six connections, and may keep such pages."""
+    for view in ("#/", "#/jobs/26", "#/groups", "#/compare?label=sweep") * 2:
+        board.open(view)
+    board.see("#connection", "Live")
+    board.page.wait_until(lambda: board.daemon.streams() == 1, "one stream")
+
+
 def check_two_sets(board):
     """Perplexities of two sets leave the next column its room, wide and on a phone."""
     page = board.page
@@ -208,6 +216,7 @@ def check_looks(board):
 
 def run(board):
     check_labels(board)
+    check_left(board)
     check_two_sets(board)
     check_jobs_to_compare_with(board)
     check_nearest(board)

@@ -65,8 +65,7 @@ PLAIN void *realloc(void *old, size_t size) {
     return __interceptor_realloc ? __interceptor_realloc(old, size) : __libc_realloc(old, size);
 }
 
-/* AddressSanitizer asks for the stack of each new thread, and ends the process without an answer.
- */
+/* AddressSanitizer asks for the stack of each new thread; without it, it ends the process. */
 PLAIN int pthread_getattr_np(pthread_t thread, pthread_attr_t *attr) {
     int (*next)(pthread_t, pthread_attr_t *);
     bool before = spared;

@@ -42,6 +42,8 @@ export class Feed {
   #hiddenTimer = 0;
   #ended = false;
   #onVisible = () => this.#visibilityChanged();
+  /* A page that was left may be kept by the browser, with one of its six connections. */
+  #onLeave = () => this.#abort?.abort();
 
   /*
    * @cursor: the last event that is known, null: begin now and ask for no earlier ones.
@@ -58,12 +60,14 @@ export class Feed {
 
   start() {
     document.addEventListener("visibilitychange", this.#onVisible);
+    window.addEventListener("pagehide", this.#onLeave);
     this.#run();
   }
 
   stop() {
     this.#stopped = true;
     document.removeEventListener("visibilitychange", this.#onVisible);
+    window.removeEventListener("pagehide", this.#onLeave);
     clearTimeout(this.#hiddenTimer);
     this.#abort?.abort();
     this.#wake?.();
