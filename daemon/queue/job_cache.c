@@ -64,7 +64,6 @@ static int cached_job_new(struct job_row **row, struct cached_job **ret_cached) 
     if (!job)
         return -ENOMEM;
     atomic_init(&job->n_users, 1);
-    (*row)->position = 0;
     job->row = steal_ptr(*row);
     job->object = job_to_json(job->row, NULL);
     if (!job->object) {

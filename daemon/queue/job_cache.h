@@ -29,8 +29,8 @@ void job_cache_free(struct job_cache *cache); /* NULL is fine */
  */
 struct cached_job {
     atomic_int n_users;
-    struct job_row *row; /* without its position, which other jobs change */
-    json_t *object;      /* the job object, with what the row says of progress and position */
+    struct job_row *row;
+    json_t *object; /* the job object, with what the row says of progress and position */
 };
 
 void cached_job_free(struct cached_job *job); /* one user fewer; NULL is fine */

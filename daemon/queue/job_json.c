@@ -114,16 +114,15 @@ json_t *job_to_json(const struct job_row *row, json_t *progress) {
         row->labels, "where", row->executor ? row->executor : JOBS_ANYWHERE, "private",
         row->private, "held", row->held, "priority", row->priority, "attempt", row->attempt,
         "params", params_renewed(row->params));
-    json_t *position = row->position ? json_integer(row->position) : json_null();
     json_t *result = row->result ? job_result(row->result) : json_null();
-    cleanup(json_decrefp) json_t *rest = json_pack(
-        "{so so so sf so so so so so so so so so so}", "group", or_null(row->group), "paused",
-        paused_json(row), "engine", engine_json(row), "paused_seconds",
-        (double)row->paused_ms / 1000, "model", or_null(row->model), "created_at",
-        json_time(row->created_at), "started_at", json_time(row->started_at), "finished_at",
-        json_time(row->finished_at), "queue_position", position, "progress",
-        or_null(progress ? progress : row->progress), "result", result, "artifacts",
-        job_artifacts(row), "error", or_null(row->error), "urls", urls_json(row->id));
+    cleanup(json_decrefp) json_t *rest =
+        json_pack("{so so so sf so so so so sn so so so so so}", "group", or_null(row->group),
+                  "paused", paused_json(row), "engine", engine_json(row), "paused_seconds",
+                  (double)row->paused_ms / 1000, "model", or_null(row->model), "created_at",
+                  json_time(row->created_at), "started_at", json_time(row->started_at),
+                  "finished_at", json_time(row->finished_at), "queue_position", "progress",
+                  or_null(progress ? progress : row->progress), "result", result, "artifacts",
+                  job_artifacts(row), "error", or_null(row->error), "urls", urls_json(row->id));
 
     if (!job || !rest || json_object_update(job, rest))
         return NULL;

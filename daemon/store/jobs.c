@@ -16,9 +16,8 @@
     "ORDER BY runs.id DESC LIMIT 1), notify, "                                                     \
     "(SELECT json_object('id', groups.id, 'name', groups.name) FROM groups "                       \
     "WHERE groups.id = jobs.group_id)"
-#define N_COLUMNS 30
 
-/* Beside the job its place in the queue, worked out only when a queued job is asked for. */
+/* The place in the queue, for which all that waits is put in order: of a queued job alone. */
 #define SELECT_POSITION                                                                            \
     ", CASE status WHEN 'queued' THEN (SELECT position FROM queue WHERE queue.id = jobs.id) END "
 
@@ -45,7 +44,7 @@ void job_row_free(struct job_row *row) {
     free(row);
 }
 
-/* The row at @statement, which selected COLUMNS and perhaps the position. */
+/* The row at @statement, which selected COLUMNS. */
 static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row **ret_row) {
     cleanup(job_row_freep) struct job_row *row = calloc(1, sizeof(*row));
     cleanup(freep) char *status = NULL;
@@ -65,8 +64,6 @@ static int read_row(struct store *store, sqlite3_stmt *statement, struct job_row
     row->paused_at = sqlite3_column_int64(statement, 23);
     row->paused_ms = sqlite3_column_int64(statement, 24);
     row->held = sqlite3_column_int(statement, 25) != 0;
-    if (sqlite3_column_count(statement) > N_COLUMNS)
-        row->position = sqlite3_column_int64(statement, N_COLUMNS);
     if ((r = store_column_text(store, statement, 1, &row->kind)) ||
         (r = store_column_text(store, statement, 2, &status)) ||
         (r = store_column_text(store, statement, 3, &row->owner)) ||
@@ -142,8 +139,8 @@ int store_adopt_job(struct store *store, const struct new_job *job,
 
 int store_get_job(struct store *store, int64_t id, struct job_row **ret_row) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
-    int r = store_query(store, &statement,
-                        "SELECT " COLUMNS SELECT_POSITION "FROM jobs WHERE jobs.id = ?", "i", id);
+    int r =
+        store_query(store, &statement, "SELECT " COLUMNS " FROM jobs WHERE jobs.id = ?", "i", id);
 
     if (!r)
         r = store_step(store, statement);
@@ -201,9 +198,9 @@ int store_count_by_status(struct store *store, int64_t ret_n[N_JOB_STATUS]) {
 
 int store_count_owner(struct store *store, const char *owner, int64_t *ret_n) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
-    /* +owner: few jobs have not ended, while an owner may have many that have. */
+    /* As the index jobs_active_owner has it. */
     int r = store_query(store, &statement,
-                        "SELECT count(*) FROM jobs WHERE +owner = ? "
+                        "SELECT count(*) FROM jobs WHERE owner = ? "
                         "AND status IN ('queued', 'running', 'cancelling')",
                         "s", owner);
 

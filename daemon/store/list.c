@@ -34,18 +34,29 @@
     "AND (?11 = 0 OR " PERPLEXITY " >= ?11) AND (?12 = 0 OR " PERPLEXITY " <= ?12) "               \
     "AND (?13 = 0 OR group_id = ?13) "
 
+/*
+ * The rows of @page, with their places in the queue: all that waits is put in order once, and only
+ * when a row of the page waits.
+ */
+#define PLACED(page, order)                                                                        \
+    "WITH page AS MATERIALIZED (" page " ORDER BY " order " LIMIT ?4), "                           \
+    "place AS MATERIALIZED (SELECT id AS job, position FROM "                                      \
+    "(SELECT 1 FROM page WHERE status = 'queued' LIMIT 1) CROSS JOIN queue "                       \
+    "WHERE id IN (SELECT id FROM page)) "                                                          \
+    "SELECT id, version, position FROM page LEFT JOIN place ON job = id ORDER BY " order
+
 #define LIST(which)                                                                                \
-    "SELECT jobs.id, version, queue.position FROM jobs "                                           \
-    "LEFT JOIN queue ON queue.id = jobs.id WHERE " which CHOSEN                                    \
-    "AND (?3 = 0 OR jobs.id < ?3) ORDER BY jobs.id DESC LIMIT ?4"
+    PLACED("SELECT id, version, status FROM jobs WHERE " which CHOSEN                              \
+           "AND (?3 = 0 OR jobs.id < ?3)",                                                         \
+           "id DESC")
 
 /* The smallest first, jobs without a value last; among equals the newest first. */
 #define SORTED(key)                                                                                \
-    "SELECT id, version, position FROM (SELECT jobs.id AS id, version, queue.position AS "         \
-    "position, coalesce(" key ", 9e999) AS key FROM jobs "                                         \
-    "LEFT JOIN queue ON queue.id = jobs.id WHERE " CHOSEN ") "                                     \
-    "WHERE ?3 = 0 OR (key, -id) > (SELECT coalesce(" key ", 9e999), -?3 FROM jobs WHERE id = ?3) " \
-    "ORDER BY key, id DESC LIMIT ?4"
+    PLACED("SELECT * FROM (SELECT jobs.id AS id, version, status, "                                \
+           "coalesce(" key ", 9e999) AS key FROM jobs WHERE " CHOSEN ") "                          \
+           "WHERE ?3 = 0 OR (key, -id) > "                                                         \
+           "(SELECT coalesce(" key ", 9e999), -?3 FROM jobs WHERE id = ?3)",                       \
+           "key, id DESC")
 
 /* Jobs that have not ended have an index, which a long history does not slow down. */
 static bool only_active(const char *status) {

@@ -56,7 +56,6 @@ struct job_row {
     json_t *params;                            /* the same with defaults; later as resolved */
     json_t *model, *progress, *result, *error; /* NULL: none */
     int64_t created_at, started_at, finished_at;
-    int64_t position;  /* in the queue, from 1; 0 when not queued */
     json_t *paused;    /* code, detail, hint: what a queued job waits for; NULL: its turn */
     int64_t paused_at; /* 0: it is not */
     int64_t paused_ms; /* all pauses that are over, of those since its first start */

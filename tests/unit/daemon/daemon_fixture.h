@@ -104,3 +104,12 @@ static inline struct job_row *get(struct fixture *f, int64_t id) {
     assert_int_equal(end(f, store_get_job(f->store, id, &row)), 0);
     return row;
 }
+
+/* Its place in the queue. */
+static inline int64_t place(struct fixture *f, int64_t id) {
+    struct job_summary summary = {};
+
+    begin(f);
+    assert_int_equal(end(f, store_get_summary(f->store, id, &summary)), 0);
+    return summary.position;
+}

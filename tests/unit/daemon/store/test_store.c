@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemon_fixture.h"
+#include "tests/unit/daemon/daemon_fixture.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -113,10 +113,8 @@ static void test_claim_order(void **state) {
 
     /* After the high one it is not user's turn. The place in the queue says so beforehand. */
     for (int i = 0; i < 6; i++) {
-        if (i == 1) {
-            cleanup(job_row_freep) struct job_row *row = get(f, a3);
-            assert_int_equal(row->position, 4);
-        }
+        if (i == 1)
+            assert_int_equal(place(f, a3), 4);
         assert_int_equal(claim(f), order[i]);
     }
     assert_int_equal(claim(f), 0);
@@ -130,11 +128,8 @@ static void test_turns(void **state) {
         a[i] = insert(f, "user", 0);
     for (int i = 0; i < 3; i++)
         b[i] = insert(f, "other", 0);
-    for (int i = 0; i < 3; i++) {
-        cleanup(job_row_freep) struct job_row *row = get(f, b[i]);
-
-        assert_int_equal(row->position, 2 * i + 2);
-    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(place(f, b[i]), 2 * i + 2);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(claim(f), a[i]);
         assert_int_equal(claim(f), b[i]);
