@@ -144,6 +144,8 @@ size_t quantize_size(const struct run *run); /* quantize.c */
 /* quantize_more_size() - what it takes beside, to be faster, where there is room: some, or all. */
 size_t quantize_more_size(const struct run *run, bool all);
 size_t evaluate_size(const struct run *run); /* evaluate/ */
+/* evaluate_more_size() - what larger turns take beside, where there is room. */
+size_t evaluate_more_size(const struct run *run, bool compares);
 /*
  * comparison_size() - bytes that comparing with the original takes beside evaluate_size() where the
  * device has them (evaluate/); @own: the original is another model than the run's.

@@ -228,10 +228,16 @@ static void add_optional(const struct estimate_request *request, size_t size, st
 /* What the phases take of that which the device has left. */
 static void add_more(const struct estimate_request *request, const struct run *run,
                      struct estimate *e) {
+    size_t size = evaluate_size(run);
+
+    if (e->shape.compares)
+        size += comparison_size(run, !run->quantizes);
     for (int all = 0; run->quantizes && all < 2; all++)
         add_optional(request, quantize_size(run) + quantize_more_size(run, all), e);
-    if (e->shape.compares && e->n_evals)
-        add_optional(request, evaluate_size(run) + comparison_size(run, !run->quantizes), e);
+    if (e->n_evals > 0)
+        add_optional(request, size, e);
+    if (e->n_evals > 0)
+        add_optional(request, size + evaluate_more_size(run, e->shape.compares), e);
 }
 
 /* The model, or, for an export, the codes that a job left. */

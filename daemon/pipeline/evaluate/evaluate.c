@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Perplexity: exp of the mean over windows of the mean negative log likelihood of the tokens
- * 1 .. seqlen-1 of a window, each given those before it. A chunk of windows goes through all
- * layers, then the next; so the layers are read once a chunk. When there is an original to compare
- * with, the chunk goes through it first.
+ * 1 .. seqlen-1 of a window, each given those before it. The sets of a job share turns over the
+ * layers (turn.h): the windows of a turn go through all layers of the original, when there is one
+ * to compare with, then through those of the model, then through the head, set by set. A set is
+ * reported as soon as its last window is known.
  */
 #include "daemon/pipeline/evaluate/comparison.h"
 #include "daemon/pipeline/evaluate/original.h"
@@ -17,6 +18,7 @@
 
 struct evaluator {
     struct run *run;
+    double *means[PARAMS_EVALS_MAX]; /* [n windows]: mean NLL of each; owned; NULL: not begun */
     struct backend *b;
     struct pass pass;
     struct eval_model model;
@@ -52,12 +54,30 @@ size_t evaluate_size(const struct run *run) {
 
     if (run->n_evals == 0)
         return 0;
+    e.pass.room = turn_chunk(run);
     rest_layout(run, &arena, &e);
     for (int i = 0; i < pass_layers(run); i++)
         failed |= checked_add(total, layer_weights_size(c, act), &total);
     failed |= checked_add(total, outer_weights_size(c, act, true), &total);
     failed |= checked_add(total, arena_size(&arena), &total);
     return failed ? SIZE_MAX : total;
+}
+
+size_t evaluate_more_size(const struct run *run, bool compares) {
+    size_t more = run->n_evals ? (size_t)(turn_room(run) - turn_chunk(run)) : 0;
+
+    return more * run_window_bytes(run) * (compares ? 2 : 1);
+}
+
+/* Windows of a turn: as many as pay, when the device has room for them beside all else. */
+static int choose_room(const struct run *run) {
+    bool compares = run->original != NULL;
+    size_t size = evaluate_size(run) + evaluate_more_size(run, compares);
+    struct backend_info info;
+
+    run->b->ops->info(run->b, &info);
+    size += compares ? comparison_size(run, run->original->own != NULL) : 0;
+    return batch_fits(size, info.memory_free) ? turn_room(run) : turn_chunk(run);
 }
 
 static int rest_alloc(struct evaluator *e) {
@@ -69,6 +89,7 @@ static int rest_alloc(struct evaluator *e) {
     e->host_targets = calloc(T, sizeof(*e->host_targets));
     if (!e->host_nll || !e->host_targets)
         return failure_oom(e->run->failure);
+    e->pass.room = choose_room(e->run);
     rest_layout(e->run, &arena, e);
     r = arena_alloc(e->b, &arena, &e->all);
     if (!r)
@@ -98,6 +119,8 @@ static void evaluator_done(struct evaluator *e) {
     pass_done(&e->pass);
     e->b->ops->free(e->b, &e->all);
     outer_weights_free(e->b, &e->ends);
+    for (size_t i = 0; i < ARRAY_SIZE(e->means); i++)
+        free(e->means[i]);
     free(e->host_nll);
     free(e->host_targets);
 }
@@ -112,15 +135,17 @@ static int score_alone(struct evaluator *e, int T) {
     return r ? r : b->ops->download(b, e->host_nll, span_slice(e->nll, 0, T * sizeof(float)));
 }
 
-/* Windows first .. first + count - 1 of the chunk, whose window 0 is @number of the set. */
-static int score(struct evaluator *e, const int32_t *ids, int first, int number, int count,
-                 double *ret_means) {
+/* Windows first .. first + count - 1 of @part, a batch. */
+static int score(struct evaluator *e, const struct turn_part *part, int first, int count) {
+    const struct windows *windows = e->run->evals[part->set].windows;
     const struct model_config *c = e->model.config;
     size_t window = run_window_bytes(e->run);
-    struct span x = span_slice(e->pass.x, first * window, count * window);
+    struct span x = span_slice(e->pass.x, (part->at + first) * window, count * window);
     int seqlen = e->run->seqlen, T = count * seqlen, d = c->hidden_size, r;
     const struct scored scored = {e->pass.work.normed, e->ends.head, e->nll, e->best, e->targets};
     const float *nll = e->comparison.on ? e->comparison.host_nll : e->host_nll;
+    const int32_t *ids = windows->ids + (size_t)(part->first + first) * seqlen;
+    double *means = e->means[part->set] + part->first + first;
     struct backend *b = e->b;
 
     /* The last position of a window has nothing to predict: its target is any token. */
@@ -130,39 +155,14 @@ static int score(struct evaluator *e, const int32_t *ids, int first, int number,
     if (!r)
         r = b->ops->rmsnorm(b, e->pass.work.normed, d, x, d, e->ends.norm, T, d, c->rms_norm_eps);
     if (!r)
-        r = e->comparison.on
-                ? comparison_score(&e->comparison, &scored, first, number + first, count)
-                : score_alone(e, T);
+        r = e->comparison.on ? comparison_score(&e->comparison, &scored, part, first, count)
+                             : score_alone(e, T);
     for (int w = 0; w < count && !r; w++) {
         double sum = 0;
 
         for (int i = 0; i < seqlen - 1; i++)
             sum += (double)nll[w * seqlen + i];
-        ret_means[w] = sum / (seqlen - 1);
-    }
-    return r;
-}
-
-/* Windows number .. number + count - 1 of a set. */
-static int run_chunk(struct evaluator *e, const struct windows *windows, int number, int count,
-                     double *means) {
-    const int32_t *ids = windows->ids + (size_t)number * windows->seqlen;
-    struct run *run = e->run;
-    int r = 0;
-
-    if (e->comparison.on)
-        r = comparison_keep(&e->comparison, ids, number, count);
-    if (!r)
-        r = pass_run(&e->pass, &e->model, ids, count);
-    for (int first = 0; first < count && !r; first += run->batch) {
-        int some = MIN(run->batch, count - first);
-
-        r = run_cancelled(run);
-        if (!r)
-            r = score(e, ids + (size_t)first * run->seqlen, first, number, some,
-                      means + number + first);
-        if (!r)
-            r = progress_add(&run->progress, some);
+        means[w] = sum / (seqlen - 1);
     }
     return r;
 }
@@ -191,8 +191,9 @@ static json_t *summarize(const struct windows *windows, const double *means) {
 }
 
 /* The original's perplexity comes from its pass. */
-static int add_difference(struct evaluator *e, struct eval_set *set) {
-    struct difference *d = &e->comparison.difference;
+static int add_difference(struct evaluator *e, int i) {
+    struct difference *d = &e->comparison.sets[i].difference;
+    struct eval_set *set = &e->run->evals[i];
     cleanup(freep) double *means = calloc(d->n_windows, sizeof(*means));
     json_t *difference = NULL;
     double error;
@@ -200,8 +201,8 @@ static int add_difference(struct evaluator *e, struct eval_set *set) {
 
     if (!means)
         return failure_oom(e->run->failure);
-    for (int i = 0; i < d->n_windows; i++)
-        means[i] = d->windows[i].base_nll / d->n_tokens;
+    for (int w = 0; w < d->n_windows; w++)
+        means[w] = d->windows[w].base_nll / d->n_tokens;
     r = difference_summarize(d, &difference);
     if (r == -ERANGE) {
         original_drop(e->run, "the original's predictions on '%s' are not finite", set->name);
@@ -216,53 +217,94 @@ static int add_difference(struct evaluator *e, struct eval_set *set) {
 }
 
 /* set->details: the mean NLL of each window, and what the comparison gave. */
-static int keep_details(struct evaluator *e, struct eval_set *set, const double *means) {
+static int keep_details(struct evaluator *e, int i) {
     cleanup(json_decrefp) json_t *nll = json_array();
+    struct eval_set *set = &e->run->evals[i];
 
-    for (int i = 0; i < set->windows->n; i++) {
-        if (json_array_append_new(nll, json_real(means[i])))
+    for (int w = 0; w < set->windows->n; w++) {
+        if (json_array_append_new(nll, json_real(e->means[i][w])))
             return failure_oom(e->run->failure);
     }
     set->details = json_pack("{s:O}", "nll", nll);
     if (!set->details)
         return failure_oom(e->run->failure);
-    return e->comparison.on ? add_difference(e, set) : 0;
+    return e->comparison.on ? add_difference(e, i) : 0;
 }
 
-static int evaluate_set(struct evaluator *e, int i) {
+/* Every window of set @i is known. */
+static int finish_set(struct evaluator *e, int i) {
     struct run *run = e->run;
     struct eval_set *set = &run->evals[i];
-    struct windows *windows = set->windows;
-    cleanup(freep) double *means = calloc(windows->n, sizeof(*means));
-    int r;
+    int r = run_check_model(run);
 
-    if (!means)
-        return failure_oom(run->failure);
-    r = e->comparison.on ? comparison_begin(&e->comparison, windows) : 0;
-    for (int first = 0; first < windows->n && !r; first += e->pass.chunk) {
-        int count = MIN(e->pass.chunk, windows->n - first);
-
-        r = run_chunk(e, windows, first, count, means);
-        if (!r)
-            r = run_event(run, WIRE_EVENT_EVAL_PROGRESS,
-                          json_pack("{s:s s:i s:i}", "set", set->name, "window", first + count,
-                                    "windows", windows->n));
-    }
-    if (!r)
-        r = run_check_model(run);
     if (!r && e->comparison.on)
         r = original_check(run);
     if (r)
         return r;
-    set->result = summarize(windows, means);
+    set->result = summarize(set->windows, e->means[i]);
     if (!set->result)
         return failure_set(run->failure, -ERANGE, "not_finite",
                            "the model may be damaged; evaluate it with wbits 16",
                            "the perplexity on '%s' is not a finite number", set->name);
-    r = keep_details(e, set, means);
+    r = keep_details(e, i);
     if (!r && e->comparison.on)
-        r = comparison_end(&e->comparison);
+        r = comparison_end(&e->comparison, i);
     return r ? r : work_keep_eval(run, i);
+}
+
+static int score_part(struct evaluator *e, const struct turn_part *part) {
+    const struct eval_set *set = &e->run->evals[part->set];
+    int last = part->first + part->count, r = 0;
+    struct run *run = e->run;
+
+    for (int first = 0; first < part->count && !r; first += run->batch) {
+        int some = MIN(run->batch, part->count - first);
+
+        r = run_cancelled(run);
+        if (!r)
+            r = score(e, part, first, some);
+        if (!r)
+            r = progress_add(&run->progress, some);
+    }
+    if (!r)
+        r = run_event(run, WIRE_EVENT_EVAL_PROGRESS,
+                      json_pack("{s:s s:i s:i}", "set", set->name, "window", last, "windows",
+                                set->windows->n));
+    return r || last < set->windows->n ? r : finish_set(e, part->set);
+}
+
+static int begin_set(struct evaluator *e, int i) {
+    e->means[i] = calloc(e->run->evals[i].windows->n, sizeof(*e->means[i]));
+    if (!e->means[i])
+        return failure_oom(e->run->failure);
+    return e->comparison.on ? comparison_begin(&e->comparison, i) : 0;
+}
+
+static int evaluate_turn(struct evaluator *e, const struct turn *turn) {
+    int r = 0;
+
+    for (int i = 0; i < turn->n_parts && !r; i++)
+        r = turn->parts[i].first == 0 ? begin_set(e, turn->parts[i].set) : 0;
+    if (!r && e->comparison.on)
+        r = comparison_keep(&e->comparison, turn);
+    if (!r)
+        r = pass_run(&e->pass, &e->model, turn->parts, turn->n_parts);
+    for (int i = 0; i < turn->n_parts && !r; i++)
+        r = score_part(e, &turn->parts[i]);
+    return r;
+}
+
+static int evaluate_all(struct evaluator *e) {
+    cleanup(turn_done) struct turn turn = {};
+
+    for (;;) {
+        int r = turn_next(&turn, e->run, e->pass.room) ? failure_oom(e->run->failure) : 0;
+
+        if (!r && turn.n_parts > 0)
+            r = evaluate_turn(e, &turn);
+        if (r || turn.n_parts == 0)
+            return r;
+    }
 }
 
 int evaluate_sets(struct run *run) {
@@ -277,10 +319,8 @@ int evaluate_sets(struct run *run) {
     if (r)
         return r;
     r = evaluator_init(&e, run);
-    for (int i = 0; i < run->n_evals && !r; i++) {
-        if (!run->evals[i].result)
-            r = evaluate_set(&e, i);
-    }
+    if (!r)
+        r = evaluate_all(&e);
     evaluator_done(&e);
     return r;
 }

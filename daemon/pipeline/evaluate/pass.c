@@ -3,31 +3,17 @@
 
 #include <errno.h>
 
-/* Hidden states of a chunk, bytes: more on a device whose layers come over a bus. */
-#define CHUNK_BYTES ((size_t)256 << 20)
-#define CHUNK_BYTES_STREAMED ((size_t)1280 << 20)
-
-static int chunk_windows(const struct run *run) {
-    size_t bytes = run->b->ops->streams ? CHUNK_BYTES_STREAMED : CHUNK_BYTES;
-    int longest = 1;
-
-    for (int i = 0; i < run->n_evals; i++)
-        longest = MAX(longest, run->evals[i].windows->n);
-    return (int)MIN((size_t)longest, MAX(bytes / run_window_bytes(run), (size_t)run->batch));
-}
-
 void pass_take(const struct run *run, struct arena *arena, struct pass *pass) {
     const struct model_config *c = &run->checkpoint->config;
     const struct quantization_config *quantization = run_source(run).quantization;
 
-    pass->chunk = chunk_windows(run);
     if (quantization->present)
         code_memory_take(c, quantization, arena, &pass->codes);
     if (quantization->present && run->b->ops->streams)
         staged_codes_take(c, quantization, arena, &pass->code_room);
     arena_take(arena, &pass->memory, 1, 1,
                forward_work_size(c, dtype_size(run->b->ops->act), run->batch * run->seqlen));
-    arena_take(arena, &pass->x, 1, pass->chunk, run_window_bytes(run));
+    arena_take(arena, &pass->x, 1, pass->room, run_window_bytes(run));
 }
 
 /* Streaming pays where the device can, and the layers are plain. */
@@ -61,19 +47,26 @@ void pass_done(struct pass *pass) {
         layer_weights_free(pass->b, &pass->layers[i]);
 }
 
-/* Runs @count windows, which are the hidden states pass->x, through one layer. */
-static int run_layer(struct pass *pass, const struct model_config *config,
-                     const struct layer_weights *layer, int count) {
+/* What goes through the layers: a model, and parts of a turn. */
+struct passage {
+    const struct eval_model *model;
+    const struct turn_part *parts; /* [n_parts] */
+    int n_parts;
+};
+
+/* The windows of @part, which are in pass->x, through one layer. */
+static int run_part(struct pass *pass, const struct model_config *config,
+                    const struct layer_weights *layer, const struct turn_part *part) {
     struct run *run = pass->run;
     size_t window = run_window_bytes(run);
 
-    for (int first = 0; first < count; first += run->batch) {
-        int some = MIN(run->batch, count - first), r = run_cancelled(run);
+    for (int first = 0; first < part->count; first += run->batch) {
+        int some = MIN(run->batch, part->count - first), r = run_cancelled(run);
 
         if (!r)
             r = layer_forward(pass->b, config, layer, &pass->work,
-                              span_slice(pass->x, first * window, some * window), some, run->seqlen,
-                              NULL);
+                              span_slice(pass->x, (part->at + first) * window, some * window), some,
+                              run->seqlen, NULL);
         if (!r)
             r = pass->b->ops->sync(pass->b);
         if (!r)
@@ -86,6 +79,15 @@ static int run_layer(struct pass *pass, const struct model_config *config,
     return 0;
 }
 
+static int run_layer(struct pass *pass, const struct passage *passage,
+                     const struct layer_weights *layer) {
+    int r = 0;
+
+    for (int i = 0; i < passage->n_parts && !r; i++)
+        r = run_part(pass, passage->model->config, layer, &passage->parts[i]);
+    return r;
+}
+
 static int stage(struct pass *pass, const struct eval_model *model, int layer,
                  struct layer_weights *memory) {
     return layer_weights_stage(pass->b, &model->source, layer, memory, &pass->codes,
@@ -94,7 +96,8 @@ static int stage(struct pass *pass, const struct eval_model *model, int layer,
 
 /* ---- plain layers where streaming pays: the next one comes while one computes ---- */
 
-static int stream_layers(struct pass *pass, const struct eval_model *model, int count) {
+static int stream_layers(struct pass *pass, const struct passage *passage) {
+    const struct eval_model *model = passage->model;
     struct run *run = pass->run;
     int r = stage(pass, model, 0, &pass->layers[0]);
 
@@ -106,7 +109,7 @@ static int stream_layers(struct pass *pass, const struct eval_model *model, int 
         if (!r && i + 1 < run_layers(run))
             r = stage(pass, model, i + 1, &pass->layers[(i + 1) % 2]);
         if (!r)
-            r = run_layer(pass, model->config, layer, count);
+            r = run_layer(pass, passage, layer);
     }
     return r;
 }
@@ -135,7 +138,8 @@ static int bring_layer(struct pass *pass, const struct eval_model *model, int la
              : layer_weights_ready(pass->b, &model->source, layer, &pass->layers[0], run->failure);
 }
 
-static int bring_layers(struct pass *pass, const struct eval_model *model, int count) {
+static int bring_layers(struct pass *pass, const struct passage *passage) {
+    const struct eval_model *model = passage->model;
     struct run *run = pass->run;
     int r;
 
@@ -147,17 +151,31 @@ static int bring_layers(struct pass *pass, const struct eval_model *model, int c
         if (!r)
             r = begin_codes(pass, model, i + 1);
         if (!r)
-            r = run_layer(pass, model->config, &pass->layers[0], count);
+            r = run_layer(pass, passage, &pass->layers[0]);
     }
     return r;
 }
 
-int pass_run(struct pass *pass, const struct eval_model *model, const int32_t *ids, int count) {
-    int r = embed_windows(pass->run, pass->x, model->ends, ids, count, pass->run->seqlen);
+static int embed_part(struct pass *pass, const struct eval_model *model,
+                      const struct turn_part *part) {
+    const struct windows *windows = pass->run->evals[part->set].windows;
+    size_t window = run_window_bytes(pass->run);
 
+    return embed_windows(pass->run, span_slice(pass->x, part->at * window, part->count * window),
+                         model->ends, windows->ids + (size_t)part->first * windows->seqlen,
+                         part->count, windows->seqlen);
+}
+
+int pass_run(struct pass *pass, const struct eval_model *model, const struct turn_part *parts,
+             int n_parts) {
+    const struct passage passage = {model, parts, n_parts};
+    int r = 0;
+
+    for (int i = 0; i < n_parts && !r; i++)
+        r = embed_part(pass, model, &parts[i]);
     if (r)
         return r;
     return pass->n_layers == 2 && !model->source.quantization->present
-               ? stream_layers(pass, model, count)
-               : bring_layers(pass, model, count);
+               ? stream_layers(pass, &passage)
+               : bring_layers(pass, &passage);
 }

@@ -174,23 +174,28 @@ static int begin_file(struct states *states) {
 static int begin(struct states *states) {
     int r = 0;
 
-    states->buffer = malloc(states->batch * states->window);
     states->hashes = calloc(states->windows->n, sizeof(*states->hashes));
-    if (!states->buffer || !states->hashes)
+    if (!states->hashes)
         return -ENOMEM;
     if (fingerprint_of(states->run)[0])
         r = find_file(states);
     return r || states->reads ? r : begin_file(states);
 }
 
-int states_begin(struct states *states, struct run *run, const struct windows *windows, int chunk) {
+size_t states_buffer_size(const struct run *run) {
+    return cache_is_on(run->job->states) ? run->batch * run_window_bytes(run) : 0;
+}
+
+int states_begin(struct states *states, struct run *run, const struct windows *windows, int chunk,
+                 unsigned char *buffer) {
     int r;
 
     *states = (struct states){.cache = run->job->states,
                               .run = run,
                               .windows = windows,
                               .chunk = MIN(chunk, windows->n),
-                              .window = run_window_bytes(run)};
+                              .window = run_window_bytes(run),
+                              .buffer = buffer};
     states->batch = MIN(run->batch, states->chunk);
     if (!cache_is_on(states->cache))
         return 0;
@@ -300,6 +305,5 @@ void states_done(struct states *states) {
     stop_reading(states);
     cache_abandon(&states->file);
     free(states->hashes);
-    free(states->buffer);
     *states = (struct states){};
 }

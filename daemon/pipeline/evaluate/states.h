@@ -42,19 +42,24 @@ struct states {
     int fd;                           /* of the file that is read; owned */
     struct cache_file file;           /* that is written */
     char (*hashes)[SHA256_TEXT_SIZE]; /* [n]; owned */
-    unsigned char *buffer;            /* [batch] windows, between file and device; owned */
+    unsigned char *buffer;            /* [batch] windows, between file and device; borrowed */
     struct states_share shares[STATES_THREADS_MAX];
 };
 
 /*
  * states_begin() - for a set of @windows that go through the original in chunks of @chunk. Finds
- * the file, or begins one. Return: 0 or -errno.
+ * the file, or begins one. @buffer: states_buffer_size() bytes; sets may share one when only one of
+ * them is read or written until states_wait(). Return: 0 or -errno.
  */
-int states_begin(struct states *states, struct run *run, const struct windows *windows, int chunk);
+int states_begin(struct states *states, struct run *run, const struct windows *windows, int chunk,
+                 unsigned char *buffer);
+
+/* states_buffer_size() - 0 when nothing is kept. */
+size_t states_buffer_size(const struct run *run);
 
 /*
- * states_read() - windows @first .. @first + @count - 1, a chunk of the set, to @kept on the
- * device, or, when that is empty, to @host. Return: 0; -ENOENT: they are to be computed; or -errno.
+ * states_read() - windows @first .. @first + @count - 1, of one chunk, to @kept on the device, or,
+ * when that is empty, to @host. Return: 0; -ENOENT: they are to be computed; or -errno.
  */
 int states_read(struct states *states, int first, int count, struct span kept, unsigned char *host);
 

@@ -21,7 +21,7 @@ from unix_http import UnixConnection  # noqa: E402
 HOME = tempfile.mkdtemp(prefix="quantd-states-")
 SOCKET = HOME + "/quantd.sock"
 STATES = HOME + "/cache/states"
-SET = "file:evaluation.txt"
+SET, OTHER = "file:evaluation.txt", "file:other.txt"
 REQUEST = {"model": "olmoe-demo", "eval": [SET], "seqlen": 128, "wbits": 3, "method": "rtn"}
 
 
@@ -106,6 +106,26 @@ def check_same(daemon):
     print("ok   a second job has the same figures without the original's pass")
     os.remove(next(name for name in files() if name != path))
     return first, path
+
+
+def check_sets(daemon, first):
+    """Each set of a job is found by itself, in whatever company it was computed."""
+    n = first["perplexity"][SET]["windows"]
+    both = daemon.run(eval=[OTHER, SET])
+    m = both["perplexity"][OTHER]["windows"]
+    assert cached(both) == n and len(files()) == 2, both["original"]
+    again = daemon.run(eval=[SET, OTHER])
+    assert cached(again) == n + m and figures(again) == figures(both)
+    for kind in ("difference", "baseline", "perplexity"):
+        assert both[kind][SET] == first[kind][SET], kind
+    alone = daemon.run(eval=[OTHER])
+    assert cached(alone) == m and alone["difference"][OTHER] == both["difference"][OTHER]
+    path = next(name for name in files() if os.path.getsize(name) < n * 128 * 256 * 4)
+    flip(path, 5)
+    damaged = daemon.run(eval=[OTHER, SET])
+    assert cached(damaged) == n and figures(damaged) == figures(both)
+    os.remove(path)
+    print("ok   sets of one job: found, or computed, each by itself")
 
 
 def flip(path, at):
@@ -232,9 +252,12 @@ def main():
         text = f.read(40000)
     with open(HOME + "/texts/evaluation.txt", "wb") as f:
         f.write(text[:text.rindex(b"\n")])
+    with open(HOME + "/texts/other.txt", "wb") as f:
+        f.write(text[:text.rindex(b"\n", 0, 9000)])
     try:
         with Daemon() as daemon:
             first, path = check_same(daemon)
+            check_sets(daemon, first)
             check_damaged(daemon, first, path)
         check_killed(first)
         check_limits(first)

@@ -14,11 +14,11 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+QUANTD, SOURCE = sys.argv[1:3]
+sys.path.insert(0, SOURCE + "/tests")
 
 import unix_http  # noqa: E402
 
-QUANTD, SOURCE = sys.argv[1:3]
 HOME = tempfile.mkdtemp(prefix="quantd-difference-")
 ask = functools.partial(unix_http.ask, HOME + "/quantd.sock", timeout=250)
 SET = "file:evaluation.txt"
