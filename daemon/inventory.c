@@ -154,12 +154,13 @@ static int add_public(const struct corpora *corpora, json_t *sets) {
 static enum walk_answer visit_text(void *ctx, int dir_fd, const char *name, const char *path,
                                    const struct stat *st, int64_t *ret_bytes) {
     cleanup(freep) char *set = str_format("file:%s", path);
+    size_t size;
     int r;
 
     (void)dir_fd, (void)name;
     if (!S_ISREG(st->st_mode) || !set)
         return WALK_ON;
-    r = corpus_check(ctx, set, NULL);
+    r = corpus_check(ctx, set, &size, NULL);
     *ret_bytes = st->st_size;
     return r == -EACCES || r == -EPERM ? WALK_FAULT : r ? WALK_ON : WALK_KEEP;
 }

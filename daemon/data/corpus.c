@@ -7,6 +7,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,11 +42,15 @@ int corpus_check_name(const char *name, enum corpus_use use, const char *field,
     return failure_field(failure, field, hint.data, "unknown data set '%s'", name);
 }
 
-int corpus_check(const struct corpora *corpora, const char *name, struct failure *failure) {
+int corpus_check(const struct corpora *corpora, const char *name, size_t *ret_size,
+                 struct failure *failure) {
     const struct local_roots roots = roots_of(corpora);
     const char *path = local_path(name);
 
-    return path ? local_check(&roots, path, failure) : 0;
+    if (path)
+        return local_check(&roots, path, ret_size, failure);
+    *ret_size = SIZE_MAX;
+    return 0;
 }
 
 int corpus_file(const char *name, enum corpus_use use, enum catalog_id *ret_id) {

@@ -52,9 +52,11 @@ int corpus_check_name(const char *name, enum corpus_use use, const char *field,
 /*
  * corpus_check() - can @name be read, judging by its first bytes? For file:PATH whether a data
  * root has it and it may be text; files of public sets are fetched later, so 0. Some microseconds.
+ * *ret_size: bytes of the file as it is stored; SIZE_MAX for a public set.
  * Return: 0; -ENOENT (dataset_not_found); -EBADMSG (dataset_invalid); -errno. Any thread.
  */
-int corpus_check(const struct corpora *corpora, const char *name, struct failure *failure);
+int corpus_check(const struct corpora *corpora, const char *name, size_t *ret_size,
+                 struct failure *failure);
 
 /*
  * corpus_load() - read data set @name; the caller owns *ret_corpus. At most 1 GiB of text.

@@ -29,7 +29,8 @@ struct local {
     const char *field; /* in path, behind its end; NULL: none was named */
     bool json_lines;
     bool gzip;
-    int fd; /* owned */
+    size_t size; /* bytes, as it is stored */
+    int fd;      /* owned */
 };
 
 static void local_done(struct local *local) {
@@ -149,6 +150,7 @@ static int open_local(const struct local_roots *roots, struct local *local,
             return failure_set(failure, -EBADMSG, "dataset_invalid", "name a text file",
                                "cannot read '%s': not a regular file", local->path);
         local->fd = steal_fd(&fd);
+        local->size = (size_t)st.st_size;
         return filetype_check(local->fd, local->path, &local->gzip, failure);
     }
     return absent(roots, local->path, failure);
@@ -163,10 +165,14 @@ static int find(const struct local_roots *roots, const char *path, struct local 
     return split(local, path) ? failure_oom(failure) : open_local(roots, local, failure);
 }
 
-int local_check(const struct local_roots *roots, const char *path, struct failure *failure) {
+int local_check(const struct local_roots *roots, const char *path, size_t *ret_size,
+                struct failure *failure) {
     cleanup(local_done) struct local local = {.fd = -1};
+    int r = find(roots, path, &local, failure);
 
-    return find(roots, path, &local, failure);
+    if (!r)
+        *ret_size = local.size;
+    return r;
 }
 
 static int load_json_lines(struct local *local, struct documents *documents,

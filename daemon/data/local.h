@@ -26,10 +26,12 @@ struct local_roots {
 bool local_path_valid(const char *path);
 
 /*
- * local_check() - is there a file at @path that may be text? Reads its first bytes.
+ * local_check() - is there a file at @path that may be text? Reads its first bytes. *ret_size: of
+ * the file as it is stored.
  * Return: 0; -ENOENT (dataset_not_found); -EBADMSG (dataset_invalid); or -errno.
  */
-int local_check(const struct local_roots *roots, const char *path, struct failure *failure);
+int local_check(const struct local_roots *roots, const char *path, size_t *ret_size,
+                struct failure *failure);
 
 /*
  * local_load() - the text, or the documents with LOCAL_SEPARATOR between them. Return: as above;

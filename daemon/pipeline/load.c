@@ -22,16 +22,6 @@ static int check_ids(struct run *run, const struct windows *windows, const char 
     return 0;
 }
 
-/* Says which data set a failure is about. */
-static int blame_set(struct run *run, const char *name, int r) {
-    struct failure why = *run->failure;
-
-    if (r == -ENODATA)
-        return failure_set(run->failure, r, why.code, why.hint, "data set '%s': %s", name,
-                           why.detail);
-    return r;
-}
-
 static int read_calibration(struct run *run) {
     const struct params *p = run->params;
     cleanup(corpus_freep) struct corpus *corpus = NULL;
@@ -41,7 +31,8 @@ static int read_calibration(struct run *run) {
     if (!r)
         r = windows_sample(corpus, run->tokenizer, p->nsamples, run->seqlen, p->seed,
                            &run->calibration, run->failure);
-    return r ? blame_set(run, p->dataset, r) : check_ids(run, run->calibration, p->dataset);
+    return r ? check_name_set(p->dataset, r, run->failure)
+             : check_ids(run, run->calibration, p->dataset);
 }
 
 static int read_eval(struct run *run, struct eval_set *set) {
@@ -51,7 +42,7 @@ static int read_eval(struct run *run, struct eval_set *set) {
     r = corpus_load(run->job->corpora, set->name, CORPUS_EVALUATION, &corpus, run->failure);
     if (!r)
         r = windows_cut(corpus, run->tokenizer, run->seqlen, &set->windows, run->failure);
-    return r ? blame_set(run, set->name, r) : check_ids(run, set->windows, set->name);
+    return r ? check_name_set(set->name, r, run->failure) : check_ids(run, set->windows, set->name);
 }
 
 json_t *load_model_facts(const struct model_config *c, const char *fingerprint) {

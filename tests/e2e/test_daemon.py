@@ -107,6 +107,8 @@ def prepare():
         f.write(text[:text.rindex(b"\n")])
     with open(HOME + "/texts/tiny-but-enough.txt", "wb") as f:
         f.write(text[:2000])
+    with open(HOME + "/texts/damaged.txt", "wb") as f:
+        f.write(text + b"\xff")
     with open(HOME + "/texts/tiny.txt", "wb") as f:
         f.write(b"too short")
     broken = HOME + "/models/broken"
@@ -157,7 +159,13 @@ def check_refusals():
             ({**JOB, "seqlen": 1 << 20}, 422, "invalid_parameter", "seqlen"),
             ({**JOB, "model": "broken"}, 422, "model_incomplete", "broken"),
             ({**JOB, "dataset": "file:nowhere.txt"}, 422, "dataset_not_found", "nowhere.txt"),
-            ({**JOB, "eval": ["file:nowhere.txt"]}, 422, "dataset_not_found", "nowhere.txt")):
+            ({**JOB, "eval": ["file:nowhere.txt"]}, 422, "dataset_not_found", "nowhere.txt"),
+            # A text of few bytes is read at once.
+            ({**JOB, "dataset": "file:tiny.txt"}, 422, "dataset_too_short", "'file:tiny.txt'"),
+            ({**JOB, "eval": ["file:short.txt", "file:tiny.txt"]}, 422, "dataset_too_short",
+             "256 tokens"),
+            ({"kind": "eval", "model": "olmoe-demo", "eval": "file:tiny.txt"}, 422,
+             "dataset_too_short", "512 tokens")):
         got, problem = submit(request)
         assert got == status and problem["code"] == code, (got, problem)
         assert word in problem["detail"] and problem["request_id"], problem
@@ -170,7 +178,7 @@ def check_refusals():
         assert (got, problem["code"]) == (422, "hub_offline"), (got, problem)
         assert f"'{name}'" in problem["detail"] and "file:PATH" in problem["hint"], problem
         assert problem["detail"].startswith(field) or problem.get("field") == field, problem
-    for request, code in (({**JOB, "dataset": "file:tiny.txt"}, "dataset_too_short"),):
+    for request, code in (({**JOB, "dataset": "file:damaged.txt"}, "dataset_invalid"),):
         made = submit(request)[1]
         for _ in range(5000):
             state = job(made["id"])
@@ -217,8 +225,10 @@ def check_quantctl():
     events = json.loads(curl(f"/v1/jobs/{result['id'] + 1}/events")[1])["data"]
     measured = [e["data"] for e in events if e["type"] == "eval.finished"]
     assert [data["baseline"] for data in measured] == [unquantized], measured
+    done = quantctl("quantize", "olmoe-demo", "file:damaged.txt", "--wbits", "4", "--eval", "none")
+    assert done.returncode == 1 and "dataset_invalid" in done.stdout + done.stderr, done
     done = quantctl("quantize", "olmoe-demo", "file:tiny.txt", "--wbits", "4", "--eval", "none")
-    assert done.returncode == 1 and "dataset_too_short" in done.stdout + done.stderr, done
+    assert done.returncode == 3 and "use a longer text" in done.stderr, done
     done = quantctl("quantize", "olmoe-demo", "--wbits", "5")
     assert done.returncode == 3 and "wbits" in done.stderr, done
     assert quantctl("quantize", "olmoe-demo", "--colour").returncode == 2
@@ -260,7 +270,7 @@ def check_ended(daemon, done):
     daemon = Daemon()
     events = json.loads(curl(f"/v1/events?after={newest}&limit=500")[1])["data"]
     assert not events, events
-    made = submit({**JOB, "dataset": "file:tiny.txt"})[1]
+    made = submit({**JOB, "dataset": "file:damaged.txt"})[1]
     assert made["id"] > again["id"], made
     events = json.loads(curl(f"/v1/events?after={newest}&limit=500")[1])["data"]
     assert events and events[0]["type"] == "job.queued" and events[0]["job"] == made["id"], events

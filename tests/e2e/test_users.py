@@ -372,8 +372,8 @@ def prepare():
         text = f.read(60000)
     with open(HOME + "/texts/short.txt", "wb") as f:
         f.write(text[:text.rindex(b"\n")])
-    with open(HOME + "/texts/tiny.txt", "wb") as f:
-        f.write(b"too short")
+    with open(HOME + "/texts/damaged.txt", "wb") as f:
+        f.write(text + b"\xff")
 
 
 def second_users():
@@ -387,7 +387,8 @@ def second_users():
 
 def first_jobs(user):
     """A private job of each kind: one that ended well, one that failed, one that runs."""
-    jobs = {"succeeded": submit(user, JOB), "failed": submit(user, {**JOB, "dataset": "file:tiny.txt"})}
+    jobs = {"succeeded": submit(user, JOB),
+            "failed": submit(user, {**JOB, "dataset": "file:damaged.txt"})}
     wait_for(jobs["succeeded"], "succeeded")
     wait_for(jobs["failed"], "failed")
     jobs["running"] = submit(user, LONG)

@@ -8,12 +8,13 @@
 static void load(const struct corpora *corpora, const char *name, enum corpus_use use) {
     cleanup(corpus_freep) struct corpus *corpus = NULL;
     struct failure failure = {};
+    size_t stored;
     int r = corpus_load(corpora, name, use, &corpus, &failure);
 
     fuzz_require(!r == !!corpus && !r == !failure.code[0]);
     if (r)
         return;
-    fuzz_require(corpus_check(corpora, name, &failure) == 0);
+    fuzz_require(corpus_check(corpora, name, &stored, &failure) == 0);
     fuzz_require(str_utf8_length(corpus->text, corpus->size) == corpus->size);
     fuzz_require(use == CORPUS_CALIBRATION || !corpus->n_documents);
     for (size_t i = 0; i < corpus->n_documents; i++)

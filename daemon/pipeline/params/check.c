@@ -10,6 +10,7 @@
 #include "daemon/pipeline/params/request.h"
 #include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/params/units.h"
+#include "daemon/pipeline/windows/windows.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define SEQLEN_DEFAULT 2048
+#define TOKEN_BYTES 32 /* a text with more bytes a token is too odd to be found out early */
 
 int check_seqlen(const struct model_config *config, const struct params *p) {
     return p->seqlen ? p->seqlen : MIN(SEQLEN_DEFAULT, config->max_position_embeddings);
@@ -130,6 +132,14 @@ int check_tokenizer(const char *root, const char *dir, const char *model,
     return r;
 }
 
+int check_name_set(const char *name, int r, struct failure *failure) {
+    struct failure why = *failure;
+
+    return r == -ENODATA
+               ? failure_set(failure, r, why.code, why.hint, "data set '%s': %s", name, why.detail)
+               : r;
+}
+
 /* -------- before a job is taken -------- */
 
 /* What the job asks for is to blame for @r, in @field unless the failure names another. */
@@ -189,8 +199,42 @@ int check_warning(const struct model_config *config, const struct params *p,
     return r;
 }
 
+/* Does the set have a window of @seqlen tokens? Of a text that must have one nothing is read. */
+static int check_text(const struct corpora *corpora, const char *name, enum corpus_use use,
+                      const struct tokenizer *tokenizer, int seqlen, struct failure *failure) {
+    const size_t enough = (size_t)seqlen * TOKEN_BYTES;
+    cleanup(windows_freep) struct windows *windows = NULL;
+    cleanup(corpus_freep) struct corpus *corpus = NULL;
+    size_t size;
+    int r = corpus_check(corpora, name, &size, failure);
+
+    if (r || size > enough)
+        return r;
+    r = corpus_load(corpora, name, use, &corpus, failure);
+    if (r || corpus->size > enough)
+        return r;
+    r = use == CORPUS_EVALUATION
+            ? windows_cut(corpus, tokenizer, seqlen, &windows, failure)
+            : windows_sample(corpus, tokenizer, 1, seqlen, 0, &windows, failure);
+    return check_name_set(name, r, failure);
+}
+
+static int check_texts(const struct corpora *corpora, const struct params *p,
+                       const struct tokenizer *tokenizer, int seqlen, struct failure *failure) {
+    int r = 0;
+
+    if (params_calibrates(p))
+        r = blame(check_text(corpora, p->dataset, CORPUS_CALIBRATION, tokenizer, seqlen, failure),
+                  "dataset", failure);
+    for (int i = 0; i < p->n_eval && !r; i++)
+        r = blame(check_text(corpora, p->eval[i], CORPUS_EVALUATION, tokenizer, seqlen, failure),
+                  "eval", failure);
+    return r;
+}
+
 static int check_folder(const char *root, const char *dir, const struct params *p,
-                        char ret_warning[CHECK_WARNING_SIZE], struct failure *failure) {
+                        const struct corpora *corpora, char ret_warning[CHECK_WARNING_SIZE],
+                        struct failure *failure) {
     cleanup(checkpoint_freep) struct checkpoint *checkpoint = NULL;
     cleanup(tokenizer_freep) struct tokenizer *tokenizer = NULL;
     int r = check_open(root, dir, p, &checkpoint, failure);
@@ -199,20 +243,25 @@ static int check_folder(const char *root, const char *dir, const struct params *
         r = check_model(checkpoint, p, failure);
     if (!r)
         r = check_warning(&checkpoint->config, p, ret_warning, failure);
-    return r ? r : check_tokenizer(root, dir, p->model, &tokenizer, failure);
+    if (!r)
+        r = check_tokenizer(root, dir, p->model, &tokenizer, failure);
+    return r ? r
+             : check_texts(corpora, p, tokenizer, check_seqlen(&checkpoint->config, p), failure);
 }
 
 int check_job(const char *root, const char *dir, const struct params *p,
               const struct corpora *corpora, char ret_warning[CHECK_WARNING_SIZE],
               struct failure *failure) {
+    size_t size;
     int r = 0;
 
     ret_warning[0] = '\0';
     if (params_calibrates(p))
-        r = blame(corpus_check(corpora, p->dataset, failure), "dataset", failure);
+        r = blame(corpus_check(corpora, p->dataset, &size, failure), "dataset", failure);
     for (int i = 0; i < p->n_eval && !r; i++)
-        r = blame(corpus_check(corpora, p->eval[i], failure), "eval", failure);
+        r = blame(corpus_check(corpora, p->eval[i], &size, failure), "eval", failure);
     if (!r && dir[0])
-        r = blame(check_folder(root ? root : dir, dir, p, ret_warning, failure), "model", failure);
+        r = blame(check_folder(root ? root : dir, dir, p, corpora, ret_warning, failure), "model",
+                  failure);
     return r;
 }

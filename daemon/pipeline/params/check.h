@@ -39,6 +39,9 @@ int check_model(const struct checkpoint *checkpoint, const struct params *p,
 int check_tokenizer(const char *root, const char *dir, const char *model,
                     struct tokenizer **ret_tokenizer, struct failure *failure);
 
+/* check_name_set() - say in the failure of a text that is too short, @r, that it is @name's. */
+int check_name_set(const char *name, int r, struct failure *failure);
+
 #define CHECK_WARNING_SIZE 256
 
 /*
@@ -57,7 +60,9 @@ void check_loaders(const struct model_config *config, const struct quantization_
 
 /*
  * check_job() - all of the above, and the data sets, from headers and first bytes alone: some ten
- * milliseconds. @dir: the folder of the model; "": it is not here yet, and not looked at.
+ * milliseconds. Only a local text of few bytes is read, when the model is here, to see that it has
+ * a window (dataset_too_short): a larger one is taken to have it, and no text is fetched. @dir: the
+ * folder of the model; "": it is not here yet, and not looked at.
  * @root: what no link in it may leave; NULL: the folder itself.
  * @ret_warning: as check_warning() has it; "" when the model is not here
  * Return: 0; -EINVAL; or -errno when the machine is to blame. Any thread.

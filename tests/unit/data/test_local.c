@@ -248,6 +248,7 @@ static void test_formats(void **state) {
         {"\xff\xfeh\0i\0", 6, "UTF-16", "iconv"},
     };
     struct world *world = *state;
+    size_t size;
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         put(world, "root0/a.jsonl", cases[i].bytes, cases[i].size);
@@ -258,7 +259,8 @@ static void test_formats(void **state) {
         expect_failure(world, "file:a.jsonl#x", CORPUS_EVALUATION, -EBADMSG, "dataset_invalid",
                        cases[i].words);
         world->failure = (struct failure){};
-        assert_int_equal(corpus_check(&world->corpora, "file:a.txt", &world->failure), -EBADMSG);
+        assert_int_equal(corpus_check(&world->corpora, "file:a.txt", &size, &world->failure),
+                         -EBADMSG);
         assert_non_null(strstr(world->failure.detail, cases[i].words));
     }
     put(world, "root0/a.txt", "GGUF and PAR1 begin files.", 26);
@@ -267,11 +269,14 @@ static void test_formats(void **state) {
 
 static void test_check(void **state) {
     struct world *world = *state;
+    size_t size = 0;
 
-    put(world, "root1/a.txt", "x", 1);
-    assert_int_equal(corpus_check(&world->corpora, "file:a.txt", &world->failure), 0);
-    assert_int_equal(corpus_check(&world->corpora, "c4", &world->failure), 0);
-    assert_int_equal(corpus_check(&world->corpora, "file:b.txt", &world->failure), -ENOENT);
+    put(world, "root1/a.txt", "xyz", 3);
+    assert_int_equal(corpus_check(&world->corpora, "file:a.txt", &size, &world->failure), 0);
+    assert_int_equal(size, 3);
+    assert_int_equal(corpus_check(&world->corpora, "c4", &size, &world->failure), 0);
+    assert_true(size == SIZE_MAX);
+    assert_int_equal(corpus_check(&world->corpora, "file:b.txt", &size, &world->failure), -ENOENT);
     assert_string_equal(world->failure.code, "dataset_not_found");
     assert_non_null(strstr(world->failure.detail, "b.txt"));
     assert_non_null(strstr(world->failure.hint, world->roots[1]));
