@@ -224,8 +224,8 @@ static void watch(struct trial *trial) {
         }
         if (!over_at && trial->listed.id && slurm_phase(trial->listed.state) == SLURM_OVER)
             over_at = now;
-        /* A network file system may show the last line later. */
-        if (over_at && now - over_at > 10)
+        /* A network file system shows a new file, and its last line, later. */
+        if (over_at && now - over_at > MAX(2 * trial->config->slurm_poll, 10))
             return;
         if (!trial->ended && !wait_ms(trial, LOOK_MS))
             return;
