@@ -265,6 +265,21 @@ def test_node_failed():
     assert ["--exclude=n1" in call for call in calls] == [False, True, False], calls
 
 
+def test_no_other_node():
+    """A node that is left out while no other one is free is let in again."""
+    number, run = working()
+    FAKE.mode(sbatch="wait")
+    end_as(run, "NODE_FAIL")
+    second = wait("another run", 60, lambda: FAKE.runs_of(number)[1:])[0]
+    write(second + "/reason", "ReqNodeNotAvail, UnavailableNodes:n2")
+    FAKE.mode()
+    assert DAEMON.succeeds_once(number) == WANTED["artifact"]
+    assert reasons(number) == ["node failed", "no other node was free"], reasons(number)
+    calls = [call for call in FAKE.calls("sbatch") if any(f"-{number}-" in a for a in call)]
+    assert ["--exclude=n1" in call for call in calls] == [False, True, False], calls
+    assert read(second + "/state") == "CANCELLED"
+
+
 def test_deadline():
     """As a time limit, without a layer: it would never come to an end."""
     number = DAEMON.submit(LONGER, nsamples=1024)
@@ -278,4 +293,5 @@ with fake_cluster(PROGRAMS) as (HOME, FAKE, DAEMON):
     run_tests([test_said_before_state, test_waits, test_impossible, test_several_partitions,
                test_partitions_looked_at, test_suspended_and_silent, test_failed_by_itself,
                test_ended_without_a_word, test_never_began, test_cancelled_there,
-               test_cancelled_here, test_node_failed, test_deadline])
+               test_cancelled_here, test_node_failed, test_no_other_node,
+               test_deadline])

@@ -16,6 +16,18 @@
 
 #define STOP_SECONDS 60 /* between two calls of scancel for one job */
 
+/* A node that fails again and again would use up the failures that a job is allowed. */
+static void find_avoided(struct slurm_run *run, struct store *store) {
+    struct failure failure;
+    struct run_row last;
+
+    if (store_begin(store, STORE_READ, &failure))
+        return;
+    if (!store_end(store, store_last_run(store, run->row.job_id, &last), &failure) &&
+        str_equal(last.news.state, "NODE_FAIL"))
+        snprintf(run->avoid, sizeof(run->avoid), "%s", last.news.node);
+}
+
 int slurm_run_new(struct jobs *jobs, const struct run_row *row, struct job_row *job,
                   const atomic_bool *stop, void (*alive)(void *ctx), void *ctx,
                   struct slurm_run **ret_run) {
@@ -46,6 +58,7 @@ int slurm_run_new(struct jobs *jobs, const struct run_row *row, struct job_row *
                               .ctx = ctx};
     snprintf(run->sink.fingerprint, sizeof(run->sink.fingerprint), "%s",
              fingerprint ? fingerprint : "");
+    find_avoided(run, jobs->store);
     *ret_run = run;
     return 0;
 }
@@ -161,6 +174,8 @@ bool slurm_run_note(struct slurm_run *run, double asked_at, const struct slurm_p
     /* What it wrote came before the question: it does not wait for its first start. */
     if (slurm_phase(job->state) == SLURM_WAITING && run->started && run->heard_at < asked_at)
         run->requeued = true;
+    run->starved |= slurm_phase(job->state) == SLURM_WAITING && run->avoid[0] && !run->started &&
+                    clock_monotonic() - run->heard_at >= patience->avoid;
     if (!memcmp(&news, &run->row.news, sizeof(news)))
         return false;
     store_news(run, &news);
@@ -213,7 +228,8 @@ static bool is_told(const struct slurm_run *run) {
 }
 
 bool slurm_run_to_stop(const struct slurm_run *run) {
-    bool wanted = is_told(run) || run->broken || run->hung || run->hopeless[0] || run->requeued;
+    bool wanted = is_told(run) || run->broken || run->hung || run->hopeless[0] || run->requeued ||
+                  run->starved;
 
     return wanted && run->step != SLURM_READY && !run->over_since &&
            (!run->stopped_at || clock_monotonic() - run->stopped_at > STOP_SECONDS);
@@ -327,6 +343,8 @@ static int end_by_state(struct slurm_run *run, struct failure *failure) {
         return again(run, "silent", STOP_REBOOT, failure);
     if (run->requeued)
         return again(run, "requeued by Slurm", STOP_ASKED, failure);
+    if (run->starved)
+        return again(run, "no other node was free", STOP_ASKED, failure);
     if (was_begun_twice(run))
         return again(run, "begun twice by Slurm", STOP_REBOOT, failure);
     if (str_equal(state, "PREEMPTED"))

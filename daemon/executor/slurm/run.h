@@ -22,6 +22,8 @@ struct slurm_run {
     char *dir;           /* of the job; owned */
     char name[SLURM_NAME_MAX];
     enum slurm_step step;
+    char
+        avoid[256]; /* a node that failed under the run before, which sbatch leaves out; "": none */
 
     /* Its events. */
     struct sink sink;
@@ -42,6 +44,7 @@ struct slurm_run {
     char refused[256];    /* what sbatch said; "": nothing, or it may have taken the job */
     char hopeless[160];   /* why it would wait for ever; "": it may start */
     bool requeued;        /* it ran, and Slurm has put it back: it is stopped */
+    bool starved;         /* no node but the one to avoid may be free: it is stopped */
     double over_since;    /* monotonic: it is over; 0: it is not */
     double missing_since; /* monotonic: it is in no list; 0: it is in one */
     bool missing_long;    /* and was not for so long that it will be in none */
@@ -51,6 +54,7 @@ struct slurm_run {
 /* How long things may take; seconds. */
 struct slurm_patience {
     double settle;  /* until what a dead run wrote is seen here, and a late job in a list */
+    double avoid;   /* for a node, while one that failed is left out */
     double silence; /* of a run, until it is reported */
     double hang;    /* of a run, until it is stopped */
 };

@@ -37,6 +37,7 @@ static void use_options(struct slurm *slurm) {
 
     slurm->site.config = options;
     slurm->patience = (struct slurm_patience){.settle = 2.0 * options->slurm_poll,
+                                              .avoid = 20.0 * options->slurm_poll,
                                               .silence = options->slurm_silence,
                                               .hang = options->hang_seconds};
 }

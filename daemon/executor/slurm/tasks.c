@@ -171,26 +171,10 @@ void task_end(struct slurm *slurm, int status) {
 
 /* -------- what to call next -------- */
 
-/* A node that failed under the job before is left out once. */
-static void find_excluded(struct slurm *slurm, int64_t job_id, char node[256]) {
-    struct store *store = slurm->config.jobs->store;
-    struct failure failure;
-    struct run_row last;
-    int r = store_begin(store, STORE_READ, &failure);
-
-    node[0] = '\0';
-    if (r)
-        return;
-    r = store_last_run(store, job_id, &last);
-    if (!store_end(store, r, &failure) && str_equal(last.news.state, "NODE_FAIL"))
-        snprintf(node, 256, "%s", last.news.node);
-}
-
 /* Return: 0; -ECANCELED: the job does not go on. */
 static int submit(struct slurm *slurm, struct slurm_run *run) {
     cleanup(freep) char *dir = NULL;
     struct failure failure;
-    char exclude[256];
     int r = site_prepare(slurm->config.jobs, slurm->config.corpora, run->job, run->row.nonce, &dir,
                          &failure);
 
@@ -199,8 +183,7 @@ static int submit(struct slurm *slurm, struct slurm_run *run) {
         run->why = failure;
         return -ECANCELED;
     }
-    find_excluded(slurm, run->row.job_id, exclude);
-    r = site_submit(&slurm->site, &slurm->command, dir, run->row.nonce, run->name, exclude,
+    r = site_submit(&slurm->site, &slurm->command, dir, run->row.nonce, run->name, run->avoid,
                     &failure);
     if (r) {
         back_off(slurm, &failure);
