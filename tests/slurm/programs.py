@@ -62,8 +62,9 @@ def sbatch(home, mode):
         return
     with open(option("--output"), "ab") as log:
         runner = f"sh {folder}/script; echo $? >{folder}/status"
-        job = subprocess.Popen(["sh", "-c", runner], stdin=subprocess.DEVNULL, stdout=log,
-                               stderr=log, start_new_session=True)
+        job = subprocess.Popen(["sh", "-c", runner], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                               start_new_session=True,
+                               env={**os.environ, **json.loads(read(home + "/sanitizers"))})
     write(folder + "/pid", str(job.pid))
     if mode == "late":
         sys.exit("sbatch: error: Batch job submission failed: Socket timed out on send/recv")
@@ -156,6 +157,9 @@ class Programs:
         for name in NAMES:
             shutil.copy(__file__, f"{home}/bin/{name}")
             os.chmod(f"{home}/bin/{name}", 0o755)
+        # quantd makes the environment of its programs; a finding is to end a run all the same.
+        write(home + "/sanitizers", json.dumps({
+            name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}))
         self.mode()
 
     def mode(self, **modes):
