@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The sets of a job share turns over the layers: each has the figures of a job of its own, and the
- * weights are brought once for all of them, or as often as the memory that is free demands.
+ * weights are brought once for all of them, or as often as the memory that is free demands. With
+ * the name of a device as argument there instead of on the cpu.
  */
 #include "tests/e2e/lab.h"
 
 #include "base/file.h"
-#include "kernels/backend.h"
+#include "kernels/registry.h"
 
 #include <errno.h>
+#include <stdio.h>
+
+#define EXIT_SKIP 77
 
 #define SET_A "file:long.txt"
 #define SET_B "file:short.txt"
@@ -22,6 +26,9 @@ static const char *const names[] = {SET_A, SET_B, SET_C};
 /* ---- a device that counts, and that has little free memory when it is asked for the n-th time */
 
 static struct {
+    const char *name;       /* NULL: the cpu */
+    struct backend_ops ops; /* what the job gets */
+    const struct backend_ops *real;
     int n_stages, n_infos;
     int short_at; /* 0: never */
     size_t memory_free;
@@ -30,16 +37,29 @@ static struct {
 static int counted_stage(struct backend *b, struct span dst, const void *src, enum dtype dtype,
                          size_t n) {
     device.n_stages++;
-    return backend_cpu.stage(b, dst, src, dtype, n);
+    return device.real->stage(b, dst, src, dtype, n);
 }
 
 static void scripted_info(struct backend *b, struct backend_info *ret_info) {
-    backend_cpu.info(b, ret_info);
+    device.real->info(b, ret_info);
     if (++device.n_infos == device.short_at)
         ret_info->memory_free = device.memory_free;
 }
 
-static struct backend_ops ops;
+static void script_device(struct lab *lab) {
+    struct failure failure = {};
+
+    if (device.name) {
+        lab->backend->ops->close(lab->backend);
+        if (backend_open(device.name, &lab->backend, &failure))
+            fail_msg("%s", failure.detail);
+    }
+    device.real = lab->backend->ops;
+    device.ops = *device.real;
+    device.ops.stage = counted_stage;
+    device.ops.info = scripted_info;
+    lab->backend->ops = &device.ops;
+}
 
 /* Some bytes of a text as a set of its own. */
 static void cut(const struct lab *lab, const char *name, const char *text, size_t size) {
@@ -55,10 +75,7 @@ static int setup(void **state) {
 
     lab_setup(state);
     lab = *state;
-    ops = *lab->backend->ops;
-    ops.stage = counted_stage;
-    ops.info = scripted_info;
-    lab->backend->ops = &ops;
+    script_device(lab);
     from = lab_path(lab, "data/evaluation.txt");
     assert_int_equal(file_read(from, 1 << 20, &text, &size), 0);
     assert_true(size > 5000);
@@ -195,7 +212,7 @@ static void test_cancelled(void **state) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_quantized),
@@ -203,5 +220,14 @@ int main(void) {
         cmocka_unit_test(test_cancelled),
     };
 
+    int n = 0;
+
+    device.name = argc > 1 ? argv[1] : NULL;
+    if (device.name)
+        backend_count("cuda", &n);
+    if (device.name && n == 0) {
+        puts("skipped: no CUDA device");
+        return EXIT_SKIP;
+    }
     return cmocka_run_group_tests(tests, setup, lab_teardown);
 }
