@@ -56,6 +56,7 @@ def test_broken_lists():
         FAKE.signal(run, signal.SIGSTOP)
         wait("the error is seen", 30,
              lambda: DAEMON.ask("GET", "/v1/devices")[1]["data"][0]["error"])
+        assert 'quantd_cluster_up{cluster="slurm"} 0' in DAEMON.metrics().splitlines()
         FAKE.signal(run, signal.SIGCONT)
         # What the run writes comes all the same.
         check(number, 1)
