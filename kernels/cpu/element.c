@@ -118,12 +118,14 @@ static void rope_positions(const void *arg, size_t task, int worker) {
     const struct rope *op = &run->rope;
     size_t half = op->head_dim / 2, end = MIN(op->seqlen, (task + 1) * POSITIONS);
     float *cosines = cpu_scratch(run->c, worker), *sines = cosines + half;
+    float *frequencies = sines + half;
 
+    /* in f32 step by step, as the reference computes its angles */
+    for (size_t i = 0; i < half; i++)
+        frequencies[i] = 1.0f / powf(op->theta, (float)(2 * i) / (float)op->head_dim);
     for (size_t position = task * POSITIONS; position < end; position++) {
         for (size_t i = 0; i < half; i++) {
-            /* in f32 step by step, as the reference computes its angles */
-            float frequency = 1.0f / powf(op->theta, (float)(2 * i) / (float)op->head_dim);
-            float angle = (float)position * frequency;
+            float angle = (float)position * frequencies[i];
 
             cosines[i] = cosf(angle);
             sines[i] = sinf(angle);
@@ -152,7 +154,7 @@ int cpu_rope(struct backend *b, struct span x, int ldx, int T, int seqlen, int n
     if (r < 0)
         return r;
     return cpu_run(c, n_tiles(MIN(op.rope.seqlen, op.rope.T), POSITIONS),
-                   op.rope.head_dim * sizeof(float), rope_positions, &op);
+                   op.rope.head_dim / 2 * 3 * sizeof(float), rope_positions, &op);
 }
 
 struct swiglu {

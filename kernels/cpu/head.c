@@ -94,13 +94,39 @@ vector_clones static float sum_of_cross(const float *base, const float *other, s
     return lanes_sum(sum);
 }
 
-static struct part part_of(const float *logits, size_t n, size_t first_word) {
-    size_t best = 0;
+/* The first of the largest of @n values, NaN passed by; 0 when the first one is NaN. */
+vector_clones static size_t largest_of(const float *s, size_t n) {
+    float max[N_LANES], top = s[0];
+    size_t i;
 
-    for (size_t i = 1; i < n; i++) {
-        if (logits[i] > logits[best])
-            best = i;
+    for (int l = 0; l < N_LANES; l++)
+        max[l] = s[0];
+    for (i = 0; i + N_LANES <= n; i += N_LANES) {
+        for (int l = 0; l < N_LANES; l++)
+            max[l] = s[i + l] > max[l] ? s[i + l] : max[l];
     }
+    for (; i < n; i++)
+        top = s[i] > top ? s[i] : top;
+    for (int l = 0; l < N_LANES; l++)
+        top = max[l] > top ? max[l] : top;
+    for (i = 0; i + N_LANES <= n; i += N_LANES) {
+        int found = 0;
+
+        for (int l = 0; l < N_LANES; l++)
+            found |= s[i + l] == top;
+        if (found)
+            break;
+    }
+    for (; i < n; i++) {
+        if (s[i] == top)
+            return i;
+    }
+    return 0;
+}
+
+static struct part part_of(const float *logits, size_t n, size_t first_word) {
+    size_t best = largest_of(logits, n);
+
     return (struct part){logits[best], sum_of_exp(logits, n, logits[best]),
                          (int32_t)(first_word + best)};
 }
