@@ -31,10 +31,24 @@ struct trial {
     struct slurm_job listed; /* id 0: it is in no list */
     json_t *started;         /* what its run said first; owned; NULL: nothing */
     bool ended;              /* its run said that it ended */
-    sigset_t signals;        /* blocked; one of them ends the trial */
-    bool stopped;            /* by one of them */
     bool well;
 };
+
+static volatile sig_atomic_t stop_wanted;
+
+static void on_signal(int number) {
+    (void)number;
+    stop_wanted = true;
+}
+
+/* Handlers, and no mask: threads that libraries start before main() would take the signals. */
+static void catch_signals(void) {
+    struct sigaction stop = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+
+    sigaction(SIGHUP, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+}
 
 static void found(struct trial *trial, bool well, const char *what, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -200,20 +214,12 @@ static int on_line(void *ctx, const char *line, size_t size, int64_t end) {
     return 0;
 }
 
-/* Waits for @ms. Return: false: a signal came, and the trial is to end. */
-static bool wait_ms(struct trial *trial, int ms) {
-    const struct timespec time = {.tv_nsec = ms * 1000000L};
-
-    trial->stopped = sigtimedwait(&trial->signals, NULL, &time) > 0;
-    return !trial->stopped;
-}
-
 /* Until its run has ended, or Slurm says that it is over, or its time is. */
 static void watch(struct trial *trial) {
     cleanup(freep) char *events = str_format("%s/events.%s", trial->dir, trial->nonce);
     double until = clock_monotonic() + TRIAL_SECONDS, listed_at = 0, over_at = 0;
 
-    while (events && !trial->ended && clock_monotonic() < until) {
+    while (events && !trial->ended && !stop_wanted && clock_monotonic() < until) {
         double now = clock_monotonic();
 
         lines_read(events, trial->offset, on_line, trial);
@@ -227,8 +233,8 @@ static void watch(struct trial *trial) {
         /* A network file system shows a new file, and its last line, later. */
         if (over_at && now - over_at > MAX(2 * trial->config->slurm_poll, 10))
             return;
-        if (!trial->ended && !wait_ms(trial, LOOK_MS))
-            return;
+        if (!trial->ended)
+            poll(NULL, 0, LOOK_MS);
     }
 }
 
@@ -253,7 +259,7 @@ static void judge(struct trial *trial) {
               "quantd-run there is %s, quantd %s", version, QUANTD_VERSION);
         found(trial, trial->ended, "device", "%s: %s%s", text_of(device, "kind"),
               text_of(device, "name"), trial->ended ? "" : ", but the run did not come to its end");
-    } else if (trial->stopped) {
+    } else if (stop_wanted) {
         found(trial, false, "job", "stopped by a signal before it had begun");
     } else if (job->id && slurm_phase(job->state) == SLURM_WAITING) {
         found(trial, false, "job", "it waits for more than %d seconds: %s", TRIAL_SECONDS,
@@ -282,11 +288,7 @@ bool slurm_trial(const struct config *config) {
     struct trial trial = {.config = config, .well = true};
     struct failure failure = {};
 
-    sigemptyset(&trial.signals);
-    sigaddset(&trial.signals, SIGHUP);
-    sigaddset(&trial.signals, SIGINT);
-    sigaddset(&trial.signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &trial.signals, NULL);
+    catch_signals();
     if (site_init(&trial.site, config, NULL, &failure)) {
         found(&trial, false, "programs", "%s; %s", failure.detail, failure.hint);
     } else if (list_jobs(&trial)) {

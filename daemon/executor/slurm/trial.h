@@ -13,7 +13,7 @@
 
 /*
  * slurm_trial() - print each finding as a line to standard output; needs no running daemon, and
- * disturbs none. SIGHUP, SIGINT and SIGTERM end it, are blocked from then on, and leave no job and
+ * disturbs none. SIGHUP, SIGINT and SIGTERM end it, are caught from then on, and leave no job and
  * no folder. Main thread. Return: is all well?
  */
 bool slurm_trial(const struct config *config);
