@@ -87,7 +87,7 @@ int file_sync_parent(const char *path) {
     return 0;
 }
 
-int file_replace(const char *path, const void *data, size_t size) {
+int file_put(const char *path, const void *data, size_t size) {
     cleanup(freep) char *temporary = str_format("%s.tmp", path);
     cleanup(closep) int fd = -1;
     int r;
@@ -100,11 +100,15 @@ int file_replace(const char *path, const void *data, size_t size) {
     r = file_write_all(fd, data, size);
     if (!r && (fsync(fd) || rename(temporary, path)))
         r = -errno;
-    if (r) {
+    if (r)
         unlink(temporary);
-        return r;
-    }
-    return file_sync_parent(path);
+    return r;
+}
+
+int file_replace(const char *path, const void *data, size_t size) {
+    int r = file_put(path, data, size);
+
+    return r ? r : file_sync_parent(path);
 }
 
 /* Is a part of @path ".."? */

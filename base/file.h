@@ -26,6 +26,12 @@ int file_write_all(int fd, const void *data, size_t size);
  */
 int file_replace(const char *path, const void *data, size_t size);
 
+/*
+ * file_put() - file_replace() without the fsync of the folder: of several files of one folder it is
+ * called once, behind the last.
+ */
+int file_put(const char *path, const void *data, size_t size);
+
 /* file_sync_parent() - fsync the folder that holds @path. */
 int file_sync_parent(const char *path);
 

@@ -133,14 +133,17 @@ static int write_windows(struct run *run) {
     return r ? failure_errno(run->failure, r, "cannot write", path) : 0;
 }
 
-/* The folder @name of work/ becomes @path. */
+/* The folder @name of work/ becomes @path, with all names in it. */
 static int publish_folder(struct run *run, const char *name, const char *path) {
     cleanup(freep) char *made = str_format("%s/%s", run->work_dir, name);
+    cleanup(freep) char *inside = str_format("%s/%s/", run->work_dir, name);
     int r;
 
-    if (!made)
+    if (!made || !inside)
         return failure_oom(run->failure);
-    r = rename(made, path) ? -errno : file_sync_parent(path);
+    r = file_sync_parent(inside);
+    if (!r)
+        r = rename(made, path) ? -errno : file_sync_parent(path);
     return r ? failure_errno(run->failure, r, "cannot publish", path) : 0;
 }
 

@@ -73,7 +73,7 @@ int folder_write(struct run *run, struct folder *folder, const char *name, const
 
     if (!path)
         return failure_oom(run->failure);
-    r = file_replace(path, data, size);
+    r = file_put(path, data, size); /* publish() syncs the folder */
     if (r)
         return failure_errno(run->failure, r, "cannot write", path);
     return folder_add(run, folder, name);
