@@ -330,8 +330,21 @@ async function lists() {
   const counts = { queued: 1, running: 1, cancelling: 0, succeeded: 2, failed: 0, cancelled: 0 };
   same([countsText(counts), shareOf(counts, [0.5, null]), shareOf({ ...counts, queued: 0, running: 0 })],
     ["2 succeeded, 1 running, 1 queued", 0.625, 1], "how far a group is");
-  same(valuesText({ wbits: 3, act_order: true, dataset: null, rules: ["a:wbits=8"] }),
-    'wbits 3, act_order yes, dataset none, rules ["a:wbits=8"]', "what differs");
+  same(valuesText({ wbits: 3, act_order: true, dataset: null, eval: ["a", "b"], rules: ["a:wbits=8"] }),
+    "wbits 3, act_order yes, dataset none, eval a, b, rules a:wbits=8", "what differs");
+}
+
+async function values() {
+  const { ruleText, rulesOptions, valueText } = await import("/assets/lib/values.js");
+  const rules = [{ modules: ["self_attn", "down_proj"], wbits: 8 },
+    { layers: "0-3,15", experts: "2", modules: "down_proj", wbits: 4, groupsize: 64, sym: true },
+    { layers: "1", method: "rtn" }];
+  same(rules.map(ruleText), ["self_attn,down_proj:wbits=8",
+    "layers=0-3,15/experts=2/down_proj:wbits=4,groupsize=64,sym=true", "layers=1:method=rtn"], "rules");
+  same(rulesOptions(3, rules.slice(0, 1)), "--wbits 3 --rule 'self_attn,down_proj:wbits=8'", "options");
+  same([null, "", [], false, 0, 2.5, "x", [1, "a"], rules.slice(2), { a: 1 }].map((one) => valueText(one)),
+    ["none", "none", "none", "no", "0", "2.5", "x", "1, a", "layers=1:method=rtn", '{"a":1}'], "values");
+  same([valueText(undefined, "–"), valueText([], "–"), valueText(null, null)], ["–", "none", null], "nothing");
 }
 
 async function ticks() {
@@ -348,7 +361,7 @@ async function ticks() {
   }
 }
 
-const checks = [columns, comparisonState, lists, ticks,
+const checks = [columns, comparisonState, lists, values, ticks,
   soon, labels, devices, feed, sse, units, router, schema, layers, job];
 Promise.all(checks.map((check) => check()))
   .then(() => done(wrong), (error) => done([...wrong, String(error.stack || error)]));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What was planned for target_bits: what each unit minds, and what each size costs. */
 import { LineChart, available, style } from "./charts.js";
-import { el, setText, show } from "../lib/dom.js";
+import { el, pair, setText, show } from "../lib/dom.js";
 import { bytes } from "../lib/units.js";
+import { rulesOptions } from "../lib/values.js";
 
 const UNITS = {
   module: "What loaders hold in one module is alike.",
@@ -32,23 +33,26 @@ export class Plan {
   #said = el("p", {});
   #measured = el("p", { hidden: true });
   #warning = el("p", { class: "help", hidden: true });
+  #options = el("dl", { class: "facts" });
   #units = el("div", {});
   #points = el("div", {});
   #canvas = el("canvas");
   #chart = null;
   node = el("section", { class: "card", "aria-labelledby": "plan-title", hidden: true },
-    el("h2", { id: "plan-title" }, "Plan"), this.#said, this.#measured, this.#warning,
+    el("h2", { id: "plan-title" }, "Plan"), this.#said, this.#measured, this.#warning, this.#options,
     available() ? el("div", { class: "chart" }, this.#canvas) : null,
     el("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": "Plan of bits" },
       this.#points, this.#units));
 
-  update(plan) {
+  /* @wbits: of the matrices that no rule names. */
+  update(plan, wbits) {
     this.#plan = plan;
     setText(this.#said, `${plan.chosen.bits.toFixed(2)} bits on average, predicted KL divergence ` +
       `${kl(plan.chosen.kl)}. ${UNITS[plan.unit] ?? ""} Each unit alone was quantized and compared ` +
       `with the original on ${plan.tokens} tokens.`);
     setText(this.#warning, plan.warning ?? "");
     this.#warning.hidden = !plan.warning;
+    this.#drawOptions(wbits);
     this.#drawPoints();
     this.#drawUnits();
     this.node.hidden = false;
@@ -65,6 +69,14 @@ export class Plan {
 
   close() {
     this.#chart?.close();
+  }
+
+  /* The choice of each target, as quantctl quantize takes it. */
+  #drawOptions(wbits) {
+    const { targets = [], chosen } = this.#plan;
+    show(this.#options, (targets.length ? targets : [chosen]).map((point) =>
+      pair(point.target_bits ? `for ${point.target_bits} bits` : "options",
+        el("code", {}, rulesOptions(wbits, point.rules ?? [])))));
   }
 
   #drawPoints() {

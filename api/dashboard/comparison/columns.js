@@ -7,6 +7,7 @@
  */
 import { bits, method, perplexities } from "../lib/job.js";
 import { bytes, error, fixed, moment, perplexity, seconds } from "../lib/units.js";
+import { valueText } from "../lib/values.js";
 
 export const GROUPS = ["Figures", "Parameters", "Labels", "Job"];
 
@@ -19,11 +20,7 @@ function measured(job, set) {
 
 /* A parameter as a text that sorts and compares; numbers stay numbers. */
 function parameter(value) {
-  if (value === null || value === undefined || value === "") return null;
-  if (typeof value === "number") return value;
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.join(", ") || "none";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  return typeof value === "number" ? value : valueText(value, null);
 }
 
 function finite(value) {

@@ -18,16 +18,10 @@ import { showRefused } from "../parts/refused.js";
 import { format, ids } from "../lib/router.js";
 import { Soon } from "../lib/soon.js";
 import { ago, between, bytes, count, fixed, moment, seconds } from "../lib/units.js";
+import { valueText } from "../lib/values.js";
 
 const ASK_MS = 200; // several events, one question
 const TICK_MS = 1000;
-
-function shown(value) {
-  if (value === null || value === undefined || value === "") return "–";
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.map((v) => typeof v === "object" ? JSON.stringify(v) : v).join(", ") || "none";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
 
 class JobPage {
   #context;
@@ -149,7 +143,7 @@ class JobPage {
       page.#draw();
     },
     "plan.finished": (page, plan) => {
-      page.#plan.update(plan);
+      page.#plan.update(plan, page.#job?.params?.wbits);
       page.#changed();
     },
     "layer.finished": (page, layer) => {
@@ -307,7 +301,7 @@ class JobPage {
     const hash = (value) => el("code", { class: "hash", title: value }, value);
     show(this.#facts,
       Object.entries(job.params || {}).map(([name, value]) =>
-        pair(name, name.endsWith("sha256") && value ? hash(value) : shown(value))),
+        pair(name, name.endsWith("sha256") && value ? hash(value) : valueText(value, "–"))),
       pair("priority", String(job.priority)), job.notify ? pair("notify", job.notify) : null,
       Object.entries(job.labels || {}).map(([name, value]) => pair(`label ${name}`, value)));
     this.#drawFigures(job.model, job.result || {});

@@ -5,12 +5,11 @@ import { fraction, hasEnded, standing } from "../lib/job.js";
 import { Bar, Status } from "./progress.js";
 import { format } from "../lib/router.js";
 import { percent, seconds } from "../lib/units.js";
+import { valueText } from "../lib/values.js";
 
 /* "wbits 3, groupsize 64": what a member has of its own. */
 export function valuesText(values) {
-  const text = (value) => (value === null ? "none" : typeof value === "boolean" ? (value ? "yes" : "no")
-    : typeof value === "object" ? JSON.stringify(value) : String(value));
-  return Object.entries(values).map(([name, value]) => `${name} ${text(value)}`).join(", ");
+  return Object.entries(values).map(([name, value]) => `${name} ${valueText(value)}`).join(", ");
 }
 
 /* "2 succeeded, 1 running, 3 queued" */
