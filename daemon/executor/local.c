@@ -14,6 +14,7 @@
 struct local {
     struct executor executor;
     struct executor_config config;
+    pthread_mutex_t mutex;   /* held while workers are started: theirs ask for each other */
     struct worker **workers; /* [n_workers], owned; complete once start() has returned */
     int n_workers;
 };
@@ -28,10 +29,28 @@ static int local_open(const struct executor_config *config, struct executor **re
 
     if (!local)
         return failure_oom(failure);
+    pthread_mutex_init(&local->mutex, NULL);
     local->executor.ops = &executor_local;
     local->config = *config;
     *ret_executor = &local->executor;
     return 0;
+}
+
+static void on_device_failed(void *ctx) {
+    struct local *local = ctx;
+
+    local->config.failed(local->config.ctx);
+}
+
+static bool has_larger(void *ctx, size_t memory) {
+    struct local *local = ctx;
+    bool larger = false;
+
+    pthread_mutex_lock(&local->mutex);
+    for (int i = 0; i < local->n_workers; i++)
+        larger |= worker_memory(local->workers[i]) > memory;
+    pthread_mutex_unlock(&local->mutex);
+    return larger;
 }
 
 static int start_worker(struct local *local, const char *device, struct failure *failure) {
@@ -39,8 +58,9 @@ static int start_worker(struct local *local, const char *device, struct failure 
                                          .idle_seconds = local->config.config->idle_seconds,
                                          .jobs = local->config.jobs,
                                          .corpora = local->config.corpora,
-                                         .device_failed = local->config.failed,
-                                         .ctx = local->config.ctx};
+                                         .device_failed = on_device_failed,
+                                         .has_larger = has_larger,
+                                         .ctx = local};
     struct worker **workers =
         reallocarray(local->workers, local->n_workers + 1, sizeof(*local->workers));
     int r;
@@ -83,6 +103,15 @@ static int start_workers(struct local *local, struct failure *failure) {
     return r;
 }
 
+static int start_all(struct local *local, struct failure *failure) {
+    int r;
+
+    pthread_mutex_lock(&local->mutex);
+    r = start_workers(local, failure);
+    pthread_mutex_unlock(&local->mutex);
+    return r;
+}
+
 /* Threads inherit the processors that their maker may use, and the cpu backend counts them. */
 static int local_start(struct executor *executor, struct failure *failure) {
     struct local *local = local_of(executor);
@@ -91,10 +120,10 @@ static int local_start(struct executor *executor, struct failure *failure) {
     int r;
 
     if (CPU_COUNT(cpus) == 0)
-        return start_workers(local, failure);
+        return start_all(local, failure);
     if (sched_getaffinity(0, sizeof(mine), &mine) || sched_setaffinity(0, sizeof(*cpus), cpus))
         return failure_errno(failure, -errno, "cannot choose", "processors");
-    r = start_workers(local, failure);
+    r = start_all(local, failure);
     sched_setaffinity(0, sizeof(mine), &mine);
     return r;
 }
@@ -199,6 +228,7 @@ static void local_free(struct executor *executor) {
 
     for (int i = 0; i < local->n_workers; i++)
         worker_free(local->workers[i]);
+    pthread_mutex_destroy(&local->mutex);
     free(local->workers);
     free(local);
 }

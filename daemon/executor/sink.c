@@ -296,6 +296,17 @@ static bool lacks_device(const struct failure *why) {
     return str_equal(why->code, "device_memory") || str_equal(why->code, "job_folder_busy");
 }
 
+/* This device never fits the job, and a larger one may: what it waits for. */
+static bool waits_for_larger(const struct sink *sink, const struct failure *why,
+                             struct failure *ret_pause) {
+    if (!str_equal(why->code, "device_too_small") || !sink->has_larger ||
+        !sink->has_larger(sink->ctx))
+        return false;
+    failure_set(ret_pause, -ENOMEM, "device_memory", "it waits for a device with more memory",
+                "%s is too small: %s", sink->device, why->detail);
+    return true;
+}
+
 /* @why: what became of the run, when it neither succeeded nor was stopped. */
 static int record(struct sink *sink, const struct run_end *end, const struct failure *why,
                   struct failure *failure) {
@@ -322,8 +333,12 @@ int sink_end(struct sink *sink, const struct run_end *end) {
     /* The store's own reason is better than what the pipeline made of its errno. */
     const struct failure *why = sink->refused ? &sink->failure : &end->failure;
     int64_t id = sink->row->id;
-    struct failure failure;
+    struct failure failure, pause;
 
+    if (end->how == RUN_FAILED && waits_for_larger(sink, why, &pause)) {
+        why = &pause;
+        holds_add(sink->jobs->holds, id, HOLD_SMALL, sink->device);
+    }
     if (end->how == RUN_FAILED && end->device_failed)
         log_record(LOG_ERR, LOG_FIELDS(.job = id, .owner = sink->row->owner, .code = why->code),
                    "job %" PRId64 ": the device failed: %s", id, why->detail);

@@ -24,6 +24,7 @@ struct sink {
     const struct run_mark *mark; /* how far its events were read, with the one that is reported now;
                                     NULL: they come from no file */
     void (*alive)(void *ctx);    /* called at every sign of life, some times a second */
+    bool (*has_larger)(void *ctx); /* may a device with more memory run the job? NULL: none may */
     void *ctx;
 
     /* The sink's own. */

@@ -72,6 +72,13 @@ static void on_alive(void *ctx) {
     look(worker, LOOK_BUSY_SECONDS);
 }
 
+static bool has_larger(void *ctx) {
+    struct worker *worker = ctx;
+
+    return worker->config.has_larger &&
+           worker->config.has_larger(worker->config.ctx, worker_memory(worker));
+}
+
 /* It cannot be opened now: the longer that lasts, the less often it is tried. */
 static void note_unusable(struct worker *worker, const struct failure *why) {
     int seconds = worker->retry_seconds * 2;
@@ -178,6 +185,7 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
                         .cancel = &worker->cancel,
                         .stop = &worker->stop,
                         .alive = on_alive,
+                        .has_larger = has_larger,
                         .ctx = worker};
     bool poisoned = runner_run(&sink, worker->config.corpora, worker->backend);
 
@@ -362,6 +370,10 @@ json_t *worker_describe(struct worker *worker) {
                      seen.info.utilization < 0 ? json_null() : json_real(seen.info.utilization),
                      "job", seen.job_id ? json_integer(seen.job_id) : json_null(), "error",
                      seen.usable ? json_null() : failure_to_json(&seen.why));
+}
+
+size_t worker_memory(struct worker *worker) {
+    return see(worker).info.memory_total;
 }
 
 bool worker_is_usable(struct worker *worker) {

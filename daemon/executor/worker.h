@@ -24,6 +24,8 @@ struct worker_config {
     struct jobs *jobs;  /* all borrowed */
     const struct corpora *corpora;
     void (*device_failed)(void *ctx); /* only a new process can use the device; worker's thread */
+    /* Has another device more than @memory bytes? Worker's thread; NULL: none has. */
+    bool (*has_larger)(void *ctx, size_t memory);
     void *ctx;
 };
 
@@ -53,6 +55,9 @@ void worker_cancel(struct worker *worker, int64_t id);
  * thread.
  */
 json_t *worker_describe(struct worker *worker);
+
+/* worker_memory() - the memory of its device as last seen, in bytes. Any thread. */
+size_t worker_memory(struct worker *worker);
 
 /* worker_is_usable() - could the device be opened when it was last tried, and is it sound? Any. */
 bool worker_is_usable(struct worker *worker);

@@ -10,14 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define FOR_GOOD 1000000000 /* thirty years */
+
 /* Seconds; doubled each time. */
 static const struct {
     int first, max;
 } spans[N_HOLD_KINDS] = {
-    [HOLD_CLUSTER] = {30, 960}, [HOLD_MEMORY] = {1, 60}, [HOLD_DISK] = {20, 640}, /* longer than the
-                                                                                     disk itself is
-                                                                                     left alone: see
-                                                                                     files/disk.h */
+    [HOLD_SMALL] = {FOR_GOOD, FOR_GOOD},
+    [HOLD_CLUSTER] = {30, 960},
+    [HOLD_MEMORY] = {1, 60},
+    [HOLD_DISK] = {20, 640}, /* longer than the disk itself is left alone: see files/disk.h */
 };
 
 struct hold {

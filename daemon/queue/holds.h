@@ -16,6 +16,7 @@
 struct holds;
 
 enum hold_kind {
+    HOLD_SMALL,   /* the device is too small for the job, which waits for a larger one */
     HOLD_CLUSTER, /* a cluster refuses the job, or cannot start it: as below */
     HOLD_MEMORY,  /* of a device: the job is not tried there before its time, whatever else waits */
     HOLD_DISK,    /* the job is tried before its time when no other one can be */

@@ -107,6 +107,32 @@ static void test_too_small_device(void **state) {
     job_row_free(wait_status(b, id, JOB_FAILED));
 }
 
+/* The same beside a larger device: the job waits for that one, and this one runs others. */
+static void test_larger_device(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b), other;
+    struct job_row *row = NULL;
+    struct failure failure;
+
+    script.r = -ENOMEM;
+    script.code = "device_too_small";
+    script.has_larger = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    cleanup(job_row_freep) struct job_row *paused = wait_paused(b, id, true);
+    assert_non_null(
+        strstr(json_string_value(json_object_get(paused->paused, "detail")), "cpu is too small"));
+    script.r = 0;
+    other = add_job(b);
+    worker_wake(b->worker);
+    job_row_free(wait_status(b, other, JOB_SUCCEEDED));
+    assert_int_equal(script.runs, 2);
+    assert_int_equal(jobs_look(&b->jobs, "cpu", &failure), -ENOENT);
+    assert_int_equal(jobs_claim(&b->jobs, "cuda:1", &row, &failure), 0);
+    assert_int_equal(row->id, id);
+    assert_int_equal(row->attempt, 1);
+    job_row_free(row);
+}
+
 /* A write found no room: the job waits, loses no attempt, and goes on. */
 static void test_full_disk(void **state) {
     static const int errors[] = {-ENOSPC, -EDQUOT};
@@ -160,7 +186,8 @@ static void test_disk_floor(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_unusable_device),  TEST(test_unusable_at_start), TEST(test_lack_of_memory),
-        TEST(test_too_small_device), TEST(test_full_disk),         TEST(test_disk_floor),
+        TEST(test_too_small_device), TEST(test_larger_device),     TEST(test_full_disk),
+        TEST(test_disk_floor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

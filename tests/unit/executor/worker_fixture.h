@@ -27,6 +27,7 @@ static struct script {
     atomic_bool unusable;  /* the device cannot be opened */
     atomic_bool hang_info; /* asking the device how it is does not return */
     atomic_bool hung;      /* it has come to that */
+    bool has_larger;       /* another device has more memory */
     atomic_int runs, opened, closed, refused;
 } script;
 
@@ -119,12 +120,19 @@ static void on_device_failed(void *ctx) {
     b->device_failed++;
 }
 
+static bool has_larger(void *ctx, size_t memory) {
+    (void)ctx;
+    (void)memory;
+    return script.has_larger;
+}
+
 static int start(struct bench *b, const char *device) {
     struct worker_config config = {.device = device,
                                    .idle_seconds = 0,
                                    .jobs = &b->jobs,
                                    .corpora = &b->corpora,
                                    .device_failed = on_device_failed,
+                                   .has_larger = has_larger,
                                    .ctx = b};
 
     return worker_start(&config, &b->worker, &b->f->failure);
