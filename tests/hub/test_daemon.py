@@ -215,6 +215,21 @@ class DaemonTest(unittest.TestCase):
             self.assertIn("no route to the internet", problem["detail"])
         self.assertEqual(self.wait(self.submit(model="olmoe-demo"))["status"], "succeeded")
 
+    def test_mirror_by_name(self):
+        """Without a route out the hub's name may be that of a mirror in this network."""
+        hosts = os.path.join(self.dir, "hosts")
+        with open(hosts, "w", encoding="utf-8") as file:
+            file.write("127.0.0.1 localhost huggingface.co\n")
+        alone = ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c",
+                 'mount --bind "$0" /etc/hosts && ip link set lo up && exec "$@"', hosts]
+        if subprocess.run([*alone, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("no network namespaces, or no ip")
+        self.stop()
+        self.endpoint, self.sources, self.wrapper = "https://huggingface.co", [], alone
+        self.start()
+        status, answer = self.ask("POST", "/v1/jobs", SMALL)
+        self.assertEqual(status, 202, answer)
+
     def test_all_data_sets(self):
         if not os.path.isdir(FILES):
             self.skipTest("the public data sets are not there")

@@ -7,14 +7,17 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define FAILED_ENOUGH 3 /* one that is lost now and then says nothing */
 #define FAILED_SECONDS 60
+#define RESOLVED_SECONDS 60
 
 /*
  * Is there no route to @address, of an outside network? Connecting a datagram socket looks the
@@ -56,11 +59,49 @@ static bool is_near(const struct hub_client *client) {
     return !str_equal(client->site.endpoint, HUB_ENDPOINT);
 }
 
+/* Does the name in the URL @endpoint lead to an address to which there is a route? */
+static bool look_up(const char *endpoint) {
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    const char *name = strstr(endpoint, "://");
+    struct addrinfo *list = NULL;
+    char host[256];
+    bool found = false;
+
+    name = name ? name + 3 : endpoint;
+    snprintf(host, sizeof(host), "%.*s", (int)strcspn(name, ":/"), name);
+    if (getaddrinfo(host, "443", &hints, &list))
+        return false;
+    for (const struct addrinfo *at = list; at && !found; at = at->ai_next)
+        found = !has_no_route(at->ai_addr, at->ai_addrlen);
+    freeaddrinfo(list);
+    return found;
+}
+
+/* The name of the hub may be that of a mirror in this network. It is looked up now and then. */
+static bool leads_here(struct hub_client *client) {
+    struct hub_contact *contact = &client->contact;
+    bool fresh, found;
+
+    pthread_mutex_lock(&contact->lock);
+    fresh = contact->resolved_clock > 0 &&
+            clock_monotonic() - contact->resolved_clock < RESOLVED_SECONDS;
+    found = contact->leads_here;
+    pthread_mutex_unlock(&contact->lock);
+    if (fresh)
+        return found;
+    found = look_up(client->site.endpoint);
+    pthread_mutex_lock(&contact->lock);
+    contact->leads_here = found;
+    contact->resolved_clock = clock_monotonic();
+    pthread_mutex_unlock(&contact->lock);
+    return found;
+}
+
 bool hub_is_cut_off(struct hub_client *client, char *ret_why, size_t size) {
     struct hub_contact *contact = &client->contact;
     bool silent;
 
-    if (!is_near(client) && is_alone()) {
+    if (!is_near(client) && is_alone() && !leads_here(client)) {
         snprintf(ret_why, size, "this machine has no route to the internet");
         return true;
     }

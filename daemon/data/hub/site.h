@@ -17,6 +17,8 @@ struct hub_contact {
     int n_failed;                   /* requests in a row without an answer */
     double failed_clock;            /* monotonic seconds of the newest of them */
     char error[256];                /* of the failure */
+    double resolved_clock;          /* when the hub's name was last looked up; 0: never */
+    bool leads_here;                /* what was found: hub_is_cut_off() */
 };
 
 /* Whom to ask, and how patiently. */
