@@ -143,6 +143,10 @@ struct service {
     int (*cancel_group)(void *ctx, const struct caller *caller, int64_t id, json_t **ret_group,
                         struct failure *failure);
 
+    /* Changes the place of each job of a group that waits; when none does: -EBUSY. */
+    int (*order_group)(void *ctx, const struct caller *caller, int64_t id,
+                       const struct job_order *order, json_t **ret_group, struct failure *failure);
+
     /*
      * One job; *ret_version grows with every change of the object (for an ETag). A caller that
      * knows the version passes it as @known and gets *ret_job NULL when it still holds.

@@ -17,8 +17,6 @@
 #define LIST_MAX 500
 #define EVENTS_MAX 10000
 
-_Static_assert(SERVICE_STATUSES == N_JOB_STATUS, "the api shows every status");
-
 /* Takes over @data. */
 static int make_list(json_t *data, json_t **ret_list, struct failure *failure) {
     json_t *list = json_pack("{ss so sb}", "object", "list", "data", data, "has_more", 0);
@@ -113,6 +111,18 @@ static int cancel_group(void *ctx, const struct caller *caller, int64_t id, json
         puller_cancel(daemon->puller, strtoll(job, NULL, 10));
     }
     return r ? r : groups_object(&daemon->jobs, caller, id, 0, ret_group, &version, failure);
+}
+
+static int order_group(void *ctx, const struct caller *caller, int64_t id,
+                       const struct job_order *order, json_t **ret_group, struct failure *failure) {
+    struct daemon *daemon = ctx;
+    uint64_t version;
+    int r = groups_order(&daemon->jobs, caller, id, order, failure);
+
+    if (r)
+        return r;
+    wake_all(daemon);
+    return groups_object(&daemon->jobs, caller, id, 0, ret_group, &version, failure);
 }
 
 static int get_job(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
@@ -372,66 +382,15 @@ static int adopt(void *ctx, const struct caller *caller, int64_t id, const json_
 }
 
 static int health(void *ctx, json_t **ret_health, struct failure *failure) {
-    struct daemon *daemon = ctx;
-    struct failure why;
-    int64_t n;
-    int r;
-
-    if (daemon->device_failed)
-        return failure_set(failure, -EAGAIN, "device_failed", "quantd is about to restart",
-                           "a device failed");
-    r = store_begin(daemon->store, STORE_READ, &why);
-    if (!r) {
-        r = store_count_jobs(daemon->store, JOB_QUEUED, &n);
-        r = store_end(daemon->store, r, &why);
-    }
-    if (r)
-        return failure_set(failure, -EAGAIN, "store_error", why.hint, "%s", why.detail);
-    *ret_health = json_pack("{ss}", "status", "ok");
-    return *ret_health ? 0 : failure_oom(failure);
+    return status_health(ctx, ret_health, failure);
 }
 
 static int ready(void *ctx, json_t **ret_ready, struct failure *failure) {
-    struct daemon *daemon = ctx;
-    json_t *healthy = NULL;
-    int r = health(ctx, &healthy, failure);
-
-    if (!r && !executors_are_usable(daemon->executors))
-        r = failure_set(failure, -EAGAIN, "no_device", "the log of quantd has the reason",
-                        "no device can be opened");
-    if (!r && disk_check(&daemon->disk, failure))
-        r = -EAGAIN;
-    if (r) {
-        json_decref(healthy);
-        return r;
-    }
-    *ret_ready = healthy;
-    return 0;
+    return status_ready(ctx, ret_ready, failure);
 }
 
 static int read_stats(void *ctx, struct service_stats *ret_stats, struct failure *failure) {
-    struct daemon *daemon = ctx;
-    const struct stats *stats = &daemon->jobs.stats;
-    int64_t n[N_JOB_STATUS];
-    int r = store_begin(daemon->store, STORE_READ, failure);
-
-    if (r)
-        return r;
-    r = store_count_by_status(daemon->store, n);
-    r = store_end(daemon->store, r, failure);
-    if (r)
-        return r;
-    *ret_stats = (struct service_stats){.wait = histogram_read(&stats->wait),
-                                        .run = histogram_read(&stats->run),
-                                        .divergence = histogram_read(&stats->divergence),
-                                        .store = store_seconds(daemon->store),
-                                        .n_layers = atomic_load(&stats->n_layers),
-                                        .n_tokens = atomic_load(&stats->n_tokens)};
-    for (int i = 0; i < N_JOB_STATUS; i++) {
-        ret_stats->jobs[i].status = job_status_name(i);
-        ret_stats->jobs[i].n = (uint64_t)n[i];
-    }
-    return 0;
+    return status_stats(ctx, ret_stats, failure);
 }
 
 static void subscribe(void *ctx, void (*wake)(void *wake_ctx), void *wake_ctx) {
@@ -450,6 +409,7 @@ void service_init(struct service *service, struct daemon *daemon) {
         .group = get_group,
         .groups = list_groups,
         .cancel_group = cancel_group,
+        .order_group = order_group,
         .job = get_job,
         .jobs = list_jobs,
         .cancel = cancel,

@@ -7,6 +7,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+_Static_assert(SERVICE_STATUSES == N_JOB_STATUS, "the api shows every status");
+
 /* The disk of the folder @path; @limit, called @name: what the configuration says about it. */
 static json_t *describe_disk(const char *path, const char *name, uint64_t limit) {
     struct statvfs st;
@@ -66,5 +68,65 @@ int status_describe(struct daemon *daemon, json_t **ret_status, struct failure *
     if (!status)
         return failure_oom(failure);
     *ret_status = status;
+    return 0;
+}
+
+int status_health(struct daemon *daemon, json_t **ret_health, struct failure *failure) {
+    struct failure why;
+    int64_t n;
+    int r;
+
+    if (daemon->device_failed)
+        return failure_set(failure, -EAGAIN, "device_failed", "quantd is about to restart",
+                           "a device failed");
+    r = store_begin(daemon->store, STORE_READ, &why);
+    if (!r) {
+        r = store_count_jobs(daemon->store, JOB_QUEUED, &n);
+        r = store_end(daemon->store, r, &why);
+    }
+    if (r)
+        return failure_set(failure, -EAGAIN, "store_error", why.hint, "%s", why.detail);
+    *ret_health = json_pack("{ss}", "status", "ok");
+    return *ret_health ? 0 : failure_oom(failure);
+}
+
+int status_ready(struct daemon *daemon, json_t **ret_ready, struct failure *failure) {
+    json_t *healthy = NULL;
+    int r = status_health(daemon, &healthy, failure);
+
+    if (!r && !executors_are_usable(daemon->executors))
+        r = failure_set(failure, -EAGAIN, "no_device", "the log of quantd has the reason",
+                        "no device can be opened");
+    if (!r && disk_check(&daemon->disk, failure))
+        r = -EAGAIN;
+    if (r) {
+        json_decref(healthy);
+        return r;
+    }
+    *ret_ready = healthy;
+    return 0;
+}
+
+int status_stats(struct daemon *daemon, struct service_stats *ret_stats, struct failure *failure) {
+    const struct stats *stats = &daemon->jobs.stats;
+    int64_t n[N_JOB_STATUS];
+    int r = store_begin(daemon->store, STORE_READ, failure);
+
+    if (r)
+        return r;
+    r = store_count_by_status(daemon->store, n);
+    r = store_end(daemon->store, r, failure);
+    if (r)
+        return r;
+    *ret_stats = (struct service_stats){.wait = histogram_read(&stats->wait),
+                                        .run = histogram_read(&stats->run),
+                                        .divergence = histogram_read(&stats->divergence),
+                                        .store = store_seconds(daemon->store),
+                                        .n_layers = atomic_load(&stats->n_layers),
+                                        .n_tokens = atomic_load(&stats->n_tokens)};
+    for (int i = 0; i < N_JOB_STATUS; i++) {
+        ret_stats->jobs[i].status = job_status_name(i);
+        ret_stats->jobs[i].n = (uint64_t)n[i];
+    }
     return 0;
 }

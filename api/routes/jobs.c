@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+/* Jobs, and groups of them. */
 #include "api/request/answer.h"
 #include "api/request/api.h"
 #include "api/request/response.h"
@@ -27,31 +28,62 @@ enum MHD_Result jobs_get(struct request *request) {
     return answer_versioned(request, list, version);
 }
 
-enum MHD_Result job_get(struct request *request) {
+enum MHD_Result groups_get(struct request *request) {
     struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *job = NULL;
-    uint64_t known = answer_known_version(request), version = known;
+    cleanup(json_decrefp) json_t *list = NULL;
     struct failure failure = {};
-    int r;
+    struct groups_filter filter;
+    int r = groups_filter_take(request, &filter, &failure);
 
-    r = service->job(service->ctx, &request->caller, request->job, known, &job, &version, &failure);
+    if (r == 0)
+        r = service->groups(service->ctx, &request->caller, &filter, &list, &failure);
     if (r)
         return answer_failure(request, r, &failure);
-    return answer_versioned(request, job, version);
+    return answer_json(request, MHD_HTTP_OK, list, NULL);
+}
+
+/* Answers with the job or group that @get gives. */
+static enum MHD_Result answer_one(struct request *request,
+                                  int (*get)(void *ctx, const struct caller *caller, int64_t id,
+                                             uint64_t known, json_t **ret_object,
+                                             uint64_t *ret_version, struct failure *failure)) {
+    cleanup(json_decrefp) json_t *object = NULL;
+    uint64_t known = answer_known_version(request), version = known;
+    struct failure failure = {};
+    int r = get(request->api->service->ctx, &request->caller, request->job, known, &object,
+                &version, &failure);
+
+    return r ? answer_failure(request, r, &failure) : answer_versioned(request, object, version);
+}
+
+enum MHD_Result job_get(struct request *request) {
+    return answer_one(request, request->api->service->job);
+}
+
+enum MHD_Result group_get(struct request *request) {
+    return answer_one(request, request->api->service->group);
+}
+
+/* Has @cancel stop the job or group. */
+static enum MHD_Result stop(struct request *request,
+                            int (*cancel)(void *ctx, const struct caller *caller, int64_t id,
+                                          json_t **ret_object, struct failure *failure)) {
+    cleanup(json_decrefp) json_t *object = NULL;
+    struct failure failure = {};
+    int r = request_no_body(request, &failure);
+
+    if (r == 0)
+        r = cancel(request->api->service->ctx, &request->caller, request->job, &object, &failure);
+    return r ? answer_failure(request, r, &failure)
+             : answer_json(request, MHD_HTTP_ACCEPTED, object, NULL);
 }
 
 enum MHD_Result job_cancel(struct request *request) {
-    struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *job = NULL;
-    struct failure failure = {};
-    int r;
+    return stop(request, request->api->service->cancel);
+}
 
-    r = request_no_body(request, &failure);
-    if (r == 0)
-        r = service->cancel(service->ctx, &request->caller, request->job, &job, &failure);
-    if (r)
-        return answer_failure(request, r, &failure);
-    return answer_json(request, MHD_HTTP_ACCEPTED, job, NULL);
+enum MHD_Result group_cancel(struct request *request) {
+    return stop(request, request->api->service->cancel_group);
 }
 
 enum MHD_Result job_retry(struct request *request) {

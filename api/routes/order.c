@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The order of waiting jobs. */
+/* The order of waiting jobs, one by one or those of a group. */
 #include "api/request/answer.h"
 #include "api/request/api.h"
 #include "api/routes/table.h"
@@ -10,32 +10,44 @@
 
 #define PRIORITY_MAX 100
 
-static enum MHD_Result order_job(struct request *request, const struct job_order *order) {
+enum target { JOB, GROUP };
+
+static enum MHD_Result order_it(struct request *request, enum target target,
+                                const struct job_order *order) {
     struct service *service = request->api->service;
-    cleanup(json_decrefp) json_t *job = NULL;
+    cleanup(json_decrefp) json_t *answer = NULL;
     struct failure failure = {};
-    int r = service->order(service->ctx, &request->caller, request->job, order, &job, &failure);
+    int r = (target == GROUP ? service->order_group : service->order)(
+        service->ctx, &request->caller, request->job, order, &answer, &failure);
 
     if (r)
         return answer_failure(request, r, &failure);
-    return answer_json(request, MHD_HTTP_OK, job, NULL);
+    return answer_json(request, MHD_HTTP_OK, answer, NULL);
 }
 
-static enum MHD_Result hold(struct request *request, bool held) {
+static enum MHD_Result hold(struct request *request, enum target target, bool held) {
     struct failure failure = {};
     int r = request_no_body(request, &failure);
 
     if (r)
         return answer_failure(request, r, &failure);
-    return order_job(request, &(struct job_order){.held = &held});
+    return order_it(request, target, &(struct job_order){.held = &held});
 }
 
 enum MHD_Result job_hold(struct request *request) {
-    return hold(request, true);
+    return hold(request, JOB, true);
 }
 
 enum MHD_Result job_release(struct request *request) {
-    return hold(request, false);
+    return hold(request, JOB, false);
+}
+
+enum MHD_Result group_hold(struct request *request) {
+    return hold(request, GROUP, true);
+}
+
+enum MHD_Result group_release(struct request *request) {
+    return hold(request, GROUP, false);
 }
 
 /* The body {"priority": N}. */
@@ -57,11 +69,19 @@ static int take_priority(const struct request *request, int *ret_priority,
     return 0;
 }
 
-enum MHD_Result job_priority(struct request *request) {
+static enum MHD_Result prioritize(struct request *request, enum target target) {
     struct failure failure = {};
     int priority = 0, r = take_priority(request, &priority, &failure);
 
     if (r)
         return answer_failure(request, r, &failure);
-    return order_job(request, &(struct job_order){.priority = &priority});
+    return order_it(request, target, &(struct job_order){.priority = &priority});
+}
+
+enum MHD_Result job_priority(struct request *request) {
+    return prioritize(request, JOB);
+}
+
+enum MHD_Result group_priority(struct request *request) {
+    return prioritize(request, GROUP);
 }

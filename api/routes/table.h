@@ -36,6 +36,9 @@ enum MHD_Result job_windows_get(struct request *request);
 enum MHD_Result groups_get(struct request *request);
 enum MHD_Result group_get(struct request *request);
 enum MHD_Result group_cancel(struct request *request);
+enum MHD_Result group_hold(struct request *request);
+enum MHD_Result group_release(struct request *request);
+enum MHD_Result group_priority(struct request *request);
 
 /* submit.c */
 enum MHD_Result jobs_post(struct request *request);

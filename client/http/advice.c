@@ -11,6 +11,8 @@ static const struct {
     {"job_ended", "'quantctl show ID' shows how it ended, 'quantctl retry ID' runs it again"},
     {"job_not_queued",
      "only waiting jobs can be held, released or moved; 'quantctl show ID' shows it"},
+    {"group_not_queued",
+     "only waiting jobs can be held, released or moved; 'quantctl show GROUP' shows them"},
     {"job_not_ended", "stop it first: quantctl cancel ID"},
     {"forbidden",
      "ask its owner or an admin of quantd; 'quantctl doctor' shows your user and role"},

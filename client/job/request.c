@@ -159,25 +159,53 @@ static int add_option(struct client *client, json_t *request, const struct arg_o
     return 0;
 }
 
-static int add_words(struct client *client, json_t *request, const struct args *args,
-                     struct failure *failure) {
-    static const struct {
-        const char *field;
-        int (*place)(struct client *client, const char *word, char **ret_name,
-                     struct failure *failure);
-    } words[] = {{"model", place_model}, {"dataset", place_set}};
+/* A word of the command line as @place reads it, into the field @field. */
+static int add_word(struct client *client, json_t *request, const char *field, const char *word,
+                    int (*place)(struct client *client, const char *word, char **ret_name,
+                                 struct failure *failure),
+                    struct failure *failure) {
+    cleanup(freep) char *name = NULL;
+    int r = place(client, word, &name, failure);
 
-    for (int i = 0; i < MIN(args->n_positional, (int)ARRAY_SIZE(words)); i++) {
-        cleanup(freep) char *name = NULL;
-        int r = words[i].place(client, args->positional[i], &name, failure);
+    if (r)
+        return r;
+    if (json_object_set_new(request, field, json_string(name)))
+        return failure_set(failure, -EINVAL, "usage", "the terminal's locale must be UTF-8",
+                           "not UTF-8: '%s'", word);
+    return 0;
+}
+
+/* Several models, each of which is evaluated. */
+static int add_models(struct client *client, json_t *lists, const struct args *args,
+                      struct failure *failure) {
+    cleanup(json_decrefp) json_t *models = json_array(), *one = json_object();
+
+    if (!models || !one)
+        return failure_oom(failure);
+    for (int i = 0; i < args->n_positional; i++) {
+        int r = add_word(client, one, "model", args->positional[i], place_model, failure);
 
         if (r)
             return r;
-        if (json_object_set_new(request, words[i].field, json_string(name)))
-            return failure_set(failure, -EINVAL, "usage", "the terminal's locale must be UTF-8",
-                               "not UTF-8: '%s'", args->positional[i]);
+        if (json_array_append(models, json_object_get(one, "model")))
+            return failure_oom(failure);
     }
-    return 0;
+    return json_object_set(lists, "model", models) ? failure_oom(failure) : 0;
+}
+
+/* MODEL and DATASET; of eval, which has no data set, one or more models. */
+static int add_words(struct client *client, json_t *request, json_t *lists, const char *kind,
+                     const struct args *args, struct failure *failure) {
+    int r;
+
+    if (str_equal(kind, "eval") && args->n_positional > 1)
+        return add_models(client, lists, args, failure);
+    r = args->n_positional > 0
+            ? add_word(client, request, "model", args->positional[0], place_model, failure)
+            : 0;
+    if (!r && args->n_positional > 1)
+        r = add_word(client, request, "dataset", args->positional[1], place_set, failure);
+    return r;
 }
 
 /* Numbers and names of a choice have no commas: several values are a list of jobs. */
@@ -225,7 +253,7 @@ static int build(struct client *client, const struct args *args, const char *kin
                  json_t **ret_request, struct failure *failure) {
     cleanup(json_decrefp) json_t *request = json_pack("{s:s}", "kind", kind);
     const char *format = one_file_format(args_get(args, "save"));
-    int r = request ? add_words(client, request, args, failure) : failure_oom(failure);
+    int r = request ? add_words(client, request, lists, kind, args, failure) : failure_oom(failure);
 
     for (int i = 0; i < args->n_given && !r; i++)
         if (args->given[i].option->field)

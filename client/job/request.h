@@ -35,8 +35,9 @@ int request_new(struct client *client, const struct args *args, const char *kind
 
 /*
  * request_group() - the same, or the body of POST /v1/groups: an option that takes a number or one
- * of several names may be given several values with commas between them, and --sweep names a file
- * with more. *ret_group is owned by the caller; NULL: nothing differs, and it is one job.
+ * of several names may be given several values with commas between them, --sweep names a file with
+ * more, and the words of the kind eval are models. *ret_group is owned by the caller; NULL: nothing
+ * differs, and it is one job.
  */
 int request_group(struct client *client, const struct args *args, const char *kind,
                   json_t **ret_request, json_t **ret_group, struct failure *failure);

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/macros.h"
+#include "base/str.h"
+#include "client/http/answer.h"
 #include "client/job/estimate.h"
+#include "client/job/group/group.h"
+#include "client/job/job.h"
 #include "client/job/request.h"
 #include "client/job/submit.h"
+
+#include <errno.h>
+#include <inttypes.h>
 
 static const struct arg_option options[] = {
     {"eval", "LIST",
@@ -16,28 +23,75 @@ static const struct arg_option options[] = {
      ARG_INT},
     {"batch", "N", "windows at a time; by default as many as the device's memory allows", "batch",
      ARG_INT},
+    SWEEP_OPTION,
     REQUEST_OPTIONS,
     SUBMIT_OPTIONS,
     ESTIMATE_OPTION,
 };
 
-static int run(struct client *client, const struct args *args, struct failure *failure) {
-    cleanup(json_decrefp) json_t *request = NULL;
-    int r = request_new(client, args, "eval", &request, failure);
+/* The words of the command line; those of groups are the checkpoints of their jobs. */
+struct models {
+    struct args args;
+    char names[ARGS_POSITIONAL_MAX][32]; /* "job:ID" */
+};
 
-    if (!r && args_has(args, "estimate"))
-        return estimate_show(client, request, failure);
-    return r ? r : submit_run(client, args, SUBMIT_PATH, request, request, failure);
+static int add_model(struct models *models, const char *word, struct failure *failure) {
+    if (models->args.n_positional == ARGS_POSITIONAL_MAX)
+        return failure_set(failure, -EINVAL, "usage", "name fewer of them",
+                           "these are more than %d models", ARGS_POSITIONAL_MAX);
+    models->args.positional[models->args.n_positional++] = word;
+    return 0;
+}
+
+static int add_group(struct client *client, struct models *models, uint64_t id,
+                     struct failure *failure) {
+    int r, n_before = models->args.n_positional;
+    cleanup(json_decrefp) json_t *jobs = NULL;
+    json_t *job;
+    size_t i;
+
+    r = group_jobs(client, id, &jobs, failure);
+    json_array_foreach(jobs, i, job) {
+        int n = models->args.n_positional;
+
+        if (r || !str_equal(answer_text(job, "status"), "succeeded") ||
+            !json_is_integer(json_object_get(json_object_get(job, "result"), "size_bytes")))
+            continue;
+        if (n < ARGS_POSITIONAL_MAX)
+            snprintf(models->names[n], sizeof(models->names[n]), "job:%" PRId64, job_id(job));
+        r = add_model(models, n < ARGS_POSITIONAL_MAX ? models->names[n] : "", failure);
+    }
+    if (!r && models->args.n_positional == n_before)
+        return failure_set(failure, -EINVAL, "usage", "'quantctl show GROUP' shows its jobs",
+                           "group '%" PRIu64 "' has no job that made a checkpoint", id);
+    return r;
+}
+
+static int run(struct client *client, const struct args *args, struct failure *failure) {
+    struct models models = {.args = *args};
+    int r = 0;
+
+    models.args.n_positional = 0;
+    for (int i = 0; i < args->n_positional && !r; i++) {
+        uint64_t id;
+
+        r = args_group_id(args->positional[i], &id)
+                ? add_group(client, &models, id, failure)
+                : add_model(&models, args->positional[i], failure);
+    }
+    return r ? r : group_run(client, &models.args, "eval", failure);
 }
 
 const struct verb verb_eval = {
     .name = "eval",
-    .usage = "MODEL",
-    .summary = "measure the perplexity of a model, quantized or not",
+    .usage = "MODEL...",
+    .summary = "measure the perplexity of models, quantized or not",
     .details = "MODEL is a hub id (org/name[@revision]), a folder or a file NAME.gguf below a\n"
-               "model root of quantd, or job:ID.\n",
+               "model root of quantd, job:ID, or group:ID, the checkpoints of its jobs. Several\n"
+               "models, or several values with commas between them as in --seqlen 512,2048, make\n"
+               "a group of jobs, one for each combination.\n",
     .table = {options, ARRAY_SIZE(options)},
     .least = 1,
-    .most = 1,
+    .most = ARGS_POSITIONAL_MAX,
     .run = run,
 };

@@ -92,14 +92,7 @@ static const struct arg_option options[] = {
 };
 
 static int run(struct client *client, const struct args *args, struct failure *failure) {
-    cleanup(json_decrefp) json_t *request = NULL, *group = NULL;
-    int r = request_group(client, args, "quantize", &request, &group, failure);
-
-    if (!r && group)
-        return group_submit(client, args, group, failure);
-    if (!r && args_has(args, "estimate"))
-        return estimate_show(client, request, failure);
-    return r ? r : submit_run(client, args, SUBMIT_PATH, request, request, failure);
+    return group_run(client, args, "quantize", failure);
 }
 
 const struct verb verb_quantize = {

@@ -72,6 +72,9 @@ int jobs_submit(struct jobs *jobs, const struct caller *caller, const char *key,
                 const json_t *request, json_t **ret_job, bool *ret_created,
                 struct failure *failure);
 
+/* Jobs of a group, with those that were retried; all of them are shown at once. */
+#define JOBS_OF_GROUP_MAX 500
+
 /*
  * jobs_submit_to() - the same for a job that comes into the group @joins when that is there; 0:
  * into none.
@@ -135,6 +138,13 @@ int jobs_cancel_group(struct jobs *jobs, const struct caller *caller, int64_t gr
  */
 int jobs_order(struct jobs *jobs, const struct caller *caller, int64_t id,
                const struct job_order *order, struct failure *failure);
+
+/*
+ * jobs_order_group() - the same for all jobs of @group that wait, in one transaction. -EBUSY when
+ * none does.
+ */
+int jobs_order_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                     const struct job_order *order, struct failure *failure);
 
 /*
  * jobs_retry() - submit job @id, which failed or was cancelled, anew: a job of its own with the

@@ -57,6 +57,16 @@ static int change(struct jobs *jobs, const struct caller *caller, int64_t id,
     return r;
 }
 
+/* After the transaction that did it. */
+static void ordered(const struct caller *caller, int64_t id, const struct job_order *order) {
+    if (order->held)
+        log_record(LOG_INFO, LOG_FIELDS(.job = id, .owner = caller->owner), "job %" PRId64 " %s",
+                   id, *order->held ? "held" : "released");
+    if (order->priority)
+        log_record(LOG_INFO, LOG_FIELDS(.job = id, .owner = caller->owner),
+                   "job %" PRId64 " has priority %d", id, *order->priority);
+}
+
 int jobs_order(struct jobs *jobs, const struct caller *caller, int64_t id,
                const struct job_order *order, struct failure *failure) {
     int r = store_begin(jobs->store, STORE_WRITE, failure);
@@ -67,12 +77,7 @@ int jobs_order(struct jobs *jobs, const struct caller *caller, int64_t id,
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
-    if (order->held)
-        log_record(LOG_INFO, LOG_FIELDS(.job = id, .owner = caller->owner), "job %" PRId64 " %s",
-                   id, *order->held ? "held" : "released");
-    if (order->priority)
-        log_record(LOG_INFO, LOG_FIELDS(.job = id, .owner = caller->owner),
-                   "job %" PRId64 " has priority %d", id, *order->priority);
+    ordered(caller, id, order);
     events_wake(jobs->events);
     return 0;
 }
@@ -141,22 +146,31 @@ int jobs_cancel(struct jobs *jobs, const struct caller *caller, int64_t id,
     return 0;
 }
 
-/* Inside a transaction: *ret_ids gets the jobs of the group that are cancelled by this. */
-static int cancel_group(struct jobs *jobs, const struct caller *caller, int64_t group,
-                        json_t **ret_ids, struct failure *failure) {
+/* -------- all jobs of a group -------- */
+
+/*
+ * Inside a transaction: gives the members of @group that wait the place @order, or, when that is
+ * NULL, cancels those that have not ended. *ret_ids gets the members: {"ID": whether it has ended
+ * by this}.
+ */
+static int change_members(struct jobs *jobs, const struct caller *caller, int64_t group,
+                          const struct job_order *order, json_t **ret_ids,
+                          struct failure *failure) {
     cleanup(json_decrefp) json_t *members = NULL, *ids = json_object();
     json_t *member;
     size_t i;
     int r = ids ? store_list_members(jobs->store, group, &members) : -ENOMEM;
 
     json_array_foreach(members, i, member) {
+        int64_t job = json_integer_value(member);
         bool gone = false;
         char id[24];
 
         if (r)
             break;
-        r = cancel(jobs, caller, json_integer_value(member), &gone, failure);
-        snprintf(id, sizeof(id), "%" JSON_INTEGER_FORMAT, json_integer_value(member));
+        r = order ? change(jobs, caller, job, order, failure)
+                  : cancel(jobs, caller, job, &gone, failure);
+        snprintf(id, sizeof(id), "%" PRId64, job);
         if (!r && json_object_set_new(ids, id, json_boolean(gone)))
             r = -ENOMEM;
         r = r == -EBUSY ? 0 : r;
@@ -166,24 +180,57 @@ static int cancel_group(struct jobs *jobs, const struct caller *caller, int64_t 
     return r == -ENOMEM ? failure_oom(failure) : r;
 }
 
-int jobs_cancel_group(struct jobs *jobs, const struct caller *caller, int64_t group,
-                      json_t **ret_ids, struct failure *failure) {
+/* None of the members could be changed. */
+static int refuse_group(int64_t group, const struct job_order *order, struct failure *failure) {
+    if (order)
+        return failure_set(failure, -EBUSY, "group_not_queued",
+                           "only jobs that wait can be held, released or given another priority",
+                           "no job of group '%" PRId64 "' waits", group);
+    return failure_set(failure, -EBUSY, "group_ended", NULL,
+                       "cannot cancel group '%" PRId64 "': all its jobs have ended", group);
+}
+
+static int change_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                        const struct job_order *order, json_t **ret_ids, struct failure *failure) {
     cleanup(json_decrefp) json_t *ids = NULL;
-    const char *id;
-    json_t *gone;
     int r = store_begin(jobs->store, STORE_WRITE, failure);
 
     if (r)
         return r;
-    r = cancel_group(jobs, caller, group, &ids, failure);
+    r = change_members(jobs, caller, group, order, &ids, failure);
     if (!r && json_object_size(ids) == 0)
-        r = failure_set(failure, -EBUSY, "group_ended", NULL,
-                        "cannot cancel group '%" PRId64 "': all its jobs have ended", group);
+        r = refuse_group(group, order, failure);
     r = store_end(jobs->store, r, failure);
     if (r)
         return r;
     events_wake(jobs->events);
-    json_object_foreach(ids, id, gone) cancelled(jobs, strtoll(id, NULL, 10), json_is_true(gone));
     *ret_ids = steal_ptr(ids);
     return 0;
+}
+
+int jobs_cancel_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                      json_t **ret_ids, struct failure *failure) {
+    const char *id;
+    json_t *gone;
+    int r = change_group(jobs, caller, group, NULL, ret_ids, failure);
+
+    if (r)
+        return r;
+    json_object_foreach(*ret_ids, id, gone) {
+        cancelled(jobs, strtoll(id, NULL, 10), json_is_true(gone));
+    }
+    return 0;
+}
+
+int jobs_order_group(struct jobs *jobs, const struct caller *caller, int64_t group,
+                     const struct job_order *order, struct failure *failure) {
+    cleanup(json_decrefp) json_t *ids = NULL;
+    const char *id;
+    json_t *gone;
+    int r = change_group(jobs, caller, group, order, &ids, failure);
+
+    json_object_foreach(ids, id, gone) {
+        ordered(caller, strtoll(id, NULL, 10), order);
+    }
+    return r;
 }

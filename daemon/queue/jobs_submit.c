@@ -154,8 +154,21 @@ static int insert(struct jobs *jobs, const struct caller *caller, const struct c
     return r;
 }
 
+/* Is there room for one more in the group @id? */
+static int check_group(struct jobs *jobs, int64_t id, struct failure *failure) {
+    cleanup(json_decrefp) json_t *members = NULL;
+    int r = store_list_members(jobs->store, id, &members);
+
+    if (r || json_array_size(members) < JOBS_OF_GROUP_MAX)
+        return r;
+    return failure_set(
+        failure, -EBUSY, "group_full", "delete jobs of the group that are not needed any more",
+        "group '%" PRId64 "' has %d jobs, the most that a group may have", id, JOBS_OF_GROUP_MAX);
+}
+
 /* The group that the jobs come into; 0: none. */
-static int make_group(struct jobs *jobs, const struct batch *batch, int64_t *ret_group) {
+static int make_group(struct jobs *jobs, const struct batch *batch, int64_t *ret_group,
+                      struct failure *failure) {
     cleanup(group_row_freep) struct group_row *row = NULL;
     int r = 0;
 
@@ -164,6 +177,8 @@ static int make_group(struct jobs *jobs, const struct batch *batch, int64_t *ret
     if (batch->joins)
         r = store_get_group(jobs->store, batch->joins, &row);
     *ret_group = row ? row->id : 0;
+    if (row)
+        r = check_group(jobs, row->id, failure);
     return r == -ENOENT ? 0 : r;
 }
 
@@ -176,7 +191,7 @@ static int insert_all(struct jobs *jobs, const struct caller *caller, const char
     int r = quota_check(&jobs->quota, jobs->store, caller, candidates->n, failure);
 
     if (!r)
-        r = make_group(jobs, batch, &group);
+        r = make_group(jobs, batch, &group, failure);
     for (size_t i = 0; i < candidates->n && !r; i++) {
         r = insert(jobs, caller, &candidates->at[i], group, &id, failure);
         if (r == -EINVAL)

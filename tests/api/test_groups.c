@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #define BODY "{\"name\": \"g\", \"job\": {\"model\": \"a\"}, \"lists\": {\"wbits\": [3, 4]}}"
 
@@ -100,6 +101,32 @@ static void test_cancel(void **state) {
     check_problem(ASK(.path = "/v1/groups/1/cancel", .method = "POST"), 409, "job_ended");
 }
 
+static void test_order(void **state) {
+    struct site *site = *state;
+    struct answer answer = ASK(.path = "/v1/groups/1/hold", .method = "POST");
+
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body.data, "\"object\":\"group\""));
+    assert_non_null(strstr(answer.body.data, "\"held\":1"));
+    answer_done(&answer);
+    answer = ASK(.path = "/v1/groups/1/release", .method = "POST");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body.data, "\"held\":0"));
+    answer_done(&answer);
+    answer =
+        ASK(.path = "/v1/groups/1/priority", .headers = {JSON_TYPE}, .body = "{\"priority\": -7}");
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body.data, "\"priority\":-7"));
+    answer_done(&answer);
+    check_problem(
+        ASK(.path = "/v1/groups/1/priority", .headers = {JSON_TYPE}, .body = "{\"priority\": 101}"),
+        422, "invalid_parameter");
+    check_problem(ASK(.path = "/v1/groups/9/release", .method = "POST"), 404, "group_not_found");
+    check_allow(ASK(.path = "/v1/groups/1/hold"), "POST");
+    fake_end(site->fake, 1);
+    check_problem(ASK(.path = "/v1/groups/1/hold", .method = "POST"), 409, "job_not_queued");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_submit, open_site, close_site),
@@ -107,6 +134,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_get, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_list, open_site, close_site),
         cmocka_unit_test_setup_teardown(test_cancel, open_site, close_site),
+        cmocka_unit_test_setup_teardown(test_order, open_site, close_site),
     };
 
     curl_global_init(CURL_GLOBAL_DEFAULT);

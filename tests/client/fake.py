@@ -227,7 +227,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.fake.posted.append(json.loads(body or "null"))
         parts = self.path.strip("/").split("/")
-        if parts[3:] in (["hold"], ["release"], ["priority"]):
+        if parts[1] == "jobs" and parts[3:] in (["hold"], ["release"], ["priority"]):
             job = self.server.fake.jobs[int(parts[2])]
             job.update(json.loads(body) if body else {"held": parts[3] == "hold"})
             job["queue_position"] = None if job.get("held") else 3

@@ -108,12 +108,48 @@ def check_groups():
         {"values": {"wbits": 4}, "estimate": {**fake.ESTIMATE, "seconds": None}}]}
     check("group-estimate", run(made, *job, "--estimate"))
     check("usage-group-save", run(made, *job, "--save", "d"), 2)
-    check("usage-group-verb", run(made, "hold", "group:3"), 2)
+    check("usage-group-verb", run(made, "logs", "group:3"), 2)
+    check_group_order(made, group)
+    check_evals(made, group)
     for said, *words in [("'quantctl groups'", "show", bad) for bad in ("group:", "group:0", "group:x")] + [
             ("takes a number", "plan", *job[1:3], "--target-bits", bad) for bad in ("", ",", "2,,3")]:
         refused = run(made, *words)
         assert refused.returncode == 2 and said in refused.stderr, refused.stderr
     check_sweep_file(made, job[:3])
+
+
+def check_group_order(made, group):
+    """hold, release and prio of a group, beside jobs."""
+    waiting = {**group, "counts": {**group["counts"], "queued": 2}}
+    for verb in ("hold", "release", "priority"):
+        made.answers[f"/v1/groups/3/{verb}"] = 200, waiting
+    made.jobs[8] = fake.job(8, status="queued")
+    check("group-hold", run(made, "hold", "group:3", "8"))
+    check("group-release", run(made, "release", "group:3"))
+    check("group-prio", run(made, "prio", "group:3", "8", "-5"))
+    assert made.asked == made.posted[-1] == {"priority": -5} and made.jobs[8]["priority"] == -5, made.posted
+    answers = check_json(run(made, "prio", "group:3", "8", "2", "--json"))
+    assert [answer["id"] for answer in answers] == [3, 8]
+    made.answers["/v1/groups/3/hold"] = fake.problem(409, "group_not_queued", "no job of group '3' waits")
+    check("group-hold-refused", run(made, "hold", "group:3"), 3)
+
+
+def check_evals(made, group):
+    """Several models, and those that the jobs of a group made, are a group of evaluations."""
+    made.answers["/v1/groups"] = 202, group
+    for words, lists in (
+            (["org/olmoe", "job:1"], {"model": ["org/olmoe", "job:1"]}),
+            (["org/olmoe", "--seqlen", "256,512"], {"seqlen": [256, 512]}),
+            (["group:3", "org/olmoe"], {"model": ["job:3", "job:1", "org/olmoe"]})):
+        done = run(made, "eval", *words, "--eval", "wikitext2,c4", "--detach")
+        assert done.returncode == 0, done
+        assert made.asked["lists"] == lists and made.asked["job"].get("model") in (None, "org/olmoe"), made.asked
+        assert made.asked["job"]["kind"] == "eval" and made.asked["job"]["eval"] == ["wikitext2", "c4"]
+    run(made, "eval", "group:3", *["org/olmoe"] * 62, "--detach")
+    assert len(made.asked["lists"]["model"]) == 64
+    assert "more than 64" in run(made, "eval", "group:3", *["org/olmoe"] * 63).stderr
+    made.answers["/v1/jobs?group=3&limit=500"] = 200, fake.listing([fake.job(5, status="failed")])
+    check("usage-eval-group", run(made, "eval", "group:3"), 2)
 
 
 def check_sweep_file(made, job):

@@ -101,6 +101,27 @@ def check_form(board):
     board.quiet()
 
 
+def check_hold(board):
+    """What waits of a group is held and released by one button each."""
+    page, daemon = board.page, board.daemon
+    made = daemon.ask("v1/groups", {"job": {"model": "olmoe-demo", "dataset": "file:short.txt", "eval": [],
+                                            "nsamples": 4000}, "lists": {
+        "rules": [[], [{"modules": "self_attn", "wbits": 8}]], "wbits": [3, 4]}})
+    states = lambda: sorted(status.text for status in page.find_all(".members .status"))
+    board.open(f"#/groups/{made['id']}")
+    page.wait_until(lambda: states() == ["queued"] * 3 + ["running"], "one that runs")
+    assert "rules self_attn:wbits=8, wbits 4" in page.find(".members").text, page.find(".members").text
+    board.press("Hold all")
+    page.wait_until(lambda: states() == ["held"] * 3 + ["running"], "three that are held")
+    board.press("Release all")
+    page.wait_until(lambda: states() == ["queued"] * 3 + ["running"], "three that wait")
+    page.wait_until(lambda: page.has(".compare tbody tr"), "the table")
+    assert "[object" not in page.find(".compare").text, page.find(".compare").text
+    daemon.ask(f"v1/groups/{made['id']}/cancel", {})
+    board.see(".titled .status", "cancelled")
+    board.quiet()
+
+
 def check_cancel(board):
     """One button cancels what has not ended."""
     page, daemon = board.page, board.daemon
@@ -119,4 +140,5 @@ def run(board):
     check_list(board)
     check_ended(board)
     check_form(board)
+    check_hold(board)
     check_cancel(board)

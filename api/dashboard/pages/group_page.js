@@ -159,13 +159,18 @@ class GroupPage {
   #drawActions() {
     const group = this.#group;
     const caller = this.#context.session.caller;
-    const key = `${group.status} ${caller?.owner} ${caller?.role}`;
+    const waiting = this.#jobs.filter((job) => job.status === "queued");
+    const held = waiting.filter((job) => job.held).length;
+    const key = `${group.status} ${caller?.owner} ${caller?.role} ${waiting.length} ${held}`;
     if (key === this.#actionsKey) return;
     this.#actionsKey = key;
     const no = refusal(caller, "submit", group);
+    const button = (text, onclick) => el("span", {},
+      el("button", { type: "button", disabled: Boolean(no), title: no, onclick }, text));
     show(this.#actions,
-      !this.#ended ? el("span", {}, el("button", { type: "button", disabled: Boolean(no), title: no,
-        onclick: () => this.#cancel() }, "Cancel all")) : null,
+      !this.#ended ? button("Cancel all", () => this.#cancel()) : null,
+      waiting.length > held && !no ? button("Hold all", () => this.#hold(true)) : null,
+      held && !no ? button("Release all", () => this.#hold(false)) : null,
       el("a", { class: "button", href: format("jobs", null, { group: group.id }) }, "In the list of jobs"));
   }
 
@@ -175,6 +180,17 @@ class GroupPage {
       text: "Each of its jobs that has not ended stops. What has been measured stays.",
       work: () => this.#context.api.post(`/v1/groups/${this.#id}/cancel`),
     }).then((done) => done && this.#refreshing.ask());
+  }
+
+  /* Its waiting jobs wait beside the queue, or come back into it. */
+  async #hold(on) {
+    try {
+      await this.#context.api.post(`/v1/groups/${this.#id}/${on ? "hold" : "release"}`);
+      announce(on ? "The waiting jobs are held." : "The jobs are in the queue.");
+    } catch (error) {
+      announce(error.message);
+    }
+    this.#refreshing.ask();
   }
 
   #refused(problem) {

@@ -59,8 +59,8 @@ int group_follow(struct client *client, json_t **group, struct failure *failure)
 int group_follow_to_the_end(struct client *client, json_t **group, struct failure *failure);
 
 /*
- * group_submit() - what quantize does with @body, that of POST /v1/groups: --estimate,
- * --detach, or submit and follow. Return: an exit status, or -errno.
+ * group_run() - what quantize and eval do: submit a job of @kind, or a group of them when values
+ * differ, and follow it; or --detach, or --estimate. Return: an exit status, or -errno.
  */
-int group_submit(struct client *client, const struct args *args, const json_t *body,
-                 struct failure *failure);
+int group_run(struct client *client, const struct args *args, const char *kind,
+              struct failure *failure);

@@ -3,7 +3,9 @@
 
 #include "base/bytes.h"
 #include "client/http/answer.h"
+#include "client/job/estimate.h"
 #include "client/job/job.h"
+#include "client/job/request.h"
 #include "client/job/submit.h"
 #include "client/screen/label.h"
 #include "client/screen/table.h"
@@ -91,8 +93,8 @@ static void print_warnings(const struct client *client, const json_t *group) {
     }
 }
 
-int group_submit(struct client *client, const struct args *args, const json_t *body,
-                 struct failure *failure) {
+static int submit(struct client *client, const struct args *args, const json_t *body,
+                  struct failure *failure) {
     cleanup(json_decrefp) json_t *group = NULL;
     int r = check_options(args, failure);
 
@@ -114,4 +116,16 @@ int group_submit(struct client *client, const struct args *args, const json_t *b
     if (client->json && client_print_json(group, failure))
         return -EIO;
     return r;
+}
+
+int group_run(struct client *client, const struct args *args, const char *kind,
+              struct failure *failure) {
+    cleanup(json_decrefp) json_t *request = NULL, *group = NULL;
+    int r = request_group(client, args, kind, &request, &group, failure);
+
+    if (!r && group)
+        return submit(client, args, group, failure);
+    if (!r && args_has(args, "estimate"))
+        return estimate_show(client, request, failure);
+    return r ? r : submit_run(client, args, SUBMIT_PATH, request, request, failure);
 }

@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define SHOWN_MAX 500 /* jobs of a group that are shown; more than a group is submitted with */
-
 /* The row of group @id, to be freed, as @caller may look at it. */
 static int find(struct jobs *jobs, const struct caller *caller, int64_t id,
                 struct group_row **ret_row, struct failure *failure) {
@@ -50,7 +48,7 @@ static int reversed(json_t *list, json_t **ret_list) {
 
 int groups_object(struct jobs *jobs, const struct caller *caller, int64_t id, uint64_t known,
                   json_t **ret_group, uint64_t *ret_version, struct failure *failure) {
-    const struct job_filter filter = {.group = id, .limit = SHOWN_MAX};
+    const struct job_filter filter = {.group = id, .limit = JOBS_OF_GROUP_MAX};
     cleanup(group_row_freep) struct group_row *row = NULL;
     cleanup(json_decrefp) json_t *list = NULL, *members = NULL;
     json_t *group = NULL;
@@ -169,14 +167,26 @@ int groups_submit(struct jobs *jobs, const struct caller *caller, const char *ke
     return r;
 }
 
-/* -------- cancelling -------- */
+/* -------- changing all of its jobs -------- */
 
-int groups_cancel(struct jobs *jobs, const struct caller *caller, int64_t id, json_t **ret_ids,
-                  struct failure *failure) {
+static int check_change(struct jobs *jobs, const struct caller *caller, int64_t id,
+                        const char *verb, struct failure *failure) {
     cleanup(group_row_freep) struct group_row *row = NULL;
     int r = find(jobs, caller, id, &row, failure);
 
-    if (!r)
-        r = access_change_group(caller, row, "cancel", failure);
+    return r ? r : access_change_group(caller, row, verb, failure);
+}
+
+int groups_cancel(struct jobs *jobs, const struct caller *caller, int64_t id, json_t **ret_ids,
+                  struct failure *failure) {
+    int r = check_change(jobs, caller, id, "cancel", failure);
+
     return r ? r : jobs_cancel_group(jobs, caller, id, ret_ids, failure);
+}
+
+int groups_order(struct jobs *jobs, const struct caller *caller, int64_t id,
+                 const struct job_order *order, struct failure *failure) {
+    int r = check_change(jobs, caller, id, "reorder", failure);
+
+    return r ? r : jobs_order_group(jobs, caller, id, order, failure);
 }

@@ -26,3 +26,7 @@ int groups_list(struct jobs *jobs, const struct caller *caller, const struct gro
  */
 int groups_cancel(struct jobs *jobs, const struct caller *caller, int64_t id, json_t **ret_ids,
                   struct failure *failure);
+
+/* groups_order() - as struct service's order_group, without the answer. */
+int groups_order(struct jobs *jobs, const struct caller *caller, int64_t id,
+                 const struct job_order *order, struct failure *failure);

@@ -75,10 +75,20 @@ static int cancel_group(void *ctx, const struct caller *caller, int64_t id, json
     return wrap(fake->service.cancel(ctx, caller, id, &job, failure), &job, ret_group, failure);
 }
 
+static int order_group(void *ctx, const struct caller *caller, int64_t id,
+                       const struct job_order *order, json_t **ret_group, struct failure *failure) {
+    struct fake *fake = ctx;
+    json_t *job = NULL;
+
+    return wrap(fake->service.order(ctx, caller, id, order, &job, failure), &job, ret_group,
+                failure);
+}
+
 void fake_groups_init(struct service *service) {
     service->submit_group = submit_group;
     service->estimate_group = estimate_group;
     service->group = group;
     service->groups = groups;
     service->cancel_group = cancel_group;
+    service->order_group = order_group;
 }
