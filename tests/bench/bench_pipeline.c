@@ -44,7 +44,7 @@ struct bench {
     double started, last_layer;
     int n_layers;
     double layer_wall, layer_seconds, solver_seconds, first_layer;
-    double bytes, wall; /* of the last checkpoint */
+    double wall; /* of the last quantization */
 };
 
 /* ---- the events of a run ---- */
@@ -178,7 +178,6 @@ static void print_quantization(struct bench *bench, const json_t *result, double
     printf("%-28s %9.3f GB, %.2f bits per weight\n", "checkpoint",
            json_number_value(json_object_get(result, "size_bytes")) * 1e-9,
            json_number_value(json_object_get(result, "bits_per_weight")));
-    bench->bytes = json_number_value(json_object_get(result, "size_bytes"));
     bench->wall = wall;
 }
 
@@ -311,18 +310,19 @@ static void print_head(const struct bench *bench) {
     fflush(stdout);
 }
 
-/* What writing the checkpoint alone would take; last, as removing files is work for the disk, too.
- */
+/* What writing the job's files alone would take, codes that are kept beside the checkpoint too;
+ * last, as removing files is work for the disk. */
 static int print_disk(struct bench *bench) {
+    cleanup(freep) char *artifact = str_format("%s/first/artifact", bench->work);
+    cleanup(freep) char *codes = str_format("%s/first/codes", bench->work);
+    double bytes = artifact && codes ? disk_files(artifact) + disk_files(codes) : 0, rate;
     const struct disk_way way = {4, false, true};
-    double rate;
     int r = disk_rate(bench->work, DISK_BYTES, &way, &rate);
 
     if (r)
         return failure_errno(&bench->failure, r, "cannot write into", bench->work);
     printf("\n%-28s %9.3f s at %.2f GB/s, the folder's rate: %.0f %% of the job\n",
-           "bytes of the checkpoint", bench->bytes / rate, rate * 1e-9,
-           100 * bench->bytes / rate / bench->wall);
+           "bytes of the job's files", bytes / rate, rate * 1e-9, 100 * bytes / rate / bench->wall);
     return 0;
 }
 

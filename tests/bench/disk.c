@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define THREADS_MAX 16
@@ -78,4 +79,16 @@ int disk_rate(const char *dir, size_t bytes, const struct disk_way *way, double 
         free(files[i].path);
     }
     return r;
+}
+
+double disk_files(const char *dir) {
+    cleanup(closedirp) DIR *open = opendir(dir);
+    double bytes = 0;
+    struct stat st;
+
+    for (struct dirent *entry; open && (entry = readdir(open));) {
+        if (!fstatat(dirfd(open), entry->d_name, &st, 0) && S_ISREG(st.st_mode))
+            bytes += (double)st.st_size;
+    }
+    return bytes;
 }

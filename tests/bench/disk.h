@@ -16,3 +16,6 @@ struct disk_way {
  * *ret_rate: bytes/s. Return: 0 or -errno.
  */
 int disk_rate(const char *dir, size_t bytes, const struct disk_way *way, double *ret_rate);
+
+/* disk_files() - bytes of the files in the folder @dir; one that is not there has none. */
+double disk_files(const char *dir);
