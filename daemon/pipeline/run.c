@@ -1,12 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/pipeline/run.h"
 
+#include <unistd.h>
+
+#define HOST_MEMORY_MAX ((size_t)4 << 30)
+#define HOST_MEMORY_SHARE 16 /* nor more than this part of the machine's memory */
+
 int run_event(const struct run *run, const char *kind, json_t *data) {
     return pipeline_report(run->job->observer, kind, data, run->failure);
 }
 
 int run_check_model(const struct run *run) {
     return watch_check(&run->checkpoint->watch, run->failure);
+}
+
+size_t run_host_memory(void) {
+    size_t machine = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+
+    return MIN(HOST_MEMORY_MAX, machine / HOST_MEMORY_SHARE);
 }
 
 struct weights_source run_source(const struct run *run) {

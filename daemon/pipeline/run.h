@@ -118,6 +118,10 @@ static inline const struct format_ops *run_work_format(const struct run *run) {
     return run->params->format->reader ? run->params->format : &format_neutral;
 }
 
+/* run_host_memory() - bytes that layers on their way to the disk may hold, unless a single one is
+ * larger. Any thread. */
+size_t run_host_memory(void);
+
 /* run_keeps_codes() - the job's checkpoint does not hold the codes that it has computed. */
 static inline bool run_keeps_codes(const struct run *run) {
     return run->quantizes && !run->params->format->reader;
@@ -188,12 +192,17 @@ void original_close(struct run *run);
  */
 int work_learn_fingerprint(struct run *run, bool wait);
 
-/* work_layer_path() - where layer @layer is, or its record; owned by the caller; NULL: no memory */
+/* What there is of a layer in work/: the extensions of its files. */
+#define WORK_LAYER "safetensors"           /* in run_work_format() */
+#define WORK_WEIGHTS "weights.safetensors" /* beside it, in a format of_weights */
+#define WORK_RECORD "json"
+
+/* work_layer_path() - where a file of layer @layer is; owned by the caller; NULL: no memory */
 char *work_layer_path(const struct run *run, int layer, const char *extension);
 
 /*
- * work_keep_layer() - report @layer, whose shard and record are on disk; takes @report, the record,
- * whose "file" {sha256, bytes} is the shard's.
+ * work_keep_layer() - report @layer, whose files are on disk; takes @report, the record, whose
+ * "file" {sha256, bytes}, if it is there, is of the one in the job's format.
  */
 int work_keep_layer(struct run *run, int layer, json_t *report);
 

@@ -3,28 +3,18 @@
 
 #include "base/checked.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "base/macros.h"
+#include "base/output/output.h"
 #include "base/str.h"
-#include "base/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 8                   /* of the data in the file, as the reference writer has it */
-#define WRITE_BACK ((size_t)16 << 20) /* bytes that the disk gets at a time */
-#define HASH_BESIDE ((size_t)1 << 20) /* bytes from which on a thread of its own hashes */
-
-/* A file in the making. */
-struct content {
-    const struct strbuf *header;
-    const struct tensor *tensors;
-    size_t n_tensors;
-    char sha256[SHA256_TEXT_SIZE];
-};
+#define ALIGNMENT 8 /* of the data in the file, as the reference writer has it */
 
 /* @name as a JSON string with its quotes. */
 static int append_name(struct strbuf *header, const char *name) {
@@ -92,62 +82,22 @@ int safetensors_build_header(struct strbuf *header, const struct tensor *tensors
     return 0;
 }
 
-/* Writes @size bytes; *behind: how many the disk was not given yet. */
-static int write_through(int fd, const void *data, size_t size, size_t *behind) {
-    for (size_t at = 0; at < size;) {
-        size_t n = MIN(size - at, WRITE_BACK);
-        int r = file_write_all(fd, (const char *)data + at, n);
-
-        if (r)
-            return r;
-        at += n;
-        *behind += n;
-        if (*behind < WRITE_BACK)
-            continue;
-        /* So that little is left for the fsync, which also reports what goes wrong here. */
-        (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-        *behind = 0;
-    }
-    return 0;
-}
-
-static int write_file(const char *path, const struct content *content) {
-    cleanup(closep) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    size_t behind = 0;
+/* Header and tensors, into the new file @path. */
+static int write_file(const char *path, const struct strbuf *header, const struct tensor *tensors,
+                      size_t n_tensors, char *ret_sha256) {
+    cleanup(freep) struct iovec *parts = calloc(n_tensors + 1, sizeof(*parts));
+    cleanup(output_close) struct output output = {};
     int r;
 
-    if (fd < 0)
-        return -errno;
-    r = file_write_all(fd, content->header->data, content->header->length);
-    for (size_t i = 0; i < content->n_tensors && !r; i++)
-        r = write_through(fd, content->tensors[i].data, content->tensors[i].size, &behind);
-    if (!r && fsync(fd))
-        r = -errno;
-    return r;
-}
-
-static int hash_content(void *ctx) {
-    struct content *content = ctx;
-    cleanup(sha256_freep) struct sha256 *hash = sha256_new();
-
-    if (!hash)
+    if (!parts)
         return -ENOMEM;
-    sha256_update(hash, content->header->data, content->header->length);
-    for (size_t i = 0; i < content->n_tensors; i++)
-        sha256_update(hash, content->tensors[i].data, content->tensors[i].size);
-    sha256_finish(hash, content->sha256);
-    return 0;
-}
-
-/* Writes the file @path, and hashes it meanwhile when @hash. */
-static int write_and_hash(const char *path, struct content *content, uint64_t size, bool hash) {
-    struct task task = {};
-    bool beside = hash && size >= HASH_BESIDE && !task_start(&task, hash_content, content);
-    int r = write_file(path, content), hashed = task_finish(&task);
-
-    if (!r && hash && !beside)
-        hashed = hash_content(content);
-    return r ? r : hashed;
+    parts[0] = (struct iovec){header->data, header->length};
+    for (size_t i = 0; i < n_tensors; i++)
+        parts[i + 1] = (struct iovec){(void *)tensors[i].data, tensors[i].size};
+    r = output_open(&output, path, O_TRUNC, ret_sha256 != NULL, NULL);
+    if (!r)
+        r = output_append(&output, parts, n_tensors + 1);
+    return r ? r : output_finish(&output, ret_sha256);
 }
 
 /* The kernel says EFAULT where a mapped tensor has lost its file. */
@@ -164,7 +114,6 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
                       char *ret_sha256, uint64_t *ret_size, struct failure *failure) {
     cleanup(freep) char *temporary = str_format("%s.tmp", path);
     cleanup(strbuf_done) struct strbuf header = {};
-    struct content content = {&header, tensors, n_tensors, ""};
     uint64_t size = 0;
     int r;
 
@@ -173,7 +122,7 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
     r = safetensors_build_header(&header, tensors, n_tensors, &size, failure);
     if (r)
         return r;
-    r = write_and_hash(temporary, &content, size, ret_sha256 != NULL);
+    r = write_file(temporary, &header, tensors, n_tensors, ret_sha256);
     if (!r && rename(temporary, path))
         r = -errno;
     if (r) {
@@ -183,8 +132,6 @@ int safetensors_write(const char *path, const struct tensor *tensors, size_t n_t
     r = file_sync_parent(path);
     if (r)
         return failure_errno(failure, r, "cannot sync the folder of", path);
-    if (ret_sha256)
-        memcpy(ret_sha256, content.sha256, sizeof(content.sha256));
     if (ret_size)
         *ret_size = size;
     return 0;

@@ -29,6 +29,29 @@ int shard_file_start(struct shard_file *file, char *path, struct failure *failur
     return r ? failure_errno(failure, r, "cannot start a thread that writes", path) : 0;
 }
 
+/* Likewise. */
+static int append_shard(void *ctx) {
+    struct shard_file *file = ctx;
+
+    return file->container_ops->add(&file->context, file->container, &file->shard);
+}
+
+int shard_file_append(struct shard_file *file, const struct format_context *context,
+                      const struct format_ops *format, struct container *container,
+                      struct failure *failure) {
+    int r;
+
+    file->context = *context;
+    file->context.b = NULL;
+    file->context.failure = &file->failure;
+    file->container_ops = format->container;
+    file->container = container;
+    r = task_start(&file->task, append_shard, file);
+    return r ? failure_errno(failure, r, "cannot start a thread that writes",
+                             format->container->file)
+             : 0;
+}
+
 int shard_file_finish(struct shard_file *file, struct failure *failure) {
     int r = task_finish(&file->task);
 

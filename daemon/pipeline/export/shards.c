@@ -16,10 +16,6 @@
 
 #define SHARD_NAME_SIZE 64
 
-/* Host memory that shards on their way may hold, unless a single one is larger. */
-#define SHARDS_BYTES_MAX ((size_t)4 << 30)
-#define SHARDS_MEMORY_SHARE 16 /* nor more than this part of the machine's memory */
-
 static void shard_name(const struct run *run, int i, char name[SHARD_NAME_SIZE]) {
     snprintf(name, SHARD_NAME_SIZE, "model-%05d-of-%05d.safetensors", i + 1, run_layers(run) + 1);
 }
@@ -43,7 +39,7 @@ static int take_oldest(struct run *run, struct folder *folder) {
     cleanup(json_decrefp) json_t *file = NULL;
     int r = shard_file_finish(oldest, run->failure);
 
-    if (!r) {
+    if (!r && oldest->path) {
         file = shard_file_json(oldest);
         r = file ? folder_add_shard(run, folder, strrchr(oldest->path, '/') + 1, file)
                  : failure_oom(run->failure);
@@ -62,21 +58,20 @@ static int take_all(struct run *run, struct folder *folder) {
     return r;
 }
 
-static size_t most_bytes(void) {
-    size_t machine = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-
-    return MIN(SHARDS_BYTES_MAX, machine / SHARDS_MEMORY_SHARE);
-}
-
-/* Waits until there is room for @size more bytes; the place of the next shard is empty then. */
+/*
+ * Waits until there is room for @size more bytes; the place of the next shard is empty then. One
+ * file takes one after the other.
+ */
 static int make_room(struct run *run, struct folder *folder, size_t size) {
+    int most = folder->container ? 1 : FOLDER_SHARDS_MAX;
+
     for (;;) {
         size_t all = size;
         int r;
 
         for (int i = 0; i < folder->n_shards; i++)
             all += shard_file_bytes(&folder->shards[(folder->first + i) % FOLDER_SHARDS_MAX]);
-        if (!folder->n_shards || (folder->n_shards < FOLDER_SHARDS_MAX && all <= most_bytes()))
+        if (!folder->n_shards || (folder->n_shards < most && all <= run_host_memory()))
             return 0;
         r = take_oldest(run, folder);
         if (r)
@@ -91,10 +86,8 @@ static int write_shard(struct run *run, struct folder *folder, int i, struct sha
     char name[SHARD_NAME_SIZE];
     int r;
 
-    if (folder->container)
-        return folder->format->container->add(&context, folder->container, &made->shard);
     shard_name(run, i, name);
-    r = map_tensors(run, folder, i, &made->shard);
+    r = folder->container ? 0 : map_tensors(run, folder, i, &made->shard);
     if (!r)
         r = make_room(run, folder, shard_file_bytes(made));
     if (r)
@@ -102,6 +95,8 @@ static int write_shard(struct run *run, struct folder *folder, int i, struct sha
     place = &folder->shards[(folder->first + folder->n_shards++) % FOLDER_SHARDS_MAX];
     *place = *made;
     *made = (struct shard_file){};
+    if (folder->container)
+        return shard_file_append(place, &context, folder->format, folder->container, run->failure);
     return shard_file_start(place, str_format("%s/%s", folder->path, name), run->failure);
 }
 
@@ -202,9 +197,15 @@ static int open_container(struct run *run, struct folder *folder) {
 static int finish_container(struct run *run, struct folder *folder) {
     const struct format_context context = run_format_context(run);
     const struct container_ops *container = folder->format->container;
-    int r = container->finish(&context, folder->container);
+    cleanup(json_decrefp) json_t *file = NULL;
+    char sha256[SHA256_TEXT_SIZE];
+    uint64_t size;
+    int r = container->finish(&context, folder->container, sha256, &size);
 
-    return r ? r : folder_add_shard(run, folder, container->file, NULL);
+    if (r)
+        return r;
+    file = json_pack("{s:s s:I}", "sha256", sha256, "bytes", (json_int_t)size);
+    return file ? folder_add_shard(run, folder, container->file, file) : failure_oom(run->failure);
 }
 
 static int write_index(struct run *run, struct folder *folder) {

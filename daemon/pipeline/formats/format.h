@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/hash.h"
 #include "daemon/pipeline/formats/codes.h"
 
 #include <jansson.h>
@@ -21,7 +22,7 @@ struct format_holds {
 
 /* What a format is given beside the layer; all borrowed. */
 struct format_context {
-    struct backend *b; /* NULL in the writer's thread */
+    struct backend *b; /* NULL in threads that write */
     const struct model_config *config;
     const struct quantization_config *q;
     struct failure *failure;
@@ -33,7 +34,8 @@ struct container; /* such a file in the making */
 
 /*
  * One file that takes all tensors of a checkpoint. It is written from front to back, a layer at a
- * time; a table that comes first is made from the configuration. The thread of the backend.
+ * time, and hashed meanwhile; a table that comes first is made from the configuration. One thread
+ * at a time; the context has no backend.
  */
 struct container_ops {
     const char *file; /* its name in the folder of the checkpoint: "model.pt" */
@@ -45,8 +47,9 @@ struct container_ops {
     int (*add)(const struct format_context *c, struct container *container,
                const struct shard *shard);
 
-    /* All tensors are there: completes the file, and has it on the disk. */
-    int (*finish)(const struct format_context *c, struct container *container);
+    /* All tensors are there: completes the file, and has it on the disk; its hash and bytes. */
+    int (*finish)(const struct format_context *c, struct container *container,
+                  char ret_sha256[SHA256_TEXT_SIZE], uint64_t *ret_size);
 
     void (*close)(struct container *container); /* NULL is fine */
 };

@@ -6,20 +6,23 @@
  * serialization/unpickler.cpp has the same form). The pickle has no other opcodes and classes than
  * weights_only lets in (torch/_weights_only_unpickler.py).
  */
+#include "base/output/output.h"
 #include "daemon/pipeline/formats/format.h"
-#include "daemon/pipeline/formats/output.h"
 #include "daemon/pipeline/formats/zip.h"
 
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "base/macros.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ROOT "archive/" /* the folder that all records are in; any name will do */
-#define RECORD_NAME_SIZE 64
+#define RECORD_NAME_SIZE 32
 
 /* Opcodes of pickle (pickletools of Python has their meanings). */
 #define PROTO_2 "\x80\x02"
@@ -125,10 +128,10 @@ static int container_open(const struct format_context *c, const char *path,
 
     if (!container)
         return failure_oom(c->failure);
-    r = output_open(&container->output, path, c->failure);
+    r = output_open(&container->output, path, O_EXCL, true, c->failure);
     if (r)
         return r;
-    container->zip.fd = container->output.fd;
+    container->zip.output = &container->output;
     strbuf_append(&container->pickle, PROTO_2, 2);
     strbuf_puts(&container->pickle, NEW_DICT MARK);
     if (container->pickle.failed)
@@ -137,49 +140,56 @@ static int container_open(const struct format_context *c, const char *path,
     return 0;
 }
 
-static int add_tensor(struct container *container, const struct tensor *t) {
-    char name[RECORD_NAME_SIZE];
-
+/* The record of @t to *record, its name to @name. */
+static int add_tensor(struct container *container, const struct tensor *t,
+                      struct zip_record *record, char name[RECORD_NAME_SIZE]) {
     if (t->dtype != DTYPE_BF16 || t->n == 0)
         return -EINVAL;
     put_text(&container->pickle, t->name);
     put_tensor(&container->pickle, t, container->n_storages);
     if (container->pickle.failed)
         return -ENOMEM;
-    snprintf(name, sizeof(name), ROOT "data/%" PRIu64, container->n_storages++);
-    return zip_writer_add(&container->zip, name, t->data, t->size);
+    snprintf(name, RECORD_NAME_SIZE, ROOT "data/%" PRIu64, container->n_storages++);
+    *record = (struct zip_record){name, t->data, t->size};
+    return 0;
 }
 
 static int container_add(const struct format_context *c, struct container *container,
                          const struct shard *shard) {
-    int r = 0;
+    size_t n = shard->n_tensors;
+    cleanup(freep) struct zip_record *records = calloc(MAX(n, (size_t)1), sizeof(*records));
+    cleanup(freep) char *names = calloc(MAX(n, (size_t)1), RECORD_NAME_SIZE);
+    int r = records && names ? 0 : -ENOMEM;
 
-    for (size_t i = 0; i < shard->n_tensors && !r; i++)
-        r = add_tensor(container, &shard->tensors[i]);
+    for (size_t i = 0; i < n && !r; i++)
+        r = add_tensor(container, &shard->tensors[i], &records[i], names + i * RECORD_NAME_SIZE);
+    if (!r)
+        r = zip_writer_add(&container->zip, records, n);
     return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
-static int add_text(struct container *container, const char *name, const char *text) {
-    return zip_writer_add(&container->zip, name, text, strlen(text));
-}
-
-static int container_finish(const struct format_context *c, struct container *container) {
+static int container_finish(const struct format_context *c, struct container *container,
+                            char ret_sha256[SHA256_TEXT_SIZE], uint64_t *ret_size) {
     struct strbuf *pickle = &container->pickle;
+    struct output *output = &container->output;
     int r;
 
     strbuf_puts(pickle, SETITEMS STOP);
-    r = pickle->failed
-            ? -ENOMEM
-            : zip_writer_add(&container->zip, ROOT "data.pkl", pickle->data, pickle->length);
-    if (!r)
-        r = add_text(container, ROOT "byteorder", "little");
-    if (!r)
-        r = add_text(container, ROOT "version", "3\n");
+    const struct zip_record records[] = {
+        {ROOT "data.pkl", pickle->data, pickle->length},
+        {ROOT "byteorder", "little", strlen("little")},
+        {ROOT "version", "3\n", strlen("3\n")},
+    };
+
+    r = pickle->failed ? -ENOMEM : zip_writer_add(&container->zip, records, ARRAY_SIZE(records));
     if (!r)
         r = zip_writer_finish(&container->zip);
+    *ret_size = output->size;
     if (!r)
-        r = output_sync(&container->output);
-    return r ? output_failed(&container->output, r, c->failure) : 0;
+        r = output_finish(output, ret_sha256);
+    if (!r)
+        r = file_sync_parent(output->path);
+    return r ? output_failed(output, r, c->failure) : 0;
 }
 
 static const struct container_ops container_pt = {

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "base/output/output.h"
 #include "base/str.h"
 
 #include <stdint.h>
@@ -15,19 +16,25 @@
 
 /* Zero-initialise but for the file. */
 struct zip_writer {
-    int fd;                  /* borrowed; written from `offset` on */
-    uint64_t offset;         /* of the next record, bytes */
+    struct output *output;   /* borrowed; all that is written to it */
     uint64_t n_records;      /* so far */
     struct strbuf directory; /* the central directory so far */
+};
+
+/* All borrowed. */
+struct zip_record {
+    const char *name; /* at most 65535 bytes; not there yet */
+    const void *data;
+    uint64_t size;
 };
 
 void zip_writer_done(struct zip_writer *zip);
 
 /*
- * zip_writer_add() - append @size bytes as the record @name, at most 65535 bytes and not there yet.
- * The same records give the same bytes: all have the date 1980-01-01. Return: 0 or -errno.
+ * zip_writer_add() - append @n records; some threads find their CRCs. The same records give the
+ * same bytes: all have the date 1980-01-01. Return: 0 or -errno.
  */
-int zip_writer_add(struct zip_writer *zip, const char *name, const void *data, uint64_t size);
+int zip_writer_add(struct zip_writer *zip, const struct zip_record *records, size_t n);
 
 /* zip_writer_finish() - write the directory. Return: 0 or -errno. */
 int zip_writer_finish(struct zip_writer *zip);

@@ -4,12 +4,13 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/macros.h"
+#include "base/output/output.h"
 #include "base/str.h"
 #include "daemon/pipeline/formats/gguf/keys.h"
 #include "daemon/pipeline/formats/gguf/layout.h"
-#include "daemon/pipeline/formats/output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,7 +78,7 @@ static int write_header(const struct format_context *c, struct container *contai
     pad(&header);
     if (keys.bytes.failed || header.failed)
         return failure_oom(c->failure);
-    r = file_write_all(container->output.fd, header.data, header.length);
+    r = output_put(&container->output, header.data, header.length);
     return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
@@ -88,7 +89,7 @@ static int container_open(const struct format_context *c, const char *path,
 
     if (!container)
         return failure_oom(c->failure);
-    r = output_open(&container->output, path, c->failure);
+    r = output_open(&container->output, path, O_EXCL, true, c->failure);
     if (r)
         return r;
     if (gguf_layout_init(c->config, c->q, &container->layout))
@@ -101,36 +102,44 @@ static int container_open(const struct format_context *c, const char *path,
 
 /* ---- the data ---- */
 
-static int add_tensor(struct container *container, const struct tensor *t) {
+/* @t, and what fills up its last block, to @parts [2]. */
+static int add_tensor(struct container *container, const struct tensor *t, struct iovec *parts) {
     static const char zeros[GGUF_ALIGNMENT];
     const struct gguf_tensor *row = &container->layout.tensors[container->next];
-    int r;
 
     if (container->next == container->layout.n || !str_equal(row->name, t->name) ||
         row->size != t->size)
         return -EINVAL;
     container->next++;
-    r = file_write_all(container->output.fd, t->data, t->size);
-    return r ? r
-             : file_write_all(container->output.fd, zeros,
-                              ALIGN_UP(t->size, GGUF_ALIGNMENT) - t->size);
+    parts[0] = (struct iovec){(void *)t->data, t->size};
+    parts[1] = (struct iovec){(void *)zeros, ALIGN_UP(t->size, GGUF_ALIGNMENT) - t->size};
+    return 0;
 }
 
 static int container_add(const struct format_context *c, struct container *container,
                          const struct shard *shard) {
-    int r = 0;
+    size_t n = shard->n_tensors;
+    cleanup(freep) struct iovec *parts = calloc(MAX(2 * n, (size_t)1), sizeof(*parts));
+    int r = parts ? 0 : -ENOMEM;
 
-    for (size_t i = 0; i < shard->n_tensors && !r; i++)
-        r = add_tensor(container, &shard->tensors[i]);
+    for (size_t i = 0; i < n && !r; i++)
+        r = add_tensor(container, &shard->tensors[i], parts + 2 * i);
+    if (!r)
+        r = output_append(&container->output, parts, 2 * n);
     return r ? output_failed(&container->output, r, c->failure) : 0;
 }
 
-static int container_finish(const struct format_context *c, struct container *container) {
+static int container_finish(const struct format_context *c, struct container *container,
+                            char ret_sha256[SHA256_TEXT_SIZE], uint64_t *ret_size) {
+    struct output *output = &container->output;
     int r = container->next == container->layout.n ? 0 : -EINVAL;
 
+    *ret_size = output->size;
     if (!r)
-        r = output_sync(&container->output);
-    return r ? output_failed(&container->output, r, c->failure) : 0;
+        r = output_finish(output, ret_sha256);
+    if (!r)
+        r = file_sync_parent(output->path);
+    return r ? output_failed(output, r, c->failure) : 0;
 }
 
 const struct container_ops container_gguf = {
