@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROUNDED_AT_ONCE ((size_t)1 << 20) /* elements, of a device that computes in f32 */
+
 /* ---- plain weights ---- */
 
 static int stage_tensor(struct backend *b, struct span dst, const struct tensor *t,
@@ -39,6 +41,29 @@ static int stage_plain(struct backend *b, const struct tensor_finder *tensors,
     arch_name(t->name, layer, -1, name);
     strcat(name, ".weight");
     return stage_tensor(b, dst, tensor_find(tensors, name), name, failure);
+}
+
+/* ---- weights to the host ---- */
+
+int weights_fetch_bf16(struct backend *b, uint16_t *bf16, struct span src,
+                       struct failure *failure) {
+    size_t n = src.size / dtype_size(b->ops->act);
+    cleanup(freep) float *f32 = NULL;
+    int r = 0;
+
+    if (b->ops->act == DTYPE_BF16)
+        return b->ops->fetch(b, bf16, src);
+    f32 = malloc(MIN(n, ROUNDED_AT_ONCE) * sizeof(*f32));
+    if (!f32)
+        return failure_oom(failure);
+    for (size_t at = 0; at < n && !r; at += ROUNDED_AT_ONCE) {
+        size_t count = MIN(n - at, ROUNDED_AT_ONCE);
+
+        r = b->ops->download(b, f32, span_slice(src, at * sizeof(*f32), count * sizeof(*f32)));
+        for (size_t i = 0; i < count && !r; i++)
+            bf16[at + i] = f32_to_bf16(f32[i]);
+    }
+    return r;
 }
 
 /* ---- quantized weights ---- */

@@ -18,6 +18,12 @@ int weights_queue_matrix(struct backend *b, const struct quantized_matrix *matri
                          struct code_memory *codes, struct span dst);
 
 /*
+ * weights_fetch_bf16() - queue the act in @src to the host, as @bf16, as many elements, which are
+ * there after the next fetch_wait().
+ */
+int weights_fetch_bf16(struct backend *b, uint16_t *bf16, struct span src, struct failure *failure);
+
+/*
  * layer_weights_stage() - start to bring the weights of @layer to @dst, which no queued work uses:
  * plain ones by stage(), quantized ones at once, by way of @codes (NULL is fine when none is
  * quantized).

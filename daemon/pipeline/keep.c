@@ -131,8 +131,18 @@ int keep_group(struct keeper *keeper, const struct problem *problem, struct kept
         group->d = fetch_copy(problem, keeper, layer, q->d, &r);
     if (!r)
         group->dmin = fetch_copy(problem, keeper, layer, q->dmin, &r);
-    layer->bytes += size;
     return r;
+}
+
+int keep_weights(const struct problem *problem, struct span weights, struct kept_layer *layer) {
+    size_t n = group_size(&problem->shape);
+    uint16_t *bf16 = shard_room(&layer->codes.plain, n * sizeof(*bf16));
+
+    if (!bf16)
+        return failure_oom(problem->failure);
+    layer->groups[layer->n_groups - 1].weights = bf16;
+    layer->weights_size += n * sizeof(*bf16);
+    return weights_fetch_bf16(problem->b, bf16, weights, problem->failure);
 }
 
 /* ---- in any thread ---- */
@@ -169,8 +179,10 @@ static int add_matrix(const struct kept_group *kept, struct layer_codes *layer, 
                   .n_groups = n_groups,
                   .words = words},
     };
+    size_t first = g * group_stack_size(shape) + (size_t)part->row * shape->n;
     struct quantized_matrix *codes = &matrix.codes;
 
+    matrix.weights = kept->weights ? kept->weights + first : NULL;
     group_matrix_name(shape, number, g, p, matrix.name);
     codes->scales = cut_rows(kept->scales, kept, part, g, n_groups, sizeof(uint16_t), &oom);
     codes->zeros = cut_rows(kept->zeros, kept, part, g, n_groups, 1, &oom);

@@ -26,6 +26,7 @@ struct kept_group {
     const uint8_t *zeros;       /* likewise */
     const int32_t *g_idx;       /* [G, n] */
     const uint16_t *d, *dmin; /* [G, n / GRID_SUPER, rows], or NULL: as struct quantized has them */
+    const uint16_t *weights;  /* bf16 [G, rows, n]; NULL: nothing is made of them */
 };
 
 /* A layer in the making. Zero-initialise. */
@@ -33,7 +34,7 @@ struct kept_layer {
     struct layer_codes codes;
     struct kept_group *groups; /* owned; those that are not matrices of the codes yet */
     size_t n_groups, capacity;
-    size_t bytes; /* of the words of all groups */
+    size_t weights_size; /* bytes of the weights of all groups */
 };
 
 void kept_layer_done(struct kept_layer *layer);
@@ -46,6 +47,12 @@ size_t keeper_size(const struct run *run);
  * fetch_wait(). Return: 0 or -errno. The thread of the backend.
  */
 int keep_group(struct keeper *keeper, const struct problem *problem, struct kept_layer *layer);
+
+/*
+ * keep_weights() - queue what the codes of the last group stand for, act [G, rows, n] in @weights,
+ * to the host likewise; they stay as they are until then. Return: 0 or -errno.
+ */
+int keep_weights(const struct problem *problem, struct span weights, struct kept_layer *layer);
 
 /*
  * keep_finish() - after fetch_wait(): the groups become matrices, of layer @number. Return: 0 or

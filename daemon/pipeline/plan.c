@@ -54,10 +54,12 @@ int plan_make(const struct run *run, struct plan *ret_plan) {
     struct backend_info info;
 
     run->b->ops->info(run->b, &info);
-    plan.settings = json_pack(
-        "{s:s s:s s:s s:s s:o s:i s:s}", "version", QUANTD_VERSION, "device", info.model, "library",
-        info.library, "layout", run_work_format(run)->name, "params", params_of_layers(run),
-        "seqlen", run->seqlen, "calibration", run->calibration ? run->calibration->sha256 : "");
+    plan.settings = json_pack("{s:s s:s s:s s:s s:o s:i s:s}", "version", QUANTD_VERSION, "device",
+                              info.model, "library", info.library, "layout",
+                              run->params->format->of_weights ? run->params->format->name
+                                                              : run_work_format(run)->name,
+                              "params", params_of_layers(run), "seqlen", run->seqlen, "calibration",
+                              run->calibration ? run->calibration->sha256 : "");
     snprintf(plan.model, sizeof(plan.model), "%s", run->fingerprint);
     if (!plan.settings || !plan.files) {
         plan_done(&plan);

@@ -141,6 +141,8 @@ static int solve_alike(struct solver *solver, struct run *run, int layer,
         r = keep_group(&solver->keeper, &p, kept);
     if (!r)
         r = b->ops->copy(b, weights, span_slice(solver->dq, 0, weights.size));
+    if (!r && run->params->format->of_weights)
+        r = keep_weights(&p, weights, kept);
     return r;
 }
 

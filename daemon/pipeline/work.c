@@ -3,7 +3,8 @@
  * DIR/work: what a run leaves behind so that the next attempt can go on.
  *   plan.json              what the layers depend on (plan.h)
  *   layer-000.safetensors  a finished layer, in the format of the result when that is lossless
- *   layer-000.json         its report, written after it: the layer counts when this is there
+ *   layer-000.weights.safetensors  the same in the format of the result, when that is of weights
+ *   layer-000.json         its report, written after them: the layer counts when this is there
  *   eval-0.json            the result of an evaluated set, with the windows' hash
  */
 #include "api/wire.h"
@@ -77,16 +78,26 @@ static bool is_report(const json_t *report, int layer) {
            json_is_array(json_object_get(report, "matrices"));
 }
 
+/* Is the file of layer @layer in the job's own format there, where it is another one? */
+static bool has_weights(const struct run *run, int layer) {
+    cleanup(freep) char *path = work_layer_path(run, layer, WORK_WEIGHTS);
+    cleanup(safetensors_freep) struct safetensors *file = NULL;
+
+    return !run->params->format->of_weights ||
+           (path && safetensors_open(NULL, path, &file, NULL) == 0);
+}
+
 /* Opens the finished layers, from the first on, until one is missing. */
 static int find_layers(struct run *run) {
     for (int i = 0; i < run_layers(run); i++) {
-        cleanup(freep) char *shard = work_layer_path(run, i, "safetensors");
-        json_t *report = read_json(work_layer_path(run, i, "json"));
+        cleanup(freep) char *shard = work_layer_path(run, i, WORK_LAYER);
+        json_t *report = read_json(work_layer_path(run, i, WORK_RECORD));
         int r;
 
         if (!shard)
             return failure_oom(run->failure);
-        if (!is_report(report, i) || safetensors_open(NULL, shard, &run->shards[i], NULL)) {
+        if (!is_report(report, i) || !has_weights(run, i) ||
+            safetensors_open(NULL, shard, &run->shards[i], NULL)) {
             json_decref(report);
             return 0;
         }
@@ -147,7 +158,7 @@ int work_learn_fingerprint(struct run *run, bool wait) {
 
 /* Did an earlier attempt leave a layer or a set? */
 static bool has_records(const struct run *run) {
-    cleanup(freep) char *layer = work_layer_path(run, 0, "json");
+    cleanup(freep) char *layer = work_layer_path(run, 0, WORK_RECORD);
     cleanup(freep) char *set = eval_path(run, 0);
 
     return layer && set && (!access(layer, F_OK) || !access(set, F_OK));
@@ -227,7 +238,7 @@ int work_open(struct run *run) {
 }
 
 int work_keep_layer(struct run *run, int layer, json_t *report) {
-    cleanup(freep) char *shard = work_layer_path(run, layer, "safetensors");
+    cleanup(freep) char *shard = work_layer_path(run, layer, WORK_LAYER);
     int r;
 
     run->reports[layer] = report;

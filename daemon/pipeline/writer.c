@@ -9,33 +9,43 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-
-/*
- * Packed codes of the layers at work, unless a single one has more. A format that packs them again
- * holds as much once more.
- */
-#define BYTES_MAX ((size_t)1 << 30)
+#include <unistd.h>
 
 /* ---- in a layer's thread ---- */
 
-static int write_shard(struct written *w) {
+/* The layer in @format to @path. What goes into the checkpoint is hashed, for the record. */
+static int write_shard(struct written *w, const struct format_ops *format, const char *path) {
     struct format_context context = w->writer->context;
     cleanup(shard_done) struct shard shard = {};
+    bool hashed = format == w->writer->own;
     char sha256[SHA256_TEXT_SIZE];
     json_t *file;
     uint64_t size;
     int r;
 
     context.failure = &w->failure;
-    r = keep_finish(&w->kept, w->layer, &w->failure);
+    r = format->add_layer(&context, &w->kept.codes, &shard);
+    atomic_store(&w->held, layer_codes_bytes(&w->kept.codes) + shard.bytes);
     if (!r)
-        r = w->writer->format->add_layer(&context, &w->kept.codes, &shard);
-    if (!r)
-        r = safetensors_write(w->shard, shard.tensors, shard.n_tensors, sha256, &size, &w->failure);
-    if (r)
+        r = safetensors_write(path, shard.tensors, shard.n_tensors, hashed ? sha256 : NULL, &size,
+                              &w->failure);
+    if (r || !hashed)
         return r;
     file = json_pack("{s:s s:I}", "sha256", sha256, "bytes", (json_int_t)size);
     return json_object_set_new(w->report, "file", file) ? failure_oom(&w->failure) : 0;
+}
+
+static int write_shards(struct written *w) {
+    int r = keep_finish(&w->kept, w->layer, &w->failure);
+
+    if (!r)
+        r = write_shard(w, w->writer->format, w->shard);
+    if (r || !w->weights)
+        return r;
+    r = write_shard(w, w->writer->own, w->weights);
+    if (r)
+        unlink(w->shard); /* a full disk can do without it */
+    return r;
 }
 
 static int write_record(struct written *w) {
@@ -72,7 +82,7 @@ static void end_turn(struct written *w, int r) {
 
 static int write_layer(void *ctx) {
     struct written *w = ctx;
-    int r = write_shard(w);
+    int r = write_shards(w);
 
     if (!r)
         r = wait_turn(w);
@@ -88,6 +98,7 @@ static void written_done(struct written *w) {
     kept_layer_done(&w->kept);
     json_decref(w->report);
     free(w->shard);
+    free(w->weights);
     free(w->record);
     *w = (struct written){};
 }
@@ -111,18 +122,27 @@ static int take_oldest(struct writer *writer, struct run *run) {
     return r;
 }
 
-static size_t size_at_work(const struct writer *writer) {
-    size_t size = 0;
+static size_t bytes_at_work(const struct writer *writer) {
+    size_t bytes = 0;
 
     for (int i = 0; i < writer->n; i++)
-        size += writer->layers[(writer->first + i) % WRITER_LAYERS_MAX].size;
-    return size;
+        bytes += atomic_load(&writer->layers[(writer->first + i) % WRITER_LAYERS_MAX].held);
+    return bytes;
+}
+
+/*
+ * What @made holds at most: grids become those of single matrices, and a format may pack the codes
+ * again.
+ */
+static size_t most_bytes(const struct made_layer *made) {
+    return 2 * made->kept.codes.plain.bytes - made->kept.weights_size;
 }
 
 static int writer_make(struct writer *writer, struct run *run, int layer) {
     if (writer->made)
         return 0;
     writer->format = run_work_format(run);
+    writer->own = run->params->format;
     writer->context = run_format_context(run);
     writer->context.b = NULL; /* it is this thread's */
     writer->context.failure = NULL;
@@ -144,19 +164,23 @@ void made_layer_done(struct made_layer *made) {
     *made = (struct made_layer){};
 }
 
-static int start(struct writer *writer, struct run *run, struct made_layer *made, size_t size) {
+static int start(struct writer *writer, struct run *run, struct made_layer *made) {
     struct written *w = &writer->layers[(writer->first + writer->n) % WRITER_LAYERS_MAX];
+    bool weights = writer->own->of_weights;
     int r;
 
     *w = (struct written){.writer = writer,
                           .layer = made->layer,
-                          .size = size,
-                          .shard = work_layer_path(run, made->layer, "safetensors"),
-                          .record = work_layer_path(run, made->layer, "json"),
+                          .held = most_bytes(made),
+                          .shard = work_layer_path(run, made->layer, WORK_LAYER),
+                          .weights =
+                              weights ? work_layer_path(run, made->layer, WORK_WEIGHTS) : NULL,
+                          .record = work_layer_path(run, made->layer, WORK_RECORD),
                           .kept = made->kept,
                           .report = made->report};
     *made = (struct made_layer){};
-    r = w->shard && w->record ? task_start(&w->task, write_layer, w) : -ENOMEM;
+    r = w->shard && w->record && (w->weights || !weights) ? task_start(&w->task, write_layer, w)
+                                                          : -ENOMEM;
     if (r) {
         failure_errno(run->failure, r, "cannot start a thread that writes into", run->work_dir);
         written_done(w);
@@ -167,7 +191,7 @@ static int start(struct writer *writer, struct run *run, struct made_layer *made
 }
 
 int writer_take(struct writer *writer, struct run *run, struct made_layer *made) {
-    size_t size = made->kept.bytes;
+    size_t room = run_host_memory();
     int r;
 
     if (!made->there)
@@ -176,11 +200,11 @@ int writer_take(struct writer *writer, struct run *run, struct made_layer *made)
     if (!r)
         r = writer_make(writer, run, made->layer);
     while (!r && writer->n > 0 &&
-           (writer->n == WRITER_LAYERS_MAX || size_at_work(writer) + size > BYTES_MAX))
+           (writer->n == WRITER_LAYERS_MAX || bytes_at_work(writer) + most_bytes(made) > room))
         r = take_oldest(writer, run);
     if (!r)
         r = run_cancelled(run); /* the report of a layer before may have led to a cancel */
-    return r ? r : start(writer, run, made, size);
+    return r ? r : start(writer, run, made);
 }
 
 int writer_poll(struct writer *writer, struct run *run) {

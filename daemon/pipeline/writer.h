@@ -29,15 +29,17 @@ struct written {
     struct task task;
     struct kept_layer kept; /* owned */
     char *shard, *record;   /* paths; owned */
+    char *weights;          /* the path of the shard in the job's own format, when it is of_weights;
+                               NULL: the other shard is in it, or none is; owned */
     int layer;
-    size_t size;    /* bytes of packed codes */
-    json_t *report; /* owned */
+    atomic_size_t held; /* bytes of host memory; the most that it may be until the shard is made */
+    json_t *report;     /* owned */
     struct failure failure;
 };
 
 struct writer {
-    const struct format_ops *format; /* lossless: of layers in work/ */
-    struct format_context context;   /* without backend and failure */
+    const struct format_ops *format, *own; /* lossless: of layers in work/; of the job */
+    struct format_context context;         /* without backend and failure */
     struct written layers[WRITER_LAYERS_MAX];
     int first, n; /* those at work, oldest first: layers[(first + i) % WRITER_LAYERS_MAX] */
 
@@ -50,8 +52,8 @@ struct writer {
 
 /*
  * writer_take() - take what is in @made, if anything is there, once it is in host memory,
- * and write it. Waits while the layers at work have more codes than they may. Return: 0 or -errno,
- * also that of a layer before.
+ * and write it. Waits while the layers at work hold more memory than they may. Return: 0 or
+ * -errno, also that of a layer before.
  */
 int writer_take(struct writer *writer, struct run *run, struct made_layer *made);
 

@@ -13,6 +13,7 @@
 
 #define REQUEST "{'wbits': 4, 'groupsize': 64, 'act_order': true, 'nsamples': 1, 'seqlen': 32}"
 #define DENSE "{'wbits': 3, 'groupsize': 64, 'nsamples': 1, 'seqlen': 32, 'format': 'dense'}"
+#define PT "{'wbits': 4, 'groupsize': 64, 'nsamples': 1, 'seqlen': 32, 'format': 'pt'}"
 #define EXPERTS 2
 #define CALLS_MAX 2000
 
@@ -142,14 +143,20 @@ static void test_short_write(void **state) {
 }
 
 static void test_dense(void **state) {
-    fail_everywhere(*state, DENSE, "whole-dense", ENOSPC, false, 3);
+    fail_everywhere(*state, DENSE, "whole-dense", ENOSPC, false, 2);
+    fail_everywhere(*state, DENSE, "whole-dense", EIO, false, 5);
+}
+
+static void test_one_file(void **state) {
+    fail_everywhere(*state, PT, "whole-pt", ENOSPC, false, 4);
+    fail_everywhere(*state, PT, "whole-pt", FAULT_SHORT, false, 9);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_disk_full_once), cmocka_unit_test(test_disk_stays_full),
         cmocka_unit_test(test_io_error),       cmocka_unit_test(test_short_write),
-        cmocka_unit_test(test_dense),
+        cmocka_unit_test(test_dense),          cmocka_unit_test(test_one_file),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -128,6 +128,7 @@ static int keep_codes(struct run *run) {
     cleanup(folder_done) struct folder folder = {};
     int r = folder_begin(run, &folder, &format_neutral, "codes");
 
+    folder.unlisted = true;
     if (!r)
         r = export_shards(run, &folder);
     if (!r)

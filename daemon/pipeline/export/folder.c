@@ -55,6 +55,8 @@ int folder_add(struct run *run, struct folder *folder, const char *name) {
     uint64_t size = 0;
     int r;
 
+    if (folder->unlisted)
+        return 0;
     if (!path)
         return failure_oom(run->failure);
     r = sha256_of_file(path, hash, &size);
@@ -98,6 +100,8 @@ int folder_add_shard(struct run *run, struct folder *folder, const char *name, c
     json_t *entry;
     int r = 0;
 
+    if (folder->unlisted)
+        return 0;
     if (!json_object_get(file, "sha256") || !json_object_get(file, "bytes")) {
         r = folder_add(run, folder, name);
     } else {

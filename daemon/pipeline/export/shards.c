@@ -102,6 +102,11 @@ static int write_shard(struct run *run, struct folder *folder, int i, struct sha
 
 /* ---- shards that are there already ---- */
 
+/* Are the layers of @folder in work/ as they are? */
+static bool is_linked(const struct run *run, const struct folder *folder) {
+    return run->shards && (folder->format == run_work_format(run) || folder->format->of_weights);
+}
+
 /* Shard @i is the file @from, too. */
 static int link_shard(struct run *run, struct folder *folder, int i, const char *from) {
     cleanup(freep) char *to = NULL;
@@ -115,13 +120,18 @@ static int link_shard(struct run *run, struct folder *folder, int i, const char 
 }
 
 static int link_layer(struct run *run, struct folder *folder, int layer) {
-    cleanup(freep) char *from = work_layer_path(run, layer, "safetensors");
-    const struct safetensors *file = run->shards[layer];
+    bool weights = folder->format->of_weights;
+    cleanup(freep) char *from = work_layer_path(run, layer, weights ? WORK_WEIGHTS : WORK_LAYER);
+    cleanup(safetensors_freep) struct safetensors *opened = NULL;
     char name[SHARD_NAME_SIZE];
     int r = link_shard(run, folder, layer, from);
 
+    if (!r && weights)
+        r = safetensors_open(NULL, from, &opened, run->failure);
     if (r)
         return r;
+    const struct safetensors *file = weights ? opened : run->shards[layer];
+
     shard_name(run, layer, name);
     for (size_t i = 0; i < safetensors_n_tensors(file); i++) {
         if (folder_map(folder, safetensors_at(file, i), name))
@@ -219,7 +229,7 @@ static int write_index(struct run *run, struct folder *folder) {
 /* ---- all of them ---- */
 
 int export_shards(struct run *run, struct folder *folder) {
-    bool linked = run->shards && folder->format == run_work_format(run);
+    bool linked = is_linked(run, folder);
     int r = open_container(run, folder);
 
     for (int i = 0; i < run_layers(run) && !r; i++) {

@@ -100,6 +100,19 @@ int layer_codes_add_left(struct layer_codes *layer, const struct weights_source 
     return r;
 }
 
+size_t layer_codes_bytes(const struct layer_codes *layer) {
+    size_t bytes = layer->plain.bytes;
+
+    for (size_t i = 0; i < layer->n_matrices; i++) {
+        const struct quantized_matrix *m = &layer->matrices[i].codes;
+        size_t supers = (size_t)m->rows * (m->n / GRID_SUPER) * sizeof(*m->d);
+
+        bytes += (size_t)m->n_groups * m->rows * (sizeof(*m->scales) + sizeof(*m->zeros)) +
+                 (size_t)m->n * sizeof(*m->g_idx) + (m->d ? supers : 0) + (m->dmin ? supers : 0);
+    }
+    return bytes;
+}
+
 const struct matrix_codes *layer_codes_find(const struct layer_codes *layer, const char *name) {
     for (size_t i = 0; i < layer->n_matrices; i++) {
         if (strcmp(layer->matrices[i].name, name) == 0)

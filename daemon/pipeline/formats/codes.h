@@ -12,6 +12,7 @@ struct matrix_codes {
     char name[MATRIX_NAME_SIZE];   /* in the checkpoint, without a suffix */
     bool sym;                      /* all zeros are 2^(wbits-1) */
     struct quantized_matrix codes; /* owned; words borrowed, from a block of the layer or a file */
+    const uint16_t *weights; /* bf16 [rows, n] of the codes, borrowed likewise; NULL: not at hand */
 };
 
 /* Zero-initialise. */
@@ -45,6 +46,9 @@ int layer_codes_add_plain(struct layer_codes *layer, const struct weights_source
  */
 int layer_codes_add_left(struct layer_codes *layer, const struct weights_source *source,
                          const struct quantization_config *q, int number, struct failure *failure);
+
+/* layer_codes_bytes() - host memory that the layer holds, without what it borrows from files. */
+size_t layer_codes_bytes(const struct layer_codes *layer);
 
 /* layer_codes_find() - the quantized matrix called @name, or NULL. */
 const struct matrix_codes *layer_codes_find(const struct layer_codes *layer, const char *name);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Weights in bf16 under the names of the original: each is the point of the grid that it was put
- * on. The device knows them, so each matrix goes through it.
+ * on. The device knows them: a layer that was just quantized brings them along, and each matrix of
+ * one that was read back goes through it.
  */
 #include "daemon/pipeline/formats/format.h"
 
@@ -19,9 +20,9 @@ struct room {
     size_t used;         /* bytes of them, when it is for all */
 };
 
-/* Can bf16 be fetched as it is, beside the work on the next matrix? */
+/* Does fetch() run beside the work on the next matrix? */
 static bool fetches(const struct format_context *c) {
-    return c->b->ops->streams && c->b->ops->act == DTYPE_BF16;
+    return c->b->ops->act == DTYPE_BF16;
 }
 
 static int check(const struct quantization_config *q, const struct model_config *config,
@@ -60,40 +61,32 @@ static int room_alloc(const struct format_context *c, struct room *room) {
 
 /* ---- one matrix ---- */
 
-/* @n elements of act on the device to the host as bf16, at once. */
-static int download_bf16(struct backend *b, uint16_t *bf16, struct span span, size_t n) {
-    cleanup(freep) float *f32 = NULL;
-    int r;
+static int add_weights(const struct format_context *c, const struct matrix_codes *m,
+                       const uint16_t *weights, struct shard *shard) {
+    char name[MATRIX_NAME_SIZE + 8];
 
-    if (b->ops->act == DTYPE_BF16)
-        return b->ops->download(b, bf16, span);
-    f32 = malloc(n * sizeof(*f32));
-    if (!f32)
-        return -ENOMEM;
-    r = b->ops->download(b, f32, span);
-    for (size_t i = 0; i < n && !r; i++)
-        bf16[i] = f32_to_bf16(f32[i]);
-    return r;
+    snprintf(name, sizeof(name), "%s.weight", m->name);
+    return shard_add(shard, name, DTYPE_BF16, m->codes.rows, m->codes.n, weights)
+               ? failure_oom(c->failure)
+               : 0;
 }
 
+/* The weights are there after fetch_wait(). */
 static int add_matrix(const struct format_context *c, const struct matrix_codes *m,
                       struct room *room, struct shard *shard) {
     size_t n = (size_t)m->codes.rows * m->codes.n;
     struct span dst = span_slice(room->weights, room->used, n * dtype_size(c->b->ops->act));
     uint16_t *data = shard_room(shard, n * sizeof(*data));
-    char name[MATRIX_NAME_SIZE + 8];
-    int r = data ? weights_queue_matrix(c->b, &m->codes, &room->codes, dst) : -ENOMEM;
+    int r;
 
-    if (!r && fetches(c)) {
+    if (!data)
+        return failure_oom(c->failure);
+    r = weights_queue_matrix(c->b, &m->codes, &room->codes, dst);
+    if (!r)
+        r = weights_fetch_bf16(c->b, data, dst, c->failure);
+    if (fetches(c))
         room->used += dst.size;
-        r = c->b->ops->fetch(c->b, data, dst);
-    } else if (!r) {
-        r = download_bf16(c->b, data, dst, n);
-    }
-    if (r)
-        return r;
-    snprintf(name, sizeof(name), "%s.weight", m->name);
-    return shard_add(shard, name, DTYPE_BF16, m->codes.rows, m->codes.n, data);
+    return r ? r : add_weights(c, m, data, shard);
 }
 
 /* ---- the format ---- */
@@ -106,15 +99,12 @@ static int add_plain(const struct format_context *c, const struct tensor *tensor
     return r == -ENOMEM ? failure_oom(c->failure) : r;
 }
 
-static int add_layer(const struct format_context *c, const struct layer_codes *layer,
-                     struct shard *shard) {
+/* All matrices by way of the device. */
+static int add_matrices(const struct format_context *c, const struct layer_codes *layer,
+                        struct shard *shard) {
     struct room room = {};
-    int r = 0, fetched, synced;
+    int r = room_alloc(c, &room), fetched, synced;
 
-    for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
-        r = add_plain(c, &layer->plain.tensors[i], shard);
-    if (!r)
-        r = room_alloc(c, &room);
     for (size_t i = 0; i < layer->n_matrices && !r; i++)
         r = add_matrix(c, &layer->matrices[i], &room, shard);
     /* Also when it failed: nothing may still read the layer or write to the shard. */
@@ -122,6 +112,20 @@ static int add_layer(const struct format_context *c, const struct layer_codes *l
     synced = c->b->ops->sync(c->b);
     c->b->ops->free(c->b, &room.all);
     return r ? r : fetched ? fetched : synced;
+}
+
+static int add_layer(const struct format_context *c, const struct layer_codes *layer,
+                     struct shard *shard) {
+    bool at_hand = layer->n_matrices > 0 && layer->matrices[0].weights;
+    int r = 0;
+
+    for (size_t i = 0; i < layer->plain.n_tensors && !r; i++)
+        r = add_plain(c, &layer->plain.tensors[i], shard);
+    if (!r && !at_hand && layer->n_matrices > 0)
+        r = add_matrices(c, layer, shard);
+    for (size_t i = 0; i < layer->n_matrices && at_hand && !r; i++)
+        r = add_weights(c, &layer->matrices[i], layer->matrices[i].weights, shard);
+    return r;
 }
 
 /* Until version 5 transformers wrote torch_dtype, since then dtype: each one that is there. */
@@ -150,6 +154,7 @@ const struct format_ops format_dense = {
               .asym = true,
               .k_grids = true,
               .unordered = true},
+    .of_weights = true,
     .check = check,
     .add_layer = add_layer,
     .add_plain = add_plain,

@@ -67,6 +67,10 @@ struct format_ops {
      * too. */
     const struct reader_ops *reader;
 
+    /* Does add_layer() do without the backend, too, where a layer has the weights of its matrices
+     * at hand (matrix_codes)? Its layers are written from these while later ones are computed. */
+    bool of_weights;
+
     /* What its tensors go into; NULL: a shard of safetensors a layer, and their index. A format
      * with a reader has none, as its layers are linked from work/. */
     const struct container_ops *container;

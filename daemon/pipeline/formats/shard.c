@@ -35,14 +35,16 @@ static bool grow_blocks(struct shard *shard) {
     return true;
 }
 
-static void *keep_block(struct shard *shard, void *block) {
-    if (block)
+static void *keep_block(struct shard *shard, void *block, size_t size) {
+    if (block) {
         shard->blocks[shard->n_blocks++] = block;
+        shard->bytes += size;
+    }
     return block;
 }
 
 void *shard_block(struct shard *shard, size_t size) {
-    return grow_blocks(shard) ? keep_block(shard, calloc(1, MAX(size, (size_t)1))) : NULL;
+    return grow_blocks(shard) ? keep_block(shard, calloc(1, MAX(size, (size_t)1)), size) : NULL;
 }
 
 void *shard_room(struct shard *shard, size_t size) {
@@ -51,12 +53,12 @@ void *shard_room(struct shard *shard, size_t size) {
     if (!grow_blocks(shard) || size > SIZE_MAX - HUGE)
         return NULL;
     if (size < HUGE)
-        return keep_block(shard, malloc(MAX(size, (size_t)1)));
+        return keep_block(shard, malloc(MAX(size, (size_t)1)), size);
     /* Taken and given back by small pages, a layer costs as much time as writing it does. */
     room = aligned_alloc(HUGE, ALIGN_UP(size, HUGE));
     if (room)
         madvise(room, ALIGN_UP(size, HUGE), MADV_HUGEPAGE);
-    return keep_block(shard, room);
+    return keep_block(shard, room, size);
 }
 
 int shard_add_copy(struct shard *shard, const struct tensor *tensor) {

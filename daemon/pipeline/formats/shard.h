@@ -14,6 +14,7 @@ struct shard {
     size_t n_tensors, capacity;
     void **blocks; /* memory that tensors stand in; owned */
     size_t n_blocks, blocks_capacity;
+    size_t bytes; /* of the blocks */
 };
 
 void shard_done(struct shard *shard);
