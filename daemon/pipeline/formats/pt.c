@@ -228,8 +228,8 @@ static double bits_per_weight(const struct model_config *config,
 
 const struct format_ops format_pt = {
     .name = "pt",
-    .usage = "torch:\n\n```python\nstate = torch.load(\"model.pt\", weights_only=True, "
-             "mmap=True)\n```\n",
+    .usage = "torch:\n\n```python\nimport torch\nstate = torch.load(\"model.pt\", "
+             "weights_only=True, mmap=True)\n```\n",
     .title = "the weights of dense in one file, a state dict for torch.load",
     .holds = {.wbits = 1u << 2 | 1u << 3 | 1u << 4 | 1u << 8,
               .sym = true,

@@ -12,7 +12,8 @@ import math
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.insert(0, SOURCE + "/tests/interop")
 
 from own_venv import need  # noqa: E402
 
@@ -39,14 +40,26 @@ def said_of(folder):
         return json.load(file)
 
 
+def rule_text(rule):
+    """"self_attn:wbits=8\""""
+    chosen = [",".join(rule["modules"])] if "modules" in rule else []
+    chosen += [f"{key}={rule[key]}" for key in ("layers", "experts") if key in rule]
+    settings = [f"{key}={rule[key]}" for key in rule if key not in ("modules", "layers", "experts")]
+    return "/".join(chosen) + ":" + ",".join(settings)
+
+
 def name_of(said):
     """"gptq, 4 bits, groups of 64, sym, act-order, static\""""
+    if "name" in said:
+        return said["name"]
     params = said["params"]
-    parts = [params["format"], f"{params['wbits']} bits",
-             "rows" if params["groupsize"] == -1 else f"groups of {params['groupsize']}",
-             "sym" if params["sym"] else "asym"]
+    rows = "rows" if params["groupsize"] == -1 else f"groups of {params['groupsize']}"
+    parts = [params["format"]]
+    parts += [params["gguf_type"]] if params.get("gguf_type") else [
+        f"{params['wbits']} bits", rows, "sym" if params["sym"] else "asym"]
     parts += [word for key, word in (("act_order", "act-order"), ("static_groups", "static"))
               if params[key]]
+    parts += map(rule_text, params.get("rules", []))
     return ", ".join(parts + (["q8_0 embedding"] if params.get("gguf_embedding") == "q8_0" else []))
 
 

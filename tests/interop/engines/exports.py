@@ -8,6 +8,7 @@ FOLDER gets text.txt, on which all were evaluated, and a folder for each checkpo
 that of the build folder BUILD, on the cpu; a few minutes. No suite runs it.
 """
 import os
+import re
 import shutil
 import sys
 
@@ -27,12 +28,26 @@ JOBS = [
     ({"wbits": 4, "groupsize": -1, "sym": True, **ORDERED}, ["gptq", "compressed-tensors"]),
     ({"wbits": 4, "groupsize": 64, "sym": True, "act_order": True}, ["gptq"]),
     ({"wbits": 8, "groupsize": 64, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
+    ({"wbits": 8, "groupsize": -1, "sym": True}, ["compressed-tensors"]),
+    ({"wbits": 8, "groupsize": 64, "sym": False}, ["gptq", "compressed-tensors"]),
     ({"wbits": 3, "groupsize": 64, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
+    ({"wbits": 3, "groupsize": 64, "sym": False}, ["gptq", "compressed-tensors", "gguf"]),
     ({"wbits": 3, "groupsize": -1, "sym": True}, ["gguf"]),
-    ({"wbits": 2, "groupsize": 64, "sym": True}, ["compressed-tensors", "gguf"]),
-    ({"wbits": 2, "groupsize": 64, "sym": False}, ["gptq", "gguf"]),
+    ({"wbits": 2, "groupsize": 64, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
+    ({"wbits": 2, "groupsize": 64, "sym": False}, ["gptq", "compressed-tensors", "gguf"]),
     ({"wbits": 2, "groupsize": -1, "sym": False}, ["gguf"]),
     ({"wbits": 4, "groupsize": 32, "sym": True, "gguf_embedding": "q8_0"}, ["gguf"]),
+    ({"wbits": 4, "groupsize": 64, "sym": True, **ORDERED, "rules": ["self_attn:wbits=8"]},
+     ["gptq", "compressed-tensors", "gguf"]),
+    # down_proj is narrower than a super-block, so it gets the type that llama-quantize gives it
+    ({"gguf_type": "q2_k"}, ["gguf"]),
+    ({"gguf_type": "q3_k"}, ["gguf"]),
+    ({"gguf_type": "q4_k"}, ["gguf"]),
+    ({"gguf_type": "q2_k", "rules": ["down_proj:wbits=8"]}, ["gguf"]),
+    # one matrix in Q8_0, all others in BF16: with_llama_cpp.py has llama-quantize quantize them
+    ({"wbits": 8, "groupsize": 32, "sym": True,
+      "rules": ["layers=1-2:wbits=16", "k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj:wbits=16"]},
+     ["gguf"]),
 ]
 
 
@@ -44,10 +59,14 @@ def text_of(folder):
 
 
 def name_of(params, form):
-    words = [form.replace("-", "_"), str(params["wbits"]), str(params["groupsize"]).replace("-1", "rows"),
-             "sym" if params["sym"] else "asym"]
-    words += [key for key in ("act_order", "static_groups") if params.get(key)]
-    return "-".join(words + (["q8_0"] if params.get("gguf_embedding") else []))
+    """Every parameter that is not as usual, in characters that any file system takes."""
+    grid = [params["gguf_type"]] if "gguf_type" in params else [
+        str(params["wbits"]), str(params["groupsize"]).replace("-1", "rows"),
+        "sym" if params["sym"] else "asym"]
+    words = [key for key in ("act_order", "static_groups") if params.get(key)]
+    words += ["q8_0"] if params.get("gguf_embedding") else []
+    words += [re.sub(r"\W+", "_", rule) for rule in params.get("rules", [])]
+    return "-".join([form.replace("-", "_"), *grid, *words])
 
 
 def make(daemon, folder, params, forms):

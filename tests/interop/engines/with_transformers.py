@@ -16,10 +16,11 @@ ARGS = parse(__doc__, torch="torch", transformers="transformers",
 
 def measure(folder, windows):
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
-    return torch_perplexity(AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
-                            windows)
+    old = tuple(map(int, transformers.__version__.split(".")[:2])) < (4, 56)
+    kind = {"torch_dtype" if old else "dtype": torch.float32}
+    return torch_perplexity(transformers.AutoModelForCausalLM.from_pretrained(folder, **kind), windows)
 
 
 sys.exit(table(ARGS, versions("transformers", "compressed-tensors", "torch"),

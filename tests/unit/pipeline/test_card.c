@@ -81,7 +81,7 @@ static void test_usage(void **state) {
     expect(gguf, "vllm", false);
     expect(odd, "GPTQModel", true);
     expect(odd, "vllm serve", false);
-    expect(pt, "torch.load(\"model.pt\"", true);
+    expect(pt, "import torch\nstate = torch.load(\"model.pt\"", true);
 }
 
 int main(void) {
