@@ -42,6 +42,22 @@ static void on_device_failed(void *ctx) {
     local->config.failed(local->config.ctx);
 }
 
+static void local_poll(struct executor *executor) {
+    struct local *local = local_of(executor);
+
+    for (int i = 0; i < local->n_workers; i++)
+        worker_wake(local->workers[i]);
+}
+
+/* A job that this device did not fit may be for one that sleeps. */
+static void on_left(void *ctx) {
+    struct local *local = ctx;
+
+    pthread_mutex_lock(&local->mutex);
+    local_poll(&local->executor);
+    pthread_mutex_unlock(&local->mutex);
+}
+
 static bool has_larger(void *ctx, size_t memory) {
     struct local *local = ctx;
     bool larger = false;
@@ -60,6 +76,7 @@ static int start_worker(struct local *local, const char *device, struct failure 
                                          .corpora = local->config.corpora,
                                          .device_failed = on_device_failed,
                                          .has_larger = has_larger,
+                                         .left = on_left,
                                          .ctx = local};
     struct worker **workers =
         reallocarray(local->workers, local->n_workers + 1, sizeof(*local->workers));
@@ -126,13 +143,6 @@ static int local_start(struct executor *executor, struct failure *failure) {
     r = start_all(local, failure);
     sched_setaffinity(0, sizeof(mine), &mine);
     return r;
-}
-
-static void local_poll(struct executor *executor) {
-    struct local *local = local_of(executor);
-
-    for (int i = 0; i < local->n_workers; i++)
-        worker_wake(local->workers[i]);
 }
 
 static void local_cancel(struct executor *executor, int64_t id) {

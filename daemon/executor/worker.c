@@ -197,6 +197,8 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
                     "the device failed");
     }
     pthread_mutex_unlock(&worker->mutex);
+    if (worker->config.left)
+        worker->config.left(worker->config.ctx);
     return !poisoned;
 }
 

@@ -26,6 +26,7 @@ struct worker_config {
     void (*device_failed)(void *ctx); /* only a new process can use the device; worker's thread */
     /* Has another device more than @memory bytes? Worker's thread; NULL: none has. */
     bool (*has_larger)(void *ctx, size_t memory);
+    void (*left)(void *ctx); /* a run is over: its job may be another's. Worker's thread; or NULL */
     void *ctx;
 };
 

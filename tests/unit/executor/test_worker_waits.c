@@ -121,6 +121,9 @@ static void test_larger_device(void **state) {
     cleanup(job_row_freep) struct job_row *paused = wait_paused(b, id, true);
     assert_non_null(
         strstr(json_string_value(json_object_get(paused->paused, "detail")), "cpu is too small"));
+    while (script.left == 0)
+        usleep(1000);
+    assert_int_equal(script.for_others, 1); /* those that are told of it find the job */
     script.r = 0;
     other = add_job(b);
     worker_wake(b->worker);

@@ -29,6 +29,8 @@ static struct script {
     atomic_bool hung;      /* it has come to that */
     bool has_larger;       /* another device has more memory */
     atomic_int runs, opened, closed, refused;
+    atomic_int left;       /* runs that are over, ... */
+    atomic_int for_others; /* ... and those after which another device can have a job */
 } script;
 
 static bool poisoned;
@@ -126,6 +128,14 @@ static bool has_larger(void *ctx, size_t memory) {
     return script.has_larger;
 }
 
+static void on_left(void *ctx) {
+    struct bench *b = ctx;
+    struct failure failure;
+
+    script.for_others += jobs_look(&b->jobs, "cuda:1", &failure) == 0;
+    script.left++;
+}
+
 static int start(struct bench *b, const char *device) {
     struct worker_config config = {.device = device,
                                    .idle_seconds = 0,
@@ -133,6 +143,7 @@ static int start(struct bench *b, const char *device) {
                                    .corpora = &b->corpora,
                                    .device_failed = on_device_failed,
                                    .has_larger = has_larger,
+                                   .left = on_left,
                                    .ctx = b};
 
     return worker_start(&config, &b->worker, &b->f->failure);
