@@ -207,6 +207,10 @@ class DaemonTest(unittest.TestCase):
         self.stop()
         self.endpoint, self.sources, self.wrapper = "https://huggingface.co", [], alone
         self.start()
+        end = time.monotonic() + 60  # until it is known where the hub's name leads
+        while self.ask("POST", "/v1/jobs", SMALL)[0] != 422:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.1)
         for changes, field in (({}, "model"), ({"model": "olmoe-demo", "eval": None}, "eval"), (
                 {"model": "olmoe-demo", "nearest": False, "dataset": "c4"}, "dataset")):
             status, problem = self.ask("POST", "/v1/jobs", {**SMALL, **changes})

@@ -16,6 +16,7 @@
 void hub_close(struct hub_client *client) {
     if (!client)
         return;
+    task_finish(&client->contact.look_up);
     free(client->site.endpoint);
     free(client->site.origin);
     free(client->site.token);
@@ -152,6 +153,7 @@ int hub_open(const struct hub_config *config, struct hub_client **ret_client,
     r = make_folders(client, failure);
     if (r)
         return r;
+    hub_look_around(client);
     *ret_client = steal_ptr(client);
     return 0;
 }

@@ -20,3 +20,9 @@ struct hub_client {
     void *ctx;
     pthread_mutex_t hold; /* held to remove a model, and to prevent a removal */
 };
+
+/*
+ * hub_look_around() - begin to find out where the hub's name leads, when only a mirror in this
+ * network could answer. Waits for nothing; hub_close() waits for what it began.
+ */
+void hub_look_around(struct hub_client *client);

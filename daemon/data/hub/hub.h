@@ -66,7 +66,7 @@ bool hub_is_offline(const struct hub_client *client);
 /*
  * hub_is_cut_off() - is it known, without asking the hub, that it cannot be reached now: this
  * machine has no route out, and none to where the hub's name leads; or several requests of the last
- * minute had no answer? Without a route out it may wait for the name service.
+ * minute had no answer? Waits for nothing.
  * @ret_why: why, in a few words; untouched when it may well be reached
  */
 bool hub_is_cut_off(struct hub_client *client, char *ret_why, size_t size);

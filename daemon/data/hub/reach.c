@@ -59,8 +59,8 @@ static bool is_near(const struct hub_client *client) {
     return !str_equal(client->site.endpoint, HUB_ENDPOINT);
 }
 
-/* Does the name in the URL @endpoint lead to an address to which there is a route? */
-static bool look_up(const char *endpoint) {
+/* Does the name in the URL @endpoint lead to an address to which there is a route? May last. */
+static bool has_route_to(const char *endpoint) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
     const char *name = strstr(endpoint, "://");
     struct addrinfo *list = NULL;
@@ -77,31 +77,50 @@ static bool look_up(const char *endpoint) {
     return found;
 }
 
-/* The name of the hub may be that of a mirror in this network. It is looked up now and then. */
-static bool leads_here(struct hub_client *client) {
+static int look_up(void *ctx) {
+    struct hub_client *client = ctx;
     struct hub_contact *contact = &client->contact;
-    bool fresh, found;
+    bool found = has_route_to(client->site.endpoint);
 
-    pthread_mutex_lock(&contact->lock);
-    fresh = contact->resolved_clock > 0 &&
-            clock_monotonic() - contact->resolved_clock < RESOLVED_SECONDS;
-    found = contact->leads_here;
-    pthread_mutex_unlock(&contact->lock);
-    if (fresh)
-        return found;
-    found = look_up(client->site.endpoint);
     pthread_mutex_lock(&contact->lock);
     contact->leads_here = found;
     contact->resolved_clock = clock_monotonic();
     pthread_mutex_unlock(&contact->lock);
+    return 0;
+}
+
+/*
+ * The name of the hub may be that of a mirror in this network. It is looked up now and then, in a
+ * thread of its own; until the first answer it may well be one.
+ */
+static bool may_lead_here(struct hub_client *client) {
+    struct hub_contact *contact = &client->contact;
+    bool stale, found;
+
+    pthread_mutex_lock(&contact->lock);
+    found = contact->leads_here || contact->resolved_clock == 0;
+    stale = contact->resolved_clock == 0 ||
+            clock_monotonic() - contact->resolved_clock >= RESOLVED_SECONDS;
+    if (contact->looks_up && task_is_done(&contact->look_up)) {
+        task_finish(&contact->look_up);
+        contact->looks_up = false;
+    }
+    if (stale && !contact->looks_up)
+        contact->looks_up = task_start(&contact->look_up, look_up, client) == 0;
+    pthread_mutex_unlock(&contact->lock);
     return found;
+}
+
+void hub_look_around(struct hub_client *client) {
+    if (!client->offline && !is_near(client) && is_alone())
+        may_lead_here(client);
 }
 
 bool hub_is_cut_off(struct hub_client *client, char *ret_why, size_t size) {
     struct hub_contact *contact = &client->contact;
     bool silent;
 
-    if (!is_near(client) && is_alone() && !leads_here(client)) {
+    if (!is_near(client) && is_alone() && !may_lead_here(client)) {
         snprintf(ret_why, size, "this machine has no route to the internet");
         return true;
     }

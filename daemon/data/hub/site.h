@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/failure.h"
 #include "base/str.h"
+#include "base/task.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -17,8 +18,10 @@ struct hub_contact {
     int n_failed;                   /* requests in a row without an answer */
     double failed_clock;            /* monotonic seconds of the newest of them */
     char error[256];                /* of the failure */
-    double resolved_clock;          /* when the hub's name was last looked up; 0: never */
-    bool leads_here;                /* what was found: hub_is_cut_off() */
+    struct task look_up;            /* where the hub's name leads; the name service may hang */
+    bool looks_up;                  /* it runs, or was not finished yet */
+    double resolved_clock;          /* when it last returned; 0: never */
+    bool leads_here;                /* what it found: hub_is_cut_off() */
 };
 
 /* Whom to ask, and how patiently. */
