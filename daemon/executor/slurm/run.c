@@ -131,6 +131,7 @@ void slurm_run_submitted(struct slurm_run *run, int64_t id) {
 
     run->step = SLURM_THERE;
     run->refused[0] = '\0';
+    run->heard_at = clock_monotonic(); /* it waits from now on */
     store_news(run, &news);
     log_record(LOG_INFO, LOG_FIELDS(.job = run->row.job_id, .owner = run->job->owner),
                "job %" PRId64 " is job %" PRId64 " of Slurm", run->row.job_id, id);
@@ -174,8 +175,11 @@ bool slurm_run_note(struct slurm_run *run, double asked_at, const struct slurm_p
     /* What it wrote came before the question: it does not wait for its first start. */
     if (slurm_phase(job->state) == SLURM_WAITING && run->started && run->heard_at < asked_at)
         run->requeued = true;
-    run->starved |= slurm_phase(job->state) == SLURM_WAITING && run->avoid[0] && !run->started &&
-                    clock_monotonic() - run->heard_at >= patience->avoid;
+    /* Not one that is held, nor one that has its node and waits until it is up. */
+    if (!run->stopped_at)
+        run->starved = run->avoid[0] && !run->started && str_equal(job->state, "PENDING") &&
+                       !strstr(job->reason, "JobHeld") &&
+                       clock_monotonic() - run->heard_at >= patience->avoid;
     if (!memcmp(&news, &run->row.news, sizeof(news)))
         return false;
     store_news(run, &news);
