@@ -314,8 +314,11 @@ int cuda_stage(struct backend *base, struct span dst, const void *src, enum dtyp
 int cuda_stage_wait(struct backend *base) {
     struct cuda_backend *b = cuda_of(base);
 
+    /* Also when the device has failed: nothing may still read what the caller then frees. */
+    cudaError_t drained = drain(b->stager);
+
     TRY(op_begin(b, "stage_wait", ""));
-    CUDA_TRY(b, drain(b->stager));
+    CUDA_TRY(b, drained);
     for (struct worker &w : b->stager->workers)
         if (w.stream)
             CUDA_TRY(b, cudaStreamWaitEvent(b->lanes[0].stream, w.issued, 0));
@@ -332,7 +335,9 @@ int cuda_fetch(struct backend *base, void *dst, struct span src) {
 int cuda_fetch_wait(struct backend *base) {
     struct cuda_backend *b = cuda_of(base);
 
+    cudaError_t drained = drain(b->fetcher); /* likewise */
+
     TRY(op_begin(b, "fetch_wait", ""));
-    CUDA_TRY(b, drain(b->fetcher));
+    CUDA_TRY(b, drained);
     return 0;
 }
