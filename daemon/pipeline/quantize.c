@@ -253,7 +253,8 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         if (!r)
             r = gather ? gather_windows(q, layer, first, count, gather)
                        : advance_windows(q, layer, first, count);
-        if (!r && first > 0) /* fetching takes about as long as a batch */
+        /* Fetching codes takes about as long as a batch; weights are many times as large. */
+        if (!r && (run->params->format->of_weights ? first + count == n : first > 0))
             r = writer_take(&q->writer, q->run, &q->made);
         /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
         if (!r)

@@ -42,10 +42,7 @@ static int write_shards(struct written *w) {
         r = write_shard(w, w->writer->format, w->shard);
     if (r || !w->weights)
         return r;
-    r = write_shard(w, w->writer->own, w->weights);
-    if (r)
-        unlink(w->shard); /* a full disk can do without it */
-    return r;
+    return write_shard(w, w->writer->own, w->weights);
 }
 
 static int write_record(struct written *w) {
@@ -88,6 +85,11 @@ static int write_layer(void *ctx) {
         r = wait_turn(w);
     if (!r)
         r = write_record(w);
+    if (r) { /* without its record it counts for nothing: a full disk can do without it */
+        unlink(w->shard);
+        if (w->weights)
+            unlink(w->weights);
+    }
     end_turn(w, r);
     return r;
 }

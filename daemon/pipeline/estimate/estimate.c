@@ -5,6 +5,7 @@
 #include "daemon/pipeline/params/check.h"
 #include "daemon/pipeline/params/schemes.h"
 #include "daemon/pipeline/run.h"
+#include "daemon/pipeline/writer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -93,14 +94,15 @@ static int make_still(const struct estimate_request *request, const struct estim
 }
 
 /*
- * Beside what a run has on the cpu as its device: the codes of the layer that is solved and of the
- * one that is written, the tensors that are made of them, and the windows.
+ * Beside what a run has on the cpu as its device: the codes of the layer that is solved, those of
+ * the layers on their way to the disk with the tensors that are made of them, and the windows.
  */
 static size_t host_size(const struct estimate *e, const struct run *run) {
     double windows = e->shape.calibration + e->shape.evaluation;
-    size_t layer = run->quantizes ? e->size / (size_t)e->shape.layers : 0;
+    size_t layer = run->quantizes ? e->disk / (size_t)e->shape.layers : 0;
+    size_t on_their_way = MAX(layer, MIN(WRITER_LAYERS_MAX * 2 * layer, run_host_memory()));
 
-    return 3 * layer + (size_t)(windows * run->seqlen) * sizeof(int32_t) +
+    return layer + on_their_way + (size_t)(windows * run->seqlen) * sizeof(int32_t) +
            (str_equal(run->b->ops->name, "cpu") ? e->device : 0);
 }
 
