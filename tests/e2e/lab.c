@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "daemon/pipeline/params/request.h"
-#include "kernels/backend.h"
+#include "kernels/registry.h"
 
 #include <errno.h>
 #include <math.h>
@@ -11,6 +11,22 @@
 #include <unistd.h>
 
 #define TEXT_BYTES 9000 /* of each text: enough for 20 windows of 128 tokens */
+
+/* ---- the device ---- */
+
+static const char *device = "cpu";
+
+int lab_device(int argc, char **argv) {
+    int n = 1;
+
+    device = argc > 1 ? argv[1] : "cpu";
+    if (str_has_prefix(device, "cuda"))
+        backend_count("cuda", &n);
+    if (n > 0)
+        return 0;
+    puts("skipped: no CUDA device");
+    return EXIT_SKIP;
+}
 
 /* ---- the folder ---- */
 
@@ -73,7 +89,7 @@ struct lab *lab_open(const char *root) {
     lab->demo = source_file("data/olmoe-demo");
     lab->data[0] = lab_path(lab, "data");
     lab->events = json_array();
-    if (backend_cpu.open(0, &lab->backend, &failure))
+    if (backend_open(device, &lab->backend, &failure))
         fail_msg("%s", failure.detail);
     source_mirror_init(&lab->mirror, NULL, 0);
     lab->corpora = (struct corpora){&lab->mirror.source, lab->data, 1};

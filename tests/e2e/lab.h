@@ -41,6 +41,13 @@ struct lab {
     const char *fail_kind; /* events of this kind are refused with -EIO */
 };
 
+/*
+ * lab_device() - the labs of this program compute on the device that its first argument names, or,
+ * without one, on the cpu. Return: 0, or EXIT_SKIP when no such device is there, which is printed.
+ */
+#define EXIT_SKIP 77
+int lab_device(int argc, char **argv);
+
 /* lab_setup(), lab_teardown() - fixtures of a cmocka group; the state is a struct lab. */
 int lab_setup(void **state);
 int lab_teardown(void **state);

@@ -95,12 +95,14 @@ static void test_exported(void **state) {
     }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dense_streams),
         cmocka_unit_test(test_damaged_dense),
         cmocka_unit_test(test_exported),
     };
 
-    return cmocka_run_group_tests(tests, setup, lab_teardown);
+    int r = lab_device(argc, argv);
+
+    return r ? r : cmocka_run_group_tests(tests, setup, lab_teardown);
 }

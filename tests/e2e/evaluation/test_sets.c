@@ -12,8 +12,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define EXIT_SKIP 77
-
 #define SET_A "file:long.txt"
 #define SET_B "file:short.txt"
 #define SET_C "file:other.txt"
@@ -26,7 +24,6 @@ static const char *const names[] = {SET_A, SET_B, SET_C};
 /* ---- a device that counts, and that has little free memory when it is asked for the n-th time */
 
 static struct {
-    const char *name;       /* NULL: the cpu */
     struct backend_ops ops; /* what the job gets */
     const struct backend_ops *real;
     int n_stages, n_infos;
@@ -47,13 +44,6 @@ static void scripted_info(struct backend *b, struct backend_info *ret_info) {
 }
 
 static void script_device(struct lab *lab) {
-    struct failure failure = {};
-
-    if (device.name) {
-        lab->backend->ops->close(lab->backend);
-        if (backend_open(device.name, &lab->backend, &failure))
-            fail_msg("%s", failure.detail);
-    }
     device.real = lab->backend->ops;
     device.ops = *device.real;
     device.ops.stage = counted_stage;
@@ -219,15 +209,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_little_memory),
         cmocka_unit_test(test_cancelled),
     };
+    int r = lab_device(argc, argv);
 
-    int n = 0;
-
-    device.name = argc > 1 ? argv[1] : NULL;
-    if (device.name)
-        backend_count("cuda", &n);
-    if (device.name && n == 0) {
-        puts("skipped: no CUDA device");
-        return EXIT_SKIP;
-    }
-    return cmocka_run_group_tests(tests, setup, lab_teardown);
+    return r ? r : cmocka_run_group_tests(tests, setup, lab_teardown);
 }
