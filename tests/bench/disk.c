@@ -88,7 +88,7 @@ double disk_files(const char *dir) {
 
     for (struct dirent *entry; open && (entry = readdir(open));) {
         if (!fstatat(dirfd(open), entry->d_name, &st, 0) && S_ISREG(st.st_mode))
-            bytes += (double)st.st_size;
+            bytes += (double)st.st_size / (double)st.st_nlink; /* of those in two folders once */
     }
     return bytes;
 }

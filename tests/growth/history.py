@@ -227,11 +227,12 @@ def milliseconds_to_expire(build, n, seconds=2):
             fill_history(db, n, LONG_AGO)
         database = sqlite3.connect(f"file:{daemon.home}/state/quantd.db?mode=ro", uri=True)
         with contextlib.closing(database) as db:
-            counts = []
-            for wait in (seconds, 0):
+            counts, until = [], time.monotonic() + ANSWER_SECONDS
+            while len(counts) < 2 or counts[-1][0] >= n and time.monotonic() < until:
                 counts.append((db.execute("SELECT count(*) FROM events").fetchone()[0],
                                daemon.cpu()))
-                time.sleep(wait)
-    (before, begin), (after, end) = counts
+                time.sleep(seconds)
+    (before, begin), (after, end) = counts[0], counts[-1]
+    assert after < n, f"none of {n} old events was deleted in {ANSWER_SECONDS} s"
     # A short history is gone by now: then its start is in the figure.
     return 1000 * ((end - begin) / (before - after) if before > after else end / n)
