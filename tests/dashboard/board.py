@@ -120,7 +120,7 @@ class Dashboard:
         def pressed():
             for element in self.page.script(
                     "return [...document.querySelectorAll('main button, main a, dialog button')]"
-                    ".filter((e) => e.innerText.trim() === arguments[0])", text):
+                    ".filter((e) => e.innerText?.trim() === arguments[0])", text):
                 if element.shown and element.enabled:
                     element.click()
                     return True

@@ -34,7 +34,7 @@ def start_long(daemon=None, stop=False, **changes):
     daemon = daemon or DAEMON
     number = daemon.submit(LONG, **changes)
     daemon.wait_event(number, "layer.finished")
-    node = daemon.job(number)["engine"]["node"]
+    node = wait("its node", 30, lambda: daemon.job(number)["engine"]["node"])
     if stop:
         CLUSTER.run("pkill", "-STOP", "-f", f"{HOME}/jobs/{number} ")
     return number, node

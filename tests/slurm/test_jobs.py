@@ -71,7 +71,7 @@ def test_cancel():
     CLUSTER.run("scontrol", "update", "partitionname=batch", "state=up")
     running = DAEMON.submit(LONGER)
     DAEMON.wait_event(running, "layer.finished")
-    assert DAEMON.job(running)["engine"]["node"] in ("n1", "n2"), DAEMON.job(running)
+    wait("its node", 30, lambda: DAEMON.job(running)["engine"]["node"] in ("n1", "n2"))
     DAEMON.ask("POST", f"/v1/jobs/{running}/cancel")
     DAEMON.wait(running, "cancelled", 20)
     wait("the folder is gone", 10, lambda: not os.path.exists(f"{HOME}/jobs/{running}"))
