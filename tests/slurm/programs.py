@@ -93,6 +93,8 @@ def squeue(home, mode):
     if mode == "html":
         print("<html><body>503</body></html>")
         return
+    if mode == "slow":
+        time.sleep(3)
     lines = []
     for number in sorted(os.listdir(home + "/fake"), key=int):
         folder = f"{home}/fake/{number}"

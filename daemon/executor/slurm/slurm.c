@@ -5,7 +5,6 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "daemon/config/cluster.h"
-#include "daemon/executor/slurm/trial_dirs.h"
 #include "daemon/queue/job_json.h"
 
 #include <errno.h>
@@ -57,6 +56,7 @@ static void take_changed(struct slurm *slurm) {
     config_free(before);
     use_options(slurm);
     slurm->partition_at = 0;
+    slurm->judged = false;
     task_list_in(slurm, 0);
 }
 
@@ -169,8 +169,6 @@ static int slurm_open(const struct executor_config *config, struct executor **re
         slurm_free(&slurm->executor);
         return r;
     }
-    if (trial_dirs_clean(config->config->jobs_dir, NULL, NULL))
-        log_info("removed what checks of the cluster had left in jobs-dir");
     *ret_executor = &slurm->executor;
     return 0;
 }

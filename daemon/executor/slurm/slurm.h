@@ -48,6 +48,7 @@ struct slurm {
     double list_at;           /* monotonic: the next list */
     double asked_at;          /* monotonic: when the last one was asked for */
     double partition_at;      /* monotonic: when it is looked at next */
+    bool judged;              /* it was looked at with these options */
     double backoff;           /* seconds; 0: Slurm answered */
     double left_since;        /* monotonic: devices here leave a job to others; 0: they do not */
 };

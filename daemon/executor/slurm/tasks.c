@@ -113,9 +113,10 @@ static void on_partition(struct slurm *slurm, int status) {
         failure_set(&why, -EAGAIN, "slurm_partition", "see 'sinfo -R'; jobs wait until it is back",
                     "partition %s", found);
     pthread_mutex_lock(&slurm->mutex);
-    news = !str_equal(slurm->partition.detail, why.detail);
+    news = !slurm->judged || !str_equal(slurm->partition.detail, why.detail);
     slurm->partition = why;
     pthread_mutex_unlock(&slurm->mutex);
+    slurm->judged = true;
     if (why.code[0])
         slurm->partition_at = clock_monotonic() + PARTITION_ILL_SECONDS;
     if (news && why.code[0])

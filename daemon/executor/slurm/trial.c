@@ -137,21 +137,21 @@ static void check_partition(struct trial *trial) {
 
 /* ---- the trial job ---- */
 
-static void cancel(struct trial *trial, const char *name) {
+/* Return: Slurm has taken it. */
+static bool cancel(struct trial *trial, const char *name) {
     cleanup(command_done) struct command command = {};
     struct failure failure;
 
-    if (!site_cancel(&trial->site, &command, name, 0, &failure))
-        wait_for(&command);
+    return !site_cancel(&trial->site, &command, name, 0, &failure) && !wait_for(&command);
 }
 
-/* The job of a check that was killed may still wait. */
-static void cancel_stale(void *ctx, const char *nonce) {
+/* The job of a check that was killed may still wait. Return: it does not, and its folder may go. */
+static bool cancel_stale(void *ctx, const char *nonce) {
     struct trial *trial = ctx;
     char name[SLURM_NAME_MAX];
 
     site_job_name(&trial->site, 0, nonce, name);
-    cancel(trial, name);
+    return !stop_wanted && cancel(trial, name);
 }
 
 /*
@@ -284,6 +284,19 @@ static void clean_up(struct trial *trial) {
     site_done(&trial->site);
 }
 
+static void try_job(struct trial *trial) {
+    struct failure failure;
+
+    if (stop_wanted) {
+        found(trial, false, "job", "stopped by a signal before it was submitted");
+    } else if (prepare(trial, &failure)) {
+        found(trial, false, "jobs-dir", "%s", failure.detail);
+    } else if (submit(trial)) {
+        watch(trial);
+        judge(trial);
+    }
+}
+
 bool slurm_trial(const struct config *config) {
     struct trial trial = {.config = config, .well = true};
     struct failure failure = {};
@@ -293,15 +306,10 @@ bool slurm_trial(const struct config *config) {
         found(&trial, false, "programs", "%s; %s", failure.detail, failure.hint);
     } else if (list_jobs(&trial)) {
         found(&trial, true, "squeue", "Slurm answers");
-        if (site_knows_partition(&trial.site))
+        if (!stop_wanted && site_knows_partition(&trial.site))
             check_partition(&trial);
         trial_dirs_clean(config->jobs_dir, cancel_stale, &trial);
-        if (prepare(&trial, &failure)) {
-            found(&trial, false, "jobs-dir", "%s", failure.detail);
-        } else if (submit(&trial)) {
-            watch(&trial);
-            judge(&trial);
-        }
+        try_job(&trial);
     }
     clean_up(&trial);
     return trial.well;

@@ -48,21 +48,18 @@ static bool is_stale(int jobs_fd, const char *name) {
            time(NULL) - st.st_mtime > STALE_SECONDS;
 }
 
-int trial_dirs_clean(const char *jobs_dir, void (*each)(void *ctx, const char *nonce), void *ctx) {
+void trial_dirs_clean(const char *jobs_dir, bool (*each)(void *ctx, const char *nonce), void *ctx) {
     cleanup(closedirp) DIR *dir = opendir(jobs_dir);
     struct dirent *entry;
-    int n = 0;
 
     while (dir && (entry = readdir(dir))) {
         cleanup(freep) char *path = NULL;
         const char *nonce = nonce_of(entry->d_name);
 
-        if (!nonce || !is_stale(dirfd(dir), entry->d_name))
+        if (!nonce || !is_stale(dirfd(dir), entry->d_name) || !each(ctx, nonce))
             continue;
-        if (each)
-            each(ctx, nonce);
         path = str_format("%s/%s", jobs_dir, entry->d_name);
-        n += path && !dir_remove(path);
+        if (path)
+            dir_remove(path);
     }
-    return n;
 }

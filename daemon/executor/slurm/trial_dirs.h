@@ -7,6 +7,8 @@
 
 #include "base/failure.h"
 
+#include <stdbool.h>
+
 /*
  * trial_dirs_make() - a new one for the run @nonce. The caller owns *ret_dir, and removes the
  * folder by dir_remove(). Return: 0 or -errno with the failure.
@@ -16,7 +18,8 @@ int trial_dirs_make(const char *jobs_dir, const char *nonce, char **ret_dir,
 
 /*
  * trial_dirs_clean() - remove those of checks that were killed: folders of this user that are older
- * than any check takes. Links are not followed. @each is called with the nonce of each before it
- * goes; may be NULL. What cannot be removed stays. Return: how many went.
+ * than any check takes. Links are not followed. The name is the only record of the trial job: @each
+ * is called with the nonce of each, and returns whether that job is cancelled and the folder may
+ * go. What cannot be removed stays.
  */
-int trial_dirs_clean(const char *jobs_dir, void (*each)(void *ctx, const char *nonce), void *ctx);
+void trial_dirs_clean(const char *jobs_dir, bool (*each)(void *ctx, const char *nonce), void *ctx);
