@@ -121,8 +121,9 @@ static int order_group(void *ctx, const struct caller *caller, int64_t id,
 
     if (r)
         return r;
-    wake_all(daemon);
-    return groups_object(&daemon->jobs, caller, id, 0, ret_group, &version, failure);
+    r = groups_object(&daemon->jobs, caller, id, 0, ret_group, &version, failure);
+    wake_all(daemon); /* after the look: the answer shows what was asked for */
+    return r;
 }
 
 static int get_job(void *ctx, const struct caller *caller, int64_t id, uint64_t known,
@@ -167,8 +168,9 @@ static int order(void *ctx, const struct caller *caller, int64_t id, const struc
 
     if (r)
         return r;
+    r = jobs_object(&daemon->jobs, caller, id, 0, ret_job, &version, failure);
     wake_all(daemon);
-    return jobs_object(&daemon->jobs, caller, id, 0, ret_job, &version, failure);
+    return r;
 }
 
 static int retry(void *ctx, const struct caller *caller, const char *key, int64_t id,

@@ -95,8 +95,15 @@ _quantctl_option_value() {
 # The positional word $2 (counted from 1) of verb $1.
 _quantctl_word() {
     case $1:$2 in
-    quantize:1 | plan:1 | eval:1)
+    quantize:1 | plan:1)
         mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_models)" -- "$3"; compgen -d -- "$3")
+        ;;
+    eval:*)
+        mapfile -t COMPREPLY < <(
+            compgen -W "$(_quantctl_models)" -- "$3"
+            compgen -W "$(_quantctl_groups 'running|succeeded|failed|cancelled')" -- "$3"
+            compgen -d -- "$3"
+        )
         ;;
     quantize:2 | plan:2)
         mapfile -t COMPREPLY < <(
@@ -104,8 +111,11 @@ _quantctl_word() {
             compgen -f -- "$3"
         )
         ;;
-    hold:* | release:* | prio:1)
-        mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs 'queued|pull|paused|held')" -- "$3")
+    hold:* | release:* | prio:*)
+        mapfile -t COMPREPLY < <(
+            compgen -W "$(_quantctl_jobs 'queued|pull|paused|held')" -- "$3"
+            compgen -W "$(_quantctl_groups 'queued|running')" -- "$3"
+        )
         ;;
     logs:*) mapfile -t COMPREPLY < <(compgen -W "$(_quantctl_jobs '.*')" -- "$3") ;;
     show:* | compare:*)

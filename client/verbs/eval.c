@@ -29,13 +29,17 @@ static const struct arg_option options[] = {
     ESTIMATE_OPTION,
 };
 
-/* The words of the command line; those of groups are the checkpoints of their jobs. */
+/* The words of the command line, each once; those of groups are the checkpoints of their jobs. */
 struct models {
     struct args args;
-    char names[ARGS_POSITIONAL_MAX][32]; /* "job:ID" */
+    char names[ARGS_POSITIONAL_MAX + 1][32]; /* "job:ID"; one more than fit */
 };
 
 static int add_model(struct models *models, const char *word, struct failure *failure) {
+    for (int i = 0; i < models->args.n_positional; i++) {
+        if (str_equal(models->args.positional[i], word))
+            return 0;
+    }
     if (models->args.n_positional == ARGS_POSITIONAL_MAX)
         return failure_set(failure, -EINVAL, "usage", "name fewer of them",
                            "these are more than %d models", ARGS_POSITIONAL_MAX);
@@ -45,23 +49,23 @@ static int add_model(struct models *models, const char *word, struct failure *fa
 
 static int add_group(struct client *client, struct models *models, uint64_t id,
                      struct failure *failure) {
-    int r, n_before = models->args.n_positional;
     cleanup(json_decrefp) json_t *jobs = NULL;
+    int r = group_jobs(client, id, &jobs, failure);
+    bool any = false;
     json_t *job;
     size_t i;
 
-    r = group_jobs(client, id, &jobs, failure);
     json_array_foreach(jobs, i, job) {
-        int n = models->args.n_positional;
+        char *name = models->names[models->args.n_positional];
 
         if (r || !str_equal(answer_text(job, "status"), "succeeded") ||
             !json_is_integer(json_object_get(json_object_get(job, "result"), "size_bytes")))
             continue;
-        if (n < ARGS_POSITIONAL_MAX)
-            snprintf(models->names[n], sizeof(models->names[n]), "job:%" PRId64, job_id(job));
-        r = add_model(models, n < ARGS_POSITIONAL_MAX ? models->names[n] : "", failure);
+        any = true;
+        snprintf(name, sizeof(models->names[0]), "job:%" PRId64, job_id(job));
+        r = add_model(models, name, failure);
     }
-    if (!r && models->args.n_positional == n_before)
+    if (!r && !any)
         return failure_set(failure, -EINVAL, "usage", "'quantctl show GROUP' shows its jobs",
                            "group '%" PRIu64 "' has no job that made a checkpoint", id);
     return r;

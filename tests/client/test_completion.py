@@ -80,11 +80,13 @@ def check_jobs():
         made.jobs[number] = fake.job(number, status=status, name="a:b " + fake.HOSTILE)
     for words, ids in ((["show", ""], "54321"), (["watch", ""], "54"), (["cancel", ""], "54"),
                        (["retry", ""], "32"), (["delete", ""], "321"), (["download", ""], "1"),
-                       (["compare", "1", ""], "54321")):
+                       (["compare", "1", ""], "54321"), (["hold", ""], "5"), (["prio", "5", ""], "5")):
         assert offered(made.url, *words) == list(ids), (words, offered(made.url, *words))
     made.answers["/v1/groups?limit=100"] = 200, {"object": "list", "has_more": False, "data": [
         {"id": 2, "status": "running", "varies": ["wbits"]}, {"id": 1, "status": "failed"}]}
-    for words, groups in ((["show", "gr"], "21"), (["wait", "gr"], "2"), (["delete", "gr"], "1")):
+    for words, groups in ((["show", "gr"], "21"), (["wait", "gr"], "2"), (["delete", "gr"], "1"),
+                          (["release", "5", "gr"], "2"), (["prio", "5", "gr"], "2"),
+                          (["eval", "olmoe-demo", "gr"], "21")):
         got = [word.rpartition(":")[2] for word in offered(made.url, *words)]
         assert got == list(groups), (words, got)
     del made.answers["/v1/groups?limit=100"]

@@ -140,14 +140,16 @@ def check_evals(made, group):
     for words, lists in (
             (["org/olmoe", "job:1"], {"model": ["org/olmoe", "job:1"]}),
             (["org/olmoe", "--seqlen", "256,512"], {"seqlen": [256, 512]}),
-            (["group:3", "org/olmoe"], {"model": ["job:3", "job:1", "org/olmoe"]})):
+            (["group:3", "org/olmoe"], {"model": ["job:3", "job:1", "org/olmoe"]}),
+            (["job:1", "group:3", "group:3", "job:1"], {"model": ["job:1", "job:3"]})):  # each once
         done = run(made, "eval", *words, "--eval", "wikitext2,c4", "--detach")
         assert done.returncode == 0, done
         assert made.asked["lists"] == lists and made.asked["job"].get("model") in (None, "org/olmoe"), made.asked
         assert made.asked["job"]["kind"] == "eval" and made.asked["job"]["eval"] == ["wikitext2", "c4"]
-    run(made, "eval", "group:3", *["org/olmoe"] * 62, "--detach")
+    many = [f"org/m{number}" for number in range(63)]
+    run(made, "eval", *many[:62], "group:3", "--detach")
     assert len(made.asked["lists"]["model"]) == 64
-    assert "more than 64" in run(made, "eval", "group:3", *["org/olmoe"] * 63).stderr
+    assert "more than 64" in run(made, "eval", *many, "group:3").stderr
     made.answers["/v1/jobs?group=3&limit=500"] = 200, fake.listing([fake.job(5, status="failed")])
     check("usage-eval-group", run(made, "eval", "group:3"), 2)
 

@@ -41,18 +41,14 @@ static int order_job(struct client *client, uint64_t id, const char *what, const
     return 0;
 }
 
-/* The same for those of a group that wait; @done: what was done to them. */
+/* The same for those of a group that wait; @now: what they are now. How many may change at once. */
 static int order_group(struct client *client, uint64_t id, const char *what, const json_t *body,
-                       const char *done, json_t **ret_group, struct failure *failure) {
+                       const char *now, json_t **ret_group, struct failure *failure) {
     int r = order(client, GROUP_PATH, id, what, body, ret_group, failure);
-    int64_t n;
 
-    if (r || client->json)
-        return r;
-    n = answer_int(json_object_get(*ret_group, "counts"), "queued", 0);
-    fprintf(client->terminal.file, "group %" PRIu64 ": %" PRId64 " waiting job%s %s\n", id, n,
-            n == 1 ? "" : "s", done);
-    return 0;
+    if (!r && !client->json)
+        fprintf(client->terminal.file, "group %" PRIu64 ": its waiting jobs %s\n", id, now);
+    return r;
 }
 
 static int hold_one(struct client *client, const struct args *args, uint64_t id, json_t **ret_job,
@@ -64,7 +60,7 @@ static int hold_one(struct client *client, const struct args *args, uint64_t id,
 static int hold_group(struct client *client, const struct args *args, uint64_t id,
                       json_t **ret_group, struct failure *failure) {
     (void)args;
-    return order_group(client, id, "hold", NULL, "held", ret_group, failure);
+    return order_group(client, id, "hold", NULL, "are held", ret_group, failure);
 }
 
 static int hold(struct client *client, const struct args *args, struct failure *failure) {
@@ -80,7 +76,7 @@ static int release_one(struct client *client, const struct args *args, uint64_t 
 static int release_group(struct client *client, const struct args *args, uint64_t id,
                          json_t **ret_group, struct failure *failure) {
     (void)args;
-    return order_group(client, id, "release", NULL, "released", ret_group, failure);
+    return order_group(client, id, "release", NULL, "are released", ret_group, failure);
 }
 
 static int release(struct client *client, const struct args *args, struct failure *failure) {
@@ -121,13 +117,13 @@ static int prio_one(struct client *client, const struct args *args, uint64_t id,
 static int prio_group(struct client *client, const struct args *args, uint64_t id,
                       json_t **ret_group, struct failure *failure) {
     cleanup(json_decrefp) json_t *body = NULL;
-    char done[TEXT_SIZE];
+    char now[TEXT_SIZE];
     int r = prio_body(args, &body, failure);
 
     if (r)
         return r;
-    snprintf(done, sizeof(done), "given priority %" PRId64, answer_int(body, "priority", 0));
-    return order_group(client, id, "priority", body, done, ret_group, failure);
+    snprintf(now, sizeof(now), "have priority %" PRId64, answer_int(body, "priority", 0));
+    return order_group(client, id, "priority", body, now, ret_group, failure);
 }
 
 static int prio(struct client *client, const struct args *args, struct failure *failure) {
