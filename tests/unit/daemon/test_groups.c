@@ -428,45 +428,6 @@ static void test_full(void **state) {
     json_decref(job);
 }
 
-static void expect_held(struct queue *q, int64_t id, bool held) {
-    cleanup(job_row_freep) struct job_row *row = get(q->f, id);
-
-    assert_int_equal(row->held, held);
-}
-
-static int order(struct queue *q, const struct caller *caller, int64_t id,
-                 const struct job_order *order) {
-    return groups_order(&q->jobs, caller, id, order, &q->f->failure);
-}
-
-/* Those of a group that wait change their place together. */
-static void test_order(void **state) {
-    struct queue *q = *state;
-    int64_t id = submit_group(q, "{" JOB ", \"lists\": {\"wbits\": [2, 3, 4]}}");
-    const bool yes = true, no = false;
-    const int high = 99;
-    const struct job_order hold = {.held = &yes}, release = {.held = &no},
-                           raise = {.priority = &high};
-    json_t *ids = NULL;
-
-    run_next(q, 10, 300);
-    assert_int_equal(order(q, &other, id, &hold), -EPERM);
-    assert_int_equal(order(q, &user, 9, &hold), -ENOENT);
-    assert_int_equal(order(q, &user, id, &hold), 0);
-    expect_held(q, 1, false);
-    expect_held(q, 2, true);
-    expect_held(q, 3, true);
-    assert_int_equal(order(q, &user, id, &release), 0);
-    expect_held(q, 2, false);
-    q->jobs.quota.priority_limit = 5;
-    assert_int_equal(order(q, &user, id, &raise), -EPERM);
-    assert_int_equal(order(q, &admin, id, &raise), 0);
-    assert_int_equal(groups_cancel(&q->jobs, &user, id, &ids, &q->f->failure), 0);
-    json_decref(ids);
-    assert_int_equal(order(q, &user, id, &release), -EBUSY);
-    assert_string_equal(q->f->failure.code, "group_not_queued");
-}
-
 /* A group goes with its last job, and its number is not given again. */
 static void test_delete(void **state) {
     struct queue *q = *state;
@@ -491,7 +452,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_lists),  TEST(test_members), TEST(test_atomic),
                                        TEST(test_bounds), TEST(test_quota),   TEST(test_key),
                                        TEST(test_access), TEST(test_results), TEST(test_retry),
-                                       TEST(test_delete), TEST(test_full),    TEST(test_order)};
+                                       TEST(test_delete), TEST(test_full)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

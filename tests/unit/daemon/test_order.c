@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Waiting jobs that are held, released and given another priority, on a real store. */
+#include "daemon/queue/groups/groups.h"
 #include "jobs_fixture.h"
 
 static const struct caller other = {.owner = "other", .role = ROLE_SUBMIT};
@@ -106,10 +107,95 @@ static void test_others(void **state) {
     expect_place(q, id, 0, true);
 }
 
+/* -------- those of a group -------- */
+
+/* Three jobs, 1 to 3. Return: the id of their group. */
+static int64_t submit_three(struct queue *q) {
+    cleanup(json_decrefp) json_t *group = NULL;
+    cleanup(json_decrefp) json_t *body =
+        json_pack("{s{ssss}s{s[iii]}}", "job", "model", "m", "dataset", "wikitext2", "lists",
+                  "wbits", 2, 3, 4);
+    struct failure failure;
+    bool created;
+
+    if (groups_submit(&q->jobs, &user, NULL, body, &group, &created, &failure))
+        fail_msg("%s", failure.detail);
+    return json_integer_value(json_object_get(group, "id"));
+}
+
+static int hold_group(struct queue *q, const struct caller *caller, int64_t id, bool held) {
+    return groups_order(&q->jobs, caller, id, &(struct job_order){.held = &held}, &q->f->failure);
+}
+
+static int prioritize_group(struct queue *q, const struct caller *caller, int64_t id,
+                            int priority) {
+    return groups_order(&q->jobs, caller, id, &(struct job_order){.priority = &priority},
+                        &q->f->failure);
+}
+
+static void expect_held(struct queue *q, bool first, bool second, bool third) {
+    const bool wanted[] = {first, second, third};
+
+    for (int i = 0; i < 3; i++) {
+        cleanup(job_row_freep) struct job_row *row = get(q->f, i + 1);
+
+        assert_int_equal(row->held, wanted[i]);
+    }
+}
+
+static void expect_priorities(struct queue *q, int first, int second, int third) {
+    const int wanted[] = {first, second, third};
+
+    for (int i = 0; i < 3; i++) {
+        cleanup(job_row_freep) struct job_row *row = get(q->f, i + 1);
+
+        assert_int_equal(row->priority, wanted[i]);
+    }
+}
+
+/* Those of a group that wait change their place together. */
+static void test_group(void **state) {
+    struct queue *q = *state;
+    int64_t id = submit_three(q);
+    json_t *ids = NULL;
+
+    assert_int_equal(jobs_cancel(&q->jobs, &user, 1, &q->f->failure), 0);
+    assert_int_equal(hold_group(q, &other, id, true), -EPERM);
+    assert_int_equal(hold_group(q, &user, 9, true), -ENOENT);
+    expect_held(q, false, false, false);
+    assert_int_equal(hold_group(q, &user, id, true), 0);
+    expect_held(q, false, true, true);
+    assert_int_equal(hold_group(q, &user, id, false), 0);
+    expect_held(q, false, false, false);
+    q->jobs.quota.priority_limit = 5;
+    assert_int_equal(prioritize_group(q, &user, id, 99), -EPERM);
+    expect_priorities(q, 0, 0, 0);
+    assert_int_equal(prioritize_group(q, &admin, id, 99), 0);
+    expect_priorities(q, 0, 99, 99);
+    assert_int_equal(groups_cancel(&q->jobs, &user, id, &ids, &q->f->failure), 0);
+    json_decref(ids);
+    assert_int_equal(hold_group(q, &user, id, false), -EBUSY);
+    assert_string_equal(q->f->failure.code, "group_not_queued");
+}
+
+/* One job may get what is less than it has, the next one not, as it would rise: none gets it. */
+static void test_group_limit(void **state) {
+    struct queue *q = *state;
+    int64_t id = submit_three(q);
+
+    q->jobs.quota.priority_limit = 5;
+    assert_int_equal(prioritize(q, &admin, 1, 50, &q->f->failure), 0);
+    assert_int_equal(prioritize_group(q, &user, id, 20), -EPERM);
+    assert_string_equal(q->f->failure.code, "priority_limit");
+    expect_priorities(q, 50, 0, 0);
+    assert_int_equal(prioritize_group(q, &user, id, 5), 0);
+    expect_priorities(q, 5, 5, 5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_hold),  TEST(test_hold_twice), TEST(test_priority),
-        TEST(test_limit), TEST(test_others),
+        TEST(test_hold),   TEST(test_hold_twice), TEST(test_priority),    TEST(test_limit),
+        TEST(test_others), TEST(test_group),      TEST(test_group_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,14 @@ static int count_new_owner(struct fixture *f, int64_t last) {
     return store_count_owner(f->store, "new", &n);
 }
 
+/* One with jobs. */
+static int count_owner(struct fixture *f, int64_t last) {
+    int64_t n;
+
+    (void)last;
+    return store_count_owner(f->store, "0", &n);
+}
+
 static int find_user(struct fixture *f, int64_t last) {
     int64_t id;
 
@@ -276,7 +284,7 @@ static void test_queue(void **state) {
         {"page by bits", list_by_bits, LINEAR},
         {"a job", get_last, FLAT},
         {"next job", next_job, LINEAR},
-        {"jobs of an owner", count_new_owner, FLAT},
+        {"jobs of a new owner", count_new_owner, FLAT},
         {"user of a model", find_user, FLAT},
         {"events of all", replay_all, FLAT},
         {"events that a user sees", replay_seen, FLAT},
@@ -301,7 +309,8 @@ static void test_history(void **state) {
         {"events of all", replay_all, FLAT},
         {"events that a user sees", replay_seen, FLAT},
         {"events of a job", replay_job, FLAT},
-        {"jobs of an owner", count_new_owner, FLAT},
+        {"jobs of a new owner", count_new_owner, FLAT},
+        {"jobs of an owner", count_owner, FLAT},
         {"user of a model", find_user, FLAT},
         {"baseline", find_baseline, FLAT},
         {"runs for an estimate", list_runs, FLAT},
