@@ -158,25 +158,13 @@ def check_network(page):
     assert page.script_async(fetched, "/data") == "came"
 
 
-def users_of(folder):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                if os.fsencode(folder) in file.read():
-                    found.append(int(pid))
-        except OSError:
-            pass
-    return found
-
-
 def check_teardown():
     """Nothing is left behind: after an exception, and when the driver died before."""
     for kill in (False, True):
         try:
             with Browser() as page:
                 home = page.home
-                assert users_of(home), "the browser does not run"
+                assert webdriver.users_of(home), "the browser does not run"
                 if kill:
                     page.driver.process.kill()
                 raise KeyError("on purpose")
@@ -184,7 +172,7 @@ def check_teardown():
             pass
         assert not os.path.exists(home), home
         page.close()
-        assert not users_of(home), users_of(home)
+        assert not webdriver.users_of(home), webdriver.users_of(home)
 
 
 def main():

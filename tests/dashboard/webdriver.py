@@ -13,6 +13,7 @@ endpoint of chromedriver. The browser has a profile of its own, resolves no name
 gone with its profile when the block is left, however that happens. One thread uses a Browser.
 """
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -429,13 +430,24 @@ class Browser:
         self._console, self._requests = [], []
 
 
-def kill_users_of(folder):
-    """Ends the processes whose command line names a folder: a browser that lost its driver."""
+def users_of(folder):
+    """The processes, but this one, whose command line names a folder."""
+    found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                named = os.fsencode(folder) in file.read()
-            if named and int(pid) != os.getpid():
-                os.kill(int(pid), signal.SIGKILL)
+                if os.fsencode(folder) in file.read() and int(pid) != os.getpid():
+                    found.append(int(pid))
         except OSError:
             pass  # gone, or another process's
+    return found
+
+
+def kill_users_of(folder):
+    """Ends a browser that lost its driver, and waits until its processes are gone."""
+    end = time.monotonic() + WAIT_SECONDS
+    while (pids := users_of(folder)) and time.monotonic() < end:
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
