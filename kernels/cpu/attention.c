@@ -22,19 +22,8 @@ struct attention {
 
 /* s = e^(s - max(s)), not yet divided by its sum, which is returned. */
 vector_clones static float softmax_row(float *s, size_t n) {
-    float max[N_LANES], sum[N_LANES] = {0}, top = s[0];
+    float sum[N_LANES] = {0}, top = vector_max(s, n);
     size_t i;
-
-    for (int l = 0; l < N_LANES; l++)
-        max[l] = s[0];
-    for (i = 0; i + N_LANES <= n; i += N_LANES) {
-        for (int l = 0; l < N_LANES; l++)
-            max[l] = s[i + l] > max[l] ? s[i + l] : max[l];
-    }
-    for (; i < n; i++)
-        top = s[i] > top ? s[i] : top;
-    for (int l = 0; l < N_LANES; l++)
-        top = max[l] > top ? max[l] : top;
 
     for (i = 0; i + N_LANES <= n; i += N_LANES) {
         for (int l = 0; l < N_LANES; l++) {

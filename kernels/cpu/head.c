@@ -96,19 +96,9 @@ vector_clones static float sum_of_cross(const float *base, const float *other, s
 
 /* The first of the largest of @n values, NaN passed by; 0 when the first one is NaN. */
 vector_clones static size_t largest_of(const float *s, size_t n) {
-    float max[N_LANES], top = s[0];
+    float top = vector_max(s, n);
     size_t i;
 
-    for (int l = 0; l < N_LANES; l++)
-        max[l] = s[0];
-    for (i = 0; i + N_LANES <= n; i += N_LANES) {
-        for (int l = 0; l < N_LANES; l++)
-            max[l] = s[i + l] > max[l] ? s[i + l] : max[l];
-    }
-    for (; i < n; i++)
-        top = s[i] > top ? s[i] : top;
-    for (int l = 0; l < N_LANES; l++)
-        top = max[l] > top ? max[l] : top;
     for (i = 0; i + N_LANES <= n; i += N_LANES) {
         int found = 0;
 

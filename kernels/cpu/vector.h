@@ -86,3 +86,21 @@ vector_inline float lanes_sum(const float lanes[N_LANES]) {
         sum += lanes[i];
     return sum;
 }
+
+/* vector_max() - the largest of @n >= 1 values, NaN passed by; NaN when the first one is. */
+vector_inline float vector_max(const float *s, size_t n) {
+    float max[N_LANES], top = s[0];
+    size_t i;
+
+    for (int l = 0; l < N_LANES; l++)
+        max[l] = s[0];
+    for (i = 0; i + N_LANES <= n; i += N_LANES) {
+        for (int l = 0; l < N_LANES; l++)
+            max[l] = s[i + l] > max[l] ? s[i + l] : max[l];
+    }
+    for (; i < n; i++)
+        top = s[i] > top ? s[i] : top;
+    for (int l = 0; l < N_LANES; l++)
+        top = max[l] > top ? max[l] : top;
+    return top;
+}
