@@ -24,18 +24,18 @@ enum route_match route_find(const char *method, const char *path, struct request
 enum MHD_Result jobs_get(struct request *request);
 enum MHD_Result job_get(struct request *request);
 enum MHD_Result job_cancel(struct request *request);
-enum MHD_Result job_hold(struct request *request);
-enum MHD_Result job_release(struct request *request);
-enum MHD_Result job_priority(struct request *request);
 enum MHD_Result job_retry(struct request *request);
 enum MHD_Result job_delete(struct request *request);
 enum MHD_Result job_layers_get(struct request *request);
 enum MHD_Result job_windows_get(struct request *request);
-
-/* groups.c */
 enum MHD_Result groups_get(struct request *request);
 enum MHD_Result group_get(struct request *request);
 enum MHD_Result group_cancel(struct request *request);
+
+/* order.c */
+enum MHD_Result job_hold(struct request *request);
+enum MHD_Result job_release(struct request *request);
+enum MHD_Result job_priority(struct request *request);
 enum MHD_Result group_hold(struct request *request);
 enum MHD_Result group_release(struct request *request);
 enum MHD_Result group_priority(struct request *request);
