@@ -50,9 +50,10 @@ static bool same_params(const json_t *wanted, const json_t *made) {
                      json_string_value(json_object_get(made, "model")));
 }
 
-/* Is every file of manifest.json there, as large as it says? */
-static bool has_files(const char *dir) {
-    cleanup(json_decrefp) json_t *manifest = read_json(dir, "artifact/manifest.json");
+/* Is every file of DIR/@folder/manifest.json there, as large as it says? */
+static bool has_files(const char *dir, const char *folder) {
+    cleanup(freep) char *list = str_format("%s/manifest.json", folder);
+    cleanup(json_decrefp) json_t *manifest = list ? read_json(dir, list) : NULL;
     json_t *files = json_object_get(manifest, "files"), *file;
     size_t i;
 
@@ -61,13 +62,20 @@ static bool has_files(const char *dir) {
         cleanup(freep) char *path = NULL;
         struct stat st;
 
-        if (!name || !str_is_safe_name(name) || !(path = str_format("%s/artifact/%s", dir, name)))
+        if (!name || !str_is_safe_name(name) || !(path = str_format("%s/%s/%s", dir, folder, name)))
             return false;
         if (lstat(path, &st) || !S_ISREG(st.st_mode) ||
             st.st_size != json_integer_value(json_object_get(file, "bytes")))
             return false;
     }
     return json_array_size(files) > 0;
+}
+
+/* Are the codes whole, as far as their list says, which an earlier quantd did not write? */
+static bool has_codes(const char *dir) {
+    cleanup(freep) char *list = str_format("%s/codes/manifest.json", dir);
+
+    return list && (access(list, F_OK) || has_files(dir, "codes"));
 }
 
 /* Is the checkpoint in @dir what the job @row would make? */
@@ -77,7 +85,8 @@ static bool is_result_of(const struct job_row *row, const char *dir) {
 
     return str_equal(row->kind, "quantize") &&
            json_is_array(json_object_get(result, "artifacts")) &&
-           same_params(row->params, json_object_get(quantd, "params")) && has_files(dir);
+           same_params(row->params, json_object_get(quantd, "params")) &&
+           has_files(dir, "artifact") && has_codes(dir);
 }
 
 static int move_away(const struct job_row *row, const char *dir, struct failure *failure) {

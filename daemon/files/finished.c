@@ -127,28 +127,42 @@ static bool is_sha256(const char *text) {
            strspn(text, "0123456789abcdef") == SHA256_TEXT_SIZE - 1;
 }
 
-/* Is @file {name, bytes, sha256} the entry of a regular file in artifact/, of that size? */
-static int check_file(int dir_fd, const json_t *file, struct failure *failure) {
+/* Files that are listed as those of the folder @name of the job's folder. */
+struct listed {
+    const char *name;    /* "artifact" or "codes" */
+    const json_t *files; /* [{name, bytes, sha256}]; borrowed */
+    int fd;              /* the folder */
+};
+
+static int damaged_file(const struct listed *listed, const char *what, const char *name,
+                        struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/%s", listed->name, name);
+
+    return path ? damaged(failure, what, path) : failure_oom(failure);
+}
+
+/* Is @file {name, bytes, sha256} the entry of a regular file, of that size? */
+static int check_file(const struct listed *listed, const json_t *file, struct failure *failure) {
     const char *name = json_string_value(json_object_get(file, "name"));
     const json_t *bytes = json_object_get(file, "bytes");
     struct stat st;
 
     if (!name || !str_is_safe_name(name) || !json_is_integer(bytes) ||
         !is_sha256(json_string_value(json_object_get(file, "sha256"))))
-        return damaged(failure, "lists a file without a good name, size or hash", "result.json");
-    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW))
-        return damaged(failure, "is missing", name);
+        return damaged(failure, "lists a file without a good name, size or hash", listed->name);
+    if (fstatat(listed->fd, name, &st, AT_SYMLINK_NOFOLLOW))
+        return damaged_file(listed, "is missing", name, failure);
     if (!S_ISREG(st.st_mode))
-        return damaged(failure, "is not a plain file", name);
+        return damaged_file(listed, "is not a plain file", name, failure);
     if (st.st_size != json_integer_value(bytes))
-        return damaged(failure, "does not have the size that is listed", name);
+        return damaged_file(listed, "does not have the size that is listed", name, failure);
     return 0;
 }
 
-/* No two entries of @files have one name, and nothing else is in the folder. */
-static int check_no_others(int dir_fd, const json_t *files, struct failure *failure) {
-    cleanup(json_decrefp) json_t *names = json_object();
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* No two entries have one name, and nothing else is in the folder but the list itself. */
+static int check_no_others(const struct listed *listed, struct failure *failure) {
+    cleanup(json_decrefp) json_t *names = json_pack("{sb}", "manifest.json", 0);
+    int fd = openat(listed->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     cleanup(closedirp) DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
     json_t *file;
@@ -159,20 +173,43 @@ static int check_no_others(int dir_fd, const json_t *files, struct failure *fail
             close(fd);
         return failure_oom(failure);
     }
-    json_array_foreach(files, i, file) {
+    json_array_foreach((json_t *)listed->files, i, file) {
         const char *name = json_string_value(json_object_get(file, "name"));
 
-        if (json_object_get(names, name))
-            return damaged(failure, "is listed twice", name);
+        if (json_is_true(json_object_get(names, name)))
+            return damaged_file(listed, "is listed twice", name, failure);
         if (json_object_set_new(names, name, json_true()))
             return failure_oom(failure);
     }
     while ((entry = readdir(dir)))
         if (!str_equal(entry->d_name, ".") && !str_equal(entry->d_name, "..") &&
             !json_object_get(names, entry->d_name))
-            return failure_set(failure, -EBADMSG, DAMAGED, "move it out of the folder 'artifact'",
-                               "'%s' is not in manifest.json", entry->d_name);
+            return failure_set(failure, -EBADMSG, DAMAGED, "move it out of the folder",
+                               "'%s/%s' is not in manifest.json", listed->name, entry->d_name);
     return 0;
+}
+
+/* Is what lies in DIR/@name what @files lists? */
+static int check_folder(const char *dir, const char *name, const json_t *files,
+                        struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/%s", dir, name);
+    cleanup(closep) int fd = -1;
+    struct listed listed;
+    json_t *file;
+    size_t i;
+    int r = 0;
+
+    if (!path)
+        return failure_oom(failure);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return damaged(failure, "is not a folder that can be opened", name);
+    listed = (struct listed){name, files, fd};
+    json_array_foreach((json_t *)files, i, file) {
+        if (!r)
+            r = check_file(&listed, file, failure);
+    }
+    return r ? r : check_no_others(&listed, failure);
 }
 
 /* result.json lists what manifest.json lists, and after it manifest.json itself. */
@@ -198,27 +235,31 @@ static int check_manifest(const json_t *artifacts, const json_t *manifest,
 
 static int check_artifact(const char *dir, const struct finished *finished,
                           struct failure *failure) {
-    cleanup(freep) char *path = str_format("%s/artifact", dir);
-    cleanup(json_decrefp) json_t *manifest = NULL;
     const json_t *artifacts = json_object_get(finished->result, "artifacts");
-    cleanup(closep) int dir_fd = -1;
-    json_t *file;
-    size_t i;
+    cleanup(json_decrefp) json_t *manifest = NULL;
+    int r = read_object(dir, "artifact/manifest.json", &manifest, failure);
+
+    if (!r)
+        r = check_manifest(artifacts, manifest, failure);
+    return r ? r : check_folder(dir, "artifact", artifacts, failure);
+}
+
+/* Codes of an earlier quantd have no list. */
+static int check_codes(const char *dir, struct finished *finished, struct failure *failure) {
+    cleanup(freep) char *path = str_format("%s/codes/manifest.json", dir);
+    const json_t *files;
     int r;
 
     if (!path)
         return failure_oom(failure);
-    dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (dir_fd < 0)
-        return damaged(failure, "is not a folder that can be opened", "artifact");
-    r = read_object(path, "manifest.json", &manifest, failure);
-    if (!r)
-        r = check_manifest(artifacts, manifest, failure);
-    json_array_foreach((json_t *)artifacts, i, file) {
-        if (!r)
-            r = check_file(dir_fd, file, failure);
-    }
-    return r ? r : check_no_others(dir_fd, artifacts, failure);
+    if (access(path, F_OK))
+        return 0;
+    r = read_object(dir, "codes/manifest.json", &finished->codes, failure);
+    if (r)
+        return r;
+    files = json_object_get(finished->codes, "files");
+    return json_array_size(files) ? check_folder(dir, "codes", files, failure)
+                                  : damaged(failure, "lists no files", "codes/manifest.json");
 }
 
 int finished_read(const char *dir, struct finished *ret_finished, struct failure *failure) {
@@ -229,6 +270,8 @@ int finished_read(const char *dir, struct finished *ret_finished, struct failure
         r = read_object(dir, "artifact/quantd.json", &finished.quantd, failure);
     if (!r)
         r = check_artifact(dir, &finished, failure);
+    if (!r)
+        r = check_codes(dir, &finished, failure);
     if (r)
         return r;
     *ret_finished = finished;
@@ -258,17 +301,15 @@ static int hash_fd(int fd, const atomic_bool *stop, char ret_text[SHA256_TEXT_SI
     return 0;
 }
 
-int finished_verify(const char *dir, const struct finished *finished, const atomic_bool *stop,
-                    struct failure *failure) {
-    cleanup(closep) int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+/* Does every file of DIR/@name have the hash that @files lists? */
+static int verify_folder(int dir_fd, const char *name, const json_t *files, const atomic_bool *stop,
+                         struct failure *failure) {
     json_t *file;
     size_t i;
 
-    if (dir_fd < 0)
-        return failure_errno(failure, -errno, "cannot open", dir);
-    json_array_foreach(json_object_get(finished->result, "artifacts"), i, file) {
-        const char *name = json_string_value(json_object_get(file, "name"));
-        cleanup(freep) char *path = str_format("artifact/%s", name);
+    json_array_foreach((json_t *)files, i, file) {
+        cleanup(freep) char *path =
+            str_format("%s/%s", name, json_string_value(json_object_get(file, "name")));
         cleanup(closep) int fd =
             path ? file_open_beneath(dir_fd, path, O_RDONLY | O_NONBLOCK, false) : -ENOMEM;
         char sha256[SHA256_TEXT_SIZE];
@@ -277,15 +318,30 @@ int finished_verify(const char *dir, const struct finished *finished, const atom
         if (r == -ECANCELED)
             return failure_set(failure, r, "cancelled", "try again", "quantd stops");
         if (r)
-            return failure_errno(failure, r, "cannot read", name);
+            return failure_errno(failure, r, "cannot read", path ? path : name);
         if (!str_equal(sha256, json_string_value(json_object_get(file, "sha256"))))
-            return damaged(failure, "does not have the hash that is listed", name);
+            return damaged(failure, "does not have the hash that is listed", path);
     }
     return 0;
+}
+
+int finished_verify(const char *dir, const struct finished *finished, const atomic_bool *stop,
+                    struct failure *failure) {
+    cleanup(closep) int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int r;
+
+    if (dir_fd < 0)
+        return failure_errno(failure, -errno, "cannot open", dir);
+    r = verify_folder(dir_fd, "artifact", json_object_get(finished->result, "artifacts"), stop,
+                      failure);
+    return r ? r
+             : verify_folder(dir_fd, "codes", json_object_get(finished->codes, "files"), stop,
+                             failure);
 }
 
 void finished_done(struct finished *finished) {
     json_decref(finished->result);
     json_decref(finished->quantd);
+    json_decref(finished->codes);
     *finished = (struct finished){};
 }

@@ -327,6 +327,8 @@ static int run_phases(struct run *run, json_t **ret_result) {
         r = run->job->kind == JOB_EXPORT ? open_made(run) : compute(run);
     if (!r && run->exports)
         r = export_checkpoint(run, &result);
+    if (!r && run->made)
+        r = reexport_check_read(run);
     if (!r)
         r = progress_end(&run->progress);
     if (r)

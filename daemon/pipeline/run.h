@@ -33,7 +33,7 @@ struct run {
     struct failure *failure;
 
     struct checkpoint *checkpoint;
-    struct fingerprint *hashing;        /* finds out the model's fingerprint; owned */
+    struct fingerprint *hashing;        /* of the weights of the model; owned */
     char fingerprint[SHA256_TEXT_SIZE]; /* of the model; "": not known yet */
     struct tokenizer *tokenizer;
     struct windows *calibration; /* NULL: none is needed */
@@ -160,14 +160,15 @@ size_t bits_size(const struct run *run); /* bits/ */
 double bits_work(const struct run *run);
 
 /* The phases, each with its own file. 0 or -errno. */
-int reexport_open(struct run *run);     /* export/: what an export job has instead of inputs */
-int load_inputs(struct run *run);       /* load.c: checkpoint, tokenizer, windows; checks them */
-int load_report_facts(struct run *run); /* load.c: what is known of the model, as an event */
-int work_open(struct run *run);         /* work.c: the folder, and what an earlier attempt left */
-int bits_look(struct run *run);         /* bits/: whether an earlier job has measured the same */
-int bits_plan(struct run *run);         /* bits/: target_bits, which becomes rules of the run */
-int quantize_layers(struct run *run);   /* quantize.c */
-int evaluate_sets(struct run *run);     /* evaluate/ */
+int reexport_open(struct run *run);       /* export/: what an export job has instead of inputs */
+int reexport_check_read(struct run *run); /* export/: and whether what it read was whole */
+int load_inputs(struct run *run);         /* load.c: checkpoint, tokenizer, windows; checks them */
+int load_report_facts(struct run *run);   /* load.c: what is known of the model, as an event */
+int work_open(struct run *run);           /* work.c: the folder, and what an earlier attempt left */
+int bits_look(struct run *run);           /* bits/: whether an earlier job has measured the same */
+int bits_plan(struct run *run);           /* bits/: target_bits, which becomes rules of the run */
+int quantize_layers(struct run *run);     /* quantize.c */
+int evaluate_sets(struct run *run);       /* evaluate/ */
 int export_checkpoint(struct run *run, json_t **ret_artifacts); /* export/ */
 
 /* rest_begin() - begin to write the last shard of the checkpoint, beside all else; export/. */
@@ -175,6 +176,13 @@ int rest_begin(struct run *run);
 /* rest_poll() - has it failed? Never waits. Return: 0 or -errno with the failure. */
 int rest_poll(struct run *run);
 void rest_done(struct run *run); /* waits for it */
+
+/*
+ * manifest_check() - once the weights are hashed: has each file that was read of another job the
+ * hash that this job listed? Codes without such a list are a warning; a model that is no job is
+ * fine. Return: 0; -EBADMSG (folder_damaged); or another -errno with the failure. export/
+ */
+int manifest_check(struct run *run);
 
 /* load_model_facts() - what clients see of a model; the caller owns it; NULL: no memory. load.c */
 json_t *load_model_facts(const struct model_config *config, const char *fingerprint);
@@ -202,7 +210,8 @@ char *work_layer_path(const struct run *run, int layer, const char *extension);
 
 /*
  * work_keep_layer() - report @layer, whose files are on disk; takes @report, the record, whose
- * "file" {sha256, bytes}, if it is there, is of the one in the job's format.
+ * "file" {sha256, bytes}, if it is there, is of the one in the job's format, and whose "codes_file"
+ * of the neutral one.
  */
 int work_keep_layer(struct run *run, int layer, json_t *report);
 

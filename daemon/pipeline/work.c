@@ -152,6 +152,8 @@ int work_learn_fingerprint(struct run *run, bool wait) {
         return 0;
     r = fingerprint_wait(run->hashing, run->fingerprint, run->failure);
     if (!r)
+        r = manifest_check(run);
+    if (!r)
         r = note_fingerprint(run);
     return r ? r : load_report_facts(run);
 }

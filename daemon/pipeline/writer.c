@@ -13,11 +13,11 @@
 
 /* ---- in a layer's thread ---- */
 
-/* The layer in @format to @path. What goes into the checkpoint is hashed, for the record. */
+/* The layer in @format to @path, which is hashed, for the record. */
 static int write_shard(struct written *w, const struct format_ops *format, const char *path) {
+    const char *name = format == w->writer->own ? "file" : "codes_file";
     struct format_context context = w->writer->context;
     cleanup(shard_done) struct shard shard = {};
-    bool hashed = format == w->writer->own;
     char sha256[SHA256_TEXT_SIZE];
     json_t *file;
     uint64_t size;
@@ -27,12 +27,11 @@ static int write_shard(struct written *w, const struct format_ops *format, const
     r = format->add_layer(&context, &w->kept.codes, &shard);
     atomic_store(&w->held, layer_codes_bytes(&w->kept.codes) + shard.bytes);
     if (!r)
-        r = safetensors_write(path, shard.tensors, shard.n_tensors, hashed ? sha256 : NULL, &size,
-                              &w->failure);
-    if (r || !hashed)
+        r = safetensors_write(path, shard.tensors, shard.n_tensors, sha256, &size, &w->failure);
+    if (r)
         return r;
     file = json_pack("{s:s s:I}", "sha256", sha256, "bytes", (json_int_t)size);
-    return json_object_set_new(w->report, "file", file) ? failure_oom(&w->failure) : 0;
+    return json_object_set_new(w->report, name, file) ? failure_oom(&w->failure) : 0;
 }
 
 static int write_shards(struct written *w) {

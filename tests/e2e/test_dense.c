@@ -3,6 +3,7 @@
 #include "tests/e2e/lab.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,11 +96,86 @@ static void test_exported(void **state) {
     }
 }
 
+/* A byte in the middle of the file @name of job whole is another one, or is as it was again. */
+static void flip(const struct lab *lab, const char *name) {
+    cleanup(freep) char *path = lab_path(lab, "jobs/whole/%s", name);
+    FILE *file = fopen(path, "r+");
+    long at = 70000;
+    int byte;
+
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    byte = fgetc(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A text of job whole gets a blank at its end, which no parser minds; or loses it. */
+static void extend(const struct lab *lab, const char *name, bool undo) {
+    cleanup(freep) char *path = lab_path(lab, "jobs/whole/%s", name);
+    FILE *file = fopen(path, "a");
+
+    assert_non_null(file);
+    if (undo)
+        assert_int_equal(ftruncate(fileno(file), ftell(file) - 1), 0);
+    else
+        assert_int_equal(fputc(' ', file), ' ');
+    assert_int_equal(fclose(file), 0);
+}
+
+static void must_not_export(struct lab *lab, const char *damaged) {
+    cleanup(freep) char *job = lab_path(lab, "jobs/whole/artifact");
+
+    lab_must_fail(lab, "not-exported", job, "{'kind': 'export', 'format': 'gptq'}",
+                  "folder_damaged", damaged);
+}
+
+/* What an export reads of the job must be what this job has written. */
+static void test_export_of_damaged(void **state) {
+    static const char *const weights[] = {"codes/model-00002-of-00004.safetensors",
+                                          "codes/model-00004-of-00004.safetensors"};
+    static const char *const texts[] = {"codes/config.json", "artifact/tokenizer.json",
+                                        "artifact/quantd.json"};
+    struct lab *lab = *state;
+    cleanup(freep) char *job = lab_path(lab, "jobs/whole/artifact");
+
+    for (size_t i = 0; i < ARRAY_SIZE(weights); i++) {
+        flip(lab, weights[i]);
+        must_not_export(lab, weights[i]);
+        flip(lab, weights[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        extend(lab, texts[i], false);
+        must_not_export(lab, texts[i]);
+        extend(lab, texts[i], true);
+    }
+    /* It does not read the weights, only the codes. */
+    flip(lab, "artifact/model-00001-of-00004.safetensors");
+    json_decref(lab_must(lab, "export-of-whole", job, "{'kind': 'export', 'format': 'gptq'}"));
+    flip(lab, "artifact/model-00001-of-00004.safetensors");
+}
+
+/* Codes of an earlier version have no list of hashes: they are exported, and that is said. */
+static void test_export_unchecked(void **state) {
+    struct lab *lab = *state;
+    cleanup(freep) char *job = lab_path(lab, "jobs/whole/artifact");
+    cleanup(freep) char *list = lab_path(lab, "jobs/whole/codes/manifest.json");
+    cleanup(freep) char *away = lab_path(lab, "jobs/whole/codes.json");
+
+    json_decref(lab_must(lab, "checked", job, "{'kind': 'export', 'format': 'dense'}"));
+    assert_int_equal(lab_count(lab, "job.warning"), 0);
+    assert_int_equal(rename(list, away), 0);
+    json_decref(lab_must(lab, "unchecked", job, "{'kind': 'export', 'format': 'dense'}"));
+    assert_int_equal(lab_count(lab, "job.warning"), 1);
+    assert_int_equal(rename(away, list), 0);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense_streams),
-        cmocka_unit_test(test_damaged_dense),
-        cmocka_unit_test(test_exported),
+        cmocka_unit_test(test_dense_streams),    cmocka_unit_test(test_damaged_dense),
+        cmocka_unit_test(test_exported),         cmocka_unit_test(test_export_of_damaged),
+        cmocka_unit_test(test_export_unchecked),
     };
 
     int r = lab_device(argc, argv);

@@ -192,6 +192,10 @@ int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_
     return 0;
 }
 
+const char *fingerprint_sha256(const struct fingerprint *fingerprint, size_t i) {
+    return fingerprint->hashes[i].text;
+}
+
 void fingerprint_free(struct fingerprint *fingerprint) {
     if (!fingerprint)
         return;

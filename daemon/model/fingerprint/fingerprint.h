@@ -44,6 +44,9 @@ bool fingerprint_is_known(const struct fingerprint *fingerprint);
 int fingerprint_wait(struct fingerprint *fingerprint, char ret_text[SHA256_TEXT_SIZE],
                      struct failure *failure);
 
+/* fingerprint_sha256() - of file @i, as text, after fingerprint_wait(); borrowed. */
+const char *fingerprint_sha256(const struct fingerprint *fingerprint, size_t i);
+
 /* fingerprint_free() - stops what still runs; NULL is fine. */
 void fingerprint_free(struct fingerprint *fingerprint);
 

@@ -123,22 +123,23 @@ static int write_quantd_json(struct run *run, struct folder *folder) {
     return r ? r : folder_write(run, folder, "README.md", card, strlen(card));
 }
 
-/* The codes, for an export job, when the checkpoint does not hold them. */
+/* The codes, for an export job, when the checkpoint does not hold them; with hashes of their own.
+ */
 static int keep_codes(struct run *run) {
     cleanup(folder_done) struct folder folder = {};
     int r = folder_begin(run, &folder, &format_neutral, "codes");
 
-    folder.unlisted = true;
     if (!r)
         r = export_shards(run, &folder);
     if (!r)
         r = write_config(run, &folder);
+    if (!r)
+        r = folder_list(run, &folder);
     return folder_end(&folder, r);
 }
 
 /* Into the folder, which is empty. */
 static int write_folder(struct run *run, struct folder *folder, json_t **ret_result) {
-    cleanup(json_decrefp) json_t *manifest = NULL;
     int r = export_shards(run, folder);
 
     if (!r)
@@ -147,10 +148,8 @@ static int write_folder(struct run *run, struct folder *folder, json_t **ret_res
         r = copy_companions(run, folder);
     if (!r)
         r = write_quantd_json(run, folder);
-    if (r)
-        return r;
-    manifest = json_pack("{s:O}", "files", folder->files);
-    r = folder_write_json(run, folder, "manifest.json", manifest);
+    if (!r)
+        r = folder_list(run, folder);
     if (!r && run_keeps_codes(run))
         r = keep_codes(run);
     if (r)

@@ -55,8 +55,6 @@ int folder_add(struct run *run, struct folder *folder, const char *name) {
     uint64_t size = 0;
     int r;
 
-    if (folder->unlisted)
-        return 0;
     if (!path)
         return failure_oom(run->failure);
     r = sha256_of_file(path, hash, &size);
@@ -91,6 +89,12 @@ int folder_write_json(struct run *run, struct folder *folder, const char *name,
     return folder_write(run, folder, name, text, strlen(text));
 }
 
+int folder_list(struct run *run, struct folder *folder) {
+    cleanup(json_decrefp) json_t *manifest = json_pack("{s:O}", "files", folder->files);
+
+    return folder_write_json(run, folder, "manifest.json", manifest);
+}
+
 int folder_map(struct folder *folder, const struct tensor *tensor, const char *name) {
     folder->tensor_bytes += tensor->size;
     return json_object_set_new(folder->weight_map, tensor->name, json_string(name)) ? -ENOMEM : 0;
@@ -100,8 +104,6 @@ int folder_add_shard(struct run *run, struct folder *folder, const char *name, c
     json_t *entry;
     int r = 0;
 
-    if (folder->unlisted)
-        return 0;
     if (!json_object_get(file, "sha256") || !json_object_get(file, "bytes")) {
         r = folder_add(run, folder, name);
     } else {

@@ -14,7 +14,6 @@ struct folder {
     json_t *files;               /* [{name, bytes, sha256}], in the order of writing; owned */
     json_t *weight_map;          /* tensor: shard; owned */
     struct container *container; /* where the format's tensors go; NULL: shards; owned */
-    bool unlisted;               /* no manifest names its files */
     uint64_t tensor_bytes;
     uint64_t shard_bytes;
     /* Those on their way to the disk, oldest first: shards[(first + i) % FOLDER_SHARDS_MAX]. */
@@ -33,8 +32,7 @@ int folder_begin(struct run *run, struct folder *folder, const struct format_ops
 int folder_end(struct folder *folder, int r);
 void folder_done(struct folder *folder);
 
-/* folder_add() - enter the finished file @name: its size and hash, if it is listed. Return: 0 or
- * -errno. */
+/* folder_add() - enter the finished file @name: its size and hash. Return: 0 or -errno. */
 int folder_add(struct run *run, struct folder *folder, const char *name);
 
 /* folder_write() - write @size bytes as @name, and enter it. */
@@ -44,6 +42,9 @@ int folder_write(struct run *run, struct folder *folder, const char *name, const
 /* folder_write_json() - write @value as @name, indented, keys sorted, and enter it. */
 int folder_write_json(struct run *run, struct folder *folder, const char *name,
                       const json_t *value);
+
+/* folder_list() - write manifest.json, which lists what was entered so far, and enter it, too. */
+int folder_list(struct run *run, struct folder *folder);
 
 /* folder_map() - say that @tensor is in the shard @name. Return: 0 or -ENOMEM. */
 int folder_map(struct folder *folder, const struct tensor *tensor, const char *name);

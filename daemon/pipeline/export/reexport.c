@@ -186,6 +186,8 @@ int reexport_open(struct run *run) {
     r = read_made(run);
     if (!r)
         r = open_codes(run);
+    if (!r) /* all of it once more: no hash of before says what is on the disk now */
+        r = checkpoint_start_hashing(run->checkpoint, NULL, &run->hashing, run->failure);
     if (!r)
         r = load_report_facts(run);
     if (r)
@@ -194,4 +196,11 @@ int reexport_open(struct run *run) {
     if (!r)
         r = dir_make(run->work_dir);
     return r ? failure_errno(run->failure, r, "cannot set up", run->work_dir) : 0;
+}
+
+int reexport_check_read(struct run *run) {
+    char fingerprint[SHA256_TEXT_SIZE]; /* of the codes, which says nothing of the model */
+    int r = fingerprint_wait(run->hashing, fingerprint, run->failure);
+
+    return r ? r : manifest_check(run);
 }

@@ -137,7 +137,10 @@ static int link_layer(struct run *run, struct folder *folder, int layer) {
         if (folder_map(folder, safetensors_at(file, i), name))
             return failure_oom(run->failure);
     }
-    return folder_add_shard(run, folder, name, json_object_get(run->reports[layer], "file"));
+    return folder_add_shard(
+        run, folder, name,
+        json_object_get(run->reports[layer],
+                        folder->format == run->params->format ? "file" : "codes_file"));
 }
 
 /* ---- one layer, and the rest ---- */

@@ -40,13 +40,13 @@ def lose(process, copy=None):
     return start()
 
 
-def run(request):
-    status, job = ask("POST", "/v1/jobs", request)
-    assert status == 202, job
+def run(request, status="succeeded"):
+    code, job = ask("POST", "/v1/jobs", request)
+    assert code == 202, job
     for _ in range(6000):
         job = ask("GET", f"/v1/jobs/{job['id']}")[1]
         if job["status"] in ("succeeded", "failed"):
-            assert job["status"] == "succeeded", job
+            assert job["status"] == status, job
             return job
         time.sleep(0.02)
     raise AssertionError(job)
@@ -137,13 +137,13 @@ DAMAGES = {
     "a byte": (lambda f: flip(f + "/artifact/model-00001-of-00004.safetensors", 70000),
                "folder_damaged", "model-00001-of-00004.safetensors' does not have the hash"),
     "a shorter file": (lambda f: os.truncate(f + "/artifact/tokenizer.json", 100),
-                       "folder_damaged", "'tokenizer.json' does not have the size"),
+                       "folder_damaged", "'artifact/tokenizer.json' does not have the size"),
     "a missing file": (lambda f: os.unlink(f + "/artifact/config.json"),
-                       "folder_damaged", "'config.json' is missing"),
+                       "folder_damaged", "'artifact/config.json' is missing"),
     "another file": (lambda f: put_text(f + "/artifact/pytorch_model.bin", "x"),
-                     "folder_damaged", "'pytorch_model.bin' is not in manifest.json"),
+                     "folder_damaged", "'artifact/pytorch_model.bin' is not in manifest.json"),
     "a folder": (lambda f: os.mkdir(f + "/artifact/more"),
-                 "folder_damaged", "'more' is not in manifest.json"),
+                 "folder_damaged", "'artifact/more' is not in manifest.json"),
     "a link": (lambda f: os.symlink("/etc/passwd", f + "/artifact/generation_config.json"),
                "folder_unsafe", "'generation_config.json' is a link"),
     "a listed link": (lambda f: replace_by_link(f + "/artifact/config.json", "/etc/passwd"),
@@ -168,16 +168,28 @@ DAMAGES = {
     "unknown parameters": (lambda f: edit(f + "/artifact/quantd.json", new_params),
                            "folder_damaged", ""),
 }
+# The same of a folder that has codes/.
+CODES_DAMAGES = {
+    "a byte of the codes": (lambda f: flip(f + "/codes/model-00001-of-00004.safetensors", 70000),
+                            "folder_damaged",
+                            "'codes/model-00001-of-00004.safetensors' does not have the hash"),
+    "shorter codes": (lambda f: os.truncate(f + "/codes/config.json", 100),
+                      "folder_damaged", "'codes/config.json' does not have the size"),
+    "more in codes": (lambda f: put_text(f + "/codes/tokenizer.json", "{}"),
+                      "folder_damaged", "'codes/tokenizer.json' is not in manifest.json"),
+    "no list of codes": (lambda f: put_text(f + "/codes/manifest.json", "{}"),
+                         "folder_damaged", "'codes/manifest.json' lists no files"),
+}
 
 
-def check_refusals(good):
-    cases = dict(DAMAGES)
+def check_refusals(good, with_codes):
+    cases = {**DAMAGES, **CODES_DAMAGES}
     if os.geteuid() == 0:
         cases["another user's"] = (lambda f: os.chown(f + "/artifact/config.json", 12345, -1),
                                    "folder_unsafe", "'config.json' belongs to another user")
     for number, (name, (damage, code, text)) in enumerate(cases.items(), 1000):
         folder = f"{JOBS}/{number}"
-        shutil.copytree(good, folder)
+        shutil.copytree(with_codes if name in CODES_DAMAGES else good, folder)
         damage(folder)
         before = digest(folder)
         status, problem = ask("POST", f"/v1/orphans/{number}/adopt", {})
@@ -258,10 +270,25 @@ def check_adopted(was, layers, files, measured):
     print(f"ok: job {number} adopted, downloaded, measured again")
 
 
+def check_read_back():
+    """A job that reads another one's file finds a changed byte in it, and gives no figure."""
+    eval_of_2 = {"kind": "eval", "model": "job:2", "eval": "file:short.txt", "seqlen": 64}
+    file = JOBS + "/2/artifact/model.gguf"
+    at = os.path.getsize(file) - 2
+    flip(file, at)
+    error = run(eval_of_2, "failed")["error"]
+    assert error["code"] == "folder_damaged", error
+    assert "'artifact/model.gguf' of job:2 does not have the hash" in error["detail"], error
+    flip(file, at)
+    run(eval_of_2)
+    print("ok: a changed byte is found by the job that reads it")
+
+
 def check_all():
     """The rest, for another owner; deletion takes the folder, and nothing brings it back."""
     done = json.loads(quantctl("--json", "admin", "adopt", "--all", "--owner", "other").stdout)
     assert [(job["id"], job["owner"]) for job in done] == [(2, "other")], done
+    check_read_back()
     assert sorted(orphans()) == [3, 4]
     assert json.loads(quantctl("--json", "admin", "adopt", "--all").stdout) == []
     done = quantctl("admin", "adopt", "3", "4", status=3)
@@ -308,7 +335,7 @@ def main():
         put_text(JOBS + "/4/work/plan.json", "{}")
         process = lose(process)
         check_list(dense)
-        check_refusals(JOBS + "/1")
+        check_refusals(JOBS + "/1", JOBS + "/2")
         check_adopted(was, layers, files, measured)
         check_all()
         process = check_older_backup(process)
