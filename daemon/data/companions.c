@@ -10,7 +10,8 @@
 #include <errno.h>
 
 /* Vocabulary and merges once more, as slow tokenizers read them, and the template of a chat, which
- * stands in tokenizer_config.json or, since transformers 4.50, in a file of its own. */
+ * stands in tokenizer_config.json or, since transformers 4.50, in a file of its own. README.md
+ * names the licence. */
 const struct companion companions[] = {
     {"config.json", .needed = true, .json = true},
     {"tokenizer.json", .needed = true, .copied = true, .json = true},
@@ -23,6 +24,7 @@ const struct companion companions[] = {
     {"chat_template.json", .copied = true, .json = true},
     {"chat_template.jinja", .copied = true},
     {"generation_config.json", .copied = true, .json = true},
+    {"README.md"},
 };
 const int n_companions = ARRAY_SIZE(companions);
 

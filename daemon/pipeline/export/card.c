@@ -31,14 +31,25 @@ static void put_cell(struct strbuf *card, const char *text) {
     }
 }
 
+static void put_license(struct strbuf *card, const struct license *license) {
+    if (license->id[0])
+        strbuf_printf(card, "license: %s\n", license->id);
+    if (license->name[0])
+        strbuf_printf(card, "license_name: %s\n", license->name);
+    if (license->link[0])
+        strbuf_printf(card, "license_link: %s\n", license->link);
+}
+
 /* What hubs read. */
-static void put_head(struct strbuf *card, const char *model, const struct params *params) {
+static void put_head(struct strbuf *card, const char *model, const struct params *params,
+                     const struct license *license) {
     size_t size = hub_name_size(model);
     bool one_file = params->format->container != NULL;
 
     strbuf_puts(card, "---\n");
     if (size)
         strbuf_printf(card, "base_model: %.*s\nbase_model_relation: quantized\n", (int)size, model);
+    put_license(card, license);
     if (!one_file)
         strbuf_puts(card, "library_name: transformers\n");
     strbuf_printf(card, "pipeline_tag: text-generation\ntags:\n- quantd\n- olmoe\n- %s\n- %d-bit\n",
@@ -127,14 +138,15 @@ static void put_usage(struct strbuf *card, const struct params *params,
 }
 
 int card_new(const json_t *quantd, const struct params *params, const struct quantization_config *q,
-             const struct model_config *config, char **ret_text, struct failure *failure) {
+             const struct model_config *config, const struct license *license, char **ret_text,
+             struct failure *failure) {
     const char *model =
         json_string_value(json_object_get(json_object_get(quantd, "params"), "model"));
     struct strbuf card = {};
 
     if (!model)
         model = params->model;
-    put_head(&card, model, params);
+    put_head(&card, model, params, license);
     put_intro(&card, quantd, model, params);
     put_parameters(&card, json_object_get(quantd, "params"));
     put_figures(&card, quantd);

@@ -112,14 +112,17 @@ static json_t *quantd_json(const struct run *run) {
 static int write_quantd_json(struct run *run, struct folder *folder) {
     cleanup(json_decrefp) json_t *all = run->made ? json_clone(run->made) : quantd_json(run);
     cleanup(freep) char *card = NULL;
+    struct license license;
     int r;
 
     if (!all || (run->made && reexport_set_own(run->params, json_object_get(all, "params"))))
         return failure_oom(run->failure);
     r = folder_write_json(run, folder, "quantd.json", all);
     if (!r)
-        r = card_new(all, run->params, &run->quantization, &run->checkpoint->config, &card,
-                     run->failure);
+        r = license_read(job_model_root(run->job), run->job->model_dir, &license, run->failure);
+    if (!r)
+        r = card_new(all, run->params, &run->quantization, &run->checkpoint->config, &license,
+                     &card, run->failure);
     return r ? r : folder_write(run, folder, "README.md", card, strlen(card));
 }
 

@@ -55,11 +55,11 @@ static int compare(const struct listed *listed, const json_t *file, const char *
                : damaged(listed, name, "does not have the hash that its manifest.json lists");
 }
 
-/* Does a job read the file, beside weights? */
+/* Do the figures, or other files, follow from the file? Weights are not asked about. */
 static bool is_read(const char *file) {
     for (int i = 0; i < n_companions; i++) {
         if (str_equal(file, companions[i].name))
-            return true;
+            return companions[i].copied || companions[i].json;
     }
     return str_equal(file, "quantd.json") || str_equal(file, "quantize_config.json");
 }

@@ -221,7 +221,7 @@ static void test_file_links(void **state) {
 
     make_model(r->top, "two/linked");
     make_link(r->top, "../plain/config.json", "two/linked/tokenizer.json");
-    make_link(r->top, "../../secret/config.json", "two/linked/README.md"); /* is not read */
+    make_link(r->top, "../../secret/config.json", "two/linked/README.md"); /* is not needed */
     make_link(r->top, "../nowhere", "two/linked/vocab.json");
     expect_dir(r, "linked", "two/linked");
     make_link(r->top, "../../secret/config.json", "two/linked/generation_config.json");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The model card names the base model only when a hub has it, and lets no name mark it up. */
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/str.h"
 #include "daemon/pipeline/export/card.h"
 #include "daemon/pipeline/formats/format.h"
@@ -16,8 +17,9 @@
 
 static const struct model_config olmoe = {.hidden_size = 2048, .intermediate_size = 1024};
 
-/* The card of a job on @model; the caller owns it. */
-static char *card_of(const char *model, const struct format_ops *format, int groupsize) {
+/* The card of a job on @model, under @license; the caller owns it. */
+static char *licensed_card_of(const char *model, const struct format_ops *format, int groupsize,
+                              const struct license *license) {
     cleanup(json_decrefp) json_t *quantd =
         json_pack("{s:s s:{s:s s:i s:b s:n} s:{s:{s:f s:f s:i}}}", "quantd", "1.2.3", "params",
                   "model", model, "wbits", 4, "sym", true, "for", "perplexity", "file:a|b.txt",
@@ -28,8 +30,12 @@ static char *card_of(const char *model, const struct format_ops *format, int gro
     struct failure failure = {};
     char *text = NULL;
 
-    assert_int_equal(card_new(quantd, &params, &q, &olmoe, &text, &failure), 0);
+    assert_int_equal(card_new(quantd, &params, &q, &olmoe, license, &text, &failure), 0);
     return text;
+}
+
+static char *card_of(const char *model, const struct format_ops *format, int groupsize) {
+    return licensed_card_of(model, format, groupsize, &(struct license){});
 }
 
 static void expect(const char *card, const char *text, bool there) {
@@ -84,11 +90,76 @@ static void test_usage(void **state) {
     expect(pt, "import torch\nstate = torch.load(\"model.pt\"", true);
 }
 
+/* The card of a job on a model whose README.md is @readme; the caller owns it. */
+static char *card_with(const char *readme) {
+    char dir[] = "/tmp/quantd-card-XXXXXX";
+    struct failure failure = {};
+    struct license license;
+
+    assert_non_null(mkdtemp(dir));
+    cleanup(freep) char *path = str_format("%s/README.md", dir);
+
+    if (readme)
+        assert_int_equal(file_put(path, readme, strlen(readme)), 0);
+    assert_int_equal(license_read(dir, dir, &license, &failure), 0);
+    assert_int_equal(dir_remove(dir), 0);
+    return licensed_card_of("org/name", &format_gptq, 128, &license);
+}
+
+static void test_license(void **state) {
+    cleanup(freep) char *plain = card_with("---\nlicense: apache-2.0\ntags:\n- x\n---\n# M\n");
+    cleanup(freep) char *other = card_with("--- \r\nlanguage: en\r\nlicense: \"other\"\r\n"
+                                           "license_name: own-1.0\r\nlicense_link: "
+                                           "https://example.org/a/LICENSE.md\r\n---\r\n");
+
+    (void)state;
+    expect(plain, "base_model_relation: quantized\nlicense: apache-2.0\nlibrary_name", true);
+    expect(plain, "license_", false);
+    expect(other,
+           "\nlicense: other\nlicense_name: own-1.0\n"
+           "license_link: https://example.org/a/LICENSE.md\nlibrary_name",
+           true);
+}
+
+/* What is no plain name, or stands elsewhere, is left out. */
+static void test_no_license(void **state) {
+    static const char *const readmes[] = {
+        NULL,
+        "",
+        "license: mit\n",
+        "# M\n---\nlicense: mit\n---\n",
+        "---\nlicense: mit\n",
+        "---\nlicense:\n- mit\n---\n",
+        "---\nlicense: [mit]\n---\n",
+        "---\nlicense: mit # or so\n---\n",
+        "---\nlicense: \"mit\\nx: y\"\n---\n",
+        "---\nlicense: -\n---\n",
+        "---\nlicense: 'mit\n---\n",
+        "---\n license: mit\n---\n",
+        "---\nlicense_name: only-a-name\n---\n",
+        "---\nlicense: \xff\n---\n",
+        "---\nlicense: "
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n---\n",
+    };
+    cleanup(freep) char *file = card_with("---\nlicense: other\nlicense_link: LICENSE\n---\n");
+    cleanup(freep) char *script =
+        card_with("---\nlicense: other\nlicense_link: https://x.org/[a](b)\n---\n");
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(readmes); i++) {
+        cleanup(freep) char *card = card_with(readmes[i]);
+
+        expect(card, "license", false);
+    }
+    expect(file, "license_link", false); /* it is not among the files of the checkpoint */
+    expect(script, "license_link", false);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hub_model),
-        cmocka_unit_test(test_other_models),
-        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_hub_model),  cmocka_unit_test(test_other_models),
+        cmocka_unit_test(test_usage),      cmocka_unit_test(test_license),
+        cmocka_unit_test(test_no_license),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
