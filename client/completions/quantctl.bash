@@ -58,7 +58,7 @@ _quantctl_values() {
         _quantctl_texts
         ;;
     --status) echo queued running cancelling succeeded failed cancelled ;;
-    --sort) echo perplexity bits size time priority ;;
+    --sort) echo perplexity divergence bits size time priority ;;
     --server) echo unix: http:// ;;
     --role) echo read submit admin ;;
     *) [[ $2 == *\|* ]] && tr '|' ' ' <<<"$2" ;;

@@ -15,7 +15,7 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define COLUMN_LEAST 12 /* the widest figure; names are cut to the rest */
+#define COLUMN_LEAST 12 /* names are cut, down to this or the widest figure */
 #define LABEL_LEAST 20
 
 static const struct arg_option options[] = {
@@ -31,6 +31,7 @@ struct comparison {
     struct side sides[ARGS_POSITIONAL_MAX];
     int n;
     bool utf8;
+    int widest;   /* figure: a table that cuts names still shows it whole */
     json_t *rows; /* [label, cell of the first job, ...], strings; owned */
 };
 
@@ -178,12 +179,15 @@ static int add_row(struct comparison *c, const char *label,
                    json_t *(*text)(const struct comparison *c, int i, const char *key),
                    const char *key) {
     cleanup(json_decrefp) json_t *row = json_pack("[s]", label);
+    bool figures = text != text_of_job && text != text_of_parameter && !str_equal(key, "name");
     bool any = false;
 
     for (int i = 0; i < c->n; i++) {
         json_t *cell = text(c, i, key);
 
         any |= cell && json_string_value(cell)[0];
+        if (cell && figures)
+            c->widest = MAX(c->widest, text_width(json_string_value(cell)));
         if (json_array_append_new(row, cell))
             return -ENOMEM;
     }
@@ -422,7 +426,7 @@ static int compare(struct client *client, struct comparison *c, enum sheet_forma
     c->rows = json_array();
     r = add_rows(c);
     if (!r && c->n < TABLE_COLUMNS_MAX &&
-        LABEL_LEAST + c->n * (COLUMN_LEAST + 2) <= terminal->width)
+        LABEL_LEAST + c->n * (MAX(c->widest, COLUMN_LEAST) + 2) <= terminal->width)
         r = print_table(terminal, c);
     else if (!r)
         r = print_blocks(terminal, c);

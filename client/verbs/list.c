@@ -29,7 +29,8 @@ static const struct arg_option options[] = {
     {"group", "N", "only the jobs of this group"},
     {"method", "M", "only jobs that quantize by this method"},
     {"sort", "KEY",
-     "perplexity, bits, size, time (the least first) or priority (the highest first)"},
+     "perplexity, divergence, bits, size, time (the least first) or priority (the highest "
+     "first)"},
     SHEET_OPTIONS,
 };
 
@@ -56,7 +57,8 @@ static const struct sort_key {
     const char *name;
     double (*value)(const json_t *job); /* the least first, NAN last; NULL: quantd sorts */
 } sort_keys[] = {
-    {"perplexity"}, {"bits"}, {"size", size_of}, {"time", run_seconds}, {"priority", priority_of},
+    {"perplexity"},    {"divergence", rows_divergence}, {"bits"},
+    {"size", size_of}, {"time", run_seconds},           {"priority", priority_of},
 };
 
 static int find_key(const struct args *args, const struct sort_key **ret_key,
@@ -69,7 +71,7 @@ static int find_key(const struct args *args, const struct sort_key **ret_key,
             *ret_key = &sort_keys[i];
     if (name && !*ret_key)
         return failure_set(failure, -EINVAL, "usage",
-                           "sort by perplexity, bits, size, time or priority",
+                           "sort by perplexity, divergence, bits, size, time or priority",
                            "cannot sort by '%s'", name);
     return 0;
 }

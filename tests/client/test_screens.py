@@ -69,6 +69,24 @@ def check_adopt():
     assert run(made, "admin", "backup", "--all").returncode == 2
 
 
+def check_divergence(made):
+    """Lists sort by it; and of four jobs no figure is cut, however many fit beside each other."""
+    four = (1, 2, 3, 4)
+    kept = {number: made.jobs[number] for number in four}
+    for number, kl in zip(four, (0.3, 0.1, 0.2, None)):
+        made.jobs[number] = fake.job(number, name="a long name of a job", result=fake.result(
+            7.5, 7.25, difference={} if kl is None else {"wikitext2": {
+                "kl_mean": kl, "kl_stderr": 0.001, "same_top": 0.9}}))
+    order = [job["id"] for job in check_json(
+        run(made, "list", "--sort", "divergence", "--json"))["data"]]
+    assert order[:3] == [2, 3, 1] and 4 in order[3:], order
+    for width in (60, 80, 120):
+        shown = run(made, "compare", *map(str, four), width=width).stdout
+        assert shown.count("± 0.0010") == 3 and shown.count(" 7.500") == 4, shown
+        assert max(map(len, shown.splitlines())) <= width, shown
+    made.jobs.update(kept)
+
+
 def check_jobs():
     made = queue()
     for width in (80, 160):
@@ -97,6 +115,7 @@ def check_jobs():
     assert run(made, "list", "--csv", "--json").returncode == 2
     order = [job["id"] for job in check_json(run(made, "list", "--sort", "size", "--json"))["data"]]
     assert order[:3] == [3, 2, 1], order
+    check_divergence(made)
     check("list-markdown", run(made, "list", "--markdown"))
     check("show-markdown", run(made, "show", "2", "3", "--markdown"))
     check("compare-markdown", run(made, "compare", "2", "3", "--markdown"))

@@ -103,6 +103,10 @@ def check_groups():
                         for member in members), varies=("wbits", "groupsize", "drift", "seed", "rules"))
     made.answers["/v1/groups/3"] = 200, many
     check("group-show-many", run(made, "show", "group:3"))
+    own = fake.group(members[0], {**members[1], "perplexity": {"c4": {"value": 11.5}}, "difference": {
+        "c4": {"kl_mean": 0.0625}}, "values": {"eval": ["c4"]}}, varies=["eval"])
+    made.answers["/v1/groups/3"] = 200, own
+    check("group-show-sets", run(made, "show", "group:3"))
     made.answers["/v1/groups/estimate"] = 200, {"object": "group_estimate", "seconds": 700.0, "members": [
         {"values": {"wbits": 3}, "estimate": {**fake.ESTIMATE, "fits": False}},
         {"values": {"wbits": 4}, "estimate": {**fake.ESTIMATE, "seconds": None}}]}

@@ -218,6 +218,14 @@ static const json_t *divergence(const json_t *job, const char *set) {
         "kl_mean");
 }
 
+double rows_divergence(const json_t *job) {
+    const char *set;
+
+    rows_perplexity(job, &set);
+    return set && json_is_number(divergence(job, set)) ? json_number_value(divergence(job, set))
+                                                       : NAN;
+}
+
 /* The divergence from the original, when any job has one. */
 static int add_divergence(json_t *table, const json_t *jobs, const char *set, bool plain) {
     bool any = false;

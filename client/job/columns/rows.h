@@ -29,3 +29,6 @@ int rows_print(const struct client *client, const json_t *jobs, enum sheet_forma
 /* rows_perplexity() - of wikitext2, or else of the first set; NAN: none. @ret_set: NULL or which.
  */
 double rows_perplexity(const json_t *job, const char **ret_set);
+
+/* rows_divergence() - mean KL divergence on the same set; NAN: none. */
+double rows_divergence(const json_t *job);

@@ -73,6 +73,14 @@ char *group_values(const json_t *member) {
 
 /* ---- figures ---- */
 
+/* @wanted if @member has measured it, else its first set; "": it has none. */
+static const char *member_set(const json_t *member, const char *wanted) {
+    json_t *sets = json_object_get(member, "perplexity");
+    const char *first = json_object_iter_key(json_object_iter(sets));
+
+    return json_object_get(sets, wanted) ? wanted : first ? first : "";
+}
+
 /* wikitext2, else the first set that a job has measured; "": none has. */
 static const char *set_of(const json_t *group) {
     const char *first = "";
@@ -80,12 +88,11 @@ static const char *set_of(const json_t *group) {
     size_t i;
 
     json_array_foreach(json_object_get(group, "members"), i, member) {
-        json_t *sets = json_object_get(member, "perplexity");
-        const char *set = json_object_iter_key(json_object_iter(sets));
+        const char *set = member_set(member, "wikitext2");
 
-        if (json_object_get(sets, "wikitext2"))
-            return "wikitext2";
-        if (!first[0] && set)
+        if (str_equal(set, "wikitext2"))
+            return set;
+        if (!first[0])
             first = set;
     }
     return first;
@@ -161,7 +168,8 @@ static void add_values(struct table *table, const json_t *group, const json_t *m
 }
 
 static void add_member(struct table *table, const json_t *group, const json_t *member,
-                       const char *set) {
+                       const char *wanted) {
+    const char *set = member_set(member, wanted);
     double size = answer_number(member, "size_bytes"), seconds = answer_number(member, "seconds");
     double perplexity = figure(member, "perplexity", set, "value");
     const char *status = answer_text(member, "status");
@@ -228,8 +236,8 @@ int group_table(const struct client *client, const json_t *group, struct failure
     cleanup(json_decrefp) json_t *members = sorted(json_object_get(group, "members"));
     struct table_column columns[TABLE_COLUMNS_MAX];
     const char *set = set_of(group);
+    bool any = false, others = false;
     struct table table;
-    bool any = false;
     json_t *member;
     size_t i;
     int r, n = make_columns(group, client->terminal.width, columns);
@@ -240,6 +248,7 @@ int group_table(const struct client *client, const json_t *group, struct failure
     json_array_foreach(members, i, member) {
         add_member(&table, group, member, set);
         any |= json_is_true(json_object_get(member, "pareto"));
+        others |= member_set(member, set)[0] && !str_equal(member_set(member, set), set);
     }
     r = table_print(&table, &client->terminal);
     table_done(&table);
@@ -248,8 +257,11 @@ int group_table(const struct client *client, const json_t *group, struct failure
     if (set[0] && !r) {
         cleanup(freep) char *shown = text_cleaned(set);
 
-        fprintf(client->terminal.file, "perplexity and divergence on %s%s\n", shown ? shown : "",
-                any ? "; *: no other is both smaller and better" : "");
+        fprintf(client->terminal.file, "perplexity and divergence on %s%s%s\n", shown ? shown : "",
+                others ? ", or else on the first set of the job" : "",
+                !any     ? ""
+                : others ? "\n*: no other is both smaller and better"
+                         : "; *: no other is both smaller and better");
     }
     return r ? failure_oom(failure) : 0;
 }
