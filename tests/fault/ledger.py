@@ -12,6 +12,7 @@ import time
 
 ENDED = ("succeeded", "failed", "cancelled")
 CRASHES_MAX = 3
+KEEP_CODES = ("dense", "pt", "gguf")  # recipes that leave them beside the checkpoint
 WHILE_RUNNING = ("facts", "phase.started", "progress", "layer.finished", "eval.progress",
                  "eval.finished", "job.resumed", "job.warning", "job.cancelling")
 # type of an event: (statuses in which it may come, the status after it)
@@ -231,9 +232,16 @@ def file_hashes(folder):
     return hashes
 
 
+def check_manifest(folder, hashes):
+    """Its manifest lists each other file, with its hash."""
+    with open(folder + "/manifest.json", encoding="utf-8") as file:
+        manifest = {entry["name"]: entry["sha256"] for entry in json.load(file)["files"]}
+    assert manifest == {n: h for n, h in hashes.items() if n != "manifest.json"}, folder
+
+
 def check_artifacts(state, jobs, known, references):
     """The bytes on disk of every job that succeeded and is there. Return: how many checkpoints."""
-    n_checked = 0
+    n_checked, codes = 0, collections.defaultdict(list)
     for job, row in jobs.items():
         expected = [{entry["name"]: entry["sha256"] for entry in reference["artifacts"]}
                     for reference in references[known[job]]]
@@ -242,9 +250,12 @@ def check_artifacts(state, jobs, known, references):
             assert not os.path.exists(folder), folder
             continue
         hashes = file_hashes(folder)
-        manifest = {e["name"]: e["sha256"] for e in json.loads(
-            open(folder + "/manifest.json", encoding="utf-8").read())["files"]}
         assert hashes in expected, f"job {job}: the bytes differ: {hashes} {expected}"
-        assert manifest == {n: h for n, h in hashes.items() if n != "manifest.json"}, manifest
+        check_manifest(folder, hashes)
         n_checked += 1
+        if known[job] in KEEP_CODES:
+            kept = file_hashes(f"{state}/jobs/{job}/codes")
+            check_manifest(f"{state}/jobs/{job}/codes", kept)
+            codes[known[job]] += [] if kept in codes[known[job]] else [kept]
+            assert len(codes[known[job]]) <= len(expected), f"job {job}: other codes: {kept}"
     return n_checked

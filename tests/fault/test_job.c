@@ -3,6 +3,8 @@
  * Every call by which a job changes its folder fails in turn. The job must then fail with words
  * for it and leave no artifact or a whole one; run again, it gives the bytes of one that nothing
  * happened to.
+ *
+ * Usage: test_fault_job [all]; with all, those of dense, pt and gguf jobs too, else some of them
  */
 #include "base/file.h"
 #include "tests/e2e/lab.h"
@@ -14,8 +16,12 @@
 #define REQUEST "{'wbits': 4, 'groupsize': 64, 'act_order': true, 'nsamples': 1, 'seqlen': 32}"
 #define DENSE "{'wbits': 3, 'groupsize': 64, 'nsamples': 1, 'seqlen': 32, 'format': 'dense'}"
 #define PT "{'wbits': 4, 'groupsize': 64, 'nsamples': 1, 'seqlen': 32, 'format': 'pt'}"
+#define GGUF                                                                                       \
+    "{'wbits': 4, 'groupsize': 32, 'sym': true, 'nsamples': 1, 'seqlen': 32, 'format': 'gguf'}"
 #define EXPERTS 2
 #define CALLS_MAX 2000
+
+static bool all; /* as the command line says */
 
 struct site {
     struct lab *lab;
@@ -117,13 +123,14 @@ static void fail_everywhere(struct site *site, const char *request, const char *
                             bool stays, int step) {
     int n = 1;
 
+    step = all ? 1 : step;
     if (!lab_exists(site->lab, whole, "artifact"))
         json_decref(lab_must(site->lab, whole, site->model, request));
     while (fail_at(site, request, whole, n, error, stays)) {
         n += step;
         assert_true(n < CALLS_MAX);
     }
-    printf("%s: %d calls failed in turn\n", whole, (n - 1) / step);
+    printf("%s: %d calls failed in turn, error %d\n", whole, (n - 1) / step, error);
 }
 
 static void test_disk_full_once(void **state) {
@@ -150,14 +157,22 @@ static void test_dense(void **state) {
 static void test_one_file(void **state) {
     fail_everywhere(*state, PT, "whole-pt", ENOSPC, false, 4);
     fail_everywhere(*state, PT, "whole-pt", FAULT_SHORT, false, 9);
+    fail_everywhere(*state, GGUF, "whole-gguf", EIO, false, 20);
+    if (!all)
+        return;
+    fail_everywhere(*state, PT, "whole-pt", EIO, false, 1);
+    fail_everywhere(*state, GGUF, "whole-gguf", ENOSPC, false, 1);
+    fail_everywhere(*state, GGUF, "whole-gguf", FAULT_SHORT, false, 1);
+    fail_everywhere(*state, DENSE, "whole-dense", FAULT_SHORT, false, 1);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_disk_full_once), cmocka_unit_test(test_disk_stays_full),
         cmocka_unit_test(test_io_error),       cmocka_unit_test(test_short_write),
         cmocka_unit_test(test_dense),          cmocka_unit_test(test_one_file),
     };
 
+    all = argc > 1 && str_equal(argv[1], "all");
     return cmocka_run_group_tests(tests, setup, teardown);
 }

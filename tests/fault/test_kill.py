@@ -3,7 +3,7 @@
 """kill -9 at random instants, while clients submit, cancel, delete, retry, download and watch.
 
 Usage: test_kill.py QUANTD MAKE_CHECKPOINT [--kills N] [--seed N] [--nsamples N]
-           [--exchange] [--under "COMMAND"] [--keep]
+           [--recipes NAME,...] [--exchange] [--under "COMMAND"] [--keep]
 
 One state folder, N lives of the daemon. A client that got no answer asks again, as one on a network
 would. After each kill the state folder must hold what clients received: no acknowledged job is
@@ -39,6 +39,8 @@ RECIPES = {
     "eval": {**TERMS, "kind": "eval", "model": "small"},
     "eval-job": {**TERMS, "kind": "eval", "model": "job:{job}"},
     "export": {"kind": "export", "model": "job:{job}", "format": "dense"},
+    "pt": {**CALIBRATED, "model": "small", "wbits": 4, "format": "pt"},
+    "gguf": {**CALIBRATED, "model": "small", "wbits": 4, "sym": True, "format": "gguf"},
 }
 READERS = ("eval-job", "export")  # of another job's checkpoint
 # Where the kills aim, and how often of a hundred.
@@ -55,12 +57,19 @@ def options():
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nsamples", type=int, default=128, help="fewer make shorter jobs")
+    parser.add_argument("--recipes", default="gptq,dense,nearest,eval,eval-job,export",
+                        help="of " + ", ".join(RECIPES) + "; the first makes the checkpoints that "
+                             "others read")
     parser.add_argument("--exchange", action="store_true",
                         help="put another model in the place of the first, and back, between kills "
                              "and while jobs run")
     parser.add_argument("--under", default="", help="run quantd under this command")
     parser.add_argument("--keep", action="store_true", help="leave the folder when it fails")
-    return parser.parse_args()
+    settings = parser.parse_args()
+    settings.recipes = settings.recipes.split(",")
+    if not set(settings.recipes) <= set(RECIPES):
+        parser.error(f"--recipes: there are {', '.join(RECIPES)}")
+    return settings
 
 
 class Loop:
@@ -105,8 +114,8 @@ class Loop:
         if len(waiting) >= QUEUE:
             time.sleep(0.02)
             return
-        recipe = rng.choice(list(RECIPES))
-        source = self.pick(rng, ("gptq",)) if recipe in READERS else None
+        recipe = rng.choice(self.settings.recipes)
+        source = self.pick(rng, self.settings.recipes[:1]) if recipe in READERS else None
         if recipe in READERS and not source:
             return
         made = self.submit(recipe, source)
@@ -163,7 +172,7 @@ class Loop:
     def downloader(self, rng):
         """The largest file of a checkpoint, on from where a broken connection left off."""
         time.sleep(rng.uniform(0, 2 * self.job_seconds))
-        job = self.pick(rng, ("gptq", "dense", "nearest", "export"))
+        job = self.pick(rng, set(RECIPES) - {"eval", "eval-job"})
         listing = job and self.daemon.ask("GET", f"/v1/jobs/{job}/artifacts")
         files = json.loads(listing[2])["data"] if listing and listing[0] == 200 else []
         if not files:
@@ -299,8 +308,8 @@ class Loop:
     def run_recipes(self):
         """Every recipe, undisturbed. Return: {recipe: job}"""
         made = {}
-        for recipe in RECIPES:
-            job = self.submit(recipe, made.get("gptq"))[0]
+        for recipe in self.settings.recipes:
+            job = self.submit(recipe, made.get(self.settings.recipes[0]))[0]
             while (state := self.daemon.insist("GET", f"/v1/jobs/{job}")[1])["status"] != "succeeded":
                 assert state["status"] in ("queued", "running"), state
                 time.sleep(0.01)
@@ -314,14 +323,14 @@ class Loop:
         self.watcher.start()
         began = time.monotonic()
         rounds = [self.run_recipes()]
-        self.job_seconds = (time.monotonic() - began) / len(RECIPES)
+        self.job_seconds = (time.monotonic() - began) / len(rounds[0])
         if self.settings.exchange:
             self.exchange(random.Random(0))
             rounds.append(self.run_recipes())
         self.daemon.kill()
         rows = book.read_database(self.daemon.state, self.home + "/copy.db")[0]
         self.references = {recipe: [book.summary(json.loads(rows[made[recipe]]["result"]))
-                                    for made in rounds] for recipe in RECIPES}
+                                    for made in rounds] for recipe in self.settings.recipes}
         self.check_dead()
 
     def settle(self):

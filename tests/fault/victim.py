@@ -24,6 +24,15 @@ REPORT = re.compile(rb"Sanitizer|runtime error:|^==\d+==", re.MULTILINE)
 WORDS = "the of and to in is was for on that with as by at from his it an were are which".split()
 
 
+def split_words(path):
+    """The tokenizer splits texts as that of OLMoE does, so that a GGUF file can hold it."""
+    with open(path, encoding="utf-8") as file:
+        tokenizer = json.load(file)
+    tokenizer["pre_tokenizer"]["use_regex"] = True
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(tokenizer, file)
+
+
 def prepare(home, make_checkpoint, nsamples=128):
     """A small model, another of its shape, and two texts, the same every time; for jobs of few
     samples a shorter one."""
@@ -36,6 +45,7 @@ def prepare(home, make_checkpoint, nsamples=128):
                         "--experts", "8", "--experts-per-token", "2", "--heads", "4", "--vocab",
                         "512", "--positions", "256", "--seed", str(seed), f"{home}/{folder}"],
                        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        split_words(f"{home}/{folder}/tokenizer.json")
     for name, n_words in (("calibration", 20000), ("evaluation", min(1200, 30 + 30 * nsamples))):
         with open(f"{home}/texts/{name}.txt", "w", encoding="utf-8") as file:
             file.write(" ".join(rng.choice(WORDS) for _ in range(n_words)))

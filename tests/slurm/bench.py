@@ -29,8 +29,9 @@ SKIP = 77
 
 
 def wait(what, seconds, check):
-    """The first value of check() that is true; an error after @seconds, and more by PATIENCE."""
-    seconds *= PATIENCE
+    """The first value of check() that is true; an error after @seconds of a machine that is not
+    busy, for which a slow one may take three times as long, and more by PATIENCE."""
+    seconds *= 3 * PATIENCE
     until = time.monotonic() + seconds
     while True:
         value = check()

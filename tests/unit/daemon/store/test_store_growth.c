@@ -118,13 +118,25 @@ static int find_user(struct fixture *f, int64_t last) {
     return store_find_user(f->store, "/not/used", &id) == -ENOENT ? 0 : -EEXIST;
 }
 
+/* What each ended job has measured, of one model. */
+static const struct eval_row measured = {
+    .name = "set", .wbits = 16, .model_fingerprint = "x", .windows_sha256 = "y", .seqlen = 8};
+
 static int find_baseline(struct fixture *f, int64_t last) {
-    const struct eval_row row = {
-        .name = "set", .wbits = 16, .model_fingerprint = "x", .windows_sha256 = "y", .seqlen = 8};
+    double value = 0;
+    int r = store_find_baseline(f->store, &measured, "0", &value);
+
+    assert_true(r || value == (double)last);
+    return r;
+}
+
+static int find_no_baseline(struct fixture *f, int64_t last) {
+    struct eval_row other = measured;
     double value;
 
     (void)last;
-    return store_find_baseline(f->store, &row, "0", &value) == -ENOENT ? 0 : -EEXIST;
+    other.model_fingerprint = "other";
+    return store_find_baseline(f->store, &other, "0", &value) == -ENOENT ? 0 : -EEXIST;
 }
 
 static int replay(struct fixture *f, int64_t job, const char *viewer) {
@@ -224,6 +236,7 @@ static void add(struct fixture *f, int64_t wanted, bool ended, json_t *empty) {
                                 .params = empty,
                                 .created_at = 1};
     cleanup(job_row_freep) struct job_row *row = NULL;
+    struct eval_row eval = measured;
     int64_t id;
 
     assert_int_equal(store_insert_job(f->store, &job, &id), 0);
@@ -236,6 +249,8 @@ static void add(struct fixture *f, int64_t wanted, bool ended, json_t *empty) {
     if (!ended)
         return;
     assert_int_equal(store_claim_job(f->store, 2, &to_run, &row), 0);
+    eval.value = (double)id;
+    assert_int_equal(store_put_eval(f->store, id, &eval), 0);
     assert_int_equal(store_change_job(f->store, id, &end), 0);
 }
 
@@ -313,6 +328,7 @@ static void test_history(void **state) {
         {"jobs of an owner", count_owner, FLAT},
         {"user of a model", find_user, FLAT},
         {"baseline", find_baseline, FLAT},
+        {"no baseline", find_no_baseline, FLAT},
         {"runs for an estimate", list_runs, FLAT},
         {"counts by status", count_states, LINEAR},
         {"next job that has ended", next_ended, FLAT},
