@@ -7,7 +7,8 @@
  * keys and values come by cp.async, the next tile's keys while the softmax runs, its values while
  * the scores are formed. Products: mma m16n8k16, bf16 in, f32 accumulation. The softmax runs in
  * f32 in base 2; its weights are rounded to bf16 for the second product, its sum is not.
- * Other head_dims up to 256: a warp a query, f32, for small models.
+ * Other head_dims up to 256: a warp a query, f32, for small models. On Hopper, head_dim 64 and 128
+ * go to hopper/attention.cu.
  * Shared memory: 256 rows of head_dim bf16; 16-byte chunks are swizzled by row, so that ldmatrix
  * meets no bank twice.
  */
@@ -345,10 +346,15 @@ int cuda_attention(struct backend *base, struct span y, struct span qkv, int n_w
                      {"qkv", qkv,
                       bytes_of(2, {n_windows, seqlen, n_heads + 2L * n_kv_heads, head_dim}), 2}}));
     args.scale = 1.4426950408889634f / sqrtf((float)head_dim);
-    if (head_dim == 128 && aligned16(y.at) && aligned16(qkv.at))
-        return launch<128>(b, args, n_windows);
-    if (head_dim == 64 && aligned16(y.at) && aligned16(qkv.at))
-        return launch<64>(b, args, n_windows);
+    if (aligned16(y.at) && aligned16(qkv.at)) {
+        if (attention_hopper_takes(b, head_dim))
+            return attention_hopper(b, args.y, args.qkv, n_windows, seqlen, n_heads, n_kv_heads,
+                                    head_dim);
+        if (head_dim == 128)
+            return launch<128>(b, args, n_windows);
+        if (head_dim == 64)
+            return launch<64>(b, args, n_windows);
+    }
     attention_any_kernel<<<blocks_for(n_queries, 4), 128, 0, b->lanes[0].stream>>>(args, n_queries);
     LAUNCH_TRY(b);
     return 0;

@@ -180,6 +180,13 @@ int product_linear(struct cuda_backend *b, struct lane *lane, bf16 *y, const bf1
 int product_gram(struct cuda_backend *b, struct lane *lane, float *h, const bf16 *y, const bf16 *x,
                  int tokens, int n);
 
+/* -------- kernels for Hopper (hopper/) -------- */
+
+/* Attention by wgmma; @y and @qkv aligned to 16 bytes, shapes as cuda_attention() checked them. */
+bool attention_hopper_takes(struct cuda_backend *b, int head_dim);
+int attention_hopper(struct cuda_backend *b, bf16 *y, const bf16 *qkv, int n_windows, int seqlen,
+                     int n_heads, int n_kv_heads, int head_dim);
+
 /* -------- streaming (stream.cu) -------- */
 
 enum stream_direction { STREAM_TO_DEVICE, STREAM_TO_HOST };

@@ -449,6 +449,8 @@ static void compare_all(struct compare *c) {
 
     compare_attention(c, 2, 200, 4, 2, 128);
     compare_attention(c, 1, 2048, 2, 1, 128);
+    compare_attention(c, 3, 1000, 8, 2, 128);
+    compare_attention(c, 1, 4095, 2, 2, 128);
     compare_attention(c, 3, 513, 2, 2, 64);
     compare_attention(c, 2, 128, 3, 3, 80);
     compare_forward(c);

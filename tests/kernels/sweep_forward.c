@@ -404,6 +404,7 @@ static void difference_case(struct sweep *s, int T, int d, int vocab) {
 
 void sweep_forward(struct sweep *s) {
     static const int sizes[] = {1, 3, 31, 127, 128, 129, 257};
+    static const int lengths[] = {1, 63, 64, 65, 127, 128, 129, 200, 385};
 
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         int n = sizes[i];
@@ -424,7 +425,11 @@ void sweep_forward(struct sweep *s) {
     clamp_case(s, 65537);
     linear_case(s, 33, 2048, 513, false);
     linear_case(s, 1, 2048, 129, true);
-    attention_case(s, 1, 65, 4, 4, 128);
+    for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+        attention_case(s, 3, lengths[i], 4, 1, 128);
+        attention_case(s, 2, lengths[i], 3, 3, 64);
+    }
+    attention_case(s, 40, 130, 4, 2, 128); /* more tasks than multiprocessors */
     attention_case(s, 3, 7, 6, 2, 10);
     head_case(s, 2, 64, 1);
     head_case(s, 5, 64, 1024);
