@@ -58,15 +58,20 @@ static void on_left(void *ctx) {
     pthread_mutex_unlock(&local->mutex);
 }
 
-static bool has_larger(void *ctx, size_t memory) {
+static const char *larger(void *ctx, size_t memory, bool *ret_usable) {
     struct local *local = ctx;
-    bool larger = false;
+    const char *device = NULL;
 
+    *ret_usable = false;
     pthread_mutex_lock(&local->mutex);
-    for (int i = 0; i < local->n_workers; i++)
-        larger |= worker_memory(local->workers[i]) > memory;
+    for (int i = 0; i < local->n_workers && !*ret_usable; i++) {
+        if (worker_memory(local->workers[i]) <= memory)
+            continue;
+        device = worker_device(local->workers[i]);
+        *ret_usable = worker_is_usable(local->workers[i]);
+    }
     pthread_mutex_unlock(&local->mutex);
-    return larger;
+    return device;
 }
 
 static int start_worker(struct local *local, const char *device, struct failure *failure) {
@@ -75,7 +80,7 @@ static int start_worker(struct local *local, const char *device, struct failure 
                                          .jobs = local->config.jobs,
                                          .corpora = local->config.corpora,
                                          .device_failed = on_device_failed,
-                                         .has_larger = has_larger,
+                                         .larger = larger,
                                          .left = on_left,
                                          .ctx = local};
     struct worker **workers =

@@ -299,17 +299,28 @@ static bool lacks_device(const struct failure *why) {
 /* This device never fits the job, and a larger one may: what it waits for. */
 static bool waits_for_larger(const struct sink *sink, const struct failure *why,
                              struct failure *ret_pause) {
-    if (!str_equal(why->code, "device_too_small") || !sink->has_larger ||
-        !sink->has_larger(sink->ctx))
+    const char *larger = NULL;
+    bool usable;
+
+    if (str_equal(why->code, "device_too_small") && sink->larger)
+        larger = sink->larger(sink->ctx, &usable);
+    if (!larger)
         return false;
-    failure_set(ret_pause, -ENOMEM, "device_memory", "it waits for a device with more memory",
-                "%s is too small: %s", sink->device, why->detail);
+    failure_set(ret_pause, -ENOMEM, why->code,
+                usable ? "it waits for that device"
+                       : "repair that device, /v1/devices says what it lacks; or start quantd "
+                         "without it, and the job fails",
+                "%s is too small: %s; %s has more memory%s", sink->device, why->detail, larger,
+                usable ? "" : ", but cannot be used now");
     return true;
 }
 
-/* @why: what became of the run, when it neither succeeded nor was stopped. */
+/*
+ * @why: what became of the run, when it neither succeeded nor was stopped; @waits: the job can run
+ * elsewhere, or later.
+ */
 static int record(struct sink *sink, const struct run_end *end, const struct failure *why,
-                  struct failure *failure) {
+                  bool waits, struct failure *failure) {
     int64_t id = sink->row->id;
 
     if (end->how == RUN_SUCCEEDED)
@@ -320,7 +331,7 @@ static int record(struct sink *sink, const struct run_end *end, const struct fai
         return jobs_pause(sink->jobs, id, why, failure);
     if (end->device_failed)
         return jobs_interrupt(sink->jobs, id, "device failed", STOP_CRASH, failure);
-    if (lacks_device(why))
+    if (waits)
         return jobs_pause(sink->jobs, id, why, failure);
     return jobs_fail(sink->jobs, id, why, failure);
 }
@@ -334,9 +345,11 @@ int sink_end(struct sink *sink, const struct run_end *end) {
     const struct failure *why = sink->refused ? &sink->failure : &end->failure;
     int64_t id = sink->row->id;
     struct failure failure, pause;
+    bool waits = lacks_device(why);
 
     if (end->how == RUN_FAILED && waits_for_larger(sink, why, &pause)) {
         why = &pause;
+        waits = true;
         holds_add(sink->jobs->holds, id, HOLD_SMALL, sink->device);
     }
     if (end->how == RUN_FAILED && end->device_failed)
@@ -348,7 +361,7 @@ int sink_end(struct sink *sink, const struct run_end *end) {
     } else if (end->how == RUN_FAILED && lacks_device(why)) {
         holds_add(sink->jobs->holds, id, HOLD_MEMORY, sink->device);
     }
-    while (record(sink, end, why, &failure)) {
+    while (record(sink, end, why, waits, &failure)) {
         log_record(LOG_ERR, LOG_FIELDS(.job = id, .code = failure.code),
                    "cannot record the end of job %" PRId64 ", trying again: %s", id,
                    failure.detail);

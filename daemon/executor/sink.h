@@ -24,7 +24,8 @@ struct sink {
     const struct run_mark *mark; /* how far its events were read, with the one that is reported now;
                                     NULL: they come from no file */
     void (*alive)(void *ctx);    /* called at every sign of life, some times a second */
-    bool (*has_larger)(void *ctx); /* may a device with more memory run the job? NULL: none may */
+    /* As in struct worker_config, for more memory than this device has; NULL: none may run it. */
+    const char *(*larger)(void *ctx, bool *ret_usable);
     void *ctx;
 
     /* The sink's own. */

@@ -72,11 +72,12 @@ static void on_alive(void *ctx) {
     look(worker, LOOK_BUSY_SECONDS);
 }
 
-static bool has_larger(void *ctx) {
+static const char *larger(void *ctx, bool *ret_usable) {
     struct worker *worker = ctx;
 
-    return worker->config.has_larger &&
-           worker->config.has_larger(worker->config.ctx, worker_memory(worker));
+    return worker->config.larger
+               ? worker->config.larger(worker->config.ctx, worker_memory(worker), ret_usable)
+               : NULL;
 }
 
 /* It cannot be opened now: the longer that lasts, the less often it is tried. */
@@ -185,7 +186,7 @@ static bool run_job(struct worker *worker, const struct job_row *row) {
                         .cancel = &worker->cancel,
                         .stop = &worker->stop,
                         .alive = on_alive,
-                        .has_larger = has_larger,
+                        .larger = larger,
                         .ctx = worker};
     bool poisoned = runner_run(&sink, worker->config.corpora, worker->backend);
 

@@ -24,8 +24,11 @@ struct worker_config {
     struct jobs *jobs;  /* all borrowed */
     const struct corpora *corpora;
     void (*device_failed)(void *ctx); /* only a new process can use the device; worker's thread */
-    /* Has another device more than @memory bytes? Worker's thread; NULL: none has. */
-    bool (*has_larger)(void *ctx, size_t memory);
+    /*
+     * The name of a device with more than @memory bytes, rather one that can be used; NULL: there
+     * is none. Borrowed as long as the worker runs. Worker's thread; NULL: there is no other.
+     */
+    const char *(*larger)(void *ctx, size_t memory, bool *ret_usable);
     void (*left)(void *ctx); /* a run is over: its job may be another's. Worker's thread; or NULL */
     void *ctx;
 };

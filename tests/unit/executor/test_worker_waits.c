@@ -107,6 +107,27 @@ static void test_too_small_device(void **state) {
     job_row_free(wait_status(b, id, JOB_FAILED));
 }
 
+static void expect_pause(const struct job_row *row, const char *key, const char *words) {
+    const char *text = json_string_value(json_object_get(row->paused, key));
+
+    if (!text || !strstr(text, words))
+        fail_msg("%s '%s' lacks '%s'", key, text, words);
+}
+
+/* The only device that is large enough is broken: the job says what it waits for. */
+static void test_larger_device_fails(void **state) {
+    struct bench *b = *state;
+    int64_t id = add_job(b);
+
+    script.r = -ENOMEM;
+    script.code = "device_too_small";
+    script.has_larger = script.larger_fails = true;
+    assert_int_equal(start(b, "cpu"), 0);
+    cleanup(job_row_freep) struct job_row *paused = wait_paused(b, id, true);
+    expect_pause(paused, "detail", "cuda:1 has more memory, but cannot be used now");
+    expect_pause(paused, "hint", "repair that device");
+}
+
 /* The same beside a larger device: the job waits for that one, and this one runs others. */
 static void test_larger_device(void **state) {
     struct bench *b = *state;
@@ -119,8 +140,11 @@ static void test_larger_device(void **state) {
     script.has_larger = true;
     assert_int_equal(start(b, "cpu"), 0);
     cleanup(job_row_freep) struct job_row *paused = wait_paused(b, id, true);
-    assert_non_null(
-        strstr(json_string_value(json_object_get(paused->paused, "detail")), "cpu is too small"));
+    assert_string_equal(json_string_value(json_object_get(paused->paused, "code")),
+                        "device_too_small");
+    expect_pause(paused, "detail", "cpu is too small: ");
+    expect_pause(paused, "detail", "; cuda:1 has more memory");
+    expect_pause(paused, "hint", "it waits for that device");
     while (script.left == 0)
         usleep(1000);
     assert_int_equal(script.for_others, 1); /* those that are told of it find the job */
@@ -189,8 +213,8 @@ static void test_disk_floor(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_unusable_device),  TEST(test_unusable_at_start), TEST(test_lack_of_memory),
-        TEST(test_too_small_device), TEST(test_larger_device),     TEST(test_full_disk),
-        TEST(test_disk_floor),
+        TEST(test_too_small_device), TEST(test_larger_device),     TEST(test_larger_device_fails),
+        TEST(test_full_disk),        TEST(test_disk_floor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

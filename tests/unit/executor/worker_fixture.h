@@ -27,7 +27,8 @@ static struct script {
     atomic_bool unusable;  /* the device cannot be opened */
     atomic_bool hang_info; /* asking the device how it is does not return */
     atomic_bool hung;      /* it has come to that */
-    bool has_larger;       /* another device has more memory */
+    bool has_larger;       /* another device has more memory, ... */
+    bool larger_fails;     /* ... and cannot be used */
     atomic_int runs, opened, closed, refused;
     atomic_int left;       /* runs that are over, ... */
     atomic_int for_others; /* ... and those after which another device can have a job */
@@ -122,10 +123,11 @@ static void on_device_failed(void *ctx) {
     b->device_failed++;
 }
 
-static bool has_larger(void *ctx, size_t memory) {
+static const char *larger(void *ctx, size_t memory, bool *ret_usable) {
     (void)ctx;
     (void)memory;
-    return script.has_larger;
+    *ret_usable = !script.larger_fails;
+    return script.has_larger ? "cuda:1" : NULL;
 }
 
 static void on_left(void *ctx) {
@@ -142,7 +144,7 @@ static int start(struct bench *b, const char *device) {
                                    .jobs = &b->jobs,
                                    .corpora = &b->corpora,
                                    .device_failed = on_device_failed,
-                                   .has_larger = has_larger,
+                                   .larger = larger,
                                    .left = on_left,
                                    .ctx = b};
 
