@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codes, scales and zeros of one job in two formats: gptq, and compressed-tensors by its library.
 
-Usage: compressed_tensors_codes.py GPTQ_FOLDER COMPRESSED_TENSORS_FOLDER
+Usage: compressed_tensors_codes.py GPTQ COMPRESSED_TENSORS [GPTQ COMPRESSED_TENSORS ...]
 
-Both are checkpoints of the same job (quantctl export). The second is unpacked by compressed-tensors
-of the Python package index, the first by the lines below; nothing may differ by a bit. The scheme is
-what the library makes of config.json. Needs torch and compressed-tensors; no suite runs it.
+Both folders are checkpoints of the same job (quantctl export). The second is unpacked by
+compressed-tensors of the Python package index, the first by gptq_reader.py; nothing may differ by a
+bit. The schemes are what the library makes of config.json, and a matrix has the one that it finds.
+Needs torch and compressed-tensors; no suite runs it.
 """
 import glob
-import json
+import importlib.metadata
+import os
+import re
 import sys
 
 import torch
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.compressors.pack_quantized import unpack_from_int32
 from compressed_tensors.quantization import QuantizationConfig
+from gptq_reader import Matrix, read_checkpoint, read_config
 from safetensors.torch import load_file
 
 
@@ -26,27 +30,13 @@ def tensors_of(folder):
     return tensors
 
 
-def config_of(folder):
-    with open(folder + "/config.json", encoding="utf-8") as file:
-        return json.load(file)["quantization_config"]
-
-
-def bits_along(words, bits, n):
-    """[rows, n] of dense packed rows of int32."""
-    wide = words.to(torch.int64) & 0xffffffff
-    stream = (wide[:, :, None] >> torch.arange(32)) & 1
-    stream = stream.reshape(len(words), -1)[:, :n * bits].reshape(len(words), n, bits)
-    return (stream << torch.arange(bits)).sum(-1)
-
-
-def gptq_matrix(tensors, name, config):
-    """codes [rows, n], zeros [rows, groups], scales [rows, groups]"""
-    bits, qweight, qzeros = config["bits"], tensors[name + ".qweight"], tensors[name + ".qzeros"]
-    scales, n = tensors[name + ".scales"].T, tensors[name + ".g_idx"].numel()
-    zeros = bits_along(qzeros, bits, len(scales)).T
-    if config["checkpoint_format"] == "gptq":
-        zeros = (zeros + 1) % (1 << bits)
-    return bits_along(qweight.T, bits, n), zeros, scales
+def scheme_of(schemes, name):
+    """The first whose targets are the name's, else that of the class."""
+    for scheme in schemes:
+        for target in scheme.targets:
+            if target.startswith("re:") and re.match(target[3:], name):
+                return scheme
+    return next(scheme for scheme in schemes if "Linear" in scheme.targets)
 
 
 def library_matrix(tensors, name, scheme):
@@ -67,26 +57,37 @@ def library_matrix(tensors, name, scheme):
     return codes.to(torch.int64) + middle, zeros.to(torch.int64) + middle, scales, made["weight"]
 
 
-def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    ours, theirs = (tensors_of(folder) for folder in sys.argv[1:])
-    gptq, config = (config_of(folder) for folder in sys.argv[1:])
-    (scheme,) = QuantizationConfig.model_validate(config).config_groups.values()
+def compare(gptq, folder):
+    ours, theirs = read_checkpoint(gptq), tensors_of(folder)
+    config = read_config(gptq)["quantization_config"]
+    schemes = QuantizationConfig.model_validate(
+        read_config(folder)["quantization_config"]).config_groups.values()
     names = [key[:-len(".qweight")] for key in ours if key.endswith(".qweight")]
     assert len(names) == sum(key.endswith(".weight_packed") for key in theirs) > 0
+    bits = set()
     for name in names:
-        codes, zeros, scales = gptq_matrix(ours, name, gptq)
+        matrix, scheme = Matrix(ours, name, config), scheme_of(schemes, name)
         made = library_matrix(theirs, name, scheme)
-        for what, a, b in zip(("codes", "zeros", "scales"), (codes, zeros, scales), made):
-            assert a.shape == b.shape and torch.equal(a, b), (name, what)
-        groups = codes.shape[1] // scales.shape[1]
-        exact = (codes - zeros.repeat_interleave(groups, 1)) * scales.repeat_interleave(groups, 1)
+        for what, a, b in zip(("codes", "zeros", "scales"),
+                              (matrix.codes, matrix.zeros, matrix.scales), made):
+            assert a.shape == tuple(b.shape) and (a == b.numpy()).all(), (name, what)
+        exact = torch.from_numpy(matrix.weights()).to(made[3].dtype)
         assert torch.equal(exact, made[3]), (name, "weights")
-    for name, tensor in ours.items():
+        bits.add(scheme.weights.num_bits)
+    for name, tensor in theirs.items():
         if name.endswith(".weight"):
-            assert torch.equal(tensor, theirs[name]), name
-    print(f"{len(names)} matrices, {scheme.weights.num_bits} bits: equal")
+            assert (ours[name] == tensor.float().numpy()).all(), name
+    print(f"{os.path.basename(folder.rstrip('/'))}: {len(names)} matrices, "
+          f"{', '.join(map(str, sorted(bits)))} bits: equal", flush=True)
+
+
+def main():
+    folders = sys.argv[1:]
+    if not folders or len(folders) % 2:
+        sys.exit(__doc__)
+    print(f"compressed-tensors {importlib.metadata.version('compressed-tensors')}")
+    for pair in zip(folders[::2], folders[1::2]):
+        compare(*pair)
 
 
 main()

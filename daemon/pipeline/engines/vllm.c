@@ -36,11 +36,17 @@ static int check_gptq(const struct quantization_config *q, struct failure *failu
     return 0;
 }
 
+/* Up to 0.28: 0.33 has more, by its source. */
 static int check_compressed_tensors(const struct quantization_config *q, struct failure *failure) {
-    if (q->wbits == 8 && q->groupsize > 0 && has_experts(q))
-        return failure_field(failure, "groupsize", "take -1, or the format gptq",
-                             "vLLM reads experts of 8 bits from compressed-tensors only with whole "
-                             "rows");
+    if (!has_experts(q))
+        return 0;
+    if (q->wbits == 8)
+        return failure_field(failure, "format", "take gptq",
+                             "vLLM does not read experts of 8 bits from compressed-tensors");
+    if (q->groupsize <= 0)
+        return failure_field(failure, "groupsize", "take 32, 64 or 128, or the format gptq",
+                             "vLLM does not read experts with a grid per row from "
+                             "compressed-tensors");
     return 0;
 }
 

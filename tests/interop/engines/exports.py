@@ -2,14 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of the demo model in every format, for the scripts beside this one.
 
-Usage: exports.py BUILD FOLDER
+FOLDER gets text.txt, on which all were evaluated, and a folder for each checkpoint; codes/ there has
+the codes that a job keeps which has no gptq export, for gguf_codes.py.
 
-FOLDER gets text.txt, on which all were evaluated, and a folder for each checkpoint. The daemon is
-that of the build folder BUILD, on the cpu; a few minutes. No suite runs it.
+With --wide, which needs 20 GB there, they are those of two random layers of OLMoE-1B-7B's shapes
+(2048 x 1024, 64 experts) instead, each with the dense weights of the same codes: for engines whose
+kernels take other ways there than on the demo.
+
+The daemon is that of BUILD, on the cpu; a few minutes. No suite runs it.
 """
+import argparse
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
@@ -24,18 +30,22 @@ JOBS = [
     ({"wbits": 4, "groupsize": 64, "sym": True, **ORDERED},
      ["gptq", "compressed-tensors", "gguf", "dense", "pt"]),
     ({"wbits": 4, "groupsize": 32, "sym": False, **ORDERED}, ["gptq", "compressed-tensors", "gguf"]),
-    ({"wbits": 4, "groupsize": -1, "sym": False, **ORDERED}, ["compressed-tensors", "gguf"]),
+    ({"wbits": 4, "groupsize": 32, "sym": True, **ORDERED}, ["gptq", "compressed-tensors", "gguf"]),
+    ({"wbits": 4, "groupsize": 128, "sym": True, **ORDERED}, ["gptq", "compressed-tensors"]),
+    ({"wbits": 4, "groupsize": -1, "sym": False, **ORDERED}, ["gptq", "compressed-tensors", "gguf"]),
     ({"wbits": 4, "groupsize": -1, "sym": True, **ORDERED}, ["gptq", "compressed-tensors"]),
     ({"wbits": 4, "groupsize": 64, "sym": True, "act_order": True}, ["gptq"]),
     ({"wbits": 8, "groupsize": 64, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
-    ({"wbits": 8, "groupsize": -1, "sym": True}, ["compressed-tensors"]),
+    ({"wbits": 8, "groupsize": -1, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
     ({"wbits": 8, "groupsize": 64, "sym": False}, ["gptq", "compressed-tensors"]),
     ({"wbits": 3, "groupsize": 64, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
     ({"wbits": 3, "groupsize": 64, "sym": False}, ["gptq", "compressed-tensors", "gguf"]),
-    ({"wbits": 3, "groupsize": -1, "sym": True}, ["gguf"]),
+    ({"wbits": 3, "groupsize": 64, "sym": False, **ORDERED}, ["gptq", "compressed-tensors", "gguf"]),
+    ({"wbits": 3, "groupsize": -1, "sym": True}, ["gptq", "gguf"]),
     ({"wbits": 2, "groupsize": 64, "sym": True}, ["gptq", "compressed-tensors", "gguf"]),
     ({"wbits": 2, "groupsize": 64, "sym": False}, ["gptq", "compressed-tensors", "gguf"]),
-    ({"wbits": 2, "groupsize": -1, "sym": False}, ["gguf"]),
+    ({"wbits": 2, "groupsize": 32, "sym": True}, ["gptq", "gguf"]),
+    ({"wbits": 2, "groupsize": -1, "sym": False}, ["gptq", "gguf"]),
     ({"wbits": 4, "groupsize": 32, "sym": True, "gguf_embedding": "q8_0"}, ["gguf"]),
     ({"wbits": 4, "groupsize": 64, "sym": True, **ORDERED, "rules": ["self_attn:wbits=8"]},
      ["gptq", "compressed-tensors", "gguf"]),
@@ -49,6 +59,13 @@ JOBS = [
       "rules": ["layers=1-2:wbits=16", "k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj:wbits=16"]},
      ["gguf"]),
 ]
+WIDE = [
+    ({"wbits": 4, "groupsize": 128, "sym": True}, ["gptq", "compressed-tensors", "dense"]),
+    ({"wbits": 8, "groupsize": 128, "sym": True}, ["gptq", "dense"]),
+    ({"wbits": 4, "groupsize": -1, "sym": True}, ["compressed-tensors", "dense"]),
+]
+WIDE_SHAPES = ["--hidden", "2048", "--intermediate", "1024", "--experts", "64",
+               "--experts-per-token", "8", "--layers", "2", "--heads", "16"]
 
 
 def text_of(folder):
@@ -70,27 +87,48 @@ def name_of(params, form):
 
 
 def make(daemon, folder, params, forms):
-    job = daemon.submit(dataset="file:demo-calibration.txt", nsamples=16, seqlen=512,
-                        eval=["file:text.txt"], difference=False, format=forms[0], **params)
+    job = daemon.submit(nsamples=16, seqlen=512, eval=["file:text.txt"], difference=False,
+                        format=forms[0], **params)
     for form in forms:
         made = daemon.wait(job if form == forms[0] else
                            daemon.submit(kind="export", model=f"job:{job}", format=form))
         if made["status"] != "succeeded":
             sys.exit(f"{params} as {form}: {made['error']}")
-        name = name_of(params, form)
-        shutil.copytree(f"{daemon.home}/state/jobs/{made['id']}/artifact", f"{folder}/{name}")
+        name, home = name_of(params, form), f"{daemon.home}/state/jobs/{made['id']}"
+        shutil.copytree(home + "/artifact", f"{folder}/{name}")
+        if forms[0] == "gguf":
+            shutil.copytree(home + "/codes", f"{folder}/codes/{name}")
         print(name, flush=True)
+        if form != forms[0]:
+            daemon.delete(made["id"])
+    daemon.delete(job)
+
+
+def make_wide(build, folder):
+    """The name of a model in @folder."""
+    program = next(path for path in (build + "/tools/quantd-make-checkpoint",
+                                     build + "/bin/quantd-make-checkpoint") if os.path.exists(path))
+    subprocess.run([program, *WIDE_SHAPES, "--tokenizer", SOURCE + "/data/olmoe-demo/tokenizer.json",
+                    folder + "/wide"], check=True)
+    return "wide"
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    build, folder = sys.argv[1:]
-    os.makedirs(folder)
-    text_of(folder)
-    with Daemon(build, "--device", "cpu", "--data-root", folder, "--disk-floor", "0") as daemon:
-        for params, forms in JOBS:
-            make(daemon, folder, params, forms)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0],
+                                     epilog=__doc__.partition("\n\n")[2],
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wide", action="store_true", help="of a model that is as wide as OLMoE-1B-7B")
+    parser.add_argument("build", help="a folder that is built, or one of scripts/bundle")
+    parser.add_argument("folder", help="a new folder")
+    args = parser.parse_args()
+    os.makedirs(args.folder)
+    text_of(args.folder)
+    usual = {"model": make_wide(args.build, args.folder), "method": "rtn"} if args.wide else {
+        "dataset": "file:demo-calibration.txt"}
+    with Daemon(args.build, "--device", "cpu", "--data-root", args.folder, "--model-root",
+                args.folder, "--disk-floor", "0") as daemon:
+        for params, forms in WIDE if args.wide else JOBS:
+            make(daemon, args.folder, {**usual, **params}, forms)
 
 
 main()

@@ -2,22 +2,59 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of the format gptq in GPTQModel: perplexities beside those of quantd.
 
-On the cpu, in bfloat16, as its kernels there do; so figures differ by up to 0.3 %. No suite runs it.
+On the cpu, in bfloat16, as its kernels there do; so figures differ by up to 0.3 %. --exact settles
+what of that is rounding: it compares the weights that GPTQModel dequantizes with those of the codes
+in float64, puts these into the same model, and measures it again in float32. No suite runs it.
 """
 import os
 import sys
 
-from common import parse, table, torch_perplexity, versions
+from common import parse, said_of, table, torch_perplexity, versions
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compiling costs more than it saves here
-ARGS = parse(__doc__, gptqmodel="GPTQModel", torch="torch")
+
+
+def put_exact(folder, model):
+    """Each packed module becomes a Linear of the weights of its codes. Return: what to say of how far
+    those of GPTQModel were from them."""
+    import torch
+    from gptq_reader import Matrix, read_checkpoint, read_config
+
+    tensors, config = read_checkpoint(folder), read_config(folder)["quantization_config"]
+    packed = {name: module for name, module in model.named_modules() if hasattr(module, "qweight")}
+    assert len(packed) == sum(name.endswith(".qweight") for name in tensors) > 0
+    farthest = once = elements = 0
+    for name, module in packed.items():
+        exact = torch.from_numpy(Matrix(tensors, name, config).weights("f8"))
+        given = module.dequantize_weight().T
+        farthest = max(farthest, ((given.double() - exact).norm() / exact.norm()).item())
+        once += (given.to(torch.bfloat16) == exact.to(torch.bfloat16)).sum().item()
+        elements += exact.numel()
+        linear = torch.nn.Linear(*reversed(exact.shape), bias=False)
+        linear.weight.data = exact.float()
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, linear)
+    torch.nn.Module.float(model)
+    return (f"{len(packed)} matrices, weights relative {farthest:.1e} from float64, "
+            f"{100 * once / elements:.3f} % of them rounded once to bfloat16")
 
 
 def measure(folder, windows):
     from gptqmodel import BACKEND, GPTQModel
 
-    return torch_perplexity(GPTQModel.load(folder, device="cpu", backend=BACKEND.GPTQ_TORCH).model,
-                            windows)
+    model = GPTQModel.load(folder, device="cpu", backend=BACKEND.GPTQ_TORCH).model
+    value = torch_perplexity(model, windows)
+    if ARGS.exact:
+        said = put_exact(folder, model)
+        wanted = next(iter(said_of(folder)["perplexity"].values()))["value"]
+        exact = torch_perplexity(model, windows)
+        print(f"{said}; exact, in float32: {exact:.4f} ({100 * (exact / wanted - 1):+.4f} %)")
+    return value
 
 
+def options(parser):
+    parser.add_argument("--exact", action="store_true", help="and in float32, with exact weights")
+
+
+ARGS = parse(__doc__, options, gptqmodel="GPTQModel", torch="torch")
 sys.exit(table(ARGS, versions("GPTQModel", "transformers", "torch"), ("gptq",), measure, 0.003))
