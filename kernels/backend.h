@@ -222,6 +222,19 @@ struct backend_ops {
     /* y [S, n] act = silu(g) * u with g, u the first and last n of each row of gu [S, 2n] act */
     int (*swiglu)(struct backend *b, struct span y, struct span gu, int S, int n);
 
+    /*
+     * Gate and up projection of the experts, and SwiGLU: per expert e, rows offsets[e] ..
+     * offsets[e+1]-1 of y [S, n_out] act = silu(x g_e') * (x u_e'), with g_e, u_e the first and
+     * last n_out rows of w [n_experts, 2 n_out, n_in] act. Slot s reads row order[s] of x
+     * [T, n_in] act; with an empty @order, row s of x [S, n_in] act, and T = S. offsets on the
+     * host. For the op's own use: rows [S, n_in] act, which may be empty when @order is, and
+     * gate_up [S, 2 n_out] act. gather(), expert_linear() and swiglu() in one; whether gate and up
+     * are rounded to act in between is the backend's choice.
+     */
+    int (*expert_swiglu)(struct backend *b, struct span y, struct span x, struct span order,
+                         struct span w, const int32_t *offsets, int n_experts, int T, int n_in,
+                         int n_out, struct span rows, struct span gate_up);
+
     /* x [T, d] act += sum over j of weights[t, j] * y[position[t, j]], j ascending, in f32 */
     int (*combine)(struct backend *b, struct span x, struct span y, struct span position,
                    struct span weights, int T, int d, int top_k);

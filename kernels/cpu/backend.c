@@ -116,6 +116,7 @@ const struct backend_ops backend_cpu = {
     OP(gather),
     OP(expert_linear),
     OP(swiglu),
+    OP(expert_swiglu),
     OP(combine),
     OP(head_scratch),
     OP(head),

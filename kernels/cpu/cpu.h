@@ -120,6 +120,7 @@ CPU_OP(dispatch);
 CPU_OP(gather);
 CPU_OP(expert_linear);
 CPU_OP(swiglu);
+CPU_OP(expert_swiglu);
 CPU_OP(combine);
 CPU_OP(head_scratch);
 CPU_OP(head);

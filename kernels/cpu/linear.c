@@ -128,3 +128,32 @@ int cpu_expert_linear(struct backend *b, struct span y, struct span x, struct sp
         tasks += product_tiles(expert_rows(&op, e), op.product.n_out);
     return cpu_run(c, tasks, 0, expert_tile, &op);
 }
+
+int cpu_expert_swiglu(struct backend *b, struct span y, struct span x, struct span order,
+                      struct span w, const int32_t *offsets, int n_experts, int T, int n_in,
+                      int n_out, struct span rows, struct span gate_up) {
+    struct cpu *c = cpu_of(b);
+    bool gathers = order.size > 0;
+    int r, S;
+
+    r = cpu_check_offsets(c, "expert_swiglu", offsets, n_experts);
+    if (r < 0)
+        return r;
+    S = offsets[n_experts];
+    if (S == offsets[0])
+        return 0;
+    if (!gathers && T != S)
+        return cpu_refuse(c, "expert_swiglu", "T is the count of slots when there is no order", T);
+    r = cpu_check(c, "expert_swiglu", OPERAND(y, float, S, n_out), OPERAND(x, float, T, n_in),
+                  OPERAND(w, float, n_experts, 2 * (int64_t)n_out, n_in),
+                  OPERAND(gate_up, float, S, 2, n_out));
+    if (r == 0 && gathers)
+        r = cpu_check(c, "expert_swiglu", OPERAND(order, int32_t, S),
+                      OPERAND(rows, float, S, n_in));
+    if (r == 0 && gathers)
+        r = cpu_gather(b, rows, x, order, S, T, n_in);
+    if (r == 0)
+        r = cpu_expert_linear(b, gate_up, gathers ? rows : x, w, offsets, n_experts, n_in,
+                              2 * n_out);
+    return r < 0 ? r : cpu_swiglu(b, y, gate_up, S, n_out);
+}

@@ -322,6 +322,7 @@ extern "C" const struct backend_ops backend_cuda = {
     .gather = cuda_gather,
     .expert_linear = cuda_expert_linear,
     .swiglu = cuda_swiglu,
+    .expert_swiglu = cuda_expert_swiglu,
     .combine = cuda_combine,
     .head_scratch = cuda_head_scratch,
     .head = cuda_head,

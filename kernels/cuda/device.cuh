@@ -187,6 +187,16 @@ bool attention_hopper_takes(struct cuda_backend *b, int head_dim);
 int attention_hopper(struct cuda_backend *b, bf16 *y, const bf16 *qkv, int n_windows, int seqlen,
                      int n_heads, int n_kv_heads, int head_dim);
 
+/*
+ * expert_swiglu() by wgmma; @y, @x and @w aligned to 16 bytes, shapes as cuda_expert_swiglu()
+ * checked them. @order NULL: slot s reads row s of x [n_source, n_in].
+ */
+bool expert_swiglu_hopper_takes(struct cuda_backend *b, const int32_t *offsets, int n_experts,
+                                int n_in, int n_out);
+int expert_swiglu_hopper(struct cuda_backend *b, bf16 *y, const bf16 *x, const int *order,
+                         int n_source, const bf16 *w, const int32_t *offsets, int n_experts,
+                         int n_in, int n_out);
+
 /* -------- streaming (stream.cu) -------- */
 
 enum stream_direction { STREAM_TO_DEVICE, STREAM_TO_HOST };
@@ -214,6 +224,7 @@ extern CUDA_OP(dispatch);
 extern CUDA_OP(gather);
 extern CUDA_OP(expert_linear);
 extern CUDA_OP(swiglu);
+extern CUDA_OP(expert_swiglu);
 extern CUDA_OP(combine);
 extern CUDA_OP(head_scratch);
 extern CUDA_OP(head);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Products with weights: linear(), expert_linear(), and the lookup of embeddings.
+ * Products with weights: linear(), expert_linear(), expert_swiglu(), and the lookup of rows. On
+ * Hopper expert_swiglu() is one kernel (hopper/experts.cu); elsewhere, and for shapes that it does
+ * not take, three.
  *
  * Numerics: bf16 in, f32 accumulation, one rounding to bf16; with @add the sum is formed in f32.
  * A row-major y = x w' is, to column-major cuBLAS, y' = w x' with w transposed.
@@ -94,6 +96,38 @@ static int copy_rows(struct cuda_backend *b, struct span y, struct span x, struc
         n % 8 == 0 && aligned16(x.at) && aligned16(y.at));
     LAUNCH_TRY(b);
     return 0;
+}
+
+int cuda_expert_swiglu(struct backend *base, struct span y, struct span x, struct span order,
+                       struct span w, const int32_t *offsets, int n_experts, int T, int n_in,
+                       int n_out, struct span rows, struct span gate_up) {
+    struct cuda_backend *b = cuda_of(base);
+    bool gathers = order.size > 0;
+    long S = 0;
+
+    TRY(op_begin(b, "expert_swiglu", "T n_experts n_in n_out", T, n_experts, n_in, n_out));
+    TRY(op_offsets(b, offsets, n_experts, &S));
+    if (T < 1 || n_in < 1 || n_out < 1)
+        return status_invalid(b, "empty");
+    if (!gathers && T != S)
+        return status_invalid(b, "without an order, T has to be the count of slots, %ld", S);
+    TRY(op_needs(b, {{"y", y, bytes_of(2, {S, n_out}), 2},
+                     {"x", x, bytes_of(2, {T, n_in}), 2},
+                     {"w", w, bytes_of(2, {n_experts, 2, n_out, n_in}), 2},
+                     {"gate_up", gate_up, bytes_of(2, {S, 2, n_out}), 2}}));
+    if (gathers)
+        TRY(op_needs(
+            b, {{"order", order, bytes_of(4, {S}), 4}, {"rows", rows, bytes_of(2, {S, n_in}), 2}}));
+    if (aligned16(y.at) && aligned16(x.at) && aligned16(w.at) &&
+        expert_swiglu_hopper_takes(b, offsets, n_experts, n_in, n_out))
+        return expert_swiglu_hopper(b, (bf16 *)y.at, (const bf16 *)x.at,
+                                    gathers ? (const int *)order.at : NULL, T, (const bf16 *)w.at,
+                                    offsets, n_experts, n_in, n_out);
+    if (gathers)
+        TRY(cuda_gather(base, rows, x, order, (int)S, T, n_in));
+    TRY(cuda_expert_linear(base, gate_up, gathers ? rows : x, w, offsets, n_experts, n_in,
+                           2 * n_out));
+    return cuda_swiglu(base, y, gate_up, (int)S, n_out);
 }
 
 int cuda_embed(struct backend *base, struct span x, struct span table, struct span ids, int T,

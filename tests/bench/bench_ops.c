@@ -203,6 +203,9 @@ static void bench_experts(struct bench *m, struct experts *e) {
     MEASURE(m, "  fresh counts", s * D * I * 4, 0,
             m->ops->expert_linear(m->b, e->gu, e->xs, w, fresh_counts(m), E, D, 2 * I));
     MEASURE(m, "swiglu", 0, s * I * 6, m->ops->swiglu(m->b, e->mid, e->gu, m->S, I));
+    MEASURE(m, "expert_swiglu, fresh counts", s * D * I * 4, 0,
+            m->ops->expert_swiglu(m->b, e->mid, e->x, e->order, w, fresh_counts(m), E, m->T, D, I,
+                                  e->xs, e->gu));
     MEASURE(m, "expert_linear down", s * D * I * 2, 0,
             m->ops->expert_linear(m->b, e->gu, e->mid, w, e->offsets, E, I, D));
     MEASURE(m, "  fresh counts", s * D * I * 2, 0,

@@ -245,7 +245,7 @@ static void compare_difference(struct compare *c) {
 }
 
 static void compare_experts(struct compare *c) {
-    enum { T = 3000, D = 256, E = 64, K = 8, N = 384, SLOTS = T * K };
+    enum { T = 3000, D = 256, E = 64, K = 8, N = 512, SLOTS = T * K };
     struct both x = random_act(c, (size_t)T * D, 1), w = random_act(c, (size_t)E * D, 0.2f);
     struct both experts = take(c, SLOTS * 4), weights = take(c, SLOTS * 4);
     struct both order = take(c, SLOTS * 4), position = take(c, SLOTS * 4);
@@ -270,6 +270,10 @@ static void compare_experts(struct compare *c) {
     BOTH(c, expert_linear, y.side[S], xs.side[S], we.side[S], offsets[S], E, D, N);
     expect(c, "expert_linear", &y, (size_t)SLOTS * N, DTYPE_BF16, TOL_ACT);
     BOTH(c, swiglu, mid.side[S], y.side[S], SLOTS, N / 2);
+    expect(c, "swiglu", &mid, (size_t)SLOTS * N / 2, DTYPE_BF16, 2 * TOL_ACT);
+    BOTH(c, expert_swiglu, mid.side[S], x.side[S], order.side[S], we.side[S], offsets[S], E, T, D,
+         N / 2, xs.side[S], y.side[S]);
+    expect(c, "expert_swiglu", &mid, (size_t)SLOTS * N / 2, DTYPE_BF16, 2 * TOL_ACT);
     BOTH(c, expert_linear, xs.side[S], mid.side[S], wd.side[S], offsets[S], E, N / 2, D);
     BOTH(c, combine, x.side[S], xs.side[S], position.side[S], weights.side[S], T, D, K);
     expect(c, "experts, combined", &x, (size_t)T * D, DTYPE_BF16, 3 * TOL_ACT);

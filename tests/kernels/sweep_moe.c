@@ -194,6 +194,71 @@ static void experts_case(struct sweep *s, int T, int d, int n_experts, int top_k
     sweep_end(s);
 }
 
+/* Of each slot by itself: row @source[slot] of in, or its own row when there is no source. */
+static double *wanted_swiglu(struct sweep *s, const float *in, const int32_t *source,
+                             const float *weight, const int32_t *offsets, int n_experts, int d,
+                             int n) {
+    size_t S = (size_t)offsets[n_experts], each = (size_t)(2 * n) * (size_t)d;
+    double *want = sweep_host(s, S * (size_t)n, sizeof(*want));
+    double *gate = sweep_host(s, (size_t)(2 * n), sizeof(*gate)), *up = gate + n;
+    int e = 0;
+
+    for (int slot = 0; slot < (int)S; slot++) {
+        while (slot == offsets[e + 1])
+            e++;
+        ref_linear(gate, in + (size_t)(source ? source[slot] : slot) * (size_t)d,
+                   weight + (size_t)e * each, 1, d, 2 * n, false);
+        for (int i = 0; i < n; i++)
+            want[(size_t)slot * (size_t)n + (size_t)i] = gate[i] / (1 + exp(-gate[i])) * up[i];
+    }
+    return want;
+}
+
+/* Counts of slots about a tile's and none at all; nothing may be written behind the last. */
+static void expert_swiglu_case(struct sweep *s, int n_experts, int d, int n, bool ordered) {
+    enum { T = 50, BEHIND = 1000 };
+    static const int counts[] = {0, 1, 127, 128, 129, 0, 3};
+    /* gate and up may be rounded to act before the last step */
+    double tol = s->ops->act == DTYPE_BF16 ? 0x1p-8 : TOL_SUM;
+    int32_t *offsets, *source;
+    struct span x, w, y, gate_up, order = {}, rows = {};
+    float *in, *weight;
+    const unsigned char *all;
+    size_t S, size;
+
+    sweep_begin(s);
+    offsets = sweep_host(s, (size_t)n_experts + 1, sizeof(*offsets));
+    for (int e = 0; e < n_experts; e++)
+        offsets[e + 1] = offsets[e] + counts[e % (int)ARRAY_SIZE(counts)];
+    S = (size_t)offsets[n_experts];
+    size = sweep_act_size(s, S * (size_t)n);
+    in = sweep_random_act(s, (ordered ? T : S) * (size_t)d, 1, &x);
+    weight = sweep_random_act(s, (size_t)n_experts * (size_t)(2 * n) * (size_t)d,
+                              4 / sqrtf((float)d), &w);
+    source = sweep_host(s, S, sizeof(*source));
+    for (size_t i = 0; i < S; i++)
+        source[i] = (int32_t)sweep_below(s, T);
+    if (ordered) {
+        order = sweep_upload(s, source, S * 4);
+        rows = sweep_span(s, sweep_act_size(s, S * (size_t)d));
+    }
+    gate_up = sweep_span(s, 2 * size);
+    y = sweep_span(s, size + BEHIND);
+    if (sweep_ok(s,
+                 s->ops->expert_swiglu(s->b, y, x, order, w, offsets, n_experts,
+                                       ordered ? T : (int)S, d, n, rows, gate_up),
+                 "expert_swiglu")) {
+        sweep_expect(
+            s, "expert_swiglu", sweep_read_act(s, y, S * (size_t)n),
+            wanted_swiglu(s, in, ordered ? source : NULL, weight, offsets, n_experts, d, n),
+            S * (size_t)n, tol, SWEEP_ACT);
+        all = sweep_read(s, y, size + BEHIND);
+        for (size_t i = 0; i < BEHIND; i++)
+            sweep_check(s, all[size + i] == 0xff, "expert_swiglu: wrote behind y");
+    }
+    sweep_end(s);
+}
+
 void sweep_moe(struct sweep *s) {
     static const int sizes[] = {1, 3, 63, 64, 65, 257};
 
@@ -209,4 +274,13 @@ void sweep_moe(struct sweep *s) {
     route_ties_case(s, NAN);
     experts_case(s, 700, 257, 3, 1, 2);
     experts_case(s, 9, 1, 1, 1, 0);
+    for (int ordered = 0; ordered < 2; ordered++) {
+        expert_swiglu_case(s, 7, 2048, 128, ordered);
+        expert_swiglu_case(s, 40, 64, 1024, ordered);
+        expert_swiglu_case(s, 2 + ordered, 64, 128, ordered);
+        expert_swiglu_case(s, 6, 128, 256, ordered);
+        expert_swiglu_case(s, 7, 96, 128, ordered);
+        expert_swiglu_case(s, 7, 64, 72, ordered);
+        expert_swiglu_case(s, 5, 31, 7, ordered);
+    }
 }

@@ -36,6 +36,16 @@ static void refuse_forward(struct sweep *s, struct span big) {
     refused(s, ops->route(s->b, big, big, big, big, 2, 4, 3, 4, false), "route", "4 of 3 experts");
     refused(s, ops->expert_linear(s->b, big, big, big, falling, 2, 4, 4), "expert_linear",
             "falling offsets");
+    refused(s, ops->expert_swiglu(s->b, big, big, empty, big, falling, 2, 4, 4, 4, empty, big),
+            "expert_swiglu", "falling offsets");
+    refused(s, ops->expert_swiglu(s->b, big, big, empty, big, rising, 2, 5, 4, 4, empty, big),
+            "expert_swiglu", "5 rows for 4 slots");
+    refused(s, ops->expert_swiglu(s->b, big, big, empty, big, rising, 2, 4, 4, 4, empty, shorter),
+            "expert_swiglu", "a short gate_up");
+    refused(s, ops->expert_swiglu(s->b, big, big, big, big, rising, 2, 9, 4, 4, shorter, big),
+            "expert_swiglu", "short rows");
+    refused(s, ops->expert_swiglu(s->b, big, big, shorter, big, rising, 2, 9, 4, 4, big, big),
+            "expert_swiglu", "a short order");
     refused(s, ops->hessian_add(s->b, big, big, falling, 2, 4), "hessian_add", "falling offsets");
     refused(s, ops->cross_add(s->b, big, big, big, falling, 2, 4), "cross_add", "falling offsets");
     refused(s, ops->cross_add(s->b, big, shorter, big, rising, 2, 4), "cross_add", "a short x0");

@@ -106,6 +106,9 @@ int layer_steps(struct backend *b, const struct model_config *c, const struct la
     /* The arrays hold work->T tokens; ops take them as large as they say, so the first T. */
     if (T < 1 || T > work->T || (original && T > original->work->T))
         return -EINVAL;
+    work->gathers = tap;
+    if (original)
+        original->work->gathers = true;
     for (enum step to = from; to <= (tap ? steps[tap->last] : STEP_END) && !r; to++) {
         r = c->arch->step(b, c, layer, work, x, n_windows, seqlen, to);
         if (!r && original)

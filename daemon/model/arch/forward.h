@@ -20,10 +20,11 @@ struct forward_work {
     struct span experts, weights; /* [T, k] i32, f32 */
     struct span order, position;  /* [T * k] i32, [T, k] i32 */
     struct span slots;            /* [T * k, d] act: what experts read, the input of
-                                     GROUP_GATE_UP; then what they give */
-    struct span gate_up;          /* [T * k, 2 I] act */
+                                     GROUP_GATE_UP, when it @gathers; then what they give */
+    struct span gate_up;          /* [T * k, 2 I] act: for the backend's use */
     struct span activations;      /* [T * k, I] act; the input of GROUP_DOWN */
     int32_t *offsets;             /* [E + 1], on the host */
+    bool gathers;                 /* a tap looks at what experts read: slots are filled */
     /* The pass whose order and offsets send tokens to experts; NULL: this one's own router. */
     const struct forward_work *routing;
 };

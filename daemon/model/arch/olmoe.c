@@ -79,7 +79,10 @@ static int attend(struct backend *b, const struct model_config *c,
     return r;
 }
 
-/* Sends each token of work->normed to its experts: work->slots, weights, position, offsets. */
+/*
+ * Sends each token of work->normed to its experts: work->order, weights, position, offsets, and
+ * slots when a tap looks at them.
+ */
 static int send_to_experts(struct backend *b, const struct model_config *c,
                            const struct layer_weights *layer, struct forward_work *w, int T) {
     int d = c->hidden_size, E = c->num_experts, k = c->num_experts_per_tok, r = 0;
@@ -89,7 +92,9 @@ static int send_to_experts(struct backend *b, const struct model_config *c,
                           k, c->norm_topk_prob);
     if (!r && !w->routing)
         r = b->ops->dispatch(b, w->order, w->position, w->offsets, w->experts, T, E, k);
-    return r ? r : b->ops->gather(b, w->slots, w->normed, forward_routing(w)->order, T * k, T, d);
+    if (!r && w->gathers)
+        r = b->ops->gather(b, w->slots, w->normed, forward_routing(w)->order, T * k, T, d);
+    return r;
 }
 
 /* To what the experts read. */
@@ -104,11 +109,14 @@ static int to_experts(struct backend *b, const struct model_config *c,
 
 static int to_activations(struct backend *b, const struct model_config *c,
                           const struct layer_weights *layer, struct forward_work *w, int T) {
-    int E = c->num_experts, k = c->num_experts_per_tok, I = c->intermediate_size, r;
+    const struct forward_work *routing = forward_routing(w);
+    struct span x = w->gathers ? w->slots : w->normed;
+    struct span order = w->gathers ? (struct span){} : routing->order;
 
-    r = b->ops->expert_linear(b, w->gate_up, w->slots, layer->matrices[GROUP_GATE_UP],
-                              forward_routing(w)->offsets, E, c->hidden_size, 2 * I);
-    return r ? r : b->ops->swiglu(b, w->activations, w->gate_up, T * k, I);
+    return b->ops->expert_swiglu(b, w->activations, x, order, layer->matrices[GROUP_GATE_UP],
+                                 routing->offsets, c->num_experts,
+                                 w->gathers ? T * c->num_experts_per_tok : T, c->hidden_size,
+                                 c->intermediate_size, w->slots, w->gate_up);
 }
 
 static int to_end(struct backend *b, const struct model_config *c,
