@@ -256,11 +256,12 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         /* Fetching codes takes about as long as a batch; weights are many times as large. */
         if (!r && (run->params->format->of_weights ? first + count == n : first > 0))
             r = writer_take(&q->writer, q->run, &q->made);
+        /* While the device computes: recording a layer waits for the disk. */
+        if (!r)
+            r = writer_poll(&q->writer, run);
         /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
         if (!r)
             r = q->b->ops->sync(q->b);
-        if (!r)
-            r = writer_poll(&q->writer, run);
         if (!r)
             r = progress_add(&run->progress, count * share);
         if (r)
