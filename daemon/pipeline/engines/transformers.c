@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* transformers 5.24 with compressed-tensors 0.20: docs/FORMATS.md, "compressed-tensors". */
+/* transformers 5.13 to 5.24 with compressed-tensors 0.20: docs/FORMATS.md, "compressed-tensors". */
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 
@@ -20,9 +20,9 @@ static int check(const struct format_ops *format, const struct quantization_conf
 const struct engine_ops engine_transformers = {
     .name = "transformers",
     .title = "compressed-tensors with symmetric grids, or dense",
-    .usage =
-        "transformers:\n\n```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
-        "model = AutoModelForCausalLM.from_pretrained(\".\")\n"
-        "tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n",
+    .usage = "transformers, 4.57 or 5.13 and later:\n\n```python\nfrom transformers import "
+             "AutoModelForCausalLM, AutoTokenizer\n"
+             "model = AutoModelForCausalLM.from_pretrained(\".\")\n"
+             "tokenizer = AutoTokenizer.from_pretrained(\".\")\n```\n",
     .check = check,
 };

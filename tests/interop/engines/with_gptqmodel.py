@@ -23,20 +23,21 @@ def put_exact(folder, model):
     tensors, config = read_checkpoint(folder), read_config(folder)["quantization_config"]
     packed = {name: module for name, module in model.named_modules() if hasattr(module, "qweight")}
     assert len(packed) == sum(name.endswith(".qweight") for name in tensors) > 0
-    farthest = once = elements = 0
+    farthest = same = elements = 0
     for name, module in packed.items():
-        exact = torch.from_numpy(Matrix(tensors, name, config).weights("f8"))
-        given = module.dequantize_weight().T
+        matrix, given = Matrix(tensors, name, config), module.dequantize_weight().T
+        exact = torch.from_numpy(matrix.weights("f8"))
         farthest = max(farthest, ((given.double() - exact).norm() / exact.norm()).item())
-        once += (given.to(torch.bfloat16) == exact.to(torch.bfloat16)).sum().item()
+        matrix.scales = torch.from_numpy(matrix.scales.copy()).bfloat16().float().numpy()
+        same += (given == torch.from_numpy(matrix.weights()).bfloat16()).sum().item()
         elements += exact.numel()
         linear = torch.nn.Linear(*reversed(exact.shape), bias=False)
         linear.weight.data = exact.float()
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, linear)
     torch.nn.Module.float(model)
-    return (f"{len(packed)} matrices, weights relative {farthest:.1e} from float64, "
-            f"{100 * once / elements:.3f} % of them rounded once to bfloat16")
+    return (f"{len(packed)} matrices, weights relative {farthest:.1e} from float64; of {elements} "
+            f"{elements - same} are not scale * (code - zero) in bfloat16, the scale rounded first")
 
 
 def measure(folder, windows):
