@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* GPTQModel 7.7, which read gptq and gptq_v2 of 2, 3, 4 and 8 bits. */
+/* GPTQModel 7.6 and 7.7, which read gptq and gptq_v2 of 2, 3, 4 and 8 bits. */
 #include "daemon/pipeline/engines/engine.h"
 #include "daemon/pipeline/formats/format.h"
 
@@ -16,7 +16,7 @@ static int check(const struct format_ops *format, const struct quantization_conf
 const struct engine_ops engine_gptqmodel = {
     .name = "gptqmodel",
     .title = "gptq",
-    .usage = "GPTQModel:\n\n```python\nfrom gptqmodel import GPTQModel\nmodel = "
+    .usage = "GPTQModel, 7.6 or later:\n\n```python\nfrom gptqmodel import GPTQModel\nmodel = "
              "GPTQModel.load(\".\")\n```\n",
     .check = check,
 };

@@ -43,7 +43,8 @@ def put_exact(folder, model):
 def measure(folder, windows):
     from gptqmodel import BACKEND, GPTQModel
 
-    model = GPTQModel.load(folder, device="cpu", backend=BACKEND.GPTQ_TORCH).model
+    torch_kernel = BACKEND["GPTQ_TORCH" if "GPTQ_TORCH" in BACKEND.__members__ else "TORCH"]
+    model = GPTQModel.load(folder, device="cpu", backend=torch_kernel).model
     value = torch_perplexity(model, windows)
     if ARGS.exact:
         said = put_exact(folder, model)
