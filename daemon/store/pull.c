@@ -14,14 +14,28 @@ static int read_pull(struct store *store, sqlite3_stmt *statement, struct job_ro
     return store_get_job(store, sqlite3_column_int64(statement, 0), ret_row);
 }
 
-int store_next_pull(struct store *store, const char *passed, struct job_row **ret_row) {
+/* Is there a job that lacks files? Costs far less than to put the queue in order. Return: 1, 0. */
+static int any_pull(struct store *store) {
     cleanup(store_resetp) sqlite3_stmt *statement = NULL;
     int r = store_query(store, &statement,
-                        "SELECT queue.id FROM queue JOIN jobs ON jobs.id = queue.id "
-                        "WHERE jobs.pull = 1 AND jobs.paused IS NULL "
-                        "ORDER BY jobs.id IN (SELECT value FROM json_each(?)), position LIMIT 1",
-                        "s", passed);
+                        "SELECT 1 FROM jobs WHERE status = 'queued' AND pull = 1 "
+                        "AND held = 0 AND paused IS NULL LIMIT 1",
+                        "");
 
+    return r ? r : store_step(store, statement);
+}
+
+int store_next_pull(struct store *store, const char *passed, struct job_row **ret_row) {
+    cleanup(store_resetp) sqlite3_stmt *statement = NULL;
+    int r = any_pull(store);
+
+    if (r <= 0)
+        return r ? r : -ENOENT;
+    r = store_query(store, &statement,
+                    "SELECT queue.id FROM queue JOIN jobs ON jobs.id = queue.id "
+                    "WHERE jobs.pull = 1 AND jobs.paused IS NULL "
+                    "ORDER BY jobs.id IN (SELECT value FROM json_each(?)), position LIMIT 1",
+                    "s", passed);
     return r ? r : read_pull(store, statement, ret_row);
 }
 

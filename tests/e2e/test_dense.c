@@ -156,6 +156,21 @@ static void test_export_of_damaged(void **state) {
     flip(lab, "artifact/model-00001-of-00004.safetensors");
 }
 
+/* Records of layers that an earlier version wrote lack the hashes of codes: they are read again. */
+static void test_record_without_hash(void **state) {
+    struct lab *lab = *state;
+    cleanup(freep) char *work = lab_path(lab, "jobs/upgraded/work");
+    cleanup(freep) char *job = lab_path(lab, "jobs/upgraded/artifact");
+
+    stop_dense(lab, "upgraded");
+    lab_edit_json(work, "layer-000.json", "codes_file", NULL);
+    json_decref(lab_must(lab, "upgraded", NULL, DENSE));
+    assert_in_range(lab_count(lab, "layer.found"), 2, 3);
+    expect_whole(lab, "upgraded");
+    json_decref(lab_must(lab, "of-upgraded", job, "{'kind': 'export', 'format': 'dense'}"));
+    assert_int_equal(lab_count(lab, "job.warning"), 0);
+}
+
 /* Codes of an earlier version have no list of hashes: they are exported, and that is said. */
 static void test_export_unchecked(void **state) {
     struct lab *lab = *state;
@@ -173,8 +188,11 @@ static void test_export_unchecked(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_dense_streams),    cmocka_unit_test(test_damaged_dense),
-        cmocka_unit_test(test_exported),         cmocka_unit_test(test_export_of_damaged),
+        cmocka_unit_test(test_dense_streams),
+        cmocka_unit_test(test_damaged_dense),
+        cmocka_unit_test(test_exported),
+        cmocka_unit_test(test_export_of_damaged),
+        cmocka_unit_test(test_record_without_hash),
         cmocka_unit_test(test_export_unchecked),
     };
 

@@ -29,12 +29,16 @@ static bool is_there(const char *dir, const char *name) {
     return access(path, F_OK) == 0;
 }
 
-/* TOP/1 with a finished checkpoint of 4 bits and windows of 64. */
+/* TOP/1 with a finished checkpoint of 4 bits and windows of 64, and its codes. */
 static char *make_finished(void) {
     char *dir = str_format("%s/1", top);
     cleanup(freep) char *artifact = str_format("%s/artifact", dir);
+    cleanup(freep) char *codes = str_format("%s/codes", dir);
 
     assert_int_equal(dir_make(artifact), 0);
+    assert_int_equal(dir_make(codes), 0);
+    put(codes, "layer", "123");
+    put(codes, "manifest.json", "{\"files\": [{\"name\": \"layer\", \"bytes\": 3}]}");
     put(dir, "result.json", "{\"artifacts\": [], \"perplexity\": {}}");
     put(artifact, "quantd.json",
         "{\"params\": {\"model\": \"m\", \"wbits\": 4, \"seqlen\": 64, \"batch\": 2}}");
@@ -77,6 +81,11 @@ static void test_taken(void **state) {
         settle(dir, "quantize", same[i]);
         assert_true(is_there(dir, "/artifact/weights") && is_there(dir, "/result.json"));
     }
+    cleanup(freep) char *list = str_format("%s/codes/manifest.json", dir);
+
+    assert_int_equal(unlink(list), 0); /* an earlier version wrote none */
+    settle(dir, "quantize", same[0]);
+    assert_true(is_there(dir, "/codes/layer"));
     assert_false(is_there(dir, ".kept"));
 }
 
@@ -92,6 +101,7 @@ static void test_moved(void **state) {
         {"quantize", "{\"model\": \"m\", \"wbits\": 4}", "artifact/weights", "1234"},
         {"quantize", "{\"model\": \"m\", \"wbits\": 4}", "artifact/quantd.json", "{"},
         {"quantize", "{\"model\": \"m\", \"wbits\": 4}", "artifact/manifest.json", "[]"},
+        {"quantize", "{\"model\": \"m\", \"wbits\": 4}", "codes/layer", "12"},
         {"quantize", "{\"model\": \"m\", \"wbits\": 4}", "result.json", ""},
     };
 
