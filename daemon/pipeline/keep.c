@@ -154,10 +154,14 @@ int keep_weights(const struct problem *problem, struct span weights, struct kept
 static void *cut_rows(const void *src, const struct kept_group *kept, const struct group_part *part,
                       int g, int n, size_t element, bool *oom) {
     size_t size = part->rows * element, stack = kept->shape.rows * element;
-    const char *from = (const char *)src + (size_t)g * n * stack + part->row * element;
-    char *dst = src ? malloc(n * size) : NULL;
+    const char *from;
+    char *dst;
 
-    *oom |= src && !dst;
+    if (!src)
+        return NULL;
+    from = (const char *)src + (size_t)g * n * stack + part->row * element;
+    dst = malloc(n * size);
+    *oom |= !dst;
     for (int i = 0; i < n && dst; i++)
         memcpy(dst + i * size, from + i * stack, size);
     return dst;
