@@ -17,9 +17,14 @@
 #define READ_SIZE (1u << 20) /* bytes that are hashed at a time */
 #define DAMAGED "folder_damaged"
 
+/* Without its codes a job is whole, but for exports. */
 static int damaged(struct failure *failure, const char *what, const char *name) {
     return failure_set(failure, -EBADMSG, DAMAGED,
-                       "bring the folder back from a copy, or delete it", "'%s' %s", name, what);
+                       str_has_prefix(name, "codes")
+                           ? "bring 'codes' back from a copy, or remove it: the checkpoint itself "
+                             "can be used without it, and not be exported in another format"
+                           : "bring the folder back from a copy, or delete it",
+                       "'%s' %s", name, what);
 }
 
 /* -------- what lies in the folder -------- */

@@ -202,6 +202,10 @@ def check_refusals(good, with_codes):
         assert text in problem["detail"] and f"folder {number}" in problem["detail"], problem
         assert ask("GET", f"/v1/jobs/{number}")[0] == 404, name
         assert digest(folder) == before, name
+        if "remove it: the checkpoint itself can be used" in problem.get("hint", ""):
+            assert name in CODES_DAMAGES, name
+            shutil.rmtree(folder + "/codes")
+            assert orphans()[number]["adoptable"], name
         shutil.rmtree(folder)
         shutil.rmtree(HOME + "/elsewhere", ignore_errors=True)
     os.symlink(good, f"{JOBS}/1000")
