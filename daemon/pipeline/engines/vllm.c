@@ -16,10 +16,10 @@ static int check_groupsize(const struct quantization_config *q, const struct mod
     if (groupsize <= 0)
         return 0;
     if (groupsize != 32 && groupsize != 64 && groupsize != 128)
-        return failure_field(failure, "groupsize", "take 32, 64, 128 or -1",
+        return failure_field(failure, "groupsize", "take 32, 64 or 128",
                              "vLLM has no kernel for groups of %d", groupsize);
     if (config && has_experts(q) && groupsize >= config->intermediate_size)
-        return failure_field(failure, "groupsize", "take a smaller one, or -1",
+        return failure_field(failure, "groupsize", "take a smaller one",
                              "vLLM computes wrong numbers when groups of %d are not smaller than "
                              "the experts, which are %d wide",
                              groupsize, config->intermediate_size);
