@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Opening the store and closing it: the only place that knows the connection and its schema. */
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/str.h"
 #include "daemon/store/migrate.h"
@@ -15,6 +16,22 @@
 /* Starts count in the upper bits, changes within one start in the lower: neither wraps. */
 #define VERSION_EPOCH_SHIFT 40
 
+#define LOCK_SECONDS 1
+
+/*
+ * flock(), which waits for a moment: a child of a daemon that was killed holds its lock until it
+ * has started its own program. Return: 0, or -1 with errno.
+ */
+static int lock_wait(int fd) {
+    const struct timespec step = {.tv_nsec = 20000000};
+    double until = clock_monotonic() + LOCK_SECONDS;
+    int r;
+
+    while ((r = flock(fd, LOCK_EX | LOCK_NB)) && errno == EWOULDBLOCK && clock_monotonic() < until)
+        nanosleep(&step, NULL);
+    return r;
+}
+
 /* Takes the lock that keeps a second daemon away; the kernel drops it however we end. */
 static int lock_take(struct store *store, const char *dir, struct failure *failure) {
     cleanup(freep) char *path = str_format("%s/lock", dir);
@@ -24,7 +41,7 @@ static int lock_take(struct store *store, const char *dir, struct failure *failu
     store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (store->lock_fd < 0)
         return failure_errno(failure, -errno, "cannot open", path);
-    if (!flock(store->lock_fd, LOCK_EX | LOCK_NB))
+    if (!lock_wait(store->lock_fd))
         return 0;
     if (errno != EWOULDBLOCK)
         return failure_errno(failure, -errno, "cannot lock", path);

@@ -395,15 +395,6 @@ static void test_list_sorted(void **state) {
     assert_int_equal(end(f, store_list_summaries(f->store, &filter, count_row, ids)), -ENOENT);
 }
 
-static void test_second_daemon_refused(void **state) {
-    struct fixture *f = *state;
-    struct store *second = NULL;
-
-    assert_int_equal(store_open(f->dir, &second, &f->failure), -EBUSY);
-    assert_string_equal(f->failure.code, "store_locked");
-    assert_null(second);
-}
-
 static void test_newer_schema_refused(void **state) {
     struct fixture *f = *state;
     struct store *store = NULL;
@@ -483,7 +474,6 @@ int main(void) {
         TEST(test_idempotency_key),
         TEST(test_list),
         TEST(test_list_sorted),
-        TEST(test_second_daemon_refused),
         TEST(test_newer_schema_refused),
         TEST(test_other_database_refused),
         TEST(test_damaged_database_refused),
