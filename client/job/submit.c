@@ -18,6 +18,12 @@
 #define TRIES_MAX 5
 #define RETRY_SECONDS 1.0
 
+/* May the same request do what this one did not? A running job may fill the disk for a moment. */
+static bool may_pass(const struct failure *failure) {
+    return failure &&
+           (str_equal(failure->code, "connection_lost") || str_equal(failure->code, "disk_full"));
+}
+
 int submit_send(struct client *client, const char *path, const json_t *request, json_t **ret_job,
                 struct failure *failure) {
     unsigned char bytes[16];
@@ -29,8 +35,7 @@ int submit_send(struct client *client, const char *path, const json_t *request, 
     for (size_t i = 0; i < sizeof(bytes); i++)
         snprintf(key + 2 * i, 3, "%02x", bytes[i]);
     r = http_call(client->http, "POST", path, request, key, ret_job, failure);
-    for (int i = 1; r && i < TRIES_MAX && failure && str_equal(failure->code, "connection_lost");
-         i++) {
+    for (int i = 1; r && i < TRIES_MAX && may_pass(failure); i++) {
         interrupt_sleep(RETRY_SECONDS * i);
         r = http_call(client->http, "POST", path, request, key, ret_job, failure);
     }

@@ -19,7 +19,8 @@
 
 /*
  * submit_send() - POST @request (NULL: an empty one) to @path, with a key of its own: when the
- * answer is lost it is sent again. The caller owns *ret_answer.
+ * answer is lost, or the daemon's disk is full, it is sent again, for 10 s. The caller owns
+ * *ret_answer.
  */
 int submit_send(struct client *client, const char *path, const json_t *request, json_t **ret_answer,
                 struct failure *failure);

@@ -226,6 +226,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Jobs are taken in as the test has them under number 1; one that is cancelled stops."""
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.server.fake.posted.append(json.loads(body or "null"))
+        self.server.fake.keys.append(self.headers.get("Idempotency-Key"))
         parts = self.path.strip("/").split("/")
         if parts[1] == "jobs" and parts[3:] in (["hold"], ["release"], ["priority"]):
             job = self.server.fake.jobs[int(parts[2])]
@@ -234,6 +235,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_json(200, job)
         elif parts[3:] == ["cancel"]:
             self.send_json(202, {**self.server.fake.jobs[int(parts[2])], "status": "cancelling"})
+        elif self.path == "/v1/jobs" and self.server.fake.refusals:
+            self.send_json(*self.server.fake.refusals.pop(0))
         elif self.path in self.server.fake.answers:
             self.server.fake.asked = self.server.fake.posted.pop()
             self.send_json(*self.server.fake.answers[self.path])
@@ -292,7 +295,8 @@ class Fake:
 
     def __init__(self):
         self.jobs, self.layers, self.files = {}, {}, {}
-        self.posted, self.past, self.listed, self.page = [], [], [], 500
+        self.posted, self.keys, self.past, self.listed, self.page = [], [], [], [], 500
+        self.refusals = []  # of submissions, one each
         self.answers = {
             "/v1/version": (200, {"version": "0.1.0"}),
             "/v1/whoami": (200, {"owner": "user", "role": "submit", "auth": "peer"}),

@@ -41,6 +41,22 @@ def check_estimate():
     made.stop()
 
 
+def check_full_disk():
+    """A disk that is full for a moment: the same submission once more. What is wrong stays so."""
+    made = fake.Fake()
+    made.jobs = {1: fake.job(1)}
+    job = ("quantize", "org/olmoe", "wikitext2", "--detach")
+    made.refusals = [fake.problem(507, "disk_full", "the disk is full")]
+    assert run(made, *job).returncode == 0
+    keys = made.keys[-2:]
+    assert made.posted[-1] == made.posted[-2] and keys[0] and keys[0] == keys[1], keys
+    made.refusals = [fake.problem(422, "invalid_parameter", "wbits: must be 2, 3, 4, 8 or 16")]
+    n = len(made.posted)
+    assert run(made, *job).returncode == 3 and len(made.posted) == n + 1
+    assert not made.refusals
+    made.stop()
+
+
 def check_plan():
     """What each size costs and the options that make it; what is refused is named as it was typed."""
     made = fake.Fake()
@@ -185,6 +201,7 @@ def check_sweep_file(made, job):
 
 
 check_estimate()
+check_full_disk()
 check_plan()
 check_groups()
 finish()
