@@ -18,6 +18,7 @@
 #define ALL "'eval': ['" SET_A "', '" SET_B "', '" SET_C "'], 'batch': 3, 'seqlen': 64"
 #define QUANTIZED "'wbits': 3, 'method': 'rtn', "
 #define INFOS_MAX 24
+#define ROUNDS_MAX 8
 
 static const char *const names[] = {SET_A, SET_B, SET_C};
 
@@ -156,8 +157,11 @@ static void test_little_memory(void **state) {
     stages = device.n_stages;
     assert_in_range(device.n_infos, 3, INFOS_MAX);
     device.memory_free = (size_t)260 << 20; /* 4 MiB that are no one's reserve */
-    for (int at = device.n_infos; at > 0; at--) {
-        cleanup(freep) char *job = str_format("little-%d", at);
+    /* How often it is asked before depends on when the model is hashed: a round may miss the one.
+     */
+    for (int i = 0, n = device.n_infos; i < ROUNDS_MAX * n && (i % n || !more); i++) {
+        int at = n - i % n;
+        cleanup(freep) char *job = str_format("little-%d", i);
         cleanup(json_decrefp) json_t *result = NULL;
         struct failure failure = {};
         int r;
