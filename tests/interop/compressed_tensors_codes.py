@@ -19,7 +19,7 @@ import torch
 from compressed_tensors.compressors import BaseCompressor
 from compressed_tensors.compressors.pack_quantized import unpack_from_int32
 from compressed_tensors.quantization import QuantizationConfig
-from gptq_reader import Matrix, read_checkpoint, read_config
+from gptq_reader import Matrix, pairs_of, read_checkpoint, read_config
 from safetensors.torch import load_file
 
 
@@ -82,11 +82,9 @@ def compare(gptq, folder):
 
 
 def main():
-    folders = sys.argv[1:]
-    if not folders or len(folders) % 2:
-        sys.exit(__doc__)
+    pairs = pairs_of(sys.argv[1:], __doc__)
     print(f"compressed-tensors {importlib.metadata.version('compressed-tensors')}")
-    for pair in zip(folders[::2], folders[1::2]):
+    for pair in pairs:
         compare(*pair)
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 
 import torch
-from gptq_reader import Matrix, is_packed, read_checkpoint, read_config
+from gptq_reader import Matrix, is_packed, pairs_of, read_checkpoint, read_config
 from safetensors.torch import load_file
 
 
@@ -42,11 +42,9 @@ def compare(codes, folder):
 
 
 def main():
-    folders = sys.argv[1:]
-    if not folders or len(folders) % 2:
-        sys.exit(__doc__)
+    pairs = pairs_of(sys.argv[1:], __doc__)
     print(f"torch {torch.__version__}")
-    sys.exit(any([compare(*pair) for pair in zip(folders[::2], folders[1::2])]))
+    sys.exit(any([compare(*pair) for pair in pairs]))
 
 
 main()

@@ -17,7 +17,7 @@ import sys
 import gguf
 import numpy as np
 
-from gptq_reader import Matrix, is_packed, read_checkpoint, read_config
+from gptq_reader import Matrix, is_packed, pairs_of, read_checkpoint, read_config
 
 PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
          "attn_output": "self_attn.o_proj", "ffn_gate_exps": "mlp.experts.{}.gate_proj",
@@ -121,13 +121,11 @@ def compare(codes, folder):
 
 
 def main():
-    folders = sys.argv[1:]
-    if not folders or len(folders) % 2:
-        sys.exit(__doc__)
+    pairs = pairs_of(sys.argv[1:], __doc__)
     print(f"gguf {importlib.metadata.version('gguf')}")
     if Q2_0_MISSING:
         learn_q2_0()
-    sys.exit(any([compare(*pair) for pair in zip(folders[::2], folders[1::2])]))
+    sys.exit(any([compare(*pair) for pair in pairs]))
 
 
 main()

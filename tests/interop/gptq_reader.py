@@ -4,11 +4,19 @@ import glob
 import json
 import re
 import struct
+import sys
 
 import numpy as np
 
 DTYPES = {"I32": "<i4", "U8": "u1", "F16": "<f2", "BF16": "<u2", "F32": "<f4"}
 SUPER = 256
+
+
+def pairs_of(arguments, usage):
+    """Every two arguments; without any, or with one over, @usage is printed and the program ends."""
+    if not arguments or len(arguments) % 2:
+        sys.exit(usage)
+    return list(zip(arguments[::2], arguments[1::2]))
 
 
 def read_checkpoint(folder):
