@@ -12,31 +12,18 @@
  * Numerics: bf16 in, f32 accumulation over n_in in its order, SwiGLU in f32, one rounding to bf16.
  * A row's bytes depend on nothing but the row and the weights.
  */
-#include "kernels/cuda/hopper/hopper.cuh"
+#include "kernels/cuda/hopper/tile.cuh"
 
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
 
 enum {
-    ROWS = 128,    /* slots of a tile */
-    COLUMNS = 128, /* of y */
-    SLOTS = 4,     /* of the ring */
-    THREADS = 3 * WARPGROUP,
-    WARPS = 2 * WARPGROUP / 32, /* that multiply */
-    A_BYTES = ROWS * PANEL_ROW,
-    B_BYTES = 2 * COLUMNS * PANEL_ROW,
-    SLOT_BYTES = A_BYTES + B_BYTES,
-    OUT_BYTES = 16 * COLUMNS * 2, /* a warp's part of a tile of y */
+    WIDTH = COLUMNS / 2,        /* of a tile of y */
+    OUT_BYTES = 16 * WIDTH * 2, /* a warp's part of it */
+    OUT = (RING_END + 127) / 128 * 128,
+    SHARED = OUT + WARPS * OUT_BYTES,
     MAX_EXPERTS = 1024,
-};
-
-/* Where things are in shared memory. */
-enum {
-    OUT = SLOTS * SLOT_BYTES,
-    FULL = OUT + WARPS * OUT_BYTES, /* barriers of slots */
-    FREE = FULL + SLOTS * 8,
-    SHARED = FREE + SLOTS * 8,
 };
 
 struct gated_args {
@@ -62,7 +49,7 @@ struct tile_finder {
 
     __device__ __forceinline__ bool find(const struct gated_args &args, int number,
                                          struct tile *ret_tile) {
-        int n_columns = args.n_out / COLUMNS;
+        int n_columns = args.n_out / WIDTH;
 
         for (; expert < args.n_experts; expert++) {
             int first = args.offsets[expert], rows = args.offsets[expert + 1] - first;
@@ -71,7 +58,7 @@ struct tile_finder {
             if (at < count) {
                 int skipped = at / n_columns * ROWS;
 
-                *ret_tile = {expert, at % n_columns * COLUMNS, first + skipped, rows - skipped};
+                *ret_tile = {expert, at % n_columns * WIDTH, first + skipped, rows - skipped};
                 return true;
             }
             before += count;
@@ -134,9 +121,7 @@ __device__ __forceinline__ void copy_all(unsigned shared, const CUtensorMap *map
     int chunk = threadIdx.x % 8, line = threadIdx.x / 8, signalled = 0;
     unsigned to = line * PANEL_ROW + (chunk ^ line % 8) * 16; /* the swizzle */
     bool leads = threadIdx.x % 32 == 0, pending = false;
-    struct ring_place<SLOTS> place = {
-        0, 1
-    };
+    struct ring_place<SLOTS> place = ring_first_free();
     struct tile_finder finder = {};
     struct token_rows rows;
     struct tile tile;
@@ -177,67 +162,6 @@ __device__ __forceinline__ void copy_all(unsigned shared, const CUtensorMap *map
         barrier_arrive(shared + FULL + signalled * 8);
 }
 
-/* -------- products -------- */
-
-#define REGISTERS_128(d)                                                                           \
-    REGISTERS_32(d, 0), REGISTERS_32(d, 32), REGISTERS_32(d, 64), REGISTERS_32(d, 96)
-#define NAMES_128                                                                                  \
-    NAMES_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "  \
-             "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "    \
-             "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, "    \
-             "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, "      \
-             "%123, %124, %125, %126, %127"
-
-template <int PENDING> __device__ __forceinline__ void products_wait(float (&d)[128]) {
-    asm volatile("wgmma.wait_group.sync.aligned %128;\n"
-                 : REGISTERS_128(d)
-                 : "n"(PENDING)
-                 : "memory");
-}
-
-/* d [64, 256] = a b' (+ d with @add), 16 columns of k; as the narrower one of hopper.cuh */
-__device__ __forceinline__ void multiply(float (&d)[128], uint64_t a, uint64_t b, bool add) {
-    asm volatile("{\n"
-                 ".reg .pred add;\n"
-                 "setp.ne.b32 add, %130, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" NAMES_128 "}, "
-                 "%128, %129, add, 1, 1, 0, 0;\n"
-                 "}\n"
-                 : REGISTERS_128(d)
-                 : "l"(a), "l"(b), "r"((int)add));
-}
-
-/* This warp reads the slot no more. */
-__device__ __forceinline__ void leave(unsigned shared, int slot) {
-    if (threadIdx.x % 32 == 0)
-        barrier_arrive(shared + FREE + slot * 8);
-}
-
-/* d = gate and up of 64 slots, @a bytes into a slot of the ring. */
-__device__ __forceinline__ void form_tile(float (&d)[128], unsigned shared, int a, int n_in,
-                                          struct ring_place<SLOTS> &place) {
-    int previous = -1;
-
-    for (int k = 0; k < n_in; k += PANEL) {
-        unsigned slot = shared + place.slot * SLOT_BYTES;
-        uint64_t from_a = describe(slot + a), from_b = describe(slot + A_BYTES);
-
-        barrier_wait(shared + FULL + place.slot * 8, place.turn);
-        products_begin();
-#pragma unroll
-        for (int i = 0; i < PANEL / 16; i++)
-            multiply(d, from_a + 2 * i, from_b + 2 * i, k || i);
-        products_end();
-        products_wait<1>(d);
-        if (previous >= 0)
-            leave(shared, previous);
-        previous = place.slot;
-        place.advance();
-    }
-    products_wait<0>(d);
-    leave(shared, previous);
-}
-
 /* -------- results -------- */
 
 __device__ __forceinline__ float swiglu(float gate, float up) {
@@ -259,12 +183,12 @@ __device__ __forceinline__ void store_rows(const float (&d)[128], unsigned out, 
     int lane = threadIdx.x % 32;
 
 #pragma unroll
-    for (int j = 0; j < COLUMNS / 8; j += 2) {
+    for (int j = 0; j < WIDTH / 8; j += 2) {
         int row = lane % 16, chunk = j + lane / 16;
         const float *gate = d + j * 4, *up = gate + 64;
 
         asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};\n" ::"r"(
-                         out + row * COLUMNS * 2 + (chunk ^ row % 8) * 16),
+                         out + row * WIDTH * 2 + (chunk ^ row % 8) * 16),
                      "r"(swiglu_pair(gate, up)), "r"(swiglu_pair(gate + 2, up + 2)),
                      "r"(swiglu_pair(gate + 4, up + 4)), "r"(swiglu_pair(gate + 6, up + 6))
                      : "memory");
@@ -277,7 +201,7 @@ __device__ __forceinline__ void store_rows(const float (&d)[128], unsigned out, 
 
         asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];\n"
                      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                     : "r"(out + row * COLUMNS * 2 + (chunk ^ row % 8) * 16)
+                     : "r"(out + row * WIDTH * 2 + (chunk ^ row % 8) * 16)
                      : "memory");
         if (row < rows)
             *reinterpret_cast<uint4 *>(y + (size_t)row * n_out + chunk * 8) = v;
@@ -297,7 +221,7 @@ __device__ __forceinline__ void compute_all(unsigned shared, const struct gated_
     for (int n = blockIdx.x; finder.find(args, n, &tile); n += gridDim.x) {
         size_t first = tile.first + warp * 16;
 
-        form_tile(d, shared, group * (A_BYTES / 2), args.n_in, place);
+        ring_end_tile(d, shared, ring_multiply(d, shared, group, args.n_in / PANEL, place));
         store_rows(d, shared + OUT + warp * OUT_BYTES, args.y + first * args.n_out + tile.column,
                    args.n_out, tile.rows - warp * 16);
     }
@@ -315,11 +239,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 
     if (threadIdx.x == 0) {
         prefetch_map(&map);
-        for (int i = 0; i < SLOTS; i++) {
-            barrier_init(shared + FULL + i * 8, 1 + WARPGROUP / 32);
-            barrier_init(shared + FREE + i * 8, WARPS);
-        }
-        barrier_init_done();
+        ring_init(shared, 1 + WARPGROUP / 32);
     }
     __syncthreads();
     if (group == 0) {
@@ -339,12 +259,12 @@ static long count_tiles(const int32_t *offsets, int n_experts, int n_out) {
 
     for (int e = 0; e < n_experts; e++)
         n += ((long)offsets[e + 1] - offsets[e] + ROWS - 1) / ROWS;
-    return n * (n_out / COLUMNS);
+    return n * (n_out / WIDTH);
 }
 
 bool expert_swiglu_hopper_takes(struct cuda_backend *b, const int32_t *offsets, int n_experts,
                                 int n_in, int n_out) {
-    return n_experts <= MAX_EXPERTS && n_in % PANEL == 0 && n_out % COLUMNS == 0 &&
+    return n_experts <= MAX_EXPERTS && n_in % PANEL == 0 && n_out % WIDTH == 0 &&
            (long)n_experts * 2 * n_out <= INT_MAX &&
            count_tiles(offsets, n_experts, n_out) <= INT_MAX - (1 << 16) &&
            hopper_runs(b, (const void *)expert_swiglu_hopper_kernel);
@@ -367,7 +287,7 @@ int expert_swiglu_hopper(struct cuda_backend *b, bf16 *y, const bf16 *x, const i
     view.extent[1] = (uint64_t)n_experts * 2 * n_out;
     view.stride[0] = n_in * sizeof(bf16);
     view.box[0] = PANEL;
-    view.box[1] = COLUMNS;
+    view.box[1] = WIDTH;
     TRY(tensor_map(b, view, &map));
     args.y = y;
     args.x = x;

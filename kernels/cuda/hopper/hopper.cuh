@@ -153,6 +153,14 @@ __device__ __forceinline__ void products_end() {
 #define NAMES_64                                                                                   \
     NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "  \
              "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define REGISTERS_128(d)                                                                           \
+    REGISTERS_32(d, 0), REGISTERS_32(d, 32), REGISTERS_32(d, 64), REGISTERS_32(d, 96)
+#define NAMES_128                                                                                  \
+    NAMES_64 ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "  \
+             "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "    \
+             "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, "    \
+             "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, "      \
+             "%123, %124, %125, %126, %127"
 
 /* Waits until at most PENDING groups of products are under way; @d is then there. */
 template <int PENDING> __device__ __forceinline__ void products_wait(float (&d)[64]) {
@@ -169,6 +177,13 @@ template <int PENDING> __device__ __forceinline__ void products_wait(float (&d)[
                  : "memory");
 }
 
+template <int PENDING> __device__ __forceinline__ void products_wait(float (&d)[128]) {
+    asm volatile("wgmma.wait_group.sync.aligned %128;\n"
+                 : REGISTERS_128(d)
+                 : "n"(PENDING)
+                 : "memory");
+}
+
 /*
  * d [64, 128] = a b' (+ d with @add), 16 columns of k: a [64, k] and b [128, k], both K-major.
  * Of d, a thread has d[4 j + 2 h + c]: row 16 warp + lane / 4 + 8 h, column 8 j + lane % 4 * 2 + c.
@@ -181,6 +196,18 @@ __device__ __forceinline__ void multiply(float (&d)[64], uint64_t a, uint64_t b,
                  "add, 1, 1, 0, 0;\n"
                  "}\n"
                  : REGISTERS_64(d)
+                 : "l"(a), "l"(b), "r"((int)add));
+}
+
+/* d [64, 256] = a b' (+ d with @add), 16 columns of k; as the narrower one above */
+__device__ __forceinline__ void multiply(float (&d)[128], uint64_t a, uint64_t b, bool add) {
+    asm volatile("{\n"
+                 ".reg .pred add;\n"
+                 "setp.ne.b32 add, %130, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" NAMES_128 "}, "
+                 "%128, %129, add, 1, 1, 0, 0;\n"
+                 "}\n"
+                 : REGISTERS_128(d)
                  : "l"(a), "l"(b), "r"((int)add));
 }
 
