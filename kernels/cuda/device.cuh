@@ -197,6 +197,17 @@ int expert_swiglu_hopper(struct cuda_backend *b, bf16 *y, const bf16 *x, const i
                          int n_source, const bf16 *w, const int32_t *offsets, int n_experts,
                          int n_in, int n_out);
 
+/*
+ * The sums of output_error() by wgmma: part [parts, 2, G, rows] f32, whose sums over parts are the
+ * forms of e and of w [G, rows, n] with t = high + low, [G, n, n] lower triangular and 0 from its
+ * diagonal to the next multiple of QUADRATIC_WIDTH. All aligned to 16 bytes.
+ */
+enum { QUADRATIC_WIDTH = 256 };
+int quadratic_hopper_parts(int n);
+bool quadratic_hopper_takes(struct cuda_backend *b, int G, int rows, int n);
+int quadratic_hopper(struct cuda_backend *b, float *part, const bf16 *e, const bf16 *w,
+                     const bf16 *high, const bf16 *low, int G, int rows, int n);
+
 /* -------- streaming (stream.cu) -------- */
 
 enum stream_direction { STREAM_TO_DEVICE, STREAM_TO_HOST };

@@ -293,6 +293,15 @@ static struct grid without_hessian(const struct grid *grid) {
 static const char *const fit_labels[] = {
     [GRID_MINMAX] = "", [GRID_MSE] = ", mse", [GRID_HESSIAN] = ", hessian"};
 
+/* What was found to be alike becomes the cpu's on both sides, so that it explains nothing else. */
+static void share(struct compare *c, const struct both *both, size_t size) {
+    void *host = memory(size, 1);
+
+    must(c, CPU, ops_of(c, CPU)->download(c->b[CPU], host, both->side[CPU]));
+    must(c, CUDA, ops_of(c, CUDA)->upload(c->b[CUDA], both->side[CUDA], host));
+    free(host);
+}
+
 /* Memory for every op of the solver, on either side. */
 static struct both solver_scratch(struct compare *c, int G, int rows, int n) {
     size_t need = 1;
@@ -316,24 +325,20 @@ static struct both compare_drift(struct compare *c, const struct both *x, const 
     size_t size = (size_t)(G * n) * (size_t)n * 4;
     struct both x0 = random_act(c, (size_t)(3 * G * n) * (size_t)n, 1);
     struct both d = take(c, size), p = take(c, size);
-    void *host = memory(size, 1);
 
     BOTH(c, zero, d.side[S]);
     BOTH(c, cross_add, d.side[S], x0.side[S], x->side[S], offsets, G, n);
     expect(c, "cross_add", &d, size / 4, DTYPE_F32, TOL_ACT);
-    must(c, CPU, ops_of(c, CPU)->download(c->b[CPU], host, d.side[CPU]));
-    must(c, CUDA, ops_of(c, CUDA)->upload(c->b[CUDA], d.side[CUDA], host));
+    share(c, &d, size);
     BOTH(c, drift_correction, p.side[S], d.side[S], u->side[S], perm->side[S], 0.5f, G, n,
          scratch->side[S]);
     BOTH(c, sync);
-    free(host);
     return p;
 }
 
 /*
  * The part of the codes that must agree: a code at a tie may fall either way, and then the rest of
- * its row differs. So does it where a grid is another one: one that is sought among weights that
- * carry updates, whose order differs where diag(h) has ties.
+ * its row differs. So does it where a grid that is sought among weights with updates is another.
  */
 static double least_same(const struct grid *grid, bool act_order, bool static_groups) {
     if (grid->sub_bits)
@@ -416,6 +421,7 @@ static void compare_solver(struct compare *c, int G, int rows, int n, const stru
     BOTH(c, hessian_add, h.side[S], x.side[S], offsets, G, n);
     BOTH(c, hessian_order, perm.side[S], h.side[S], G, n, act_order);
     expect_same(c, "hessian_order", &perm, (size_t)(G * n), 4, 0.99);
+    share(c, &perm, (size_t)(G * n) * 4);
     BOTH(c, factor, u.side[S], h.side[S], perm.side[S], damp, info, condition, G, n,
          scratch.side[S]);
     p = compare_drift(c, &x, &u, &perm, offsets, G, n, &scratch);

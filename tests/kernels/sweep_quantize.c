@@ -278,6 +278,28 @@ static double check_output_error(struct sweep *s, const struct quantize_case *c,
     return sum;
 }
 
+/* The op alone, at shapes that gptq() does not take too, and with junk above h's diagonal. */
+static void error_case(struct sweep *s, const struct quantize_case *c) {
+    size_t n = (size_t)c->n, weights = (size_t)c->G * (size_t)c->rows * n;
+    size_t size = (size_t)c->G * n * n;
+    struct device d = {};
+    float *dq, *h;
+
+    sweep_begin(s);
+    d.w_host = sweep_random_act(s, weights, 1, &d.w);
+    dq = sweep_host(s, weights, sizeof(*dq));
+    for (size_t i = 0; i < weights; i++)
+        dq[i] = rintf(d.w_host[i] * 8) / 8; /* their difference is exact */
+    d.dq = sweep_upload_act(s, dq, weights);
+    d.h_host = sweep_random_hessian(s, c->G, c->n);
+    h = sweep_host(s, size, sizeof(*h));
+    for (size_t i = 0; i < size; i++)
+        h[i] = i % n <= i / n % n ? d.h_host[i] : NAN;
+    d.h = sweep_upload(s, h, size * sizeof(*h));
+    sweep_check(s, check_output_error(s, c, &d) > 0, "output_error: no error");
+    sweep_end(s);
+}
+
 static void quantize_case(struct sweep *s, const struct quantize_case *c) {
     struct quantize_case nearest = *c;
     struct span scratch;
@@ -407,8 +429,17 @@ void sweep_quantize(struct sweep *s) {
         {1, 9, 1160, {4, 40, false, GRID_MINMAX}, true, false, true}, /* panels of cuda's */
         {1, 9, 1160, {4, 40, false, GRID_MINMAX}, false, true, true},
     };
+    static const struct quantize_case shapes[] = {
+        /* G, rows, n */
+        {.G = 1, .rows = 7, .n = 12},
+        {.G = 2, .rows = 130, .n = 100},
+        {.G = 3, .rows = 140, .n = 776},
+        {.G = 2, .rows = 257, .n = 1032},
+    };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         quantize_case(s, &cases[i]);
     sweep_known_grids(s);
+    for (size_t i = 0; i < ARRAY_SIZE(shapes); i++)
+        error_case(s, &shapes[i]);
 }
