@@ -51,12 +51,23 @@ static struct span take(struct keeper *keeper, size_t size) {
     return span;
 }
 
+static bool parts_are_alike(const struct group_shape *shape) {
+    bool alike = true;
+
+    for (int p = 1; p < shape->n_parts; p++)
+        alike &= shape->parts[p].rows == shape->parts[0].rows;
+    return alike;
+}
+
 /* Packs the codes of every part into @packed, one after the other. */
 static int pack_parts(const struct problem *problem, struct span packed) {
     const struct group_shape *shape = &problem->shape;
     struct backend *b = problem->b;
     size_t offset = 0;
 
+    if (parts_are_alike(shape))
+        return b->ops->pack(b, packed, problem->q.codes, problem->grid.wbits,
+                            shape->G * shape->n_parts, shape->parts[0].rows, shape->n);
     for (int g = 0; g < shape->G; g++) {
         for (int p = 0; p < shape->n_parts; p++) {
             const struct group_part *part = &shape->parts[p];
