@@ -240,7 +240,8 @@ static int gather_windows(struct quantizer *q, int layer, int first, int count,
 
 /*
  * Runs all windows through the layer, or, with @gather, as far as it looks. The layer that was made
- * is handed over while the second ones are computed.
+ * is handed over while the second ones are computed. Nothing here waits for the device, but the
+ * experts' dispatch() does in every batch: so little is queued that a cancelled job soon stops.
  */
 static int pass(struct quantizer *q, int layer, struct gather *gather) {
     struct run *run = q->run;
@@ -259,9 +260,6 @@ static int pass(struct quantizer *q, int layer, struct gather *gather) {
         /* While the device computes: recording a layer waits for the disk. */
         if (!r)
             r = writer_poll(&q->writer, run);
-        /* Waiting here bounds how much is queued, so a cancelled job stops within a batch. */
-        if (!r)
-            r = q->b->ops->sync(q->b);
         if (!r)
             r = progress_add(&run->progress, count * share);
         if (r)

@@ -242,6 +242,7 @@ int cuda_dispatch(struct backend *base, struct span order, struct span position,
                   struct span experts, int T, int n_experts, int top_k) {
     struct cuda_backend *b = cuda_of(base);
     cudaStream_t stream = b->lanes[0].stream;
+    cudaEvent_t counted = b->lanes[0].done; /* no other lane waits for it */
     unsigned tiles = blocks_for(T, TILE);
     size_t shared = (size_t)n_experts * TILE_WORDS * 4, counts_size;
     int *counts = (int *)b->small, *starts = (int *)(b->small + SMALL_SIZE - 8192);
@@ -259,12 +260,14 @@ int cuda_dispatch(struct backend *base, struct span order, struct span position,
     LAUNCH_TRY(b);
     scan_kernel<<<1, 1024, 0, stream>>>(counts, starts, n_experts, (int)tiles);
     LAUNCH_TRY(b);
+    CUDA_TRY(b, cudaMemcpyAsync(b->pinned, starts, 4 * ((size_t)n_experts + 1),
+                                cudaMemcpyDeviceToHost, stream));
+    CUDA_TRY(b, cudaEventRecord(counted, stream));
     place_kernel<<<tiles, TILE, shared, stream>>>((int *)order.at, (int *)position.at, counts,
                                                   (const int *)experts.at, T, n_experts, top_k);
     LAUNCH_TRY(b);
-    CUDA_TRY(b, cudaMemcpyAsync(b->pinned, starts, 4 * ((size_t)n_experts + 1),
-                                cudaMemcpyDeviceToHost, stream));
-    CUDA_TRY(b, cudaStreamSynchronize(stream));
+    /* the caller is on its way to the products while slots are given out */
+    CUDA_TRY(b, cudaEventSynchronize(counted));
     memcpy(offsets, b->pinned, 4 * ((size_t)n_experts + 1));
     return 0;
 }

@@ -54,7 +54,8 @@ struct passage {
     int n_parts;
 };
 
-/* The windows of @part, which are in pass->x, through one layer. */
+/* The windows of @part, which are in pass->x, through one layer; dispatch() bounds what is queued.
+ */
 static int run_part(struct pass *pass, const struct model_config *config,
                     const struct layer_weights *layer, const struct turn_part *part) {
     struct run *run = pass->run;
@@ -67,8 +68,6 @@ static int run_part(struct pass *pass, const struct model_config *config,
             r = layer_forward(pass->b, config, layer, &pass->work,
                               span_slice(pass->x, (part->at + first) * window, some * window), some,
                               run->seqlen, NULL);
-        if (!r)
-            r = pass->b->ops->sync(pass->b);
         if (!r)
             r = staged_codes_poll(&pass->staged, false, run->failure);
         if (!r)
