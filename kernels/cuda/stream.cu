@@ -17,8 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_BUFFERS = 2, MAX_THREADS = 4 };
-static const size_t PIECE = 8 << 20; /* bytes */
+enum { N_BUFFERS = 2, MAX_THREADS = 8 };
+static const size_t PIECE = 4 << 20; /* bytes */
 
 /* One stage() or fetch(): cut into pieces by the threads. */
 struct transfer {
