@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/model/weights.h"
 
+#include "base/memory/memory.h"
+#include "base/task.h"
 #include "daemon/model/arch/scheme.h"
 #include "daemon/model/readers/gguf_types.h"
 #include "daemon/model/safetensors/finite.h"
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDED_AT_ONCE ((size_t)1 << 20) /* elements, of a device that computes in f32 */
+#define ROUNDED_AT_ONCE ((size_t)1 << 20) /* elements */
 
 /* ---- plain weights ---- */
 
@@ -302,27 +304,42 @@ size_t outer_weights_size(const struct model_config *config, size_t act_size, bo
     return arena_size(&arena);
 }
 
+/* A tensor on its way to weights in Q8_0. */
+struct rounding {
+    const struct tensor *tensor;
+    float *to;
+};
+
+static int round_blocks(void *ctx, int part) {
+    const struct gguf_type *type = gguf_type_find(GGUF_Q8_0);
+    const struct rounding *rounding = ctx;
+    const struct tensor *t = rounding->tensor;
+    size_t first = (size_t)part * ROUNDED_AT_ONCE, end = MIN(first + ROUNDED_AT_ONCE, t->n);
+
+    for (size_t i = first; i < end; i += GGUF_Q8_0_BLOCK) {
+        unsigned char block[GGUF_Q8_0_BYTES];
+
+        if (dtype_to_f32(rounding->to + i, (const char *)t->data + i * dtype_size(t->dtype),
+                         t->dtype, GGUF_Q8_0_BLOCK))
+            return -EINVAL;
+        gguf_pack_q8_0(rounding->to + i, block);
+        gguf_unpack(type, block, GGUF_Q8_0_BLOCK, rounding->to + i);
+    }
+    return 0;
+}
+
 /* The floats of @t, rounded to Q8_0, as those of a matrix; whole blocks of a row. */
 static int round_to_q8_0(const struct tensor *t, struct quantized_matrix *matrix) {
-    const struct gguf_type *type = gguf_type_find(GGUF_Q8_0);
-    size_t size = dtype_size(t->dtype);
+    struct rounding rounding = {t, NULL};
 
     if (t->n_dims != 2 || t->shape[1] % GGUF_Q8_0_BLOCK)
         return -EINVAL;
     matrix->rows = (int)t->shape[0];
     matrix->n = (int)t->shape[1];
-    matrix->values = malloc(t->n * sizeof(*matrix->values));
-    if (!matrix->values)
-        return -ENOMEM;
-    for (size_t i = 0; i < t->n; i += GGUF_Q8_0_BLOCK) {
-        unsigned char block[GGUF_Q8_0_BYTES];
-
-        dtype_to_f32(matrix->values + i, (const char *)t->data + i * size, t->dtype,
-                     GGUF_Q8_0_BLOCK);
-        gguf_pack_q8_0(matrix->values + i, block);
-        gguf_unpack(type, block, GGUF_Q8_0_BLOCK, matrix->values + i);
-    }
-    return 0;
+    matrix->values = rounding.to = memory_room(t->n * sizeof(*matrix->values));
+    return matrix->values ? tasks_share(round_blocks, &rounding,
+                                        (int)((t->n + ROUNDED_AT_ONCE - 1) / ROUNDED_AT_ONCE))
+                          : -ENOMEM;
 }
 
 static int stage_rounded(struct backend *b, const struct tensor_finder *tensors,

@@ -27,7 +27,6 @@
 
 #define CALIBRATION "calibration.txt"
 #define EVALUATION "evaluation.txt"
-#define DISK_BYTES ((size_t)4 << 30)
 
 struct bench {
     const char *model, *device, *data_root, *dataset, *eval, *work;
@@ -317,7 +316,7 @@ static int print_disk(struct bench *bench) {
     cleanup(freep) char *codes = str_format("%s/first/codes", bench->work);
     double bytes = artifact && codes ? disk_files(artifact) + disk_files(codes) : 0, rate;
     const struct disk_way way = {4, false, true};
-    int r = disk_rate(bench->work, DISK_BYTES, &way, &rate);
+    int r = disk_rate(bench->work, (size_t)bytes, &way, &rate);
 
     if (r)
         return failure_errno(&bench->failure, r, "cannot write into", bench->work);
@@ -381,7 +380,7 @@ static const char usage[] =
     "  --windows N        windows of random text to evaluate, 0: none; 128\n"
     "  --batch N          windows that go through a layer at once; as memory allows\n"
     "  --set NAME=JSON    a parameter of the quantization, such as method='\"rtn\"'\n"
-    "  --disk             measure the rate of the job's folder by 4 GiB\n"
+    "  --disk             measure the rate of the job's folder by as many bytes\n"
     "  --gemm X           TFLOP/s to compare with; measured\n"
     "  --data-root DIR    take texts from here, not random ones:\n"
     "  --dataset NAME     calibration, below --data-root\n"

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/cleanup.h"
 #include "base/macros.h"
+#include "base/memory/memory.h"
 #include "base/task.h"
 #include "daemon/model/readers/gguf_types.h"
 
@@ -116,7 +117,7 @@ static int read_matrix(const struct tensor_finder *tensors, const struct quantiz
     (void)q;
     if (!t || !expect(type, rows, n, &expected) || !expect_fits(t, &expected))
         return refuse(name, "is missing or has another shape than the model", failure);
-    if (checked_mul((size_t)rows * n, sizeof(*values), &size) || !(values = malloc(size)))
+    if (checked_mul((size_t)rows * n, sizeof(*values), &size) || !(values = memory_room(size)))
         return failure_oom(failure);
     unpacking = (struct unpacking){type, t->data, (size_t)expected.shape[1], rows, n, values};
     if (tasks_share(unpack_rows, &unpacking, (rows + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE))

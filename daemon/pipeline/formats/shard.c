@@ -2,13 +2,11 @@
 #include "daemon/pipeline/formats/shard.h"
 
 #include "base/macros.h"
+#include "base/memory/memory.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#define HUGE ((size_t)2 << 20) /* a huge page; also the size from which one is worth asking for */
 
 void shard_done(struct shard *shard) {
     for (size_t i = 0; i < shard->n_tensors; i++)
@@ -48,17 +46,7 @@ void *shard_block(struct shard *shard, size_t size) {
 }
 
 void *shard_room(struct shard *shard, size_t size) {
-    void *room;
-
-    if (!grow_blocks(shard) || size > SIZE_MAX - HUGE)
-        return NULL;
-    if (size < HUGE)
-        return keep_block(shard, malloc(MAX(size, (size_t)1)), size);
-    /* Taken and given back by small pages, a layer costs as much time as writing it does. */
-    room = aligned_alloc(HUGE, ALIGN_UP(size, HUGE));
-    if (room)
-        madvise(room, ALIGN_UP(size, HUGE), MADV_HUGEPAGE);
-    return keep_block(shard, room, size);
+    return grow_blocks(shard) ? keep_block(shard, memory_room(size), size) : NULL;
 }
 
 int shard_add_copy(struct shard *shard, const struct tensor *tensor) {

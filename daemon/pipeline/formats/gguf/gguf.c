@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define BLOCKS_AT_ONCE 4096 /* that a thread rounds */
+
 /* ---- what it can hold ---- */
 
 static int refuse_model(struct failure *failure, const char *what) {
@@ -99,23 +101,37 @@ static int check_files(const char *model_root, const char *model_dir,
 
 /* ---- tensors ---- */
 
+/* A tensor on its way to blocks of Q8_0. */
+struct rounding {
+    const struct tensor *tensor;
+    unsigned char *to;
+};
+
+static int round_blocks(void *ctx, int part) {
+    const struct rounding *rounding = ctx;
+    const struct tensor *t = rounding->tensor;
+    size_t first = (size_t)part * BLOCKS_AT_ONCE, step = GGUF_Q8_0_BLOCK * dtype_size(t->dtype);
+    size_t end = MIN(first + BLOCKS_AT_ONCE, t->n / GGUF_Q8_0_BLOCK);
+
+    for (size_t i = first; i < end; i++) {
+        float values[GGUF_Q8_0_BLOCK];
+
+        if (dtype_to_f32(values, (const char *)t->data + i * step, t->dtype, GGUF_Q8_0_BLOCK))
+            return -EINVAL;
+        gguf_pack_q8_0(values, rounding->to + i * GGUF_Q8_0_BYTES);
+    }
+    return 0;
+}
+
 /* Rows of @tensor are whole blocks, as those of every matrix are. */
 static int add_q8_0(const char *name, const struct tensor *tensor, struct shard *shard) {
     size_t n = tensor->n / GGUF_Q8_0_BLOCK, size = n * GGUF_Q8_0_BYTES;
-    unsigned char *to = shard_block(shard, size);
+    struct rounding rounding = {tensor, shard_room(shard, size)};
+    int r = rounding.to ? tasks_share(round_blocks, &rounding,
+                                      (int)((n + BLOCKS_AT_ONCE - 1) / BLOCKS_AT_ONCE))
+                        : -ENOMEM;
 
-    if (!to)
-        return -ENOMEM;
-    for (size_t i = 0; i < n; i++) {
-        const char *from =
-            (const char *)tensor->data + i * GGUF_Q8_0_BLOCK * dtype_size(tensor->dtype);
-        float values[GGUF_Q8_0_BLOCK];
-
-        if (dtype_to_f32(values, from, tensor->dtype, GGUF_Q8_0_BLOCK))
-            return -EINVAL;
-        gguf_pack_q8_0(values, to + i * GGUF_Q8_0_BYTES);
-    }
-    return shard_add(shard, name, DTYPE_U8, size, 0, to);
+    return r ? r : shard_add(shard, name, DTYPE_U8, size, 0, rounding.to);
 }
 
 static int add_float(const struct format_context *c, enum tensor_role role, int layer,
