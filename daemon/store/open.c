@@ -2,6 +2,7 @@
 /* Opening the store and closing it: the only place that knows the connection and its schema. */
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log/log.h"
 #include "base/str.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/sql.h"
@@ -9,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -17,6 +19,12 @@
 #define VERSION_EPOCH_SHIFT 40
 
 #define LOCK_SECONDS 1
+
+/*
+ * Bytes of disk that quantd.db-wal has from the start: the 1000 pages after which SQLite uses it
+ * from its beginning again, and as much for what comes while the database itself cannot grow.
+ */
+#define JOURNAL_RESERVE (8 << 20)
 
 /*
  * flock(), which waits for a moment: a child of a daemon that was killed holds its lock until it
@@ -167,6 +175,20 @@ static int start_epoch(struct store *store, struct failure *failure) {
     return r;
 }
 
+/*
+ * Gives the journal its room, so that jobs are accepted and ends recorded while a running job has
+ * filled the disk. Space beyond the end of a file is no part of it: SQLite does not see it, and
+ * there is nothing to recover. Where the file system cannot, or has no room, the journal grows as
+ * it is written. SQLite holds no lock on this file that close() would drop.
+ */
+static void reserve_journal(const char *dir) {
+    cleanup(freep) char *path = str_format("%s/quantd.db-wal", dir);
+    cleanup(closep) int fd = path ? open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+
+    if (fd >= 0 && fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, JOURNAL_RESERVE))
+        log_debug("no room is reserved for '%s': %s", path, strerror(errno));
+}
+
 int store_open(const char *dir, struct store **ret_store, struct failure *failure) {
     cleanup(store_closep) struct store *store = calloc(1, sizeof(*store));
     int r;
@@ -188,6 +210,7 @@ int store_open(const char *dir, struct store **ret_store, struct failure *failur
     if (r)
         return r;
 
+    reserve_journal(dir);
     *ret_store = steal_ptr(store);
     return 0;
 }

@@ -3,11 +3,12 @@
 """A disk that runs full while a job runs: the job waits, says why, and goes on to the same bytes.
 
 The state folder is a small tmpfs in a mount namespace of this test's own. It is filled until less
-than the floor is left, and, without a floor, until writes find no room. Skipped where no file
-system can be mounted.
+than the floor is left, and, without a floor, until writes find no room. With no block left, the
+queue still takes jobs. Skipped where no file system can be mounted.
 
 Usage: test_disk.py QUANTD SOURCE
 """
+import contextlib
 import errno
 import hashlib
 import json
@@ -201,6 +202,35 @@ def check_no_room(undisturbed):
     daemon.stop()
 
 
+def occupy():
+    """Takes what is left on the disk, to the last block."""
+    path = fill(0)
+    with open(path, "ab") as file, contextlib.suppress(OSError):
+        while True:
+            os.write(file.fileno(), bytes(4096))
+    return path
+
+
+def check_journal():
+    """Jobs are taken and cancelled while the disk has not one block left, also over kill -9."""
+    daemon = Daemon(FLOOR)
+    filler = occupy()
+    jobs = [submit(JOB) for _ in range(40)]
+    for job in jobs[::2]:
+        status, problem = ask("POST", f"/v1/jobs/{job}/cancel")
+        assert status == 202, problem
+    daemon.process.kill()
+    daemon.process.wait()
+    daemon = Daemon(FLOOR)
+    jobs.append(submit(JOB))
+    states = [ask("GET", f"/v1/jobs/{job}")[1]["status"] for job in jobs]
+    assert states == ["cancelled", "queued"] * 20 + ["queued"], states
+    os.unlink(filler)
+    for job in jobs[1::2] + jobs[-1:]:
+        assert ask("POST", f"/v1/jobs/{job}/cancel")[0] == 202
+    daemon.stop()
+
+
 def main():
     os.makedirs(STATE)
     os.makedirs(HOME + "/texts")
@@ -220,6 +250,8 @@ def main():
     print("ok: below the floor a job waits after its layer, and ends in the same bytes")
     check_no_room(undisturbed)
     print("ok: a write that finds no room pauses the job, and it ends in the same bytes")
+    check_journal()
+    print("ok: the queue takes jobs while the disk is full")
 
 
 enter_namespace()
