@@ -15,7 +15,7 @@
 
 #include <limits.h>
 
-static_assert(QUADRATIC_WIDTH == COLUMNS, "what the caller makes zero");
+static_assert((int)QUADRATIC_WIDTH == (int)COLUMNS, "what the caller makes zero");
 
 struct form_maps {
     CUtensorMap e[2], t[2];
