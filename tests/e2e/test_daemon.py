@@ -129,6 +129,18 @@ def check_curl_alone():
     return made["id"], artifact_hashes(made["id"])
 
 
+def check_documented(job):
+    """A layer, and what is in it, has no key that the description of the API lacks."""
+    schemas = json.loads(curl("/openapi.json")[1])["components"]["schemas"]
+    layers = json.loads(curl(f"/v1/jobs/{job}/layers")[1])["data"]
+    for layer in layers:
+        for name, parts in (("Layer", [layer]), ("Matrix", layer["matrices"]),
+                            ("LayerFile", [layer["file"]])):
+            unknown = {key for part in parts for key in part} - set(schemas[name]["properties"])
+            assert not unknown, (name, unknown)
+    assert len(layers) == 3, layers
+
+
 def check_kill(daemon, undisturbed):
     """kill -9 while layer 2 of 3 is worked on: the job goes on, and ends in the same bytes."""
     made = submit(JOB)[1]
@@ -317,6 +329,7 @@ def main():
         prepare()
         daemon = Daemon()
         first, undisturbed = check_curl_alone()
+        check_documented(first)
         print("ok: curl alone submits, watches, fetches and downloads")
         daemon = check_kill(daemon, undisturbed)
         print("ok: kill -9 in the second layer, the same bytes")
