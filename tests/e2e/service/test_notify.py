@@ -253,9 +253,10 @@ def test_config(receiver):
     """The configuration's URL and command, for every job; a command that hangs delays none."""
     print("the configuration's URL and command")
     with open(HOME + "/command", "w", encoding="utf-8") as f:
-        f.write(f"#!/bin/bash\nenv >{HOME}/environment\nls /proc/self/fd >{HOME}/files\n"
+        f.write(f"#!/bin/bash\n[ ! -e {HOME}/hang ] || hangs=1\n"
+                f"env >{HOME}/environment\nls /proc/self/fd >{HOME}/files\n"
                 f"cat >{HOME}/notification.new; mv {HOME}/notification.new {HOME}/notification\n"
-                f"[ ! -e {HOME}/hang ] || sleep 1000\n")
+                f"[ -z \"$hangs\" ] || sleep 1000\n")
     os.chmod(HOME + "/command", 0o755)
     receiver.came.clear()
     secret = {"QUANTD_SECRET": "x"}
