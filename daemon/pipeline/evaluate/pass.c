@@ -54,8 +54,8 @@ struct passage {
     int n_parts;
 };
 
-/* The windows of @part, which are in pass->x, through one layer; dispatch() bounds what is queued.
- */
+/* The windows of @part, which are in pass->x, through one layer. As in quantize.c, dispatch()
+ * bounds what is queued. */
 static int run_part(struct pass *pass, const struct model_config *config,
                     const struct layer_weights *layer, const struct turn_part *part) {
     struct run *run = pass->run;

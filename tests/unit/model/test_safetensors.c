@@ -2,7 +2,9 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/macros.h"
 #include "base/str.h"
+#include "daemon/model/safetensors/finite.h"
 #include "daemon/model/safetensors/safetensors.h"
 #include "tests/unit/model/mutate.h"
 
@@ -422,6 +424,40 @@ static void test_cut_while_written(void **state) {
     assert_int_equal(access(copy, F_OK), -1);
 }
 
+/* One Inf or NaN anywhere is found, also at the edges of what threads share. */
+static void test_finite(void **state) {
+    static const struct {
+        enum dtype dtype;
+        size_t size;
+        uint32_t inf, nan, largest;
+    } types[] = {{DTYPE_F32, 4, 0x7f800000, 0xffc00000, 0x7f7fffff},
+                 {DTYPE_F16, 2, 0x7c00, 0xfe00, 0x7bff},
+                 {DTYPE_BF16, 2, 0x7f80, 0xffc0, 0x7f7f}};
+    enum { SHARE = 4 << 20, N = 2 * SHARE + 5 };
+    static const size_t at[] = {0, 1, SHARE - 1, SHARE, 2 * SHARE - 1, 2 * SHARE, N - 1};
+    cleanup(freep) unsigned char *data = calloc(N, 4);
+    struct tensor t = {.name = "x", .n_dims = 1, .n = N, .data = data};
+
+    (void)state;
+    assert_non_null(data);
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        t.dtype = types[i].dtype;
+        for (size_t j = 0; j < ARRAY_SIZE(at); j++) {
+            unsigned char *value = data + at[j] * types[i].size;
+
+            memcpy(value, &types[i].inf, types[i].size);
+            assert_false(tensor_is_finite(&t));
+            memcpy(value, &types[i].nan, types[i].size);
+            assert_false(tensor_is_finite(&t));
+            memcpy(value, &types[i].largest, types[i].size);
+            assert_true(tensor_is_finite(&t));
+        }
+        memset(data, 0, N * 4);
+    }
+    t.n = 0;
+    assert_true(tensor_is_finite(&t));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_headers),    cmocka_unit_test(test_bad_lengths),
@@ -429,6 +465,7 @@ int main(void) {
         cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_rewrite_demo),
         cmocka_unit_test(test_write_failures), cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_mutations),      cmocka_unit_test(test_cut_while_written),
+        cmocka_unit_test(test_finite),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
